@@ -1,0 +1,37 @@
+# Which third-party sources are compiled, and how. Included by the top-level Makefile, which has the
+# rules. The lists are written out, not found by wildcard: on a fresh clone the files are not there
+# until the set-up has fetched them.
+
+LWIP   := third_party/lwip/src/src
+MUSL   := third_party/musl/src/src/math
+LLHTTP := third_party/llhttp/src/src
+
+LWIP_SOURCES := $(addprefix $(LWIP)/core/,def.c inet_chksum.c init.c ip.c mem.c memp.c netif.c \
+    pbuf.c raw.c stats.c sys.c tcp.c tcp_in.c tcp_out.c timeouts.c udp.c \
+    ipv4/dhcp.c ipv4/etharp.c ipv4/icmp.c ipv4/ip4.c ipv4/ip4_addr.c ipv4/ip4_frag.c) \
+    $(LWIP)/netif/ethernet.c
+MUSL_SOURCES := $(addprefix $(MUSL)/,exp.c log.c pow.c sin.c cos.c floor.c scalbn.c \
+    __sin.c __cos.c __rem_pio2.c __rem_pio2_large.c exp_data.c log_data.c pow_data.c \
+    __math_divzero.c __math_invalid.c __math_oflow.c __math_uflow.c __math_xflow.c)
+LLHTTP_SOURCES := $(addprefix $(LLHTTP)/,llhttp.c api.c http.c)
+
+THIRD_PARTY_SOURCES_METAL  := $(LWIP_SOURCES) $(MUSL_SOURCES) $(LLHTTP_SOURCES)
+THIRD_PARTY_SOURCES_HOSTED := $(THIRD_PARTY_SOURCES_METAL)
+# What must be there before anything is compiled.
+THIRD_PARTY_FILES := $(THIRD_PARTY_SOURCES_METAL)
+
+# For our own sources: as system headers, so that our warnings are about our code.
+THIRD_PARTY_INCLUDES := -Ithird_party/lwip/port -isystem $(LWIP)/include \
+    -isystem third_party/llhttp/src/include -isystem third_party/rapidjson/src/include
+
+# Flags of one third-party source, by its path.
+lwip_flags   := -Ithird_party/lwip/port -I$(LWIP)/include
+llhttp_flags := -Ithird_party/llhttp/src/include
+# musl: its own headers by -iquote only, so that its <bits/...> never shadow the host's; our <math.h>
+# and <endian.h>; our names for its functions. No sanitizer: it shifts and wraps on purpose.
+musl_flags   := -ffreestanding -fno-builtin -fno-math-errno -ffp-contract=off -fno-sanitize=all \
+    -iquote third_party/musl/src/src/internal -iquote third_party/musl/src/arch/generic \
+    -Ithird_party/musl/port/include -include third_party/musl/port/bf_math_rename.h
+third_party_flags = $(if $(filter third_party/lwip/%,$(1)),$(lwip_flags))$(if \
+    $(filter third_party/llhttp/%,$(1)),$(llhttp_flags))$(if \
+    $(filter third_party/musl/%,$(1)),$(musl_flags))
