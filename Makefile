@@ -1,0 +1,236 @@
+# BareFlow. `make run` boots it, `make test` proves it, `make help` lists the rest.
+#
+# Two worlds from one tree: METAL (bareflow.elf, the bootable image) and HOSTED (an ordinary Linux
+# program, tests, fuzzers). A source belongs to both unless it says otherwise by its name:
+#   *_metal.cpp, *.asm, metal/    bare metal only
+#   *_hosted.cpp, hosted/         hosted only
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+BUILD  := build
+CC     := clang-19
+CXX    := clang++-19
+LD     := ld.lld-19
+AR     := llvm-ar-19
+NASM   := nasm
+PYTHON := /usr/bin/python3
+
+# Variables of `make run`; see tools/run.py --help.
+MODEL ?=
+PORT  ?= 8080
+SMP   ?= 2
+MEM   ?=
+NIC   ?= e1000
+ACCEL ?= auto
+VGA   ?= none
+OPTIONS ?=
+DEFAULT_MODEL := models/stories.gguf
+
+include third_party/third_party.mk
+
+# ---------------------------------------------------------------- sources
+KERNEL_LIB_DIRS := kernel_lib
+PROGRAM_DIRS    := drivers net llama http
+metal_only   = %_metal.cpp
+sources_in   = $(sort $(foreach d,$(1),$(shell find $(d) -name '*.cpp')))
+kernel_all  := $(call sources_in,$(KERNEL_LIB_DIRS))
+program_all := $(call sources_in,$(PROGRAM_DIRS))
+
+metal_filter  = $(foreach s,$(1),$(if $(findstring /hosted/,$(s))$(findstring _hosted.cpp,$(s)),,$(s)))
+hosted_filter = $(foreach s,$(1),$(if $(findstring /metal/,$(s))$(findstring _metal.cpp,$(s)),,$(s)))
+
+KERNEL_LIB_METAL  := $(call metal_filter,$(kernel_all)) $(sort $(shell find kernel_lib -name '*.asm'))
+KERNEL_LIB_HOSTED := $(call hosted_filter,$(kernel_all))
+PROGRAM_METAL     := $(call metal_filter,$(program_all))
+PROGRAM_HOSTED    := $(call hosted_filter,$(program_all))
+APPLIANCE_COMMON  := $(filter-out appliance/main.cpp appliance/hosted_main.cpp,$(call sources_in,appliance))
+APPLIANCE_METAL   := $(call metal_filter,$(APPLIANCE_COMMON)) appliance/main.cpp
+APPLIANCE_HOSTED  := $(call hosted_filter,$(APPLIANCE_COMMON)) appliance/hosted_main.cpp
+BOOT_CPP          := $(call sources_in,boot)
+
+# ---------------------------------------------------------------- flags
+WARN     := -Wall -Wextra -Werror -Wshadow -Wno-unused-parameter
+# -ffile-prefix-map and no dates: the same tree gives the same bytes in any folder.
+COMMON   := -O2 -g -MMD -MP -I. -ffp-contract=off -fno-fast-math -fno-strict-aliasing \
+            -ffile-prefix-map=$(CURDIR)=. -fno-ident
+CXXCOMMON := -std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -D_GLIBCXX_ASSERTIONS
+METAL_ARCH := -ffreestanding -fno-builtin-printf -mno-red-zone -fno-pic -mcmodel=small \
+            -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-use-cxa-atexit \
+            -fno-omit-frame-pointer -mno-avx -fno-vectorize -fno-slp-vectorize -fcf-protection=none \
+            -fstack-protector-strong -mstack-protector-guard=global
+HOSTED_ARCH := -fno-omit-frame-pointer -pthread
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
+metal_opt = $(if $(filter llama/% kernel_lib/memory/string%,$(1)),-O2,-Oz)
+
+METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) $(THIRD_PARTY_INCLUDES)
+HOSTED_CXXFLAGS  = $(COMMON) $(CXXCOMMON) $(WARN) $(HOSTED_ARCH) $(THIRD_PARTY_INCLUDES)
+TP_METAL_CFLAGS  = $(COMMON) -w $(METAL_ARCH) -Oz
+TP_HOSTED_CFLAGS = $(COMMON) -w $(HOSTED_ARCH)
+
+# ---------------------------------------------------------------- objects
+obj = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
+TP_OBJS = $(call obj,$(1),$(THIRD_PARTY_SOURCES_$(2)))
+
+KERNEL_LIB_OBJS := $(call obj,metal,$(KERNEL_LIB_METAL))
+METAL_OBJS := $(call obj,metal,$(PROGRAM_METAL) $(APPLIANCE_METAL) $(BOOT_CPP)) \
+              $(call obj,metal,boot/pvh.asm) $(call TP_OBJS,metal,METAL)
+HOSTED_LIB_OBJS := $(call obj,hosted-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED)) \
+                   $(call TP_OBJS,hosted-obj,HOSTED)
+HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
+
+SETUP_STAMP := $(BUILD)/.setup
+
+.PHONY: all setup hosted run test check unit qemu bench fuzz fuzz-smoke soak clean help
+all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make            build the image, bareflow.elf, kernel_lib.a and the hosted program
+## make run        boot it in QEMU and serve  (MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS)
+## make test       set up, build, and pass every test
+## make hosted     the same program for Linux: build/hosted/bareflow
+## make check      format, layers, size budgets, words
+## make bench      figures for this machine (hosted and emulated)
+## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
+## make soak       the long tests
+## make setup      install what is missing (called by the others when needed)
+## make clean      remove build/ (third-party sources stay)
+
+# ---------------------------------------------------------------- set-up
+setup:
+	@tools/setup.sh build run test
+# Any goal that builds passes through here; the script is silent when nothing is missing.
+$(SETUP_STAMP): tools/setup.sh third_party/pins.tsv
+	@tools/setup.sh build run test
+	@mkdir -p $(@D) && touch $@
+
+# Third-party sources appear by the set-up; make them (and anything compiled) depend on it.
+$(THIRD_PARTY_FILES): $(SETUP_STAMP) ;
+
+# ---------------------------------------------------------------- compile
+# Flags in a file that changes only when they do, so that changing them rebuilds what they govern.
+$(BUILD)/flags/%: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_$*)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_$*)' > $@
+FORCE:
+FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS)
+FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS)
+
+$(BUILD)/metal/third_party/%.c.o: third_party/%.c $(BUILD)/flags/metal | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CC) $(TP_METAL_CFLAGS) $(call third_party_flags,$<) -c $< -o $@
+$(BUILD)/metal/%.cpp.o: %.cpp $(BUILD)/flags/metal | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  metal   $<"
+	@$(CXX) $(METAL_CXXFLAGS) $(call metal_opt,$<) -c $< -o $@
+$(BUILD)/metal/%.asm.o: %.asm | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  nasm    $<"
+	@$(NASM) -f elf64 -I. -MD $@.d -MP -w+error $< -o $@
+
+$(BUILD)/hosted-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CC) $(TP_HOSTED_CFLAGS) $(call third_party_flags,$<) -c $< -o $@
+$(BUILD)/hosted-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  hosted  $<"
+	@$(CXX) $(HOSTED_CXXFLAGS) -c $< -o $@
+
+$(BUILD)/san-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(SAN) $(call third_party_flags,$<) -c $< -o $@
+$(BUILD)/san-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  san     $<"
+	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(SAN) $(SAN_EXTRA) -c $< -o $@
+
+# ---------------------------------------------------------------- link
+$(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS)
+	@rm -f $@; $(AR) rcsD $@ $^
+
+# kernel_lib.a goes in whole members at a time as needed, like any library.
+$(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld
+	@echo "  link    $@"
+	@$(LD) -nostdlib -static --gc-sections -z max-page-size=4096 --build-id=none -T boot/link.ld \
+	  -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
+
+$(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)
+	@mkdir -p $(@D); $(NASM) -f bin -I. -w+error $< -o $@
+
+$(BUILD)/fluid_llama.img: $(BUILD)/bareflow.elf $(BUILD)/boot/stage1.bin $(BUILD)/boot/stage2.bin \
+                          $(DEFAULT_MODEL) tools/make_image.py
+	@echo "  image   $@"
+	@$(PYTHON) tools/make_image.py --stage1 $(BUILD)/boot/stage1.bin --stage2 $(BUILD)/boot/stage2.bin \
+	  --kernel $(BUILD)/bareflow.elf --model $(DEFAULT_MODEL) --output $@
+
+hosted: $(BUILD)/hosted/bareflow
+$(BUILD)/hosted/bareflow: $(HOSTED_OBJS)
+	@mkdir -p $(@D); echo "  link    $@"
+	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
+
+# ---------------------------------------------------------------- tests
+# UNIT=<folder> builds only that folder's tests, as build/hosted/unit_tests-<folder>.
+UNIT ?=
+UNIT_SOURCES := $(sort $(shell find tests/unit/$(UNIT) tests/fakes -name '*.cpp' 2>/dev/null))
+UNIT_BIN := $(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT)))
+SAN_LIB := $(BUILD)/hosted/libbareflow-san.a
+$(SAN_LIB): $(call obj,san-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted_main.cpp,$(APPLIANCE_HOSTED))) \
+            $(call TP_OBJS,san-obj,HOSTED)
+	@mkdir -p $(@D); rm -f $@; $(AR) rcsD $@ $^
+$(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT))): $(call obj,san-obj,$(UNIT_SOURCES)) $(SAN_LIB)
+	@echo "  link    $@"
+	@$(CXX) -fuse-ld=lld-19 $(SAN) -pthread -o $@ $(filter %.o,$^) $(SAN_LIB) -lgtest -lgtest_main
+# GoogleTest wants exceptions and RTTI in the test files only.
+$(BUILD)/san-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
+$(BUILD)/san-obj/tests/fakes/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
+.PHONY: $(BUILD)/hosted/unit_tests
+$(if $(UNIT),$(eval $(BUILD)/hosted/unit_tests: $(UNIT_BIN)))
+
+unit: $(UNIT_BIN)
+	@$(UNIT_BIN) --gtest_brief=1
+
+FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
+FUZZ_SECONDS ?= 60
+FUZZ_LIB_OBJS = $(call obj,fuzz-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted_main.cpp,$(APPLIANCE_HOSTED))) \
+                $(call TP_OBJS,fuzz-obj,HOSTED)
+$(BUILD)/fuzz-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(SAN) -fsanitize=fuzzer-no-link $(call third_party_flags,$<) -c $< -o $@
+$(BUILD)/fuzz-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(SAN) -fsanitize=fuzzer-no-link -c $< -o $@
+$(BUILD)/fuzz/lib.a: $(FUZZ_LIB_OBJS)
+	@mkdir -p $(@D); rm -f $@; $(AR) rcsD $@ $^
+$(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/tests/fuzz/%_fuzz.cpp.o $(BUILD)/fuzz/lib.a
+	@echo "  link    $@"; $(CXX) -fuse-ld=lld-19 $(SAN) -fsanitize=fuzzer -pthread -o $@ $< $(BUILD)/fuzz/lib.a
+fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+	@tools/fuzz.sh --seconds $(FUZZ_SECONDS) $(FUZZERS)
+# Every seed plus a fixed number of mutations: seconds, not minutes.
+fuzz-smoke: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+	@tools/fuzz.sh --runs 20000 $(FUZZERS)
+
+check: all
+	@tools/check_format.sh
+	@$(PYTHON) tools/check_layers.py
+	@$(PYTHON) tools/check_words.py
+	@$(PYTHON) tools/check_budgets.py
+
+qemu: all
+	@$(PYTHON) -m pytest -q tests/qemu tests/tools tests/golden
+
+test: setup
+	@$(MAKE) --no-print-directory all unit check fuzz-smoke qemu
+
+run: all
+	@exec $(PYTHON) tools/run.py --model "$(MODEL)" --port "$(PORT)" --smp "$(SMP)" --mem "$(MEM)" \
+	  --nic "$(NIC)" --accel "$(ACCEL)" --vga "$(VGA)" --options "$(OPTIONS)"
+
+bench: all
+	@$(PYTHON) tools/bench.py
+soak: all
+	@$(PYTHON) -m pytest -q tests/soak
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,31 @@
+// A disk as the rest of the program sees it: 512-byte sectors, read and written whole.
+// Called from the boot processor's loop only.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+
+namespace bareflow {
+
+inline constexpr uint32_t kSectorBytes = 512;
+
+class BlockDevice {
+  public:
+    [[nodiscard]] virtual std::string_view name() const = 0;  // "ata0", "virtio-blk1"
+    [[nodiscard]] virtual uint64_t sector_count() const = 0;
+    // The largest transfer one call takes, in sectors; callers cut longer ones.
+    [[nodiscard]] virtual uint32_t max_sectors() const = 0;
+
+    // Blocking, with the driver's own deadline. `bytes` is a multiple of kSectorBytes long, 16-byte
+    // aligned, DMA-reachable. kInvalid: outside the disk or badly sized; kTimeout, kDevice: said.
+    [[nodiscard]] virtual Status read(uint64_t first_sector, std::span<uint8_t> bytes) = 0;
+    [[nodiscard]] virtual Status write(uint64_t first_sector, std::span<const uint8_t> bytes) = 0;
+
+  protected:
+    ~BlockDevice() = default;
+};
+
+}  // namespace bareflow

@@ -1,0 +1,91 @@
+// The engine: a model that was checked, its KV cache, and at most one sequence being generated.
+// Knows no network, no console, no device. Work is done only inside advance(), in slices bounded
+// by time down to row ranges inside one operation, so that a caller can poll the network meanwhile.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+
+namespace bareflow::llama {
+
+using Token = int32_t;
+
+struct SamplingParams {
+    float temperature = 0.8f;  // 0: greedy
+    uint32_t top_k = 40;       // 0: all
+    float top_p = 0.95f;       // 1: all
+    uint64_t seed = 0;
+};
+
+struct Request {
+    std::span<const Token> prompt;  // BOS included where the model wants it; copied by start()
+    uint32_t max_tokens = 16;       // 1..; cut to what the context still holds
+    SamplingParams sampling;
+};
+
+enum class FinishReason : uint8_t {
+    kStop,       // the model ended the text (EOS)
+    kLength,     // max_tokens or the context was reached
+    kCancelled,  // cancel()
+};
+
+struct Usage {
+    uint32_t prompt_tokens = 0;
+    uint32_t completion_tokens = 0;  // EOS not counted
+    uint64_t prompt_ticks = 0;       // platform::ticks() spent in advance() on the prompt
+    uint64_t decode_ticks = 0;       // and on the tokens after it
+};
+
+// Hears about one request. Called from inside advance() (on_finished also from cancel()).
+class TokenSink {
+  public:
+    virtual void on_token(Token token) = 0;  // never EOS
+    // Last call for this request; the engine is idle again when it is made, and start() may be called.
+    virtual void on_finished(FinishReason reason, const Usage &usage) = 0;
+
+  protected:
+    ~TokenSink() = default;
+};
+
+struct EngineMemory {
+    uint64_t model_bytes = 0;
+    uint64_t kv_bytes = 0;
+    uint64_t scratch_bytes = 0;
+};
+
+class Model;  // llama/model.h: a checked view of a GGUF file
+
+class Engine {
+  public:
+    // `context_length` 0: the file's own, cut to what memory allows. Takes all memory it will ever
+    // use. The model must outlive the engine. Errors say what is missing, in one sentence.
+    [[nodiscard]] static Result<Engine *> create(const Model &model, uint32_t context_length);
+    void destroy();
+
+    [[nodiscard]] const Model &model() const;
+    [[nodiscard]] uint32_t context_length() const;
+    [[nodiscard]] EngineMemory memory() const;
+
+    // kExhausted: busy. kInvalid: empty prompt, token out of range, prompt not shorter than the
+    // context. Does no work yet.
+    [[nodiscard]] Status start(const Request &request, TokenSink &sink);
+    void cancel();
+    [[nodiscard]] bool busy() const;
+    // Works until there is nothing left to do or `deadline_ticks` (platform::ticks()) has passed;
+    // returns at most about 2 ms after it.
+    void advance(uint64_t deadline_ticks);
+
+    // The logits of the last position computed, vocabulary long; for tests and tools.
+    [[nodiscard]] std::span<const float> logits() const;
+
+  private:
+    Engine() = default;
+    ~Engine() = default;
+    struct State;
+    State *state_ = nullptr;
+};
+
+}  // namespace bareflow::llama
