@@ -116,6 +116,7 @@ $(THIRD_PARTY_FILES): $(SETUP_STAMP) ;
 $(BUILD)/flags/%: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_$*)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_$*)' > $@
 FORCE:
+.PRECIOUS: $(BUILD)/flags/%
 FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS)
 FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS)
 
