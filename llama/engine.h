@@ -8,10 +8,9 @@
 #include <string_view>
 
 #include "kernel_lib/base/result.h"
+#include "llama/token.h"
 
 namespace bareflow::llama {
-
-using Token = int32_t;
 
 struct SamplingParams {
     float temperature = 0.8f;  // 0: greedy
