@@ -1,0 +1,73 @@
+// The settings: `key=value` words from the image, the kernel line and fw_cfg, later ones winning.
+// Pure: text to values. docs/SETTINGS.md is the table for people; a test compares the two.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/base/text_writer.h"
+
+namespace bareflow {
+
+enum class JitMode : uint8_t {
+    kOff,       // level 0: the portable reference everywhere
+    kBaseline,  // at most level 1: the rule of thumb
+    kFull,      // the fastest measured candidate
+};
+enum class ConsoleMode : uint8_t { kBoth, kSerial, kVga, kNone };
+enum class ModelSource : uint8_t {
+    kAuto,  // the image, then any other disk, then the initrd
+    kImage,
+    kDisk,
+    kInitrd,
+};
+enum class SelfTest : uint8_t { kNone, kPageFault, kDivide, kStack, kInvalidOpcode, kPanic };
+
+struct SettingsIpv4 {
+    uint8_t octets[4] = {0, 0, 0, 0};
+    bool operator==(const SettingsIpv4 &) const = default;
+};
+
+struct Settings {
+    SettingsIpv4 address;  // 0.0.0.0: DHCP
+    uint8_t prefix_len = 24;
+    SettingsIpv4 gateway;
+    uint16_t port = 80;
+    uint32_t context = 0;  // tokens; 0: the model's own
+    ModelSource model = ModelSource::kAuto;
+    JitMode jit = JitMode::kFull;
+    uint64_t jit_warm = 16;
+    uint64_t jit_hot = 64;
+    uint64_t jit_very_hot = 256;
+    ConsoleMode console = ConsoleMode::kBoth;
+    uint32_t max_tokens = 4096;  // the most that one request may ask for
+    uint32_t queue = 8;          // requests that may wait
+    SelfTest selftest = SelfTest::kNone;
+};
+
+// Hears about every word that was not taken: one whole sentence, valid during the call only.
+class SettingsListener {
+  public:
+    virtual void on_bad_setting(std::string_view sentence) = 0;
+
+  protected:
+    ~SettingsListener() = default;
+};
+
+// Applies the words of `text` (blanks, tabs and line ends between them; NUL ends it) to `settings`.
+// `source` names where the text came from, for the sentences. A bad word leaves the value as it
+// was.
+void apply_settings(std::string_view text, std::string_view source, Settings &settings,
+                    SettingsListener &listener);
+
+// One row of the table, for docs, `help` and tests.
+struct SettingDescription {
+    std::string_view key;
+    std::string_view values;
+    std::string_view meaning;
+};
+[[nodiscard]] std::span<const SettingDescription> setting_descriptions();
+
+}  // namespace bareflow

@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Boots the image in QEMU, shows its serial line, prints the URL once the guest is ready.
+
+`make run` calls this with the variables MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS. Type a prompt
+into the terminal to talk to the guest's console; Ctrl-C ends the machine. The image is never
+written to.
+"""
+import argparse
+import bisect
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MIB = 1 << 20
+DEFAULT_MEM_MIB = 256
+NICS = {"e1000": "e1000", "virtio": "virtio-net-pci", "virtio-net": "virtio-net-pci", "none": None}
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--image", default=ROOT / "build/fluid_llama.img", type=Path)
+    parser.add_argument("--elf", default=ROOT / "build/bareflow.elf", type=Path,
+                        help="where the symbols come from")
+    parser.add_argument("--model", default="", help="a GGUF file, given to the guest as second disk")
+    parser.add_argument("--port", default="8080", help="host port on 127.0.0.1 (default 8080)")
+    parser.add_argument("--smp", default="2", help="processors (default 2)")
+    parser.add_argument("--mem", default="", help="memory in MiB (default: enough for the model)")
+    parser.add_argument("--nic", default="e1000", help="e1000, virtio or none")
+    parser.add_argument("--accel", default="auto", help="auto, tcg or kvm")
+    parser.add_argument("--vga", default="none", help="QEMU display: none, gtk, sdl, vnc=...")
+    parser.add_argument("--options", default="", help="settings for the guest (docs/SETTINGS.md)")
+    parser.add_argument("--print-command", action="store_true", help="print the command and stop")
+    return parser.parse_args(argv)
+
+
+def fail(sentence):
+    sys.exit(f"run: {sentence}")
+
+
+def whole_number(text, name, low, high):
+    if not text.isdecimal() or not low <= int(text) <= high:
+        fail(f"{name} must be a number from {low} to {high}, not '{text}'")
+    return int(text)
+
+
+def kvm_is_real():
+    """/dev/kvm alone is no proof: without vmx or svm it emulates instruction by instruction."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return (flags is not None and not {"vmx", "svm"}.isdisjoint(flags[1].split())
+            and os.access("/dev/kvm", os.R_OK | os.W_OK))
+
+
+def check_model(path):
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        fail(f"the model can't be read: {error.strerror}: {path}")
+    if magic != b"GGUF":
+        fail(f"{path} is no GGUF file")
+
+
+def check_port_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            fail(f"port {port} on 127.0.0.1 is not free ({error.strerror}); try PORT={port + 1}")
+
+
+def qemu_command(args):
+    port = whole_number(args.port, "PORT", 1, 65535)
+    smp = whole_number(args.smp, "SMP", 1, 64)
+    options = args.options.split()
+    model_mib = 0
+    if args.model:
+        check_model(args.model)
+        model_mib = -(-os.path.getsize(args.model) // MIB)
+        options.insert(0, "model=disk")
+    mem = (whole_number(args.mem, "MEM", 1, 1 << 20) if args.mem
+           else DEFAULT_MEM_MIB + 2 * model_mib // 1 if model_mib < 64
+           else DEFAULT_MEM_MIB + model_mib + model_mib // 2)
+    if args.nic not in NICS:
+        fail(f"NIC must be one of {', '.join(NICS)}, not '{args.nic}'")
+    if args.accel not in ("auto", "tcg", "kvm"):
+        fail(f"ACCEL must be auto, tcg or kvm, not '{args.accel}'")
+    if args.accel == "kvm" and not kvm_is_real():
+        fail("this processor offers no virtualisation (vmx or svm) or /dev/kvm can't be opened; "
+             "use ACCEL=tcg")
+    accel = args.accel if args.accel != "auto" else "kvm" if kvm_is_real() else "tcg"
+    check_port_free(port)
+
+    command = ["qemu-system-x86_64", "-accel", accel,
+               "-cpu", "host" if accel == "kvm" else "max",
+               "-smp", str(smp), "-m", str(mem),
+               "-drive", f"file={args.image},format=raw,snapshot=on,if=ide,index=0",
+               "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+               "-display", args.vga,
+               "-chardev", "stdio,id=serial,signal=on", "-serial", "chardev:serial",
+               "-monitor", "none"]
+    if args.model:
+        # A comma separates QEMU's own words and is written double.
+        path = str(args.model).replace(",", ",,")
+        command += ["-drive", f"file={path},format=raw,snapshot=on,if=ide,index=1"]
+    if NICS[args.nic]:
+        command += ["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80",
+                    "-device", f"{NICS[args.nic]},netdev=net"]
+    else:
+        command += ["-nic", "none"]
+    if options:
+        text = " ".join(options).replace(",", ",,")
+        command += ["-fw_cfg", f"name=opt/bareflow/options,string={text}"]
+    return command, port
+
+
+class Symbols:
+    """Names for addresses of the kernel's code, read from the ELF when first needed."""
+
+    ADDRESS = re.compile(r"\b(?:0x)?([0-9a-f]{16})\b")
+
+    def __init__(self, elf):
+        self.elf = elf
+        self.table = None
+
+    def load(self):
+        self.table = []
+        nm = shutil.which("llvm-nm-19")
+        if nm is None or not Path(self.elf).exists():
+            return
+        out = subprocess.run([nm, "-nC", str(self.elf)], capture_output=True, text=True, check=False)
+        for line in out.stdout.splitlines():
+            words = line.split(" ", 2)
+            if len(words) == 3 and words[1] in "tTwW":
+                self.table.append((int(words[0], 16), words[2]))
+
+    def name(self, address):
+        if self.table is None:
+            self.load()
+        at = bisect.bisect_right(self.table, (address, "\x7f")) - 1
+        if at < 0 or address - self.table[at][0] > 0x10000:
+            return None
+        start, name = self.table[at]
+        return f"{name}+{address - start:#x}"
+
+    def annotate(self, line):
+        names = [self.name(int(m, 16)) for m in self.ADDRESS.findall(line)]
+        names = [n for n in names if n]
+        return f"{line}  <{', '.join(names)}>" if names else line
+
+
+def pump(stream, symbols, port):
+    """Copies the serial line to the terminal as it comes; whole lines get their symbols."""
+    pending = b""
+    announced = False
+    while chunk := os.read(stream.fileno(), 65536):
+        pending += chunk
+        *lines, pending = pending.split(b"\n")
+        for raw in lines:
+            line = raw.decode("utf-8", "replace").rstrip("\r")
+            sys.stdout.write(symbols.annotate(line) + "\n")
+            if not announced and "] ready" in line:
+                announced = True
+                sys.stdout.write(f"\n  Ready: http://127.0.0.1:{port}/   (Ctrl-C ends it)\n\n")
+        # A prompt or generated text has no line end yet: show it now.
+        if pending:
+            sys.stdout.write(pending.decode("utf-8", "replace").replace("\r", ""))
+            pending = b""
+        sys.stdout.flush()
+
+
+def main(argv):
+    args = parse_arguments(argv)
+    if shutil.which("qemu-system-x86_64") is None:
+        fail("qemu-system-x86_64 is missing; `make setup` installs it")
+    if not args.image.exists():
+        fail(f"{args.image} is missing; `make` builds it")
+    command, port = qemu_command(args)
+    if args.print_command:
+        print(" ".join(command))
+        return 0
+    # QEMU shares the terminal's process group: Ctrl-C reaches it, and it ends by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with subprocess.Popen(command, stdout=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as qemu:
+        signal.signal(signal.SIGTERM, lambda *_: qemu.terminate())
+        pump(qemu.stdout, Symbols(args.elf), port)
+        code = qemu.wait()
+    if code == 1 or code < 0 or code & 1 == 0:
+        return 0 if code in (0, 1) or code < 0 else code
+    # isa-debug-exit: QEMU ends with 2 * value + 1.
+    print(f"run: the guest stopped with exit code {code >> 1}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
