@@ -1,0 +1,34 @@
+#include "kernel_lib/io/devices.h"
+
+namespace bareflow {
+
+namespace {
+
+constinit Serial16550<PortIo> the_serial;
+constinit VgaText<PortIo> the_vga;
+constinit Ps2Keyboard<PortIo> the_keyboard;
+
+}  // namespace
+
+Serial16550<PortIo> &serial() {
+    return the_serial;
+}
+VgaText<PortIo> &vga() {
+    return the_vga;
+}
+Ps2Keyboard<PortIo> &keyboard() {
+    return the_keyboard;
+}
+
+std::span<uint16_t> vga_memory() {
+    return {reinterpret_cast<uint16_t *>(vga_text::kMemory), VgaScreen::kCells};
+}
+
+void on_serial_interrupt() {
+    the_serial.on_interrupt();
+}
+void on_keyboard_interrupt() {
+    the_keyboard.on_interrupt();
+}
+
+}  // namespace bareflow
