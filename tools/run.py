@@ -7,6 +7,7 @@ written to.
 """
 import argparse
 import bisect
+import codecs
 import os
 import re
 import shutil
@@ -89,8 +90,7 @@ def qemu_command(args):
         model_mib = -(-os.path.getsize(args.model) // MIB)
         options.insert(0, "model=disk")
     mem = (whole_number(args.mem, "MEM", 1, 1 << 20) if args.mem
-           else DEFAULT_MEM_MIB + 2 * model_mib // 1 if model_mib < 64
-           else DEFAULT_MEM_MIB + model_mib + model_mib // 2)
+           else DEFAULT_MEM_MIB + model_mib * 3 // 2)
     if args.nic not in NICS:
         fail(f"NIC must be one of {', '.join(NICS)}, not '{args.nic}'")
     if args.accel not in ("auto", "tcg", "kvm"):
@@ -153,29 +153,29 @@ class Symbols:
         start, name = self.table[at]
         return f"{name}+{address - start:#x}"
 
-    def annotate(self, line):
+    def suffix(self, line):
         names = [self.name(int(m, 16)) for m in self.ADDRESS.findall(line)]
         names = [n for n in names if n]
-        return f"{line}  <{', '.join(names)}>" if names else line
+        return f"  <{', '.join(names)}>" if names else ""
 
 
 def pump(stream, symbols, port):
-    """Copies the serial line to the terminal as it comes; whole lines get their symbols."""
-    pending = b""
+    """Copies the serial line to the terminal as it comes, a token at a time; a finished line gets
+    the names of the addresses in it."""
+    line = ""
     announced = False
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while chunk := os.read(stream.fileno(), 65536):
-        pending += chunk
-        *lines, pending = pending.split(b"\n")
-        for raw in lines:
-            line = raw.decode("utf-8", "replace").rstrip("\r")
-            sys.stdout.write(symbols.annotate(line) + "\n")
+        for piece in decoder.decode(chunk).replace("\r", "").splitlines(keepends=True):
+            sys.stdout.write(piece.rstrip("\n"))
+            line += piece
+            if not line.endswith("\n"):
+                continue
+            sys.stdout.write(symbols.suffix(line) + "\n")
             if not announced and "] ready" in line:
                 announced = True
                 sys.stdout.write(f"\n  Ready: http://127.0.0.1:{port}/   (Ctrl-C ends it)\n\n")
-        # A prompt or generated text has no line end yet: show it now.
-        if pending:
-            sys.stdout.write(pending.decode("utf-8", "replace").replace("\r", ""))
-            pending = b""
+            line = ""
         sys.stdout.flush()
 
 
