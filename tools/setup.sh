@@ -94,7 +94,7 @@ install_missing() {
     fi
     mkdir -p "$root/build"
     : > "$log"
-    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    say "installing Debian packages: ${missing[*]}"
     say "reading package lists (apt-get update)"
     "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update >> "$log" 2>&1 ||
         complain "apt-get update had errors (build/setup.log); going on with the lists there are"
