@@ -97,7 +97,7 @@ TEST(Settings, BadWordsAreNamedAndLeaveTheValue) {
         {"jit.hot=1", "jit.warm <= jit.hot"},
         {"context=1048577", "cannot be"},
         {"queue=65", "cannot be"},
-        {"\x01\x7f=\xff", "'??' (test) is unknown"},
+        {"\x01\x7f=\xff", "'?\?' (test) is unknown"},
     };
     for (const Case &c : cases) {
         const Applied applied = apply(c.word);
