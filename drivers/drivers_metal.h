@@ -1,0 +1,27 @@
+// Finds and starts the machine's devices (bare metal only). Everything lives in static storage for
+// as long as the program runs; each function is called once, at start, by the boot processor.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "drivers/block/block_device.h"
+#include "drivers/net/net_device.h"
+#include "drivers/pci/pci.h"
+#include "kernel_lib/base/result.h"
+
+namespace bareflow {
+
+// Configuration space by ports CF8h/CFCh.
+[[nodiscard]] PciConfig &pci_config();
+// What is plugged in; enumerated at the first call.
+[[nodiscard]] const PciInventory &pci_inventory();
+
+// The first network card that there is a driver for and that starts. kNotFound: no card at all, or
+// none that is known; otherwise why the last one tried did not start.
+// Call it early: QEMU's e1000 delivers its first frame only a second after it was enabled.
+// The caller then routes `irq()` to `on_interrupt()`, and unmasks the line.
+[[nodiscard]] Result<NetDevice *> probe_network();
+
+}  // namespace bareflow
