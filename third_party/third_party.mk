@@ -35,3 +35,9 @@ musl_flags   := -ffreestanding -fno-builtin -fno-math-errno -ffp-contract=off -f
 third_party_flags = $(if $(filter third_party/lwip/%,$(1)),$(lwip_flags))$(if \
     $(filter third_party/llhttp/%,$(1)),$(llhttp_flags))$(if \
     $(filter third_party/musl/%,$(1)),$(musl_flags))
+
+# A source folder that somebody removed is fetched again, though the last set-up was fine.
+ifneq ($(words $(wildcard third_party/lwip/src/.stamp third_party/musl/src/.stamp \
+    third_party/llhttp/src/.stamp third_party/rapidjson/src/.stamp)),4)
+$(shell rm -f $(BUILD)/.setup)
+endif

@@ -225,3 +225,26 @@ def test_image_with_another_model_is_refused(tmp_path):
 def test_nothing_built_is_said(tmp_path):
     done = run("check_budgets.py", "--build", tmp_path)
     assert done.returncode == 1 and "run make" in done.stderr
+
+
+# ---------------------------------------------------------------- check_format.sh
+
+
+def formatted(tmp_path, text):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/check_format.sh", ".clang-format"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "a.cpp").write_text(text)
+    subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)
+    return subprocess.run(["bash", str(tmp_path / "tools/check_format.sh")], capture_output=True, text=True)
+
+
+def test_formatted_source_passes(tmp_path):
+    done = formatted(tmp_path, "int f(int a) {\n    return a;\n}\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_unformatted_source_is_named_by_line(tmp_path):
+    done = formatted(tmp_path, "int f(int a) {\n  return   a;\n}\n")
+    assert done.returncode == 1 and "a.cpp:2:" in done.stdout

@@ -336,7 +336,7 @@ class Machine:
 
     def be(self, root, sudo):
         self.script(self.bin / "id", f"echo {0 if root else 1000}")
-        self.script(self.bin / "sudo", f'[ {int(sudo)} = 1 ] || exit 1\necho "sudo" >> "{self.calls}"\n'
+        self.script(self.bin / "sudo", f'[ {int(sudo)} = 1 ] || exit 1\necho "sudo $*" >> "{self.calls}"\n'
                     '[ "$1" != -n ] || shift\nexec "$@"')
 
     def apt(self, behaviour):
@@ -402,7 +402,9 @@ def test_sudo_is_used_when_not_root(machine):
     machine.has()
     done = machine.setup("run")
     assert done.returncode == 0, done.stderr
-    assert "sudo" in machine.calls.read_text()
+    calls = machine.calls.read_text()
+    assert "sudo apt-get -o DPkg::Lock::Timeout=300 update" in calls
+    assert "sudo env DEBIAN_FRONTEND=noninteractive apt-get" in calls
 
 
 def test_neither_root_nor_sudo_prints_what_to_run(machine):

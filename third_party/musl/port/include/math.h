@@ -1,4 +1,4 @@
-/* The <math.h> that musl's sources are compiled with, in place of the host's: only what they use. */
+/* The <math.h> that musl is compiled with, in place of the host's: only what its sources use. */
 #pragma once
 
 #include "../bf_math.h"

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Are all tracked C++ sources as clang-format-19 writes them? Names those that are not, and exits 1.
+# `tools/check_format.sh --fix` rewrites them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+mode=(--dry-run -Werror)
+case "${1:-}" in
+    '') ;;
+    --fix) mode=(-i) ;;
+    *) sed -n '2,3s/^# //p' "$0"; [ "$1" = --help ] && exit 0 || exit 2 ;;
+esac
+
+# What is tracked and still there.
+mapfile -t files < <(git ls-files -- '*.h' '*.c' '*.cpp' | while IFS= read -r f; do [ ! -f "$f" ] || echo "$f"; done)
+if [ ${#files[@]} -eq 0 ]; then
+    echo "check_format: git names no sources here" >&2
+    exit 1
+fi
+if ! said="$(clang-format-19 --style=file "${mode[@]}" "${files[@]}" 2>&1)"; then
+    printf '%s\n' "$said" | sed -n 's/^\([^ ]*:[0-9]*\):[0-9]*: error:.*/\1: not as clang-format-19 writes it/p' | uniq
+    echo "format: run tools/check_format.sh --fix" >&2
+    exit 1
+fi
+echo "format: ${#files[@]} files"
