@@ -16,9 +16,9 @@ namespace bareflow {
 // Screen memory at 0xB8000, identity mapped: vga().init(vga_memory()).
 [[nodiscard]] std::span<uint16_t> vga_memory();
 
-// For the handlers of IRQ 4 and IRQ 1. They take what the device has; they do not end the interrupt
-// at the interrupt controller.
-void on_serial_interrupt();
-void on_keyboard_interrupt();
+// For the handlers of IRQ 4 and IRQ 1. They take what the device has and say whether it was theirs;
+// they do not end the interrupt at the interrupt controller.
+bool on_serial_interrupt();
+bool on_keyboard_interrupt();
 
 }  // namespace bareflow

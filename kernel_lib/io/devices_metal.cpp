@@ -24,11 +24,11 @@ std::span<uint16_t> vga_memory() {
     return {reinterpret_cast<uint16_t *>(vga_text::kMemory), VgaScreen::kCells};
 }
 
-void on_serial_interrupt() {
-    the_serial.on_interrupt();
+bool on_serial_interrupt() {
+    return the_serial.on_interrupt();
 }
-void on_keyboard_interrupt() {
-    the_keyboard.on_interrupt();
+bool on_keyboard_interrupt() {
+    return the_keyboard.on_interrupt();
 }
 
 }  // namespace bareflow

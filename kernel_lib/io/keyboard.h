@@ -64,15 +64,11 @@ class Ps2Keyboard {
         }
         // Interrupts off: or the handler takes the byte between our look and our read.
         [[maybe_unused]] const typename Io::InterruptsOff guard;
-        receive();
+        (void)receive();
         return keys_.pop();
     }
-    // The interrupt handler's part; bounded.
-    void on_interrupt() {
-        if (present_) {
-            receive();
-        }
-    }
+    // The interrupt handler's part; bounded. True when the interrupt was this device's.
+    bool on_interrupt() { return present_ && receive(); }
 
     [[nodiscard]] bool present() const { return present_; }
     // Keys that nobody read in time.
@@ -105,12 +101,15 @@ class Ps2Keyboard {
             (void)io_.in8(ps2::kData);
         }
     }
-    void receive() {
+    // Controller to ring, with interrupts off. False when there was nothing.
+    bool receive() {
+        bool any = false;
         for (int i = 0; i < kFlushBytes; ++i) {
             const uint8_t status = io_.in8(ps2::kStatus);
             if ((status & ps2::kStatusOutputFull) == 0) {
-                return;
+                break;
             }
+            any = true;
             const uint8_t byte = io_.in8(ps2::kData);
             if ((status & ps2::kStatusAuxiliary) != 0) {
                 continue;
@@ -119,6 +118,7 @@ class Ps2Keyboard {
                 dropped_ += !keys_.push(*key);
             }
         }
+        return any;
     }
 
     [[no_unique_address]] Io io_;

@@ -38,9 +38,14 @@ uint64_t log_time_us() {
     return passed / rate * kMicrosPerSecond + passed % rate * kMicrosPerSecond / rate;
 }
 
-void format_log_line(TextWriter &out, uint64_t time_us, std::string_view text) {
+void log_prefix(TextWriter &out, uint64_t time_us) {
     const uint64_t ms = time_us / 1000;
-    out.put('[', Padded{ms / 1000, 3}, '.', Padded{ms % 1000, 3, '0'}, "] ", text, '\n');
+    out.put('[', Padded{ms / 1000, 3}, '.', Padded{ms % 1000, 3, '0'}, "] ");
+}
+
+void format_log_line(TextWriter &out, uint64_t time_us, std::string_view text) {
+    log_prefix(out, time_us);
+    out.put(text, '\n');
 }
 
 void log_text(std::string_view text) {

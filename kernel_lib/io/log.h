@@ -32,7 +32,9 @@ void log_start(uint64_t ticks);
 
 // `text` as one line; its own line ends are kept, a last one is added.
 void log_text(std::string_view text);
-// The line that log_text writes, for tests: time prefix, text, line end.
+// "[  0.123] "
+void log_prefix(TextWriter &out, uint64_t time_us);
+// The line that log_text writes: prefix, text, line end.
 void format_log_line(TextWriter &out, uint64_t time_us, std::string_view text);
 
 template <typename... Args>

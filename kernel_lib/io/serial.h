@@ -25,6 +25,7 @@ class Serial16550 {
     static constexpr int kTransmitPolls = 50'000;
     static constexpr int kLoopbackPolls = 10'000;
     static constexpr size_t kReceiveBytes = 1024;
+    static constexpr int kHandlerPasses = 4;
 
     constexpr explicit Serial16550(Io io = {}, uint16_t base = uart::kCom1)
         : io_(io), base_(base) {}
@@ -83,18 +84,19 @@ class Serial16550 {
         }
         return byte;
     }
-    // The interrupt handler's part; bounded.
-    void on_interrupt() {
-        if (!present_) {
-            return;
-        }
-        // Each pass takes all there is; a second one only when a byte came in between.
-        for (int pass = 0; pass < 4 && !paused_; ++pass) {
+    // The interrupt handler's part; bounded. True when the interrupt was this device's.
+    bool on_interrupt() {
+        bool ours = false;
+        // Each pass takes all there is; another one only when a byte came in between: the line must
+        // be low when the handler returns, or the controller sees no further edge on it.
+        for (int pass = 0; pass < kHandlerPasses && present_ && !paused_; ++pass) {
             if ((read(uart::kInterruptId) & uart::kIirNonePending) != 0) {
-                return;
+                break;
             }
+            ours = true;
             receive();
         }
+        return ours;
     }
 
     [[nodiscard]] bool present() const { return present_; }
