@@ -1,0 +1,66 @@
+// The matrix-vector product behind one seam: a kernel is a function that computes a range of rows,
+// and a KernelSlot is the place where the engine looks up which function that is for one shape.
+// Everything else that is fast (compiled here or generated at run time) is a drop-in for the
+// portable reference and equals it bit for bit (docs/decisions/0001-numeric-contract.md).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "llama/quant.h"
+#include "llama/tensor_types.h"
+
+namespace bareflow::llama {
+
+// y[row] = W[row] . x for one matrix W as it lies in the file. Standard layout, read by generated
+// code as well. Weights have any alignment (F32: 4); y, x and xq don't overlap.
+struct GemvArgs {
+    const uint8_t *weights = nullptr;  // row 0
+    uint64_t row_bytes = 0;
+    uint32_t cols = 0;         // block types: a multiple of 32
+    const float *x = nullptr;  // [cols], for F32 and F16
+    QuantizedActivation xq;    // [cols], for block types, with the forms that the kernel declares
+    float *y = nullptr;        // indexed by row
+};
+
+// Writes y[row_begin .. row_end) and nothing else. Any range is allowed; ranges are independent.
+using GemvKernel = void (*)(const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
+
+// A kernel compiled into the program.
+struct GemvVariant {
+    std::string_view name;  // "portable", "swar2"
+    GemvKernel kernel = nullptr;
+    ActivationForms forms = 0;  // packings of xq that it reads
+};
+
+// All compiled variants for a type; the first is the portable reference.
+[[nodiscard]] std::span<const GemvVariant> gemv_variants(TensorType type);
+// The one to start with.
+[[nodiscard]] const GemvVariant &kernel_for(TensorType type);
+// Block types multiply quantised activations, the others floats.
+[[nodiscard]] bool takes_quantized(TensorType type);
+
+// One weight shape of the loaded model and the kernel that serves it now. The engine reads `kernel`
+// at every row range: whoever publishes a better one writes it between two calls of
+// Engine::advance, and the forms it needs into `forms` (Engine::kernels_changed() then).
+struct KernelSlot {
+    static constexpr uint32_t kNameBytes = 48;
+
+    const char *name = nullptr;  // "q8_0_gemv 352x128" (rows x cols); never freed
+    TensorType type = TensorType::kF32;
+    uint32_t rows = 0;
+    uint32_t cols = 0;
+    uint64_t row_bytes = 0;
+    GemvKernel kernel = nullptr;
+    ActivationForms forms = 0;
+    GemvKernel reference = nullptr;
+    const uint8_t *sample = nullptr;  // the first matrix of this shape, to try candidates on
+    uint32_t matrices = 0;            // how many of the model's matrices have this shape
+};
+
+// y = W x in the order the contract prescribes, F16 weights widened one by one: the F16 twin of
+// dot8 (ops.h).
+[[nodiscard]] float dot8_f16(const uint8_t *w, const float *x, uint32_t n);
+
+}  // namespace bareflow::llama

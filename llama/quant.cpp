@@ -1,0 +1,183 @@
+#include "llama/quant.h"
+
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow::llama {
+namespace {
+
+// Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 to an integer, half to even.
+constexpr float kRoundMagic = 12582912.0f;
+// A group whose greatest magnitude is below this counts as zero (its 127 / amax could overflow).
+constexpr float kZeroGroup = 0x1p-100f;
+constexpr float kMantissaUnit = 0x1p-24f;
+
+constexpr uint64_t kLineBytes = 64;
+constexpr uint64_t whole_lines(uint64_t bytes) {
+    return (bytes + kLineBytes - 1) / kLineBytes * kLineBytes;
+}
+constexpr uint64_t block_count(uint64_t count) {
+    return (count + kBlockElements - 1) / kBlockElements;
+}
+
+// Comparisons, not min and max, so that a NaN has one fate: -127.
+int8_t to_int8(float value) {
+    const float rounded = (value + kRoundMagic) - kRoundMagic;
+    const float low = rounded > -127.0f ? rounded : -127.0f;
+    return static_cast<int8_t>(low < 127.0f ? low : 127.0f);
+}
+
+uint64_t widen(int8_t q) {
+    return static_cast<uint64_t>(static_cast<int64_t>(q));
+}
+
+void pack_pairs(const int8_t *q, uint64_t *words) {
+    for (uint32_t k = 0; k < 4; ++k) {
+        for (uint32_t i = 0; i < 4; ++i) {
+            words[4 * k + i] = widen(q[8 * k + i + 4]) + (widen(q[8 * k + i]) << 32);
+        }
+    }
+}
+
+void pack_quads(const int8_t *q, uint64_t *words) {
+    for (uint32_t k = 0; k < 2; ++k) {
+        for (uint32_t i = 0; i < 4; ++i) {
+            const int8_t *e = q + 8 * k + i / 2 + 16 * (i % 2);
+            words[4 * k + i] =
+                widen(e[6]) + (widen(e[4]) << 16) + (widen(e[2]) << 32) + (widen(e[0]) << 48);
+        }
+    }
+}
+
+}  // namespace
+
+float f16_to_f32_special(uint16_t half) {
+    const uint32_t sign = (half & 0x8000u) << 16;
+    const uint32_t fraction = half & 0x3ffu;
+    if ((half & 0x7c00u) != 0) {
+        return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+    }
+    // fraction * 2^-24: at most ten bits, so the product is exact.
+    const float magnitude = static_cast<float>(fraction) * kMantissaUnit;
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+}
+
+Result<ActivationBuffer> ActivationBuffer::create(uint32_t max_count) {
+    const uint64_t blocks = block_count(max_count);
+    const uint64_t bytes =
+        whole_lines(blocks * kBlockElements) + whole_lines(blocks * sizeof(int32_t)) +
+        whole_lines(group_count(max_count) * sizeof(float)) +
+        whole_lines(blocks * 16 * sizeof(uint64_t)) + whole_lines(blocks * 8 * sizeof(uint64_t));
+    ActivationBuffer buffer;
+    BF_ASSIGN(buffer.memory_, Buffer<uint8_t>::create(bytes));
+    buffer.max_count_ = max_count;
+    return buffer;
+}
+
+QuantizedActivation ActivationBuffer::view(uint32_t count) const {
+    if (count > max_count_) {
+        platform::panic("activation longer than its buffer");
+    }
+    const uint64_t blocks = block_count(max_count_);
+    QuantizedActivation view;
+    view.count = count;
+    uint8_t *at = memory_.data();
+    view.q = reinterpret_cast<int8_t *>(at);
+    at += whole_lines(blocks * kBlockElements);
+    view.block_sums = reinterpret_cast<int32_t *>(at);
+    at += whole_lines(blocks * sizeof(int32_t));
+    view.group_scales = reinterpret_cast<float *>(at);
+    at += whole_lines(group_count(max_count_) * sizeof(float));
+    view.pairs = reinterpret_cast<uint64_t *>(at);
+    at += whole_lines(blocks * 16 * sizeof(uint64_t));
+    view.quads = reinterpret_cast<uint64_t *>(at);
+    return view;
+}
+
+void quantize_activation(const float *x, const QuantizedActivation &out, ActivationForms forms,
+                         uint32_t group_begin, uint32_t group_end) {
+    for (uint32_t group = group_begin; group < group_end; ++group) {
+        const uint64_t begin = static_cast<uint64_t>(group) * kGroupElements;
+        const uint64_t end =
+            begin + kGroupElements < out.count ? begin + kGroupElements : out.count;
+        float amax = 0.0f;
+        for (uint64_t i = begin; i < end; ++i) {
+            const float magnitude = __builtin_fabsf(x[i]);
+            amax = magnitude > amax ? magnitude : amax;
+        }
+        const bool zero = amax < kZeroGroup;
+        const float scale = zero ? 0.0f : amax / 127.0f;
+        const float inverse = zero ? 0.0f : 127.0f / amax;
+        out.group_scales[group] = scale * kMantissaUnit;
+        if (zero) {
+            __builtin_memset(out.q + begin, 0, end - begin);
+        } else {
+            for (uint64_t i = begin; i < end; ++i) {
+                out.q[i] = to_int8(x[i] * inverse);
+            }
+        }
+        const uint64_t block_end = block_count(end);
+        for (uint64_t i = end; i < block_end * kBlockElements; ++i) {
+            out.q[i] = 0;
+        }
+        for (uint64_t block = begin / kBlockElements; block < block_end; ++block) {
+            const int8_t *q = out.q + block * kBlockElements;
+            int32_t sum = 0;
+            for (uint32_t i = 0; i < kBlockElements; ++i) {
+                sum += q[i];
+            }
+            out.block_sums[block] = sum;
+            if ((forms & kFormPairs) != 0) {
+                pack_pairs(q, out.pairs + block * 16);
+            }
+            if ((forms & kFormQuads) != 0) {
+                pack_quads(q, out.quads + block * 8);
+            }
+        }
+    }
+}
+
+void dequantize_row_f32(const uint8_t *row, uint32_t cols, float *y) {
+    for (uint32_t i = 0; i < cols; ++i) {
+        y[i] = load_f32(row + sizeof(float) * i);
+    }
+}
+
+void dequantize_row_f16(const uint8_t *row, uint32_t cols, float *y) {
+    for (uint32_t i = 0; i < cols; ++i) {
+        y[i] = f16_to_f32(load_u16(row + sizeof(uint16_t) * i));
+    }
+}
+
+void dequantize_row_q8_0(const uint8_t *row, uint32_t cols, float *y) {
+    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ8_0BlockBytes) {
+        const float scale = f16_to_f32(load_u16(row));
+        for (uint32_t i = 0; i < kBlockElements; ++i) {
+            y[begin + i] = static_cast<float>(static_cast<int8_t>(row[2 + i])) * scale;
+        }
+    }
+}
+
+void dequantize_row_q4_0(const uint8_t *row, uint32_t cols, float *y) {
+    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ4_0BlockBytes) {
+        const float scale = f16_to_f32(load_u16(row));
+        for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
+            const int byte = row[2 + i];
+            y[begin + i] = static_cast<float>((byte & 15) - 8) * scale;
+            y[begin + i + 16] = static_cast<float>((byte >> 4) - 8) * scale;
+        }
+    }
+}
+
+void dequantize_row_q4_1(const uint8_t *row, uint32_t cols, float *y) {
+    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ4_1BlockBytes) {
+        const float scale = f16_to_f32(load_u16(row));
+        const float minimum = f16_to_f32(load_u16(row + 2));
+        for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
+            const int byte = row[4 + i];
+            y[begin + i] = static_cast<float>(byte & 15) * scale + minimum;
+            y[begin + i + 16] = static_cast<float>(byte >> 4) * scale + minimum;
+        }
+    }
+}
+
+}  // namespace bareflow::llama

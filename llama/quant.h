@@ -1,0 +1,127 @@
+// Number formats: f16, the weight blocks of GGUF, and activations quantised to int8. Implements
+// "Quantising activations" and "Embedding" of docs/decisions/0001-numeric-contract.md bit for bit.
+//
+// No allocation, no errors: sizes are the caller's (the model's shapes were checked at load).
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/memory/buffer.h"
+
+namespace bareflow::llama {
+
+// Elements that share an f16 scale in Q8_0, Q4_0 and Q4_1.
+inline constexpr uint32_t kBlockElements = 32;
+// Elements that share an f32 scale in a quantised activation.
+inline constexpr uint32_t kGroupElements = 256;
+
+// GGUF blocks as they lie in the file: little endian, no padding, any alignment.
+//   Q8_0: scale f16 | 32 int8                          Q4_0: scale f16 | 16 bytes of nibbles
+//   Q4_1: scale f16 | minimum f16 | 16 bytes of nibbles
+// Nibbles: byte j holds element j in its low half and element j + 16 in its high half.
+inline constexpr uint32_t kQ8_0BlockBytes = 34;
+inline constexpr uint32_t kQ4_0BlockBytes = 18;
+inline constexpr uint32_t kQ4_1BlockBytes = 20;
+
+// Unaligned little-endian loads.
+inline uint16_t load_u16(const uint8_t *from) {
+    uint16_t value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+inline uint64_t load_u64(const uint8_t *from) {
+    uint64_t value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+inline float load_f32(const uint8_t *from) {
+    float value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+// Widens exactly: denormals, infinities and NaN payloads included.
+[[nodiscard]] float f16_to_f32_special(uint16_t half);  // zero, denormal, infinity or NaN
+[[nodiscard]] inline float f16_to_f32(uint16_t half) {
+    const uint32_t exponent = (half >> 10) & 31u;
+    if (exponent == 0 || exponent == 31) {
+        return f16_to_f32_special(half);
+    }
+    return std::bit_cast<float>(((half & 0x8000u) << 16) + ((half & 0x7fffu) << 13) + (112u << 23));
+}
+
+// A finite f16 is M * 2^-24; returns M. |M| < 2^31 for |value| < 128, which is all that the loader
+// lets through (contract, "Quantised dot product"). No branch.
+inline int32_t f16_mantissa(uint16_t half) {
+    const uint32_t exponent = (half >> 10) & 31u;
+    const uint32_t normal = exponent != 0;
+    const uint32_t magnitude = ((half & 0x3ffu) | (normal << 10)) << ((exponent - normal) & 31u);
+    const uint32_t sign = 0u - (half >> 15u);
+    return static_cast<int32_t>((magnitude ^ sign) - sign);
+}
+
+// How many copies of an activation a kernel wants, in which packing (bits; 0: q and sums only).
+using ActivationForms = uint32_t;
+// `pairs`: for weights as bytes, two a 64-bit word.
+inline constexpr ActivationForms kFormPairs = 1;
+// `quads`: for weights as nibbles, four a 64-bit word.
+inline constexpr ActivationForms kFormQuads = 2;
+
+// A vector of `count` floats as int8 with a scale per 256. Standard layout and plain pointers: read
+// by generated code. Memory belongs to an ActivationBuffer.
+//
+// Packed forms, both of blocks of 32 (an incomplete last block has zeros for what is missing):
+//   pairs  16 words a block. Word 4k + i (k, i = 0..3) holds, of the eight elements from 8k:
+//          q[8k + i + 4] + q[8k + i] * 2^32                                     (mod 2^64)
+//          It meets the weights as (u64 of eight bytes >> 8i) & 0x000000ff000000ff.
+//   quads  8 words a block. Word 4k + i (k = 0..1, i = 0..3), with e = 8k + i / 2 + 16 * (i % 2):
+//          q[e + 6] + q[e + 4] * 2^16 + q[e + 2] * 2^32 + q[e] * 2^48           (mod 2^64)
+//          It meets the weights as (u64 of sixteen nibbles >> 4i) & 0x000f000f000f000f.
+//   Either way the top field of the 64-bit product is the dot product of the pair or quad.
+struct QuantizedActivation {
+    uint64_t count = 0;
+    int8_t *q = nullptr;            // [count], padded with zeros to whole blocks
+    int32_t *block_sums = nullptr;  // [blocks]  sum of q over 32
+    float *group_scales = nullptr;  // [groups]  d_g * 2^-24, what an integer total is multiplied by
+    uint64_t *pairs = nullptr;      // [blocks * 16]
+    uint64_t *quads = nullptr;      // [blocks * 8]
+};
+
+// Memory for one activation of up to `max_count` elements, with every form.
+class ActivationBuffer {
+  public:
+    ActivationBuffer() = default;
+    [[nodiscard]] static Result<ActivationBuffer> create(uint32_t max_count);
+
+    [[nodiscard]] uint64_t size_bytes() const { return memory_.size(); }
+    // Pointers into this buffer, for a vector of `count` <= max_count elements.
+    [[nodiscard]] QuantizedActivation view(uint32_t count) const;
+
+  private:
+    Buffer<uint8_t> memory_;
+    uint32_t max_count_ = 0;
+};
+
+inline uint32_t group_count(uint32_t count) {
+    return (count + kGroupElements - 1) / kGroupElements;
+}
+
+// The contract's q8_activation, for the groups [group_begin, group_end) of x[out.count]: writes q,
+// block_sums, group_scales and the packed forms asked for. Groups are independent of one another.
+// A NaN becomes -127 (comparisons with it are false); nothing traps on any input.
+void quantize_activation(const float *x, const QuantizedActivation &out, ActivationForms forms,
+                         uint32_t group_begin, uint32_t group_end);
+
+// One row of a tensor as floats: y[cols]. Q8_0 w*d; Q4_0 (n-8)*d; Q4_1 n*d + m.
+// cols is a multiple of 32 for the block formats.
+void dequantize_row_f32(const uint8_t *row, uint32_t cols, float *y);
+void dequantize_row_f16(const uint8_t *row, uint32_t cols, float *y);
+void dequantize_row_q8_0(const uint8_t *row, uint32_t cols, float *y);
+void dequantize_row_q4_0(const uint8_t *row, uint32_t cols, float *y);
+void dequantize_row_q4_1(const uint8_t *row, uint32_t cols, float *y);
+
+}  // namespace bareflow::llama

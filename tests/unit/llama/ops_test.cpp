@@ -1,0 +1,201 @@
+#include "llama/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "tests/unit/llama/random_numbers.h"
+
+namespace bareflow::llama {
+namespace {
+
+using testing::Random;
+
+// The contract's sum, written as its text has it.
+float eight_lane_sum(const std::vector<float> &products) {
+    float lane[8] = {};
+    for (size_t i = 0; i < products.size(); ++i) {
+        lane[i % 8] = lane[i % 8] + products[i];
+    }
+    float t[4];
+    for (int j = 0; j < 4; ++j) {
+        t[j] = lane[j] + lane[j + 4];
+    }
+    const float u0 = t[0] + t[2];
+    const float u1 = t[1] + t[3];
+    return u0 + u1;
+}
+
+TEST(OpsTest, Dot8FollowsTheLanesAtEveryLength) {
+    Random random(1);
+    for (uint32_t n = 0; n < 200; ++n) {
+        const std::vector<float> a = random.floats(n, 10.0f);
+        const std::vector<float> b = random.floats(n, 10.0f);
+        std::vector<float> products(n);
+        for (uint32_t i = 0; i < n; ++i) {
+            products[i] = a[i] * b[i];
+        }
+        ASSERT_EQ(dot8(a.data(), b.data(), n), eight_lane_sum(products)) << n;
+    }
+}
+
+TEST(OpsTest, ExpIsWithin2ToMinus22) {
+    double worst = 0;
+    for (double x = -87.0; x <= 88.0; x += 0.0007) {
+        const auto argument = static_cast<float>(x);
+        const double exact = std::exp(static_cast<double>(argument));
+        worst = std::max(worst, std::fabs(exp_f32(argument) - exact) / exact);
+    }
+    EXPECT_LT(worst, std::ldexp(1.0, -22));
+    EXPECT_GT(worst, std::ldexp(1.0, -26));  // the measurement itself works
+}
+
+TEST(OpsTest, ExpAtTheEnds) {
+    const float inf = std::numeric_limits<float>::infinity();
+    EXPECT_EQ(exp_f32(0.0f), 1.0f);
+    EXPECT_EQ(exp_f32(-0.0f), 1.0f);
+    EXPECT_EQ(exp_f32(-87.001f), 0.0f);
+    EXPECT_GT(exp_f32(-87.0f), 0.0f);
+    EXPECT_EQ(exp_f32(-inf), 0.0f);
+    EXPECT_EQ(exp_f32(1000.0f), exp_f32(88.0f));
+    EXPECT_EQ(exp_f32(inf), exp_f32(88.0f));
+    EXPECT_EQ(exp_f32(std::numeric_limits<float>::quiet_NaN()), exp_f32(88.0f));
+    EXPECT_TRUE(std::isfinite(exp_f32(88.0f)));
+    EXPECT_EQ(exp_f32(1e-30f), 1.0f);
+}
+
+TEST(OpsTest, RmsNormMatchesItsFormulaAndWorksInPlace) {
+    Random random(2);
+    for (const uint32_t n : {1u, 7u, 8u, 64u, 288u}) {
+        std::vector<float> x = random.floats(n, 4.0f);
+        const std::vector<float> w = random.floats(n);
+        std::vector<float> y(n);
+        rms_norm(x.data(), w.data(), 1e-5f, n, y.data());
+        double squares = 0;
+        for (const float v : x) {
+            squares += static_cast<double>(v) * v;
+        }
+        const double scale = 1.0 / std::sqrt(squares / n + 1e-5);
+        for (uint32_t i = 0; i < n; ++i) {
+            EXPECT_NEAR(y[i], x[i] * scale * w[i], 1e-5);
+        }
+        rms_norm(x.data(), w.data(), 1e-5f, n, x.data());
+        EXPECT_EQ(x, y);
+    }
+}
+
+TEST(OpsTest, RopeRotatesPairs) {
+    const uint32_t rotary = 8;
+    double inv_freq[rotary / 2];
+    rope_frequencies(10000.0, rotary, inv_freq);
+    float cos_sin[rotary];
+    for (const uint32_t position : {0u, 1u, 77u, 2047u}) {
+        rope_angles(position, inv_freq, rotary / 2, cos_sin);
+        float x[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+        rope_head(cos_sin, rotary / 2, x);
+        for (uint32_t i = 0; i < rotary / 2; ++i) {
+            const double theta = position * std::pow(10000.0, -2.0 * i / rotary);
+            const double a = 2 * i + 1;
+            const double b = 2 * i + 2;
+            EXPECT_NEAR(x[2 * i], a * std::cos(theta) - b * std::sin(theta), 2e-6);
+            EXPECT_NEAR(x[2 * i + 1], a * std::sin(theta) + b * std::cos(theta), 2e-6);
+        }
+        EXPECT_EQ(x[8], 9.0f);  // beyond the rotary part
+        EXPECT_EQ(x[9], 10.0f);
+    }
+}
+
+TEST(OpsTest, SoftmaxSumsToOneAndAnySplitIsTheSame) {
+    Random random(3);
+    for (uint32_t n = 1; n < 60; ++n) {
+        const std::vector<float> x = random.floats(n, 20.0f);
+        std::vector<float> whole = x;
+        softmax(whole.data(), n);
+        double sum = 0;
+        double exact_sum = 0;
+        const float max = *std::max_element(x.begin(), x.end());
+        for (uint32_t t = 0; t < n; ++t) {
+            sum += whole[t];
+            exact_sum += std::exp(static_cast<double>(x[t]) - max);
+        }
+        EXPECT_NEAR(sum, 1.0, 1e-5);
+        for (uint32_t t = 0; t < n; ++t) {
+            EXPECT_NEAR(whole[t], std::exp(static_cast<double>(x[t]) - max) / exact_sum, 1e-6);
+        }
+        std::vector<float> parts = x;
+        SoftmaxState state;
+        const uint32_t a = random.below(n + 1);
+        softmax_max(parts.data(), 0, a, state);
+        softmax_max(parts.data(), a, n, state);
+        softmax_exp(parts.data(), 0, a, state);
+        softmax_exp(parts.data(), a, n, state);
+        const float inverse = softmax_inverse(state);
+        softmax_scale(parts.data(), 0, a, inverse);
+        softmax_scale(parts.data(), a, n, inverse);
+        EXPECT_EQ(parts, whole) << n << " split at " << a;
+    }
+}
+
+TEST(OpsTest, SiluMulMatchesItsFormula) {
+    Random random(4);
+    const std::vector<float> g = random.floats(500, 30.0f);
+    const std::vector<float> u = random.floats(500, 2.0f);
+    std::vector<float> y(500);
+    silu_mul(g.data(), u.data(), 0, 123, y.data());
+    silu_mul(g.data(), u.data(), 123, 500, y.data());
+    for (size_t i = 0; i < 500; ++i) {
+        const double exact = g[i] / (1.0 + std::exp(-static_cast<double>(g[i]))) * u[i];
+        EXPECT_NEAR(y[i], exact, 1e-5);
+    }
+    std::vector<float> in_place = g;
+    silu_mul(in_place.data(), u.data(), 0, 500, in_place.data());
+    EXPECT_EQ(in_place, y);
+}
+
+TEST(OpsTest, AttentionMatchesItsFormulaAndAnySplitIsTheSame) {
+    Random random(5);
+    for (const uint32_t head_size : {8u, 18u, 64u}) {
+        const uint32_t positions = 37;
+        const uint64_t stride = head_size * 3;
+        const std::vector<float> keys = random.floats(positions * head_size * 3);
+        const std::vector<float> values = random.floats(positions * head_size * 3);
+        const std::vector<float> q = random.floats(head_size);
+        std::vector<float> scores(positions);
+        std::vector<float> split(positions);
+        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 0, positions,
+                         scores.data());
+        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 20, positions,
+                         split.data());
+        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 0, 20, split.data());
+        EXPECT_EQ(scores, split);
+        for (uint32_t t = 0; t < positions; ++t) {
+            EXPECT_EQ(scores[t], dot8(q.data(), keys.data() + t * stride, head_size) * 0.25f);
+        }
+        std::vector<float> out(head_size, 99.0f);
+        std::vector<float> out_split(head_size, 77.0f);
+        attention_mix(scores.data(), values.data(), stride, head_size, 0, positions, out.data());
+        attention_mix(scores.data(), values.data(), stride, head_size, 0, 5, out_split.data());
+        attention_mix(scores.data(), values.data(), stride, head_size, 5, positions,
+                      out_split.data());
+        EXPECT_EQ(out, out_split);
+        for (uint32_t j = 0; j < head_size; ++j) {
+            float sum = 0.0f;
+            for (uint32_t t = 0; t < positions; ++t) {
+                sum = sum + scores[t] * values[t * stride + j];
+            }
+            EXPECT_EQ(out[j], sum);
+        }
+    }
+}
+
+TEST(OpsTest, AddAccumulates) {
+    std::vector<float> x = {1.0f, 2.0f, 3.0f};
+    const std::vector<float> y = {0.5f, -2.0f, 1e-9f};
+    add(y.data(), 3, x.data());
+    EXPECT_EQ(x, (std::vector<float>{1.5f, 0.0f, 3.0f}));
+}
+
+}  // namespace
+}  // namespace bareflow::llama

@@ -1,0 +1,88 @@
+// Repeatable random numbers and random weight blocks for the engine's tests.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "llama/kernels.h"
+#include "llama/quant.h"
+
+namespace bareflow::llama::testing {
+
+class Random {
+  public:
+    explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15 + 1) {}
+    uint64_t next() {
+        state_ ^= state_ << 13;
+        state_ ^= state_ >> 7;
+        state_ ^= state_ << 17;
+        return state_ * 0x2545f4914f6cdd1d;
+    }
+    uint32_t below(uint32_t bound) { return static_cast<uint32_t>((next() >> 32) % bound); }
+    // In [-1, 1).
+    float unit() { return static_cast<float>(static_cast<int64_t>(next()) >> 40) * 0x1p-23f; }
+    std::vector<float> floats(uint32_t count, float scale = 1.0f) {
+        std::vector<float> out(count);
+        for (float &value : out) {
+            value = unit() * scale;
+        }
+        return out;
+    }
+    // A finite f16 of magnitude below 128, either sign, denormals included.
+    uint16_t scale_f16() {
+        return static_cast<uint16_t>(below(0x5800) | (next() & 1 ? 0x8000u : 0u));
+    }
+
+  private:
+    uint64_t state_;
+};
+
+inline uint32_t block_bytes(TensorType type) {
+    switch (type) {
+        case TensorType::kF32:
+            return 4;
+        case TensorType::kF16:
+            return 2;
+        case TensorType::kQ8_0:
+            return kQ8_0BlockBytes;
+        case TensorType::kQ4_0:
+            return kQ4_0BlockBytes;
+        case TensorType::kQ4_1:
+            return kQ4_1BlockBytes;
+    }
+    return 0;
+}
+
+inline uint64_t row_bytes(TensorType type, uint32_t cols) {
+    return uint64_t{cols} / (takes_quantized(type) ? kBlockElements : 1) * block_bytes(type);
+}
+
+inline void put_u16(std::vector<uint8_t> &bytes, size_t at, uint16_t value) {
+    bytes[at] = static_cast<uint8_t>(value);
+    bytes[at + 1] = static_cast<uint8_t>(value >> 8);
+}
+
+// Weights in the file's layout that the loader would accept.
+inline std::vector<uint8_t> random_weights(TensorType type, uint32_t rows, uint32_t cols,
+                                           Random &random) {
+    std::vector<uint8_t> bytes(row_bytes(type, cols) * rows);
+    for (uint8_t &byte : bytes) {
+        byte = static_cast<uint8_t>(random.next() >> 56);
+    }
+    const uint32_t step = block_bytes(type);
+    for (size_t at = 0; at < bytes.size(); at += step) {
+        if (type == TensorType::kF32) {
+            const auto bits = std::bit_cast<uint32_t>(random.unit());
+            __builtin_memcpy(bytes.data() + at, &bits, sizeof(bits));
+        } else {
+            put_u16(bytes, at, random.scale_f16());
+            if (type == TensorType::kQ4_1) {
+                put_u16(bytes, at + 2, random.scale_f16());
+            }
+        }
+    }
+    return bytes;
+}
+
+}  // namespace bareflow::llama::testing
