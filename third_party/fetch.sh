@@ -77,7 +77,9 @@ trap cleanup EXIT
 # Writes copies of the machine's apt sources, reduced to Debian's main component of this release,
 # with deb-src added, into $1. Options such as signed-by are kept as they are.
 write_sources() {
-    local out="$1" list=/dev/null parts=/dev/null codename=bookworm n=0 file
+    local out="$1" list=/dev/null parts=/dev/null n=0 file
+    # By name or by its place in Debian's life; pins decide what is accepted from there.
+    local codename='(bookworm|(old)*stable)'
     if [ -n "$sources_dir" ]; then
         parts="$sources_dir/"
     else
@@ -134,7 +136,7 @@ write_sources() {
         [ -s "$out/$n.list" ] || rm -f "$out/$n.list"
     done
     [ -n "$(ls -A "$out")" ] ||
-        fail "found no apt source for Debian $codename (main) on this machine; add one, or put the
+        fail "found no apt source for Debian 12 (bookworm, main) on this machine; add one, or put the
 archives that third_party/pins.tsv names into $cache by hand"
 }
 
@@ -279,6 +281,8 @@ take_lock() {
     mkdir -p "$cache"
     exec {lock_fd}> "$cache/.lock"
     flock "$lock_fd"
+    # What an interrupted run may have left.
+    rm -rf -- "$cache"/apt.* "$cache"/unpack.*
 }
 
 up_to_date() {

@@ -142,6 +142,14 @@ def test_unpacks_what_is_kept_and_is_quiet_the_second_time(tiny):
     assert tiny.leftovers() == []
 
 
+def test_an_interrupted_run_leaves_nothing_behind(tiny):
+    tiny.archive.write_bytes(TARBALL)
+    (tiny.cache / "unpack.tiny.1/all/src").mkdir(parents=True)
+    (tiny.cache / "apt.abcdef").mkdir()
+    assert tiny.fetch("--offline").returncode == 0
+    assert tiny.leftovers() == []
+
+
 @pytest.mark.parametrize("unpacked_before", [False, True])
 def test_altered_archive_is_named_with_both_hashes(tiny, unpacked_before):
     tiny.archive.write_bytes(TARBALL)
@@ -199,6 +207,23 @@ def test_source_archive_comes_from_the_mirror(tiny, style):
     assert done.returncode == 0, done.stderr
     assert tiny.archive.read_bytes() == TARBALL
     assert (tiny.src / "COPYING").exists() and tiny.leftovers() == []
+
+
+def test_a_broken_source_beside_the_good_one_does_no_harm(tiny):
+    tiny.serve(sources=[("tiny", "1.0-1", "tiny_1.0.orig.tar.gz", TARBALL)])
+    (tiny.sources / "other.list").write_text(f"deb file://{tiny.root}/no-such-place stable main\n")
+    done = tiny.fetch()
+    assert done.returncode == 0, done.stderr
+    assert tiny.archive.read_bytes() == TARBALL
+
+
+def test_release_may_be_named_by_its_age(tiny):
+    tiny.serve(sources=[("tiny", "1.0-1", "tiny_1.0.orig.tar.gz", TARBALL)])
+    (tiny.mirror / "dists/oldstable").symlink_to("bookworm")
+    (tiny.sources / "test.list").write_text(
+        f"deb [ trusted=yes ] file://{tiny.mirror} oldstable contrib main # comment\n")
+    done = tiny.fetch()
+    assert done.returncode == 0, done.stderr
 
 
 def test_mirror_that_serves_another_archive_is_refused(tiny):
