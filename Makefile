@@ -61,7 +61,8 @@ METAL_ARCH := -ffreestanding -fno-builtin-printf -mno-red-zone -fno-pic -mcmodel
             -fno-omit-frame-pointer -mno-avx -fno-vectorize -fno-slp-vectorize -fcf-protection=none \
             -fstack-protector-strong -mstack-protector-guard=global
 HOSTED_ARCH := -fno-omit-frame-pointer -pthread
-SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# vptr needs RTTI on both sides; only the tests have it.
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
 metal_opt = $(if $(filter llama/% kernel_lib/memory/string%,$(1)),-O2,-Oz)
 
@@ -117,8 +118,9 @@ $(BUILD)/flags/%: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_$*)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_$*)' > $@
 FORCE:
 .PRECIOUS: $(BUILD)/flags/%
-FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS)
-FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS)
+TP_FLAGS     = $(lwip_flags) $(llhttp_flags) $(musl_flags)
+FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS) $(TP_FLAGS)
+FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS)
 
 $(BUILD)/metal/third_party/%.c.o: third_party/%.c $(BUILD)/flags/metal | $(SETUP_STAMP)
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
-/* Options of lwIP 2.1.3 for BareFlow: no threads, raw API, IPv4 only. Every value that is not lwIP's
- * default is here with its reason. Macros are lwIP's own interface (opt.h). */
+/* Options of lwIP 2.1.3 for BareFlow: no threads, raw API, IPv4 only. Every value that is not
+ * lwIP's default is here with its reason. Macros are lwIP's own interface (opt.h). */
 #pragma once
 
 /* One event loop, no threads, no sockets. */
