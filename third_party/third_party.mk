@@ -26,7 +26,8 @@ THIRD_PARTY_INCLUDES := -Ithird_party/lwip/port -isystem $(LWIP)/include \
 
 # Flags of one third-party source, by its path.
 lwip_flags   := -Ithird_party/lwip/port -I$(LWIP)/include
-llhttp_flags := -Ithird_party/llhttp/src/include
+# Strict: what RFC 9112 says must be refused is refused.
+llhttp_flags := -DLLHTTP_STRICT_MODE=1 -Ithird_party/llhttp/src/include
 # musl: its own headers by -iquote only, so that its <bits/...> never shadow the host's; our <math.h>
 # and <endian.h>; our names for its functions. No sanitizer: it shifts and wraps on purpose.
 musl_flags   := -ffreestanding -fno-builtin -fno-math-errno -ffp-contract=off -fno-sanitize=all \

@@ -1,0 +1,43 @@
+// A request body being received: grows as bytes really arrive (never by what a header claims), each
+// up to a limit, and all of them together up to another, so that memory stays bounded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernel_lib/memory/buffer.h"
+
+namespace bareflow::http {
+
+// The longest body accepted.
+inline constexpr size_t kMaxBodyBytes = 1024 * 1024;
+
+// Shared by all connections of one server.
+struct BodyBudget {
+    size_t total_bytes = 4 * 1024 * 1024;  // memory for all bodies at once, growing copies included
+    size_t used_bytes = 0;
+};
+
+class BodyBuffer {
+  public:
+    enum class Append : uint8_t { kOk, kTooLong, kNoMemory };
+
+    explicit BodyBuffer(BodyBudget &budget) : budget_(budget) {}
+    BodyBuffer(const BodyBuffer &) = delete;
+    BodyBuffer &operator=(const BodyBuffer &) = delete;
+    ~BodyBuffer() { release(); }
+
+    [[nodiscard]] Append append(std::span<const char> bytes);
+    // The bytes so far; the byte behind them is NUL. Not to be called on an empty buffer's end.
+    [[nodiscard]] std::span<char> bytes() const { return {storage_.data(), len_bytes_}; }
+    // Forgets the bytes and gives the memory back.
+    void release();
+
+  private:
+    BodyBudget &budget_;
+    Buffer<char> storage_;
+    size_t len_bytes_ = 0;
+};
+
+}  // namespace bareflow::http

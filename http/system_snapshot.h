@@ -1,0 +1,145 @@
+// What the program knows about itself, as plain values: the appliance fills them in, /health and
+// /profile show them. So http/ knows no driver, no network stack and no engine here.
+//
+// Text is of static lifetime, or lives as long as the SnapshotSource. Times are milliseconds since
+// start, unless the name says otherwise. Counters only grow.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "http/connection.h"
+
+namespace bareflow::http {
+
+enum class HealthState : uint8_t { kOk, kLoading, kError };
+
+struct Health {
+    HealthState state = HealthState::kLoading;
+    std::string_view message;  // one sentence when not kOk
+};
+
+struct BootStage {
+    std::string_view name;  // "memory", "network"...
+    double started_ms = 0;
+    double took_ms = 0;
+};
+
+struct CpuInfo {
+    std::string_view name;        // CPUID brand string, or the vendor
+    std::string_view features;    // usable ones, blank-separated: "sse2 ssse3 avx2"
+    std::string_view hypervisor;  // empty: none announced
+    uint32_t processors = 1;
+    uint64_t ticks_per_second = 0;
+};
+
+struct MemoryInfo {
+    uint64_t total_bytes = 0;
+    uint64_t free_bytes = 0;
+    uint64_t image_bytes = 0;  // code and data of the program
+    uint64_t heap_used_bytes = 0;
+    uint64_t heap_peak_bytes = 0;
+    uint64_t kv_bytes = 0;
+    uint64_t model_bytes = 0;
+    uint64_t scratch_bytes = 0;
+    uint64_t http_bytes = 0;
+};
+
+struct ModelInfo {
+    std::string_view name;  // empty: none
+    std::string_view weight_type;
+    uint64_t parameters = 0;
+    uint64_t file_bytes = 0;
+    uint32_t context_length = 0;
+    uint32_t layers = 0;
+    double load_ms = 0;
+};
+
+struct NetworkInfo {
+    std::string_view device;  // "e1000", "sockets"
+    std::string_view mac;     // empty: not known
+    std::string_view address;
+    bool link_up = false;
+    uint64_t received_frames = 0;
+    uint64_t sent_frames = 0;
+    uint64_t received_bytes = 0;
+    uint64_t sent_bytes = 0;
+    uint64_t dropped_frames = 0;
+    uint64_t errors = 0;
+};
+
+struct JitInfo {
+    std::string_view mode;  // "off", "baseline", "full"
+    uint64_t warm_calls = 0;
+    uint64_t hot_calls = 0;
+    uint64_t very_hot_calls = 0;
+    uint64_t code_bytes = 0;
+    uint64_t code_capacity_bytes = 0;
+    uint64_t promotions = 0;
+    uint64_t candidates_tried = 0;
+    uint64_t candidates_rejected = 0;
+    uint64_t unbalanced = 0;  // profile ends without their begin
+};
+
+// Monotonic counters of the completion API, since start.
+struct CompletionCounters {
+    uint64_t started = 0;
+    uint64_t finished = 0;   // with a whole answer
+    uint64_t cancelled = 0;  // the client left first
+    uint64_t refused = 0;    // queue full, no model
+    uint64_t prompt_tokens = 0;
+    uint64_t completion_tokens = 0;
+    uint64_t prompt_us = 0;  // time spent computing, in microseconds
+    uint64_t decode_us = 0;
+    uint32_t waiting = 0;  // now
+    uint32_t running = 0;  // now
+    double last_tokens_per_second = 0;
+};
+
+struct SystemSnapshot {
+    static constexpr size_t kMaxStages = 24;
+
+    std::string_view version;
+    std::string_view platform;  // "metal" or "hosted"
+    double uptime_s = 0;
+    double ready_ms = 0;  // from start to the ready line; 0: not yet
+    Health health;
+    std::array<BootStage, kMaxStages> stages;
+    uint32_t stage_count = 0;
+    CpuInfo cpu;
+    MemoryInfo memory;
+    ModelInfo model;
+    NetworkInfo network;
+    JitInfo jit;
+    ServerCounters http;
+    CompletionCounters completions;
+};
+
+// One profiled function (kernel_lib/jit_runtime.h).
+struct FunctionRow {
+    std::string_view name;   // "q8_0_gemv"
+    std::string_view shape;  // "352x128"; may be empty
+    uint64_t calls = 0;
+    uint64_t total_cycles = 0;
+    uint64_t average_cycles = 0;
+    uint64_t minimum_cycles = 0;
+    uint32_t level = 0;  // 0-3
+    uint32_t code_bytes = 0;
+};
+
+class SnapshotSource {
+  public:
+    virtual Health health() = 0;
+    // Called for every piece of a page, so it has to be quick.
+    virtual void fill(SystemSnapshot &out) = 0;
+    // Functions are only ever added; an index keeps its function.
+    virtual size_t function_count() = 0;
+    virtual FunctionRow function(size_t index) = 0;
+
+  protected:
+    ~SnapshotSource() = default;
+};
+
+}  // namespace bareflow::http
