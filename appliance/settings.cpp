@@ -123,9 +123,9 @@ constexpr std::array<Entry, 13> kEntries{{
      [](std::string_view v, Settings &s) { return take_choice(v, kJitModes, s.jit); }},
     {{"jit.warm", "1-2^40", "calls after which a kernel is considered for level 1 (default: 16)"},
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxThreshold, s.jit_warm); }},
-    {{"jit.hot", "1-2^40", "calls for level 2; not below jit.warm (default: 64)"},
+    {{"jit.hot", "1-2^40", "calls for level 2; not below jit.warm (default: 128)"},
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxThreshold, s.jit_hot); }},
-    {{"jit.very_hot", "1-2^40", "calls for level 3; not below jit.hot (default: 256)"},
+    {{"jit.very_hot", "1-2^40", "calls for level 3; not below jit.hot (default: 1024)"},
      [](std::string_view v, Settings &s) {
          return take_number(v, 1, kMaxThreshold, s.jit_very_hot);
      }},

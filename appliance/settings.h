@@ -39,8 +39,8 @@ struct Settings {
     ModelSource model = ModelSource::kAuto;
     JitMode jit = JitMode::kFull;
     uint64_t jit_warm = 16;
-    uint64_t jit_hot = 64;
-    uint64_t jit_very_hot = 256;
+    uint64_t jit_hot = 128;
+    uint64_t jit_very_hot = 1024;
     ConsoleMode console = ConsoleMode::kBoth;
     uint32_t max_tokens = 4096;  // the most that one request may ask for
     uint32_t queue = 8;          // requests that may wait

@@ -107,7 +107,7 @@ TEST(Settings, BadWordsAreNamedAndLeaveTheValue) {
         if (std::string_view(c.word) != "port=8 0") {
             EXPECT_EQ(applied.settings.port, 80) << c.word;
         }
-        EXPECT_EQ(applied.settings.jit_hot, 64U) << c.word;
+        EXPECT_EQ(applied.settings.jit_hot, 128U) << c.word;
     }
 }
 
