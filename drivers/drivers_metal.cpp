@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "drivers/block/ata.h"
 #include "drivers/mmio.h"
 #include "drivers/net/e1000.h"
 #include "drivers/pci/pci_ids.h"
@@ -15,6 +16,16 @@ constinit PciPortConfig<PortIo> config{PortIo{}};
 constinit PciInventory inventory;
 constinit bool enumerated = false;
 constinit std::optional<E1000<Mmio>> e1000_card;
+
+// One IDE controller with two channels of two drives. In the program's own zeroed memory, since
+// that is below 4 GiB wherever the rest is; the channels take turns with the bounce buffer.
+constexpr size_t kAtaChannels = 2;
+constexpr std::array<std::string_view, 2 * kAtaChannels> kAtaNames{"ata0", "ata1", "ata2", "ata3"};
+constinit std::array<std::optional<AtaChannel<PortIo>>, kAtaChannels> ata_channels;
+constinit std::array<std::optional<AtaDisk<PortIo>>, 2 * kAtaChannels> ata_disks;
+alignas(platform::kPageBytes) constinit uint8_t
+    ata_tables[kAtaChannels][AtaChannelSetup::kPrdBytes] = {};
+alignas(platform::kPageBytes) constinit uint8_t ata_bounce[AtaChannelSetup::kBounceBytes] = {};
 
 Result<Mmio> map_bar(const PciFunction &function, uint8_t index, uint64_t at_least_bytes) {
     BF_ASSIGN(const PciBar bar, read_bar(pci_config(), function, index));
@@ -53,6 +64,66 @@ Result<NetDevice *> start_e1000(const PciFunction &function, const e1000::Model 
     return &*e1000_card;
 }
 
+// The disks found so far.
+struct DiskList {
+    std::span<BlockDevice *> out;
+    size_t count = 0;
+
+    [[nodiscard]] bool full() const { return count == out.size(); }
+    void add(BlockDevice &disk) { out[count++] = &disk; }
+};
+
+// PCI IDE Controller Specification, section 2: fixed ports in compatibility mode, the function's
+// own in native mode. Port 0 for a channel that cannot be used.
+AtaChannelSetup ata_channel_setup(const PciFunction &function, size_t channel) {
+    AtaChannelSetup setup;
+    const uint8_t native_bit =
+        channel == 0 ? ata::kProgIfPrimaryNative : ata::kProgIfSecondaryNative;
+    if ((function.prog_if & native_bit) != 0) {
+        const auto first = static_cast<uint8_t>(2 * channel);
+        const Result<PciBar> command = read_bar(pci_config(), function, first);
+        const Result<PciBar> control =
+            read_bar(pci_config(), function, static_cast<uint8_t>(first + 1));
+        if (command && control && command->kind == PciBar::Kind::kIo &&
+            control->kind == PciBar::Kind::kIo) {
+            setup.command = static_cast<uint16_t>(command->address);
+            setup.control = static_cast<uint16_t>(control->address + ata::kNativeControlOffset);
+        }
+    } else {
+        setup.command = channel == 0 ? ata::kPrimaryCommand : ata::kSecondaryCommand;
+        setup.control = channel == 0 ? ata::kPrimaryControl : ata::kSecondaryControl;
+    }
+    if ((function.prog_if & ata::kProgIfBusMaster) != 0) {
+        const Result<PciBar> bus_master = read_bar(pci_config(), function, ata::kBusMasterBar);
+        if (bus_master && bus_master->kind == PciBar::Kind::kIo &&
+            bus_master->len_bytes >= 2 * ata::kBusMasterChannelBytes) {
+            setup.bus_master =
+                static_cast<uint16_t>(bus_master->address + channel * ata::kBusMasterChannelBytes);
+        }
+    }
+    setup.prd = ata_tables[channel];
+    setup.bounce = ata_bounce;
+    return setup;
+}
+
+void probe_ata(const PciFunction &function, DiskList &disks) {
+    for (size_t channel = 0; channel < kAtaChannels; ++channel) {
+        const AtaChannelSetup setup = ata_channel_setup(function, channel);
+        if (setup.command == 0) {
+            continue;
+        }
+        enable_function(pci_config(), function, {.io = true, .bus_master = setup.bus_master != 0});
+        AtaChannel<PortIo> &cable = ata_channels[channel].emplace(PortIo{}, setup);
+        for (unsigned drive = 0; drive < 2 && !disks.full(); ++drive) {
+            const Result<AtaIdentity> identity = cable.identify(drive);
+            if (identity) {
+                const size_t index = 2 * channel + drive;
+                disks.add(ata_disks[index].emplace(cable, drive, *identity, kAtaNames[index]));
+            }
+        }
+    }
+}
+
 }  // namespace
 
 PciConfig &pci_config() {
@@ -82,6 +153,18 @@ Result<NetDevice *> probe_network() {
         }
     }
     return last;
+}
+
+size_t probe_disks(std::span<BlockDevice *> out) {
+    DiskList disks{out};
+    bool ata_found = false;
+    for (const PciFunction &function : pci_inventory().all()) {
+        if (!ata_found && function.is_class(pci::kClassStorage, pci::kSubclassIde)) {
+            ata_found = true;
+            probe_ata(function, disks);
+        }
+    }
+    return disks.count;
 }
 
 }  // namespace bareflow

@@ -24,4 +24,9 @@ namespace bareflow {
 // The caller then routes `irq()` to `on_interrupt()`, and unmasks the line.
 [[nodiscard]] Result<NetDevice *> probe_network();
 
+inline constexpr size_t kMaxDisks = 8;
+// Finds the disks (not CD-ROMs), in the order of their names, and writes them to `out`. Returns how
+// many. Needs no interrupts: disks are polled.
+[[nodiscard]] size_t probe_disks(std::span<BlockDevice *> out);
+
 }  // namespace bareflow

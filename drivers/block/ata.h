@@ -1,0 +1,431 @@
+// Driver for ATA disks on a PCI IDE controller: bus-master DMA, or the processor's own input and
+// output where there is none. Completion is polled with the disk's interrupt off, so the interrupt
+// lines of the controller stay quiet.
+//
+// AtaChannel is a cable with up to two drives; AtaDisk is one of them as a BlockDevice. Templates
+// over the ports (in8 in16 out8 out16 out32), so that a fake drive can check every access.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "drivers/block/ata_identify.h"
+#include "drivers/block/block_checks.h"
+#include "drivers/block/block_device.h"
+#include "drivers/deadline.h"
+#include "drivers/dma.h"
+
+namespace bareflow {
+
+struct AtaTimeouts {
+    uint32_t ready_ms = 2000;     // a drive that is there answers
+    uint32_t command_ms = 10000;  // one command, an idle disk's spin-up included
+};
+
+// Where a channel is, and the memory its bus master uses.
+struct AtaChannelSetup {
+    // One table fills a page: 511 whole pieces of 64 KiB, and the ends of a misaligned run.
+    static constexpr size_t kPrdBytes = 4096;
+    static constexpr size_t kBounceBytes = 65536;
+
+    uint16_t command = 0;     // port of the command block
+    uint16_t control = 0;     // port of device control / alternate status
+    uint16_t bus_master = 0;  // port of this channel's bus master registers; 0: none
+    // Page-aligned, below 4 GiB; unused without a bus master.
+    DmaRegion prd;
+    DmaRegion bounce;  // for buffers above 4 GiB
+    AtaTimeouts timeouts;
+};
+
+template <typename Ports>
+class AtaChannel {
+  public:
+    constexpr AtaChannel(Ports ports, const AtaChannelSetup &setup)
+        : ports_(ports), setup_(setup) {}
+
+    // Asks drive 0 or 1 what it is. kNotFound: nobody there; kUnsupported: a packet device
+    // (CD-ROM), or a disk we cannot address.
+    [[nodiscard]] Result<AtaIdentity> identify(unsigned drive) {
+        if (alternate_status() == ata::kFloatingBus) {
+            return Error{ErrorCode::kNotFound, "no drive on this channel"};
+        }
+        ports_.out8(setup_.control, ata::kControlNoInterrupt);
+        BF_TRY(select(drive, 0));
+        if (const uint8_t status = alternate_status(); status == 0 || status == ata::kFloatingBus) {
+            return Error{ErrorCode::kNotFound, "no such drive"};
+        }
+        write_address28(0, 0);
+        command(ata::kIdentifyDevice);
+        const bool answered =
+            wait(setup_.timeouts.ready_ms, [](uint8_t s) { return (s & ata::kStatusBusy) == 0; });
+        const uint8_t status = alternate_status();
+        if (!answered || status == 0) {
+            return Error{ErrorCode::kNotFound, "drive does not answer"};
+        }
+        if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
+            acknowledge();
+            const bool packet = in8(ata::kLbaMid) == ata::kPacketSignatureMid &&
+                                in8(ata::kLbaHigh) == ata::kPacketSignatureHigh;
+            return packet ? Error{ErrorCode::kUnsupported, "packet device (CD-ROM)"}
+                          : Error{ErrorCode::kNotFound, "drive does not identify itself"};
+        }
+        BF_TRY(wait_for_data());
+        std::array<uint16_t, kIdentifyWords> words;
+        for (uint16_t &word : words) {
+            word = ports_.in16(port(ata::kData));
+        }
+        BF_TRY(wait_for_end());
+        return parse_identify(words);
+    }
+
+    [[nodiscard]] bool has_bus_master() const { return setup_.bus_master != 0; }
+
+    // The most that one command moves for this disk.
+    [[nodiscard]] uint32_t max_sectors(const AtaIdentity &disk) const {
+        if (!disk.lba48) {
+            return ata::kMaxSectorsLba28;
+        }
+        // The table's first and last pieces may be short: one entry less than it has.
+        const size_t table_bytes =
+            (setup_.prd.size() / sizeof(ata::PrdEntry) - 1) * size_t{ata::kPrdMaxBytes};
+        return has_bus_master() ? static_cast<uint32_t>(std::min<size_t>(
+                                      ata::kMaxSectorsLba48, table_bytes / kSectorBytes))
+                                : ata::kMaxSectorsLba48;
+    }
+
+    // One command; 1 <= bytes / 512 <= max_sectors(disk), inside the disk.
+    [[nodiscard]] Status read(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                              std::span<uint8_t> bytes) {
+        if (!has_bus_master() || !disk.dma) {
+            return pio_read(drive, disk, sector, bytes);
+        }
+        const uint64_t physical = platform::physical_address(bytes.data());
+        if (fill_table(physical, bytes.size())) {
+            return dma(drive, disk, sector, bytes.size(), true);
+        }
+        return each_bounce(sector, bytes, [&](uint64_t at, std::span<uint8_t> piece) -> Status {
+            BF_TRY(bounce(drive, disk, at, piece.size(), true));
+            std::memcpy(piece.data(), setup_.bounce.data(), piece.size());
+            return {};
+        });
+    }
+    // The same, and the disk's cache flushed.
+    [[nodiscard]] Status write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                               std::span<const uint8_t> bytes) {
+        BF_TRY(write_data(drive, disk, sector, bytes));
+        if (!disk.flush && !disk.flush_ext) {
+            return {};
+        }
+        BF_TRY(select(drive, 0));
+        command(disk.flush_ext ? ata::kFlushCacheExt : ata::kFlushCache);
+        return wait_for_end();
+    }
+
+  private:
+    [[nodiscard]] uint16_t port(uint16_t reg) const {
+        return static_cast<uint16_t>(setup_.command + reg);
+    }
+    [[nodiscard]] uint16_t bm_port(uint16_t reg) const {
+        return static_cast<uint16_t>(setup_.bus_master + reg);
+    }
+    [[nodiscard]] uint8_t in8(uint16_t reg) { return ports_.in8(port(reg)); }
+    void out8(uint16_t reg, uint8_t value) { ports_.out8(port(reg), value); }
+    // Does not acknowledge an interrupt, unlike the status register.
+    [[nodiscard]] uint8_t alternate_status() { return ports_.in8(setup_.control); }
+    void acknowledge() { (void)in8(ata::kStatus); }
+    // ATA7 section 5.12: the status is valid 400 ns after a selection or a command; four reads of a
+    // port take longer on the bus, and the clock makes sure.
+    void status_delay() {
+        for (int i = 0; i < 4; ++i) {
+            (void)alternate_status();
+        }
+        settle_us(1);
+    }
+    void command(uint8_t code) {
+        out8(ata::kCommand, code);
+        status_delay();
+    }
+
+    // Waits for a status, looking at longer and longer intervals up to kMaxPollUs: each look at a
+    // port of an emulated disk takes time from the emulator that does the work.
+    template <typename Done>
+    [[nodiscard]] bool wait(uint32_t timeout_ms, Done done) {
+        constexpr uint32_t kMaxPollUs = 64;
+        uint32_t pause_us = 1;
+        return wait_until(timeout_ms, [&] {
+            if (done(alternate_status())) {
+                return true;
+            }
+            settle_us(pause_us);
+            pause_us = std::min(2 * pause_us, kMaxPollUs);
+            return false;
+        });
+    }
+
+    // Makes `drive` the one that listens; `extra` is the device register's low part.
+    [[nodiscard]] Status select(unsigned drive, uint8_t extra) {
+        const auto idle = [](uint8_t s) {
+            return (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
+        };
+        if (!wait(setup_.timeouts.ready_ms, idle)) {
+            BF_TRY(reset());
+        }
+        const auto device = static_cast<uint8_t>(ata::kDeviceObsolete |
+                                                 (drive != 0 ? ata::kDeviceSecond : 0) | extra);
+        out8(ata::kDevice, device);
+        if (drive != selected_) {
+            status_delay();
+            selected_ = drive;
+            if (!wait(setup_.timeouts.ready_ms, idle)) {
+                return Error{ErrorCode::kTimeout, "disk stays busy"};
+            }
+        }
+        return {};
+    }
+
+    // Both drives of the channel back to a known state (ATA7 section 11.2): the way out after one
+    // has hung, so that it cannot write into memory later.
+    [[nodiscard]] Status reset() {
+        if (has_bus_master()) {
+            ports_.out8(bm_port(ata::kBmCommand), 0);
+        }
+        ports_.out8(setup_.control, ata::kControlNoInterrupt | ata::kControlReset);
+        settle_us(5);
+        ports_.out8(setup_.control, ata::kControlNoInterrupt);
+        settle_us(2000);
+        selected_ = kNone;
+        if (!wait(setup_.timeouts.ready_ms,
+                  [](uint8_t s) { return (s & ata::kStatusBusy) == 0; })) {
+            return Error{ErrorCode::kTimeout, "disk does not come out of reset"};
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status failure(uint8_t status) {
+        const uint8_t error = in8(ata::kError);
+        acknowledge();
+        if ((status & ata::kStatusDeviceFault) != 0) {
+            return Error{ErrorCode::kDevice, "disk reports a fault"};
+        }
+        return Error{ErrorCode::kDevice, ata_error_text(error)};
+    }
+    [[nodiscard]] Status hung() {
+        const Status reset_done = reset();
+        return Error{ErrorCode::kTimeout,
+                     reset_done ? "disk did not finish in time" : "disk hangs and does not reset"};
+    }
+
+    // A sector's worth of data can be moved now.
+    [[nodiscard]] Status wait_for_data() {
+        if (!wait(setup_.timeouts.command_ms,
+                  [](uint8_t s) { return (s & ata::kStatusBusy) == 0; })) {
+            return hung();
+        }
+        const uint8_t status = alternate_status();
+        if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
+            return failure(status);
+        }
+        if ((status & ata::kStatusDataRequest) == 0) {
+            return Error{ErrorCode::kDevice, "disk ended the transfer early"};
+        }
+        return {};
+    }
+    // The command is over.
+    [[nodiscard]] Status wait_for_end() {
+        const bool done = wait(setup_.timeouts.command_ms, [](uint8_t s) {
+            return (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
+        });
+        if (!done) {
+            return hung();
+        }
+        const uint8_t status = in8(ata::kStatus);
+        if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
+            return failure(status);
+        }
+        return {};
+    }
+
+    void write_address28(uint64_t sector, uint32_t count) {
+        out8(ata::kFeatures, 0);
+        out8(ata::kCount, static_cast<uint8_t>(count));  // 256 is written as 0
+        out8(ata::kLbaLow, static_cast<uint8_t>(sector));
+        out8(ata::kLbaMid, static_cast<uint8_t>(sector >> 8));
+        out8(ata::kLbaHigh, static_cast<uint8_t>(sector >> 16));
+    }
+    // Each register remembers two bytes: the earlier one is the higher (ATA8 section 7.25).
+    void write_address48(uint64_t sector, uint32_t count) {
+        out8(ata::kFeatures, 0);
+        out8(ata::kCount, static_cast<uint8_t>(count >> 8));  // 65536 is written as 0
+        out8(ata::kLbaLow, static_cast<uint8_t>(sector >> 24));
+        out8(ata::kLbaMid, static_cast<uint8_t>(sector >> 32));
+        out8(ata::kLbaHigh, static_cast<uint8_t>(sector >> 40));
+        write_address28(sector, count);
+    }
+    [[nodiscard]] Status address(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                 size_t len_bytes) {
+        const auto count = static_cast<uint32_t>(len_bytes / kSectorBytes);
+        const auto top = static_cast<uint8_t>(disk.lba48 ? 0 : sector >> 24 & 0x0F);
+        BF_TRY(select(drive, ata::kDeviceLba | top));
+        if (disk.lba48) {
+            write_address48(sector, count);
+        } else {
+            write_address28(sector, count);
+        }
+        return {};
+    }
+
+    [[nodiscard]] bool fill_table(uint64_t physical, size_t len_bytes) {
+        const std::span table(reinterpret_cast<ata::PrdEntry *>(setup_.prd.data()),
+                              setup_.prd.size() / sizeof(ata::PrdEntry));
+        return fill_prd_table(table, physical, len_bytes) != 0;
+    }
+
+    // The transfer that the table describes (BMIDE section 3.1).
+    [[nodiscard]] Status dma(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                             size_t len_bytes, bool to_memory) {
+        const uint8_t direction = to_memory ? ata::kBmCommandToMemory : 0;
+        BF_TRY(address(drive, disk, sector, len_bytes));
+        dma_write_barrier();
+        ports_.out32(bm_port(ata::kBmTable),
+                     static_cast<uint32_t>(platform::physical_address(setup_.prd.data())));
+        ports_.out8(bm_port(ata::kBmCommand), direction);
+        clear_bm_status();
+        if (to_memory) {
+            command(disk.lba48 ? ata::kReadDmaExt : ata::kReadDma);
+        } else {
+            command(disk.lba48 ? ata::kWriteDmaExt : ata::kWriteDma);
+        }
+        ports_.out8(bm_port(ata::kBmCommand), direction | ata::kBmCommandStart);
+
+        uint8_t bm_status = 0;
+        const bool done = wait(setup_.timeouts.command_ms, [&](uint8_t s) {
+            bm_status = ports_.in8(bm_port(ata::kBmStatus));
+            const bool disk_done = (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
+            const bool failed = (s & (ata::kStatusError | ata::kStatusDeviceFault)) != 0 ||
+                                (bm_status & ata::kBmStatusError) != 0;
+            return disk_done && (failed || (bm_status & ata::kBmStatusActive) == 0);
+        });
+        ports_.out8(bm_port(ata::kBmCommand), direction);  // stop
+        if (!done) {
+            return hung();
+        }
+        dma_read_barrier();
+        clear_bm_status();
+        const uint8_t status = in8(ata::kStatus);
+        if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
+            return failure(status);
+        }
+        if ((bm_status & ata::kBmStatusError) != 0) {
+            return Error{ErrorCode::kDevice, "disk controller could not reach memory"};
+        }
+        return {};
+    }
+    void clear_bm_status() {
+        const uint8_t keep = ports_.in8(bm_port(ata::kBmStatus)) & ata::kBmStatusDriveCapable;
+        ports_.out8(bm_port(ata::kBmStatus), keep | ata::kBmStatusError | ata::kBmStatusInterrupt);
+    }
+
+    [[nodiscard]] Status bounce(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                size_t len_bytes, bool to_memory) {
+        if (!fill_table(platform::physical_address(setup_.bounce.data()), len_bytes)) {
+            return Error{ErrorCode::kInvalid, "memory that the disk controller cannot reach"};
+        }
+        return dma(drive, disk, sector, len_bytes, to_memory);
+    }
+    template <typename Byte, typename Move>
+    [[nodiscard]] Status each_bounce(uint64_t sector, std::span<Byte> bytes, Move move) {
+        if (setup_.bounce.size() < kSectorBytes) {
+            return Error{ErrorCode::kInvalid, "memory that the disk controller cannot reach"};
+        }
+        const size_t most = setup_.bounce.size() / kSectorBytes * kSectorBytes;
+        while (!bytes.empty()) {
+            const size_t len = std::min(bytes.size(), most);
+            BF_TRY(move(sector, bytes.first(len)));
+            bytes = bytes.subspan(len);
+            sector += len / kSectorBytes;
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status write_data(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                    std::span<const uint8_t> bytes) {
+        if (!has_bus_master() || !disk.dma) {
+            return pio_write(drive, disk, sector, bytes);
+        }
+        if (fill_table(platform::physical_address(bytes.data()), bytes.size())) {
+            return dma(drive, disk, sector, bytes.size(), false);
+        }
+        return each_bounce(sector, bytes,
+                           [&](uint64_t at, std::span<const uint8_t> piece) -> Status {
+                               std::memcpy(setup_.bounce.data(), piece.data(), piece.size());
+                               return bounce(drive, disk, at, piece.size(), false);
+                           });
+    }
+
+    [[nodiscard]] Status pio_read(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                  std::span<uint8_t> bytes) {
+        BF_TRY(address(drive, disk, sector, bytes.size()));
+        command(disk.lba48 ? ata::kReadSectorsExt : ata::kReadSectors);
+        for (size_t at = 0; at < bytes.size(); at += kSectorBytes) {
+            BF_TRY(wait_for_data());
+            for (size_t i = at; i < at + kSectorBytes; i += 2) {
+                const uint16_t word = ports_.in16(port(ata::kData));
+                bytes[i] = static_cast<uint8_t>(word);
+                bytes[i + 1] = static_cast<uint8_t>(word >> 8);
+            }
+            status_delay();
+        }
+        return wait_for_end();
+    }
+    [[nodiscard]] Status pio_write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                   std::span<const uint8_t> bytes) {
+        BF_TRY(address(drive, disk, sector, bytes.size()));
+        command(disk.lba48 ? ata::kWriteSectorsExt : ata::kWriteSectors);
+        for (size_t at = 0; at < bytes.size(); at += kSectorBytes) {
+            BF_TRY(wait_for_data());
+            for (size_t i = at; i < at + kSectorBytes; i += 2) {
+                ports_.out16(port(ata::kData),
+                             static_cast<uint16_t>(bytes[i] | uint16_t{bytes[i + 1]} << 8));
+            }
+            status_delay();
+        }
+        return wait_for_end();
+    }
+
+    static constexpr unsigned kNone = 2;
+
+    Ports ports_;
+    AtaChannelSetup setup_;
+    unsigned selected_ = kNone;
+};
+
+// One disk. The channel outlives it, and is used by this disk and its neighbour only.
+template <typename Ports>
+class AtaDisk final : public BlockDevice {
+  public:
+    constexpr AtaDisk(AtaChannel<Ports> &channel, unsigned drive, const AtaIdentity &identity,
+                      std::string_view name)
+        : channel_(&channel), drive_(drive), identity_(identity), name_(name) {}
+
+    [[nodiscard]] std::string_view name() const override { return name_; }
+    [[nodiscard]] std::string_view model() const { return identity_.model(); }
+    [[nodiscard]] uint64_t sector_count() const override { return identity_.sector_count; }
+    [[nodiscard]] uint32_t max_sectors() const override { return channel_->max_sectors(identity_); }
+
+    [[nodiscard]] Status read(uint64_t first_sector, std::span<uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        return channel_->read(drive_, identity_, first_sector, bytes);
+    }
+    [[nodiscard]] Status write(uint64_t first_sector, std::span<const uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        return channel_->write(drive_, identity_, first_sector, bytes);
+    }
+
+  private:
+    AtaChannel<Ports> *channel_;
+    unsigned drive_;
+    AtaIdentity identity_;
+    std::string_view name_;
+};
+
+}  // namespace bareflow
