@@ -32,7 +32,8 @@ def parse_arguments(argv):
     parser.add_argument("--port", default="8080", help="host port on 127.0.0.1 (default 8080)")
     parser.add_argument("--smp", default="2", help="processors (default 2)")
     parser.add_argument("--mem", default="", help="memory in MiB (default: enough for the model)")
-    parser.add_argument("--nic", default="e1000", help="e1000, virtio or none")
+    parser.add_argument("--nic", default="virtio",
+                        help="virtio or e1000 (QEMU lets it receive only a second after its start); none")
     parser.add_argument("--accel", default="auto", help="auto, tcg or kvm")
     parser.add_argument("--vga", default="none", help="QEMU display: none, gtk, sdl, vnc=...")
     parser.add_argument("--options", default="", help="settings for the guest (docs/SETTINGS.md)")
