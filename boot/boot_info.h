@@ -10,7 +10,7 @@
 namespace bareflow {
 
 inline constexpr uint32_t kBootInfoMagic = 0x4F4C4642;  // "BFLO"
-inline constexpr uint32_t kMaxMemoryRanges = 64;
+inline constexpr uint32_t kMaxMemoryRanges = 128;
 
 enum class BootSource : uint32_t { kBiosDisk = 1, kPvh = 2 };
 

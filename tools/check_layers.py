@@ -22,6 +22,9 @@ LEVELS = (
     ("kernel_lib/runtime", 3),
     ("kernel_lib/jit_runtime", 4),
     ("kernel_lib/base/", 0),
+    # platform.h is the seam near the bottom; what implements it stands on cpu, memory and io.
+    ("kernel_lib/platform/metal/", 3),
+    ("kernel_lib/platform/hosted/", 3),
     ("kernel_lib/platform/", 1),
     ("boot/", 1),
     ("kernel_lib/cpu/", 2),

@@ -1,0 +1,313 @@
+#include "kernel_lib/cpu/interrupts.h"
+
+#include <array>
+#include <atomic>
+
+#include "kernel_lib/cpu/exit_codes.h"
+#include "kernel_lib/cpu/pic_regs.h"
+#include "kernel_lib/cpu/privileged.h"
+#include "kernel_lib/cpu/timer.h"
+#include "kernel_lib/io/devices.h"
+#include "kernel_lib/io/port.h"
+#include "kernel_lib/platform/platform.h"
+
+extern "C" {
+extern const uint64_t interrupt_stub_table[bareflow::kInterruptVectors];
+// boot/link.ld
+extern char exception_stack_top[], double_fault_stack_top[], nmi_stack_top[];
+void interrupt_dispatch(bareflow::InterruptFrame *frame);
+}
+
+namespace bareflow {
+
+namespace {
+
+// SDM 3, 8.7: 64-bit task state segment.
+struct [[gnu::packed]] TaskState {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3;
+    uint16_t io_map_base;
+};
+static_assert(sizeof(TaskState) == 104);
+
+// SDM 3, 6.14.1.
+struct InterruptGate {
+    uint16_t offset_low;
+    uint16_t selector;
+    uint8_t ist;
+    uint8_t type;
+    uint16_t offset_middle;
+    uint32_t offset_high;
+    uint32_t reserved;
+};
+static_assert(sizeof(InterruptGate) == 16);
+
+constexpr uint16_t kCodeSelector = 0x08;
+constexpr uint16_t kDataSelector = 0x10;
+constexpr uint16_t kTaskSelector = 0x18;
+constexpr uint64_t kCodeDescriptor = 0x00AF'9A00'0000'FFFF;
+constexpr uint64_t kDataDescriptor = 0x00CF'9200'0000'FFFF;
+constexpr uint64_t kTaskPresentAvailable = 0x89;
+constexpr uint8_t kGateInterrupt = 0x8E;  // present, ring 0, interrupts off
+
+// Stacks by number (TSS.ist[n - 1]); 0: stay on the current one. Exceptions have one of their own,
+// so that a fault on a stack that ran out can still be told.
+constexpr uint8_t kStackCurrent = 0;
+constexpr uint8_t kStackException = 1;
+constexpr uint8_t kStackDoubleFault = 2;
+constexpr uint8_t kStackNmi = 3;
+
+constexpr int kHandlersPerLine = 4;
+struct Handler {
+    IrqHandler call = nullptr;
+    void *context = nullptr;
+};
+
+constinit std::array<uint64_t, 5> gdt{};
+constinit TaskState task_state{};
+constinit std::array<InterruptGate, kInterruptVectors> idt{};
+constinit std::array<std::array<Handler, kHandlersPerLine>, pic::kLines> handlers{};
+constinit uint16_t line_mask = 0xFFFF;
+constinit std::atomic<uint64_t> interrupts_seen = 0;
+constinit uint64_t spurious_seen = 0;
+constinit FaultRecovery fault_recovery = nullptr;
+constinit FaultExplainer fault_explainer = nullptr;
+constinit ReadableCheck readable_check = nullptr;
+constinit int exceptions_told = 0;
+
+uint8_t stack_of(uint64_t vector) {
+    switch (vector) {
+        case kVectorDoubleFault:
+            return kStackDoubleFault;
+        case kVectorNmi:
+        case kVectorMachineCheck:
+            return kStackNmi;
+        default:
+            return vector < kExceptionVectors ? kStackException : kStackCurrent;
+    }
+}
+
+void load_descriptor_tables() {
+    const auto task = reinterpret_cast<uint64_t>(&task_state);
+    task_state.ist[kStackException - 1] = reinterpret_cast<uint64_t>(exception_stack_top);
+    task_state.ist[kStackDoubleFault - 1] = reinterpret_cast<uint64_t>(double_fault_stack_top);
+    task_state.ist[kStackNmi - 1] = reinterpret_cast<uint64_t>(nmi_stack_top);
+    task_state.io_map_base = sizeof(TaskState);
+    gdt[kCodeSelector / 8] = kCodeDescriptor;
+    gdt[kDataSelector / 8] = kDataDescriptor;
+    gdt[kTaskSelector / 8] = (sizeof(TaskState) - 1) | (task & 0xFF'FFFF) << 16 |
+                             kTaskPresentAvailable << 40 | (task >> 24 & 0xFF) << 56;
+    gdt[kTaskSelector / 8 + 1] = task >> 32;
+
+    const DescriptorTablePointer gdt_pointer{sizeof(gdt) - 1,
+                                             reinterpret_cast<uint64_t>(gdt.data())};
+    asm volatile(
+        "lgdt %0\n"
+        "pushq %1\n"
+        "leaq 1f(%%rip), %%rax\n"
+        "pushq %%rax\n"
+        "lretq\n"
+        "1:\n"
+        "movl %2, %%eax\n"
+        "movl %%eax, %%ds\n"
+        "movl %%eax, %%es\n"
+        "movl %%eax, %%ss\n"
+        "xorl %%eax, %%eax\n"
+        "movl %%eax, %%fs\n"
+        "movl %%eax, %%gs\n"
+        "movl %3, %%eax\n"
+        "ltr %%ax\n"
+        :
+        : "m"(gdt_pointer), "i"(kCodeSelector), "i"(kDataSelector), "i"(kTaskSelector)
+        : "rax", "memory");
+
+    for (uint64_t vector = 0; vector < kInterruptVectors; ++vector) {
+        const uint64_t stub = interrupt_stub_table[vector];
+        idt[vector] = {
+            .offset_low = static_cast<uint16_t>(stub),
+            .selector = kCodeSelector,
+            .ist = stack_of(vector),
+            .type = kGateInterrupt,
+            .offset_middle = static_cast<uint16_t>(stub >> 16),
+            .offset_high = static_cast<uint32_t>(stub >> 32),
+            .reserved = 0,
+        };
+    }
+    const DescriptorTablePointer idt_pointer{sizeof(idt) - 1,
+                                             reinterpret_cast<uint64_t>(idt.data())};
+    asm volatile("lidt %0" : : "m"(idt_pointer));
+}
+
+void write_line_mask() {
+    PortIo::out8(pic::kMasterData, static_cast<uint8_t>(line_mask));
+    PortIo::out8(pic::kSlaveData, static_cast<uint8_t>(line_mask >> 8));
+}
+
+void init_legacy_controllers() {
+    PortIo::out8(pic::kMasterCommand, pic::kIcw1InitWithIcw4);
+    PortIo::out8(pic::kSlaveCommand, pic::kIcw1InitWithIcw4);
+    PortIo::out8(pic::kMasterData, kVectorIrqBase);
+    PortIo::out8(pic::kSlaveData, kVectorIrqBase + 8);
+    PortIo::out8(pic::kMasterData, pic::kIcw3MasterSlaveOn2);
+    PortIo::out8(pic::kSlaveData, pic::kIcw3SlaveIdentity);
+    PortIo::out8(pic::kMasterData, pic::kIcw4Mode8086);
+    PortIo::out8(pic::kSlaveData, pic::kIcw4Mode8086);
+    line_mask = static_cast<uint16_t>(~(1U << pic::kCascadeLine));
+    write_line_mask();
+}
+
+// Lines 7 and 15 are also what a controller reports when a request vanished before it was taken:
+// then the in-service bit is clear, and that controller must not be told "end of interrupt".
+bool is_spurious(int line) {
+    if (line != 7 && line != 15) {
+        return false;
+    }
+    const uint16_t command = line == 7 ? pic::kMasterCommand : pic::kSlaveCommand;
+    PortIo::out8(command, pic::kOcw3ReadInService);
+    return (PortIo::in8(command) & 0x80) == 0;
+}
+
+void end_of_interrupt(int line) {
+    if (line >= 8) {
+        PortIo::out8(pic::kSlaveCommand, pic::kOcw2EndOfInterrupt);
+    }
+    PortIo::out8(pic::kMasterCommand, pic::kOcw2EndOfInterrupt);
+}
+
+void handle_line(int line) {
+    if (is_spurious(line)) {
+        ++spurious_seen;
+        if (line == 15) {
+            // The master saw a real request from the slave.
+            PortIo::out8(pic::kMasterCommand, pic::kOcw2EndOfInterrupt);
+        }
+        return;
+    }
+    bool claimed = line == 0;  // the interval timer: it only wakes
+    for (const Handler &handler : handlers[static_cast<size_t>(line)]) {
+        if (handler.call != nullptr) {
+            claimed = handler.call(handler.context) || claimed;
+        }
+    }
+    spurious_seen += claimed ? 0 : 1;
+    end_of_interrupt(line);
+}
+
+// In white on red on the screen, plain on the serial line. If telling faults too, the second time
+// goes to the serial line only, and after that nothing more is tried.
+void tell(std::string_view text) {
+    serial().write_text(text);
+    if (exceptions_told == 1) {
+        vga().set_color(vga_text::kWhite, vga_text::kRed);
+        vga().write(text);
+    }
+}
+
+[[noreturn]] void stop_on_exception(const InterruptFrame &frame) {
+    ++exceptions_told;
+    const uint8_t exit_code = exit_code_of_exception(frame.vector);
+    if (exceptions_told > 2) {
+        stop_machine(exit_code);
+    }
+    const ControlRegisters control{read_cr2(), read_cr3()};
+    std::array<uint64_t, kMaxBacktrace> calls{};
+    size_t count = 0;
+    // Not the second time: the first fault may have come from this very walk.
+    if (exceptions_told == 1 && readable_check != nullptr) {
+        count = walk_frames(frame.rbp, readable_check, calls);
+    }
+    std::string_view note;
+    if (fault_explainer != nullptr &&
+        (frame.vector == kVectorPageFault || frame.vector == kVectorDoubleFault)) {
+        note = fault_explainer(control.cr2);
+    }
+    static constinit std::array<char, kExceptionTextBytes> text{};
+    TextWriter out(text);
+    format_exception(out, frame, control, std::span(calls).first(count), note);
+    out.put("The machine stops here.\n");
+    tell(out.view());
+    stop_machine(exit_code);
+}
+
+}  // namespace
+
+void init_interrupts() {
+    load_descriptor_tables();
+    init_legacy_controllers();
+}
+
+Status register_irq(int line, IrqHandler handler, void *context) {
+    if (line < 0 || line >= pic::kLines || line == pic::kCascadeLine || handler == nullptr) {
+        return Error{ErrorCode::kInvalid, "no such interrupt line"};
+    }
+    const PortIo::InterruptsOff guard;
+    for (Handler &slot : handlers[static_cast<size_t>(line)]) {
+        if (slot.call == nullptr) {
+            slot = {handler, context};
+            line_mask = static_cast<uint16_t>(line_mask & ~(1U << line));
+            write_line_mask();
+            return {};
+        }
+    }
+    return Error{ErrorCode::kExhausted, "too many devices share one interrupt line"};
+}
+
+uint64_t interrupt_count() {
+    return interrupts_seen.load(std::memory_order_relaxed);
+}
+uint64_t spurious_interrupt_count() {
+    return spurious_seen;
+}
+
+FaultRecovery set_fault_recovery(FaultRecovery hook) {
+    return std::exchange(fault_recovery, hook);
+}
+void set_fault_explainer(FaultExplainer explainer) {
+    fault_explainer = explainer;
+}
+void set_readable_check(ReadableCheck check) {
+    readable_check = check;
+}
+
+size_t backtrace(std::span<uint64_t> into) {
+    if (readable_check == nullptr) {
+        return 0;
+    }
+    return walk_frames(reinterpret_cast<uint64_t>(__builtin_frame_address(0)), readable_check,
+                       into);
+}
+
+void stop_machine(uint8_t exit_code) {
+    interrupts_off();
+    PortIo::out8(kDebugExitPort, exit_code);
+    while (true) {
+        interrupts_off();
+        halt();
+    }
+}
+
+}  // namespace bareflow
+
+using namespace bareflow;
+
+void interrupt_dispatch(InterruptFrame *frame) {
+    const uint64_t vector = frame->vector;
+    if (vector < kExceptionVectors) {
+        if (fault_recovery != nullptr && exceptions_told == 0 && fault_recovery(*frame)) {
+            return;
+        }
+        stop_on_exception(*frame);
+    }
+    interrupts_seen.fetch_add(1, std::memory_order_relaxed);
+    if (vector < kVectorIrqBase + pic::kLines) {
+        handle_line(static_cast<int>(vector - kVectorIrqBase));
+    } else if (vector == kVectorTimer) {
+        timer_end_of_interrupt();
+    } else {
+        ++spurious_seen;
+    }
+}

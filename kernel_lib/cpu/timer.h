@@ -1,0 +1,30 @@
+// The clock and the alarm of the boot processor (bare metal only): the time-stamp counter,
+// calibrated against the 8254, and a one-shot wake-up from the local APIC (8254 where there is
+// none). No periodic tick: an idle machine sleeps until something happens.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace bareflow {
+
+// Starts the measurement. Work done before timer_init is not waiting time. `local_apic`: its
+// registers, readable now and later, or nullptr.
+void timer_begin_calibration(volatile uint32_t *local_apic);
+// Ends the measurement, waiting until it is 5 ms long, and makes timer_wait usable.
+void timer_init();
+
+// 0 before timer_init.
+[[nodiscard]] uint64_t timer_ticks_per_second();
+// What the rate came from: "8254", "cpuid 15h", "guess".
+[[nodiscard]] std::string_view timer_source();
+
+// Sleeps until an interrupt or `deadline_ticks`; at once when an interrupt was handled since the
+// previous call returned. May return early (the alarm reaches some 60 s, without APIC 54 ms).
+// Interrupts are on afterwards.
+void timer_wait(uint64_t deadline_ticks);
+
+// For the interrupt dispatcher.
+void timer_end_of_interrupt();
+
+}  // namespace bareflow

@@ -1,0 +1,272 @@
+// Pages: the metal half of platform.h that is about memory. See docs/decisions/0002 for the map.
+#include <array>
+
+#include "kernel_lib/cpu/privileged.h"
+#include "kernel_lib/memory/page_allocator.h"
+#include "kernel_lib/memory/paging.h"
+#include "kernel_lib/platform/metal/device_memory.h"
+#include "kernel_lib/platform/metal/memory_setup.h"
+#include "kernel_lib/platform/platform.h"
+
+// boot/link.ld
+extern "C" char kernel_begin[], kernel_text_begin[], kernel_text_end[], kernel_rodata_begin[],
+    kernel_rodata_end[], kernel_data_begin[], kernel_end[], boot_stack_guard[],
+    exception_stack_guard[], double_fault_stack_guard[], nmi_stack_guard[];
+
+namespace bareflow {
+
+namespace {
+
+constexpr uint64_t kPage = platform::kPageBytes;
+constexpr uint64_t kLowEnd = 0x10'0000;
+constexpr uint64_t kVideoBegin = 0xA'0000;
+constexpr uint64_t kVideoEnd = 0xC'0000;
+
+constexpr PageAccess kReadOnly{};
+constexpr PageAccess kReadWrite{.writable = true};
+constexpr PageAccess kReadExecute{.executable = true};
+constexpr PageAccess kDevice{.writable = true, .device = true};
+
+constexpr size_t kMaxFreeRuns = 512;
+constexpr size_t kMaxUsableRanges = 256;
+
+struct GuardPage {
+    const char *address;
+    std::string_view meaning;
+};
+constexpr std::array kGuards = {
+    GuardPage{boot_stack_guard, "stack overflow: the boot stack ran into its guard page"},
+    GuardPage{exception_stack_guard, "stack overflow: the exception stack ran out"},
+    GuardPage{double_fault_stack_guard, "stack overflow: the double fault stack ran out"},
+    GuardPage{nmi_stack_guard, "stack overflow: the NMI stack ran out"},
+};
+
+constinit std::array<AddressRange, kMaxFreeRuns> free_storage{};
+constinit PageAllocator pages{free_storage};
+constinit std::array<AddressRange, kMaxUsableRanges> usable_storage{};
+constinit RangeSet usable{usable_storage};
+
+// Tables are pages like any other; all memory is mapped one to one, also in the boot code's
+// temporary tables as far as 4 GiB, and single pages come from below.
+class MetalTables final : public TableMemory {
+  public:
+    uint64_t allocate_table() override {
+        const std::optional<uint64_t> page = pages.allocate(1);
+        if (!page) {
+            return 0;
+        }
+        __builtin_memset(table_at(*page), 0, kPage);
+        return *page;
+    }
+    uint64_t *table_at(uint64_t physical) override {
+        return reinterpret_cast<uint64_t *>(physical);
+    }
+};
+constinit MetalTables table_memory;
+constinit PageTables tables{table_memory, false};
+
+uint64_t address_of(const void *pointer) {
+    return reinterpret_cast<uint64_t>(pointer);
+}
+uint64_t page_down(uint64_t address) {
+    return address & ~(kPage - 1);
+}
+uint64_t page_up(uint64_t address) {
+    return page_down(address + kPage - 1);
+}
+
+Status map_same(uint64_t begin, uint64_t end, PageAccess access) {
+    return begin < end ? tables.map(begin, begin, end - begin, access) : Status{};
+}
+
+// Everything that was changed may sit in the translation buffers.
+void flush_translations() {
+    write_cr3(tables.root());
+}
+
+Status map_everything(const BootInfo &info, uint64_t local_apic) {
+    const uint64_t kernel_first = address_of(kernel_begin);
+    const uint64_t kernel_last = address_of(kernel_end);
+
+    // Below 1 MiB: page zero stays a hole, screen memory is a device, ROM is for reading.
+    BF_TRY(map_same(kPage, kVideoBegin, kReadWrite));
+    BF_TRY(map_same(kVideoBegin, kVideoEnd, kDevice));
+    BF_TRY(map_same(kVideoEnd, kLowEnd, kReadOnly));
+
+    BF_TRY(map_same(address_of(kernel_text_begin), address_of(kernel_text_end), kReadExecute));
+    BF_TRY(map_same(address_of(kernel_rodata_begin), address_of(kernel_rodata_end), kReadOnly));
+    BF_TRY(map_same(address_of(kernel_data_begin), kernel_last, kReadWrite));
+    for (const GuardPage &guard : kGuards) {
+        BF_TRY(tables.unmap(address_of(guard.address), kPage));
+    }
+
+    for (const AddressRange &range : usable.ranges()) {
+        BF_TRY(map_same(range.begin < kLowEnd ? kLowEnd : range.begin,
+                        range.end < kernel_first ? range.end : kernel_first, kReadWrite));
+        BF_TRY(
+            map_same(range.begin > kernel_last ? range.begin : kernel_last, range.end, kReadWrite));
+    }
+    // A module outside of what the map calls usable is still ours to read.
+    const uint64_t initrd_end = info.initrd + info.initrd_len_bytes;
+    const AddressRange initrd{page_down(info.initrd), page_up(initrd_end)};
+    if (info.initrd_len_bytes != 0 && !usable.contains(initrd)) {
+        if (initrd_end < info.initrd || info.initrd < kernel_last) {
+            return Error{ErrorCode::kInvalid, "the initrd lies where it cannot be"};
+        }
+        BF_TRY(map_same(initrd.begin, initrd.end, kReadOnly));
+    }
+    if (local_apic != 0) {
+        BF_TRY(map_same(local_apic, local_apic + kPage, kDevice));
+    }
+    return {};
+}
+
+bool is_allocatable(const void *start, size_t count) {
+    const uint64_t begin = address_of(start);
+    return begin % kPage == 0 && count != 0 && count <= (~uint64_t{0} - begin) / kPage &&
+           begin >= address_of(kernel_end) && usable.contains({begin, begin + count * kPage});
+}
+
+Status change_access(void *start, size_t count, PageAccess access) {
+    if (!is_allocatable(start, count)) {
+        return Error{ErrorCode::kInvalid, "these pages are not the program's to change"};
+    }
+    const Status changed = tables.protect(address_of(start), count * kPage, access);
+    flush_translations();
+    return changed;
+}
+
+// Whole pages around [physical, physical + bytes), or an empty range when that is impossible.
+AddressRange device_range(uint64_t physical, size_t bytes) {
+    if (bytes == 0 || physical >= PageTables::kVirtualLimit ||
+        bytes > PageTables::kVirtualLimit - physical) {
+        return {};
+    }
+    return {page_down(physical), page_up(physical + bytes)};
+}
+
+}  // namespace
+
+Status init_memory(const BootInfo &info, bool no_execute, uint64_t local_apic) {
+    const std::span map(info.memory_ranges, info.memory_range_count);
+    usable_memory(map, usable);
+    const std::array reserved = {
+        AddressRange{0, kLowEnd},
+        AddressRange{address_of(kernel_begin), address_of(kernel_end)},
+        AddressRange{info.initrd, info.initrd + info.initrd_len_bytes},
+    };
+    pages.init(map, reserved);
+    tables = PageTables{table_memory, no_execute};
+    BF_TRY(map_everything(info, local_apic));
+    flush_translations();
+    return {};
+}
+
+bool is_readable(uint64_t address) {
+    const auto mapped = [](uint64_t at) {
+        const std::optional<PageTables::Translation> page = tables.lookup(at);
+        return page && !page->access.device;
+    };
+    return address <= ~uint64_t{15} && mapped(address) && mapped(address + 15);
+}
+
+std::string_view explain_fault(uint64_t address) {
+    if (address < kPage) {
+        return "a null pointer, or close to one";
+    }
+    for (const GuardPage &guard : kGuards) {
+        if (address - address_of(guard.address) < kPage) {
+            return guard.meaning;
+        }
+    }
+    if (address >= address_of(kernel_text_begin) && address < address_of(kernel_text_end)) {
+        return "the program's own code";
+    }
+    if (address >= address_of(kernel_rodata_begin) && address < address_of(kernel_rodata_end)) {
+        return "the program's constants";
+    }
+    return {};
+}
+
+void *map_device_memory(uint64_t physical, size_t bytes) {
+    const AddressRange range = device_range(physical, bytes);
+    if (range.size() == 0 || range.begin < kLowEnd || usable.overlaps(range)) {
+        return nullptr;
+    }
+    const bool mapped = map_same(range.begin, range.end, kDevice).ok();
+    flush_translations();
+    return mapped ? reinterpret_cast<void *>(physical) : nullptr;
+}
+
+const void *map_firmware_memory(uint64_t physical, size_t bytes) {
+    const AddressRange range = device_range(physical, bytes);
+    if (range.size() == 0 || range.begin == 0) {
+        return nullptr;
+    }
+    for (uint64_t page = range.begin; page < range.end; page += kPage) {
+        if (!tables.lookup(page) && !map_same(page, page + kPage, kReadOnly)) {
+            return nullptr;
+        }
+    }
+    return reinterpret_cast<const void *>(physical);
+}
+
+namespace platform {
+
+void *allocate_pages(size_t count) {
+    const std::optional<uint64_t> run = pages.allocate(count);
+    if (!run) {
+        return nullptr;
+    }
+    auto *memory = reinterpret_cast<void *>(*run);
+    __builtin_memset(memory, 0, count * kPage);
+    return memory;
+}
+
+void free_pages(void *memory, size_t count) {
+    if (memory == nullptr) {
+        return;
+    }
+    if (!is_allocatable(memory, count)) {
+        panic("free_pages: not a run of pages that was handed out");
+    }
+    for (size_t i = 0; i < count; ++i) {
+        const std::optional<PageTables::Translation> page =
+            tables.lookup(address_of(memory) + i * kPage);
+        if (!page || page->access != kReadWrite) {
+            if (!change_access(memory, count, kReadWrite)) {
+                return;  // no page for a table: the run is lost, but never handed out executable
+            }
+            break;
+        }
+        if (page->large) {
+            i += (PageTables::kLargePageBytes - 1 - page->physical % PageTables::kLargePageBytes) /
+                 kPage;
+        }
+    }
+    if (!pages.release(address_of(memory), count)) {
+        panic("free_pages: freed twice");
+    }
+}
+
+uint64_t free_memory_bytes() {
+    return pages.free_bytes();
+}
+uint64_t total_memory_bytes() {
+    return usable.total_bytes();
+}
+
+Status make_executable(void *memory, size_t count) {
+    return change_access(memory, count, kReadExecute);
+}
+Status make_writable(void *memory, size_t count) {
+    return change_access(memory, count, kReadWrite);
+}
+
+uint64_t physical_address(const void *address) {
+    return address_of(address);
+}
+
+}  // namespace platform
+
+}  // namespace bareflow

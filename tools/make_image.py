@@ -1,0 +1,210 @@
+#!/usr/bin/python3
+"""Builds the bootable disk image: boot sector, second stage, kernel, settings, model.
+
+usage: tools/make_image.py --stage1 BIN --stage2 BIN --kernel ELF (--model GGUF | --no-model)
+                           [--options "key=value ..."] --output IMAGE
+
+Layout, in sectors of 512 bytes (boot/image_layout.h reads it, docs/decisions/0002 explains it):
+  0        boot sector with partition table
+  1-15     second stage
+  16       image header           partition 1 (type 0xDA, "non-file-system data"): 16 to the kernel's end
+  17       settings, as text
+  24-      kernel: the ELF's segments, flat
+  ...      model, 4 KiB aligned   partition 2 (type 0xDA), first byte is the GGUF's first
+The same input gives the same image, byte for byte. Exit status: 0 written, 1 refused, 2 wrong use.
+"""
+import argparse
+import struct
+import sys
+from pathlib import Path
+
+SECTOR = 512
+STAGE2_LBA = 1
+STAGE2_SECTORS = 15
+HEADER_LBA = 16
+OPTIONS_LBA = 17
+KERNEL_LBA = 24
+ALIGN_SECTORS = 8
+MAX_KERNEL_BYTES = 4 << 20
+MAX_OPTIONS_BYTES = SECTOR - 1
+PARTITION_TYPE = 0xDA
+PARTITION_TABLE = 446
+HEADER_MAGIC = b"BFIMAGE1"
+HEADER_VERSION = 1
+MAX_LBA = 0xFFFFFFFF
+
+
+class Refused(Exception):
+    """The input cannot become an image; the message is a sentence for people."""
+
+
+def padded(data, unit):
+    return data + bytes(-len(data) % unit)
+
+
+def dword_sum(data):
+    """Sum of little-endian 32-bit words, modulo 2^32 (boot/stage2.asm checks the kernel's)."""
+    return sum(word for (word,) in struct.iter_unpack("<I", data)) & 0xFFFFFFFF
+
+
+def read(path, what):
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Refused(f"cannot read {what} {path}: {error.strerror}") from error
+
+
+def flatten(elf):
+    """The loadable segments as (address, flat bytes, end of memory, entry)."""
+    if elf[:4] != b"\x7fELF" or elf[4:6] != b"\x02\x01" or len(elf) < 64:
+        raise Refused("the kernel is no 64-bit little-endian ELF file")
+    entry, table = struct.unpack_from("<QQ", elf, 24)
+    entry_bytes, count = struct.unpack_from("<HH", elf, 54)
+    segments = []
+    for index in range(count):
+        at = table + index * entry_bytes
+        if at + 56 > len(elf):
+            raise Refused("the kernel's program headers are cut off")
+        kind, _, offset, _, address, in_file, in_memory, _ = struct.unpack_from("<IIQQQQQQ", elf, at)
+        if kind != 1 or in_memory == 0:
+            continue
+        if offset + in_file > len(elf) or in_file > in_memory:
+            raise Refused("a segment of the kernel is cut off")
+        segments.append((address, elf[offset:offset + in_file], in_memory))
+    if not segments:
+        raise Refused("the kernel has nothing to load")
+    segments.sort()
+    first = segments[0][0]
+    end = max(address + in_memory for address, _, in_memory in segments)
+    if first < 1 << 20 or end > 1 << 32:
+        raise Refused("the kernel must lie between 1 MiB and 4 GiB")
+    last = max(address + len(data) for address, data, _ in segments)
+    if last - first > MAX_KERNEL_BYTES:
+        raise Refused(f"the kernel is larger than {MAX_KERNEL_BYTES >> 20} MiB")
+    flat = bytearray(last - first)
+    for address, data, _ in segments:
+        flat[address - first:address - first + len(data)] = data
+    if not first <= entry < last:
+        raise Refused("the kernel's entry is outside of its segments")
+    return first, padded(bytes(flat), 4), (end + 3) & ~3, entry
+
+
+def check_model(path):
+    """Length of a file that at least begins like a GGUF."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            length = file.seek(0, 2)
+    except OSError as error:
+        raise Refused(f"cannot read the model {path}: {error.strerror}") from error
+    if len(start) < 8 or start[:4] != b"GGUF":
+        raise Refused(f"{path} is no GGUF file: it does not begin with the letters GGUF")
+    version = struct.unpack_from("<I", start, 4)[0]
+    if version not in (2, 3):
+        raise Refused(f"{path} is a GGUF file of version {version}; 2 and 3 can be read")
+    return length
+
+
+def check_options(text):
+    """The options as bytes: printable ASCII words of the form key=value."""
+    if not all(" " <= c <= "~" for c in text):
+        raise Refused("options are plain ASCII text on one line")
+    for word in text.split():
+        key, equals, _ = word.partition("=")
+        if not equals or not key:
+            raise Refused(f"option '{word}' is not of the form key=value")
+    data = " ".join(text.split()).encode("ascii")
+    if len(data) > MAX_OPTIONS_BYTES:
+        raise Refused(f"options take {len(data)} bytes; there is room for {MAX_OPTIONS_BYTES}")
+    return data
+
+
+def partition(first, sectors):
+    """One entry of the partition table; cylinder, head and sector say "beyond their reach"."""
+    if sectors == 0:
+        return bytes(16)
+    if first + sectors > MAX_LBA:
+        raise Refused("the model is too large for a partition table (2 TiB)")
+    beyond = b"\xfe\xff\xff"
+    return bytes([0x00]) + beyond + bytes([PARTITION_TYPE]) + beyond + struct.pack("<II", first, sectors)
+
+
+def build(args):
+    stage1 = read(args.stage1, "stage 1")
+    stage2 = read(args.stage2, "stage 2")
+    if len(stage1) != SECTOR or stage1[510:] != b"\x55\xaa":
+        raise Refused("stage 1 is no boot sector of 512 bytes")
+    if any(stage1[PARTITION_TABLE:510]):
+        raise Refused("stage 1 reaches into the partition table")
+    if len(stage2) > STAGE2_SECTORS * SECTOR:
+        raise Refused(f"stage 2 is longer than {STAGE2_SECTORS} sectors")
+    address, kernel, memory_end, entry = flatten(read(args.kernel, "the kernel"))
+    options = check_options(args.options)
+    model_bytes = 0 if args.model is None else check_model(args.model)
+
+    flat = padded(kernel, SECTOR)
+    kernel_sectors = len(flat) // SECTOR
+    kernel_end = KERNEL_LBA + kernel_sectors
+    model_lba = -(-kernel_end // ALIGN_SECTORS) * ALIGN_SECTORS
+    model_sectors = -(-model_bytes // SECTOR)
+
+    header = bytearray(SECTOR)
+    struct.pack_into("<8sII", header, 0, HEADER_MAGIC, HEADER_VERSION, 0)
+    struct.pack_into("<IIIIIIII", header, 16, KERNEL_LBA, kernel_sectors, address, len(kernel), memory_end,
+                     entry, dword_sum(flat), len(options))
+    struct.pack_into("<QQ", header, 48, model_lba if model_bytes else 0, model_bytes)
+    # All words of the header add up to zero.
+    struct.pack_into("<I", header, 12, -dword_sum(header) & 0xFFFFFFFF)
+
+    mbr = bytearray(stage1)
+    table = partition(HEADER_LBA, kernel_end - HEADER_LBA) + partition(model_lba, model_sectors)
+    table = bytes([0x80]) + table[1:]  # partition 1 is the active one: some BIOSes want one
+    mbr[PARTITION_TABLE:PARTITION_TABLE + len(table)] = table
+
+    head = bytearray(model_lba * SECTOR)
+    for lba, data in ((0, bytes(mbr)), (STAGE2_LBA, stage2), (HEADER_LBA, bytes(header)), (OPTIONS_LBA, options),
+                      (KERNEL_LBA, flat)):
+        head[lba * SECTOR:lba * SECTOR + len(data)] = data
+
+    output = Path(args.output)
+    partial = output.with_name(output.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(head)
+            if args.model is not None:
+                copied = 0
+                with open(args.model, "rb") as source:
+                    while chunk := source.read(1 << 20):
+                        file.write(chunk)
+                        copied += len(chunk)
+                if copied != model_bytes:
+                    raise Refused(f"{args.model} changed while it was read")
+                file.write(bytes(-copied % (ALIGN_SECTORS * SECTOR)))
+        partial.replace(output)
+    except OSError as error:
+        raise Refused(f"cannot write {output}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Builds the bootable disk image.")
+    parser.add_argument("--stage1", required=True)
+    parser.add_argument("--stage2", required=True)
+    parser.add_argument("--kernel", required=True)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model", help="a GGUF file")
+    model.add_argument("--no-model", action="store_true", help="an image without one")
+    parser.add_argument("--options", default="", help="settings: key=value words")
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    try:
+        build(args)
+    except Refused as why:
+        print(f"make_image: {why}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
