@@ -35,14 +35,15 @@ struct Usage {
     uint32_t prompt_tokens = 0;
     uint32_t completion_tokens = 0;  // EOS not counted
     uint64_t prompt_ticks = 0;       // platform::ticks() spent in advance() on the prompt
-    uint64_t decode_ticks = 0;       // and on the tokens after it
+    uint64_t decode_ticks = 0;       // and on the tokens after it, choosing the first included
 };
 
 // Hears about one request. Called from inside advance() (on_finished also from cancel()).
 class TokenSink {
   public:
-    virtual void on_token(Token token) = 0;  // never EOS
-    // Last call for this request; the engine is idle again when it is made, and start() may be called.
+    virtual void on_token(Token token) = 0;  // never EOS; may call cancel()
+    // Last call for this request; the engine is idle again when it is made, and start() may be
+    // called.
     virtual void on_finished(FinishReason reason, const Usage &usage) = 0;
 
   protected:
@@ -55,7 +56,8 @@ struct EngineMemory {
     uint64_t scratch_bytes = 0;
 };
 
-class Model;  // llama/model.h: a checked view of a GGUF file
+class Model;        // llama/model.h: a checked view of a GGUF file
+struct KernelSlot;  // llama/kernels.h
 
 class Engine {
   public:
@@ -69,13 +71,17 @@ class Engine {
     [[nodiscard]] EngineMemory memory() const;
 
     // kExhausted: busy. kInvalid: empty prompt, token out of range, prompt not shorter than the
-    // context. Does no work yet.
+    // context, max_tokens 0. Does no work yet.
     [[nodiscard]] Status start(const Request &request, TokenSink &sink);
     void cancel();
     [[nodiscard]] bool busy() const;
     // Works until there is nothing left to do or `deadline_ticks` (platform::ticks()) has passed;
     // returns at most about 2 ms after it.
     void advance(uint64_t deadline_ticks);
+
+    // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
+    // to replace one.
+    [[nodiscard]] std::span<KernelSlot> kernel_slots();
 
     // The logits of the last position computed, vocabulary long; for tests and tools.
     [[nodiscard]] std::span<const float> logits() const;

@@ -41,20 +41,20 @@ struct GemvVariant {
 // Block types multiply quantised activations, the others floats.
 [[nodiscard]] bool takes_quantized(TensorType type);
 
-// One weight shape of the loaded model and the kernel that serves it now. The engine reads `kernel`
-// at every row range: whoever publishes a better one writes it between two calls of
-// Engine::advance, and the forms it needs into `forms` (Engine::kernels_changed() then).
+// One weight shape of the loaded model and the kernel that serves it. Whoever has a better one
+// writes `kernel` and `forms` between two calls of Engine::advance; the engine takes it over when
+// it starts the next token (`active`), so the old one must stay callable until then.
 struct KernelSlot {
-    static constexpr uint32_t kNameBytes = 48;
-
-    const char *name = nullptr;  // "q8_0_gemv 352x128" (rows x cols); never freed
+    const char *name =
+        nullptr;  // "q8_0_gemv 352x128" (rows x cols), as in the profile; never freed
     TensorType type = TensorType::kF32;
     uint32_t rows = 0;
     uint32_t cols = 0;
     uint64_t row_bytes = 0;
     GemvKernel kernel = nullptr;
     ActivationForms forms = 0;
-    GemvKernel reference = nullptr;
+    GemvKernel active = nullptr;      // in use for the present token
+    GemvKernel reference = nullptr;   // the portable twin
     const uint8_t *sample = nullptr;  // the first matrix of this shape, to try candidates on
     uint32_t matrices = 0;            // how many of the model's matrices have this shape
 };

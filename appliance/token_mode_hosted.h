@@ -1,0 +1,36 @@
+// The engine without a server, for tests and measurements: tokens (or a prompt) on the command
+// line, tokens and logits on standard output.
+//
+//     bareflow --model FILE --tokens 1,403,7 --max-tokens 16 [--logits]
+//     bareflow --model FILE --prompt "Once upon a time" --max-tokens 64
+//
+// Prints "token N" for each token made and "finish REASON" at the end; with --logits, before each
+// token, "logits " and the bits of all logits, eight hexadecimal digits each. With --prompt: the
+// text as it comes instead. Speed goes to standard error.
+// Also: --temperature T --top-k K --top-p P --seed S (greedy unless a temperature is given),
+// --context N, --slice-us N (the length of a slice; 0: the shortest steps there are).
+#pragma once
+
+#include <cstdint>
+
+#include "llama/engine.h"
+
+namespace bareflow {
+
+struct TokenModeOptions {
+    const char *model_path = nullptr;
+    const char *tokens = nullptr;  // one of the two
+    const char *prompt = nullptr;
+    bool logits = false;
+    uint32_t max_tokens = 16;
+    uint32_t context_length = 0;
+    uint32_t slice_us = 10000;
+    llama::SamplingParams sampling{.temperature = 0.0f};
+};
+
+// Whether the command line asks for this mode (it has --tokens or --prompt).
+[[nodiscard]] bool token_mode_wanted(int argc, char **argv);
+// Returns the exit code of the process: 0, 1 (cannot run) or 2 (bad command line).
+[[nodiscard]] int run_token_mode(int argc, char **argv);
+
+}  // namespace bareflow

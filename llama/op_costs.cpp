@@ -1,0 +1,92 @@
+#include "llama/op_costs.h"
+
+namespace bareflow::llama {
+namespace {
+
+constexpr size_t kNameArenaBytes = 8192;
+constinit char name_arena[kNameArenaBytes] = {};
+constinit size_t name_arena_used = 0;
+constexpr const char *kOtherName = "llama (other)";
+
+// How many units are tried before the cost of one is known.
+constexpr uint32_t kFirstUnits = 1;
+
+}  // namespace
+
+const char *intern_name(std::string_view name) {
+    size_t at = 0;
+    while (at < name_arena_used) {
+        const std::string_view known(name_arena + at);
+        if (known == name) {
+            return name_arena + at;
+        }
+        at += known.size() + 1;
+    }
+    if (name.size() + 1 > kNameArenaBytes - name_arena_used) {
+        return kOtherName;
+    }
+    char *copy = name_arena + name_arena_used;
+    __builtin_memcpy(copy, name.data(), name.size());
+    copy[name.size()] = '\0';
+    name_arena_used += name.size() + 1;
+    return copy;
+}
+
+Result<OpCosts> OpCosts::create(uint32_t capacity) {
+    OpCosts costs;
+    BF_ASSIGN(costs.ops_, Buffer<Op>::create(capacity));
+    return costs;
+}
+
+uint32_t OpCosts::find_or_add(std::string_view name) {
+    const char *known = intern_name(name);
+    for (uint32_t op = 0; op < count_; ++op) {
+        if (ops_[op].name == known) {
+            return op;
+        }
+    }
+    Op &entry = ops_[count_];  // bounds-checked: a capacity that is too small is our mistake
+    entry.name = known;
+    entry.function = profiler().key(known);
+    const std::string_view text(known);
+    const size_t blank = text.find(' ');
+    if (blank != std::string_view::npos) {
+        profiler().set_shape(entry.function, text.substr(blank + 1));
+    }
+    return count_++;
+}
+
+uint32_t OpCosts::units_within(uint32_t op, uint32_t left, uint64_t budget_ticks) const {
+    const uint64_t per_unit = ops_[op].ticks_per_unit_q8;
+    if (per_unit == 0) {
+        return kFirstUnits;
+    }
+    // Budgets above this are no limit; below it nothing overflows (left < 2^32, per_unit capped).
+    constexpr uint64_t kNoLimit = uint64_t{1} << 48;
+    if (budget_ticks >= kNoLimit || per_unit * left <= budget_ticks << 8) {
+        return left;
+    }
+    const uint64_t units = (budget_ticks << 8) / per_unit;
+    return units == 0 ? 1 : static_cast<uint32_t>(units);
+}
+
+void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks,
+                     bool finished) {
+    Op &entry = ops_[op];
+    // A cost that grew is believed at once, one that fell by and by: a piece that is too short
+    // costs a little, one that is too long breaks a promise.
+    constexpr uint64_t kMaxTicks = uint64_t{1} << 23;  // a unit of 2^23 ticks is done one at a time
+    const uint64_t measured = (ticks << 8) / units;
+    const uint64_t capped = measured < (kMaxTicks << 8) ? measured : kMaxTicks << 8;
+    const uint64_t old = entry.ticks_per_unit_q8;
+    const uint64_t next = capped >= old ? capped : old - (old - capped) / 4;
+    entry.ticks_per_unit_q8 = next == 0 ? 1 : next;
+    entry.open_ticks += ticks;
+    if (finished) {
+        profiler().begin(entry.function, now_ticks - entry.open_ticks);
+        profiler().end(entry.function, now_ticks);
+        entry.open_ticks = 0;
+    }
+}
+
+}  // namespace bareflow::llama
