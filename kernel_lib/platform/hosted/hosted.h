@@ -1,0 +1,13 @@
+// What only the hosted build has beside platform.h.
+#pragma once
+
+namespace bareflow::platform {
+
+// From now on platform::idle also returns when `fd` becomes readable; with `writable`, also when
+// it can be written. Calling again changes what is waited for. At most 256 descriptors; further
+// ones only make idle return after 10 ms.
+void hosted_idle_fd(int fd, bool writable = false);
+// Call before closing it. Unknown descriptors are ignored.
+void hosted_idle_forget(int fd);
+
+}  // namespace bareflow::platform

@@ -1,0 +1,218 @@
+// platform.h as an ordinary Linux process.
+#include <execinfo.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <ctime>
+
+#include "kernel_lib/platform/hosted/hosted.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow {
+
+void result_misused(std::string_view what) {
+    platform::panic(what);
+}
+
+namespace platform {
+
+namespace {
+
+constexpr uint64_t kNanosPerSecond = 1'000'000'000;
+constexpr uint64_t kNanosPerMs = 1'000'000;
+constexpr uint64_t kCalibrationNs = 10 * kNanosPerMs;
+constexpr uint64_t kUnlimitedBytes = uint64_t{1} << 46;
+constexpr size_t kMaxIdleFds = 256;
+constexpr int kOverflowWaitMs = 10;
+constexpr uint64_t kMaxWaitMs = 60'000;
+
+constinit std::array<pollfd, kMaxIdleFds> idle_fds{};
+constinit size_t idle_fd_count = 0;
+constinit size_t idle_fds_refused = 0;
+
+uint64_t monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec);
+}
+
+// Ticks between two readings of the clock; of a few tries the one whose readings were tightest,
+// since the process may be put aside in between.
+uint64_t calibrate() {
+    struct Reading {
+        uint64_t ticks = 0;
+        uint64_t ns = 0;
+    };
+    const auto read = [] {
+        Reading best;
+        uint64_t best_width = ~uint64_t{0};
+        for (int i = 0; i < 8; ++i) {
+            const uint64_t before = __rdtsc();
+            const uint64_t ns = monotonic_ns();
+            const uint64_t width = __rdtsc() - before;
+            if (width < best_width) {
+                best_width = width;
+                best = {before + width / 2, ns};
+            }
+        }
+        return best;
+    };
+    const Reading begin = read();
+    timespec pause{0, static_cast<long>(kCalibrationNs)};
+    nanosleep(&pause, nullptr);
+    const Reading end = read();
+    const double ticks = static_cast<double>(end.ticks - begin.ticks);
+    return static_cast<uint64_t>(ticks * static_cast<double>(kNanosPerSecond) /
+                                 static_cast<double>(end.ns - begin.ns));
+}
+
+void write_all(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+        if (written <= 0) {
+            return;
+        }
+        text.remove_prefix(static_cast<size_t>(written));
+    }
+}
+
+Status protect(void *pages, size_t count, int access) {
+    const auto address = reinterpret_cast<uintptr_t>(pages);
+    if (pages == nullptr || count == 0 || address % kPageBytes != 0 ||
+        count > SIZE_MAX / kPageBytes || ::mprotect(pages, count * kPageBytes, access) != 0) {
+        return Error{ErrorCode::kInvalid, "these pages are not the program's to change"};
+    }
+    return {};
+}
+
+}  // namespace
+
+void console_write(std::string_view text) {
+    write_all(text);
+}
+
+void panic(std::string_view message) {
+    write_all("PANIC: ");
+    write_all(message);
+    write_all("\n");
+    std::array<void *, 32> calls{};
+    const int count = ::backtrace(calls.data(), static_cast<int>(calls.size()));
+    ::backtrace_symbols_fd(calls.data(), count, STDERR_FILENO);
+    std::abort();
+}
+
+void shutdown(int exit_code) {
+    std::exit(exit_code);
+}
+void reboot() {
+    std::exit(0);
+}
+
+uint64_t ticks() {
+    return __rdtsc();
+}
+uint64_t ticks_per_second() {
+    static const uint64_t rate = calibrate();
+    return rate;
+}
+uint64_t unix_time_s() {
+    return static_cast<uint64_t>(std::time(nullptr));
+}
+
+void *allocate_pages(size_t count) {
+    if (count == 0 || count > SIZE_MAX / kPageBytes) {
+        return nullptr;
+    }
+    void *pages = ::mmap(nullptr, count * kPageBytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? nullptr : pages;
+}
+void free_pages(void *pages, size_t count) {
+    if (pages != nullptr && ::munmap(pages, count * kPageBytes) != 0) {
+        panic("free_pages: not a run of pages that was handed out");
+    }
+}
+uint64_t free_memory_bytes() {
+    return kUnlimitedBytes;
+}
+uint64_t total_memory_bytes() {
+    return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageBytes;
+}
+Status make_executable(void *pages, size_t count) {
+    return protect(pages, count, PROT_READ | PROT_EXEC);
+}
+Status make_writable(void *pages, size_t count) {
+    return protect(pages, count, PROT_READ | PROT_WRITE);
+}
+uint64_t physical_address(const void *address) {
+    return reinterpret_cast<uint64_t>(address);
+}
+
+void fill_entropy(std::span<uint8_t> out) {
+    while (!out.empty()) {
+        const ssize_t count = ::getrandom(out.data(), out.size(), 0);
+        if (count <= 0) {
+            panic("getrandom failed");
+        }
+        out = out.subspan(static_cast<size_t>(count));
+    }
+}
+std::string_view entropy_source() {
+    return "getrandom";
+}
+
+void hosted_idle_fd(int fd, bool writable) {
+    const auto events = static_cast<short>(writable ? POLLIN | POLLOUT : POLLIN);
+    for (pollfd &known : std::span(idle_fds).first(idle_fd_count)) {
+        if (known.fd == fd) {
+            known.events = events;
+            return;
+        }
+    }
+    if (idle_fd_count == kMaxIdleFds) {
+        ++idle_fds_refused;
+        return;
+    }
+    idle_fds[idle_fd_count++] = {fd, events, 0};
+}
+void hosted_idle_forget(int fd) {
+    for (size_t i = 0; i < idle_fd_count; ++i) {
+        if (idle_fds[i].fd == fd) {
+            idle_fds[i] = idle_fds[--idle_fd_count];
+            return;
+        }
+    }
+    idle_fds_refused -= idle_fds_refused != 0 ? 1 : 0;
+}
+
+void idle(uint64_t deadline_ticks) {
+    const uint64_t now = ticks();
+    if (now >= deadline_ticks) {
+        return;
+    }
+    const uint64_t wait_ticks = deadline_ticks - now;
+    const uint64_t per_ms = std::max<uint64_t>(ticks_per_second() / 1000, 1);
+    // Rounded up: to wake before the deadline would mean to come straight back.
+    uint64_t wait_ms = std::min(wait_ticks / per_ms + 1, kMaxWaitMs);
+    if (idle_fds_refused != 0) {
+        wait_ms = std::min<uint64_t>(wait_ms, kOverflowWaitMs);
+    }
+    (void)::poll(idle_fds.data(), idle_fd_count, static_cast<int>(wait_ms));
+}
+
+uint32_t processor_count() {
+    return 1;
+}
+uint32_t processor_index() {
+    return 0;
+}
+
+}  // namespace platform
+
+}  // namespace bareflow
