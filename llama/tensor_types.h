@@ -26,6 +26,7 @@ struct TensorTypeInfo {
     bool supported;  // the engine can compute with it
 };
 
+inline constexpr uint32_t kLastTensorTypeId = 39;
 // nullptr: no such type is known.
 [[nodiscard]] const TensorTypeInfo *find_tensor_type(uint32_t id);
 // Of a supported type.

@@ -83,7 +83,8 @@ class Tokenizer {
     GgufArray scores_;
     GgufArray kinds_;  // count 0: the file has none
     uint32_t vocab_size_ = 0;
-    uint32_t longest_piece_bytes_ = 0;
+    uint32_t longest_bytes_ = 0;  // of the tokens that stand for text
+    uint32_t longest_characters_ = 1;
     Buffer<uint32_t> text_offsets_;  // per token, into texts_.bytes
     Buffer<Token> slots_;            // hash table, open addressing; kNoToken: free
     Buffer<uint64_t> joins_;         // bit set over hashes of character pairs inside tokens
@@ -98,9 +99,10 @@ class Tokenizer {
     bool add_space_prefix_ = true;
 };
 
-// One text on its way to tokens, in slices: O(n log n) whatever the text. Takes its scratch memory
-// (at most 32 bytes for each byte of the longest stretch that cannot be cut, for ordinary text a
-// few words) on the way and gives it back at the end. Text and `out` must live until it is done.
+// One text on its way to tokens, in slices: O(n log n) whatever the text. The text falls apart into
+// stretches wherever two neighbouring characters stand side by side in no token; one stretch is
+// worked on at a time, and only for it is memory taken (40 bytes a character; a word or so of
+// ordinary text) and given back at the end. Text and `out` must live until it is done.
 class Encoder {
   public:
     // BOS first and EOS last where the file says so.
@@ -112,40 +114,52 @@ class Encoder {
     // needs more tokens than fit into `out`, or there is no memory. After an error: done for good.
     [[nodiscard]] Status advance(uint32_t budget);
     [[nodiscard]] bool done() const { return stage_ == Stage::kDone; }
-    // Tokens written so far; the result once done().
+    // Tokens written so far; the result once done(), 0 after an error.
     [[nodiscard]] uint32_t count() const { return count_; }
 
   private:
-    enum class Stage : uint8_t { kStart, kNextStretch, kMerge, kEmit, kFinish, kDone };
+    enum class Stage : uint8_t { kBegin, kScan, kFill, kPair, kMerge, kEmit, kEnd, kDone };
+    // A character, or several that were joined; a chain in text order.
     struct Symbol {
         uint32_t begin;  // in escaped_
         uint32_t end;
         uint32_t previous;
         uint32_t next;
         Token joined;  // what it and its successor make together; kNoToken: nothing
+        float score;   // of `joined`
     };
 
+    [[nodiscard]] Status step();
+    [[nodiscard]] Status begin();
+    [[nodiscard]] Status scan();
+    void fill();
+    void merge();
+    [[nodiscard]] Status emit();
     [[nodiscard]] Status put(Token token);
-    [[nodiscard]] Status begin_stretch();
-    [[nodiscard]] Status emit(const Symbol &symbol);
     void look_at_pair(uint32_t left);
     void update_best(uint32_t symbol);
-    [[nodiscard]] uint32_t better(uint32_t a, uint32_t b) const;
+    [[nodiscard]] uint32_t better(uint32_t left, uint32_t right) const;
+    [[nodiscard]] std::string_view escaped(const Symbol &symbol) const;
 
     const Tokenizer &tokenizer_;
     std::string_view text_;
     std::span<Token> out_;
     uint32_t count_ = 0;
-    size_t position_ = 0;          // in text_
+    Stage stage_ = Stage::kBegin;
     bool prefix_pending_ = false;  // the space before the text is still to come
-    bool last_unknown_ = false;
-    Stage stage_ = Stage::kStart;
-    uint32_t cursor_ = 0;
+    bool last_unknown_ = false;    // a run of unknown characters is one token
+    size_t position_ = 0;          // in text_: the first character of no stretch yet
+    // The stretch being worked on.
+    size_t stretch_begin_ = 0;
+    bool stretch_prefix_ = false;
+    uint32_t last_character_ = 0;
     uint32_t symbol_count_ = 0;
+    uint32_t escaped_len_ = 0;
+    uint32_t cursor_ = 0;
     uint32_t leaves_ = 0;   // of the tree: a power of two, at least symbol_count_
-    Buffer<char> escaped_;  // the stretch, spaces as U+2581
+    Buffer<char> escaped_;  // the stretch's text, spaces as U+2581
     Buffer<Symbol> symbols_;
-    Buffer<uint32_t> best_;  // tournament tree: the symbol whose join has the highest score
+    Buffer<uint32_t> best_;  // tournament tree: whose join has the highest score, leftmost first
 };
 
 // Tokens to text as they come, in whole UTF-8 characters only.

@@ -1,0 +1,447 @@
+#include "llama/model.h"
+
+#include <new>
+
+#include "llama/refusal.h"
+
+namespace bareflow::llama {
+
+namespace {
+
+constexpr std::string_view kArchitecture = "llama";  // also the prefix of its keys
+constexpr uint64_t kBaseAlignment = 32;
+
+}  // namespace
+
+// Takes the parsed file apart. Each step says what is wrong in `detail_` and returns the error.
+class ModelBuilder {
+  public:
+    ModelBuilder(Model &model, TextWriter &detail)
+        : model_(model), file_(model.file_), hyper_(model.parameters_), detail_(detail) {}
+
+    [[nodiscard]] Status build() {
+        BF_TRY(check_architecture());
+        BF_TRY(read_hyper_parameters());
+        BF_TRY(refuse_what_is_not_supported());
+        BF_TRY(claim_tensors());
+        BF_TRY(refuse_tensors_left_over());
+        BF_TRY(check_vocabulary());
+        describe();
+        return {};
+    }
+
+    static Result<Model *> create(GgufFile &&file, TextWriter &detail) {
+        void *memory = heap_allocate(sizeof(Model), alignof(Model));
+        if (memory == nullptr) {
+            return refuse(detail, ErrorCode::kTooLarge, "out of memory");
+        }
+        auto *model = new (memory) Model(std::move(file));
+        if (Status status = ModelBuilder(*model, detail).build(); !status) {
+            model->destroy();
+            return status;
+        }
+        return model;
+    }
+
+  private:
+    template <typename... Parts>
+    [[nodiscard]] Error invalid(std::string_view message, const Parts &...parts) {
+        return refuse(detail_, ErrorCode::kInvalid, message, parts...);
+    }
+    template <typename... Parts>
+    [[nodiscard]] Error unsupported(std::string_view message, const Parts &...parts) {
+        return refuse(detail_, ErrorCode::kUnsupported, message, parts...);
+    }
+
+    // "llama." + suffix; valid until the next call.
+    [[nodiscard]] std::string_view key(std::string_view suffix) {
+        TextWriter out(key_);
+        return out.put(kArchitecture, ".", suffix).view();
+    }
+
+    [[nodiscard]] Status check_architecture() {
+        BF_ASSIGN(const std::string_view name, file_.text("general.architecture", detail_));
+        if (name != kArchitecture) {
+            return unsupported("the model's architecture is not supported", "the architecture ",
+                               JsonString{name}, " is not supported; supported: ", kArchitecture);
+        }
+        return {};
+    }
+
+    // A number from `low` to `high`; `fallback` where the key may be missing.
+    [[nodiscard]] Status read_number(std::string_view suffix, uint32_t low, uint32_t high,
+                                     uint32_t &out) {
+        BF_ASSIGN(out, file_.u32(key(suffix), detail_));
+        if (out < low || out > high) {
+            return invalid("a number of the model is out of range", key(suffix), " is ", out,
+                           ", outside ", low, " to ", high);
+        }
+        return {};
+    }
+    [[nodiscard]] Status read_number_or(std::string_view suffix, uint32_t fallback, uint32_t low,
+                                        uint32_t high, uint32_t &out) {
+        out = fallback;
+        return file_.find(key(suffix)) == nullptr ? Status{} : read_number(suffix, low, high, out);
+    }
+    [[nodiscard]] Status check_float(std::string_view suffix, float value, float low, float high) {
+        if (!(value >= low && value <= high)) {  // a NaN, too
+            return invalid("a number of the model is out of range", key(suffix),
+                           " is out of range: ", Fixed{static_cast<double>(value), 9});
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status read_hyper_parameters() {
+        BF_TRY(read_number("embedding_length", 1, Model::kMaxDim, hyper_.dim));
+        BF_TRY(read_number("feed_forward_length", 1, Model::kMaxHidden, hyper_.hidden));
+        BF_TRY(read_number("block_count", 1, Model::kMaxLayers, hyper_.layers));
+        BF_TRY(read_number("context_length", 1, Model::kMaxContext, hyper_.context_length));
+        BF_TRY(read_number("attention.head_count", 1, Model::kMaxHeads, hyper_.heads));
+        BF_TRY(read_number_or("attention.head_count_kv", hyper_.heads, 1, Model::kMaxHeads,
+                              hyper_.kv_heads));
+        if (hyper_.heads % hyper_.kv_heads != 0) {
+            return invalid("the KV heads do not divide the heads", hyper_.kv_heads,
+                           " KV heads do not divide ", hyper_.heads, " heads");
+        }
+        BF_TRY(read_head_size());
+        BF_TRY(read_number_or("rope.dimension_count", hyper_.head_size, 2, hyper_.head_size,
+                              hyper_.rope_dim));
+        if (hyper_.rope_dim % 2 != 0) {
+            return invalid("the rotary dimension is odd", "the rotary dimension ", hyper_.rope_dim,
+                           " is odd");
+        }
+        BF_ASSIGN(hyper_.rope_base, file_.f32_or(key("rope.freq_base"), 10000.0f, detail_));
+        BF_TRY(check_float("rope.freq_base", hyper_.rope_base, 1.0f, 1e12f));
+        BF_ASSIGN(hyper_.rms_epsilon, file_.f32(key("attention.layer_norm_rms_epsilon"), detail_));
+        return check_float("attention.layer_norm_rms_epsilon", hyper_.rms_epsilon, 1e-12f, 0.1f);
+    }
+
+    // The file may state it; else the heads share `dim` evenly.
+    [[nodiscard]] Status read_head_size() {
+        if (file_.find(key("attention.key_length")) != nullptr) {
+            BF_TRY(read_number("attention.key_length", 2, Model::kMaxHeadSize, hyper_.head_size));
+        } else if (hyper_.dim % hyper_.heads != 0) {
+            return invalid("the heads do not divide the dimension", hyper_.heads,
+                           " heads do not divide the dimension ", hyper_.dim);
+        } else {
+            hyper_.head_size = hyper_.dim / hyper_.heads;
+        }
+        if (hyper_.head_size % 2 != 0 || hyper_.head_size > Model::kMaxHeadSize) {
+            return invalid("the head size is odd or too large", "the head size ", hyper_.head_size,
+                           " is odd or over ", Model::kMaxHeadSize);
+        }
+        uint32_t value_size;
+        BF_TRY(read_number_or("attention.value_length", hyper_.head_size, 1, Model::kMaxHeadSize,
+                              value_size));
+        if (value_size != hyper_.head_size) {
+            return unsupported("heads with values of another size are not supported",
+                               "heads with keys of ", hyper_.head_size, " and values of ",
+                               value_size, " elements are not supported");
+        }
+        return {};
+    }
+
+    // What would change the results if it were passed over.
+    [[nodiscard]] Status refuse_what_is_not_supported() {
+        BF_ASSIGN(const uint32_t experts, file_.u32_or(key("expert_count"), 0, detail_));
+        if (experts != 0) {
+            return unsupported("mixtures of experts are not supported", "a mixture of ", experts,
+                               " experts is not supported");
+        }
+        BF_ASSIGN(const std::string_view scaling,
+                  file_.text_or(key("rope.scaling.type"), "none", detail_));
+        BF_ASSIGN(const float factor, file_.f32_or(key("rope.scaling.factor"), 1.0f, detail_));
+        BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail_));
+        const bool linear_by_one = scaling == "linear" && factor == 1.0f;
+        if ((scaling != "none" && !linear_by_one) || old_factor != 1.0f) {
+            return unsupported("scaled rotary positions are not supported",
+                               "rotary positions with scaling ", JsonString{scaling},
+                               " are not supported");
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status claim_tensors() {
+        if (file_.tensors().empty()) {
+            return invalid("the model file has no tensors: it holds a vocabulary only");
+        }
+        auto tensors = Buffer<Tensor>::create(file_.tensors().size());
+        auto layers = Buffer<Layer>::create(hyper_.layers);
+        if (!tensors || !layers) {
+            return passed_on(detail_, tensors ? layers.error() : tensors.error());
+        }
+        model_.tensors_ = std::move(tensors).value();
+        model_.layers_ = std::move(layers).value();
+
+        BF_TRY(claim_embedding());
+        BF_TRY(claim_norm("output_norm.weight", model_.output_norm_));
+        if (file_.find_tensor("output.weight") != nullptr) {
+            BF_TRY(claim("output.weight", hyper_.vocab, hyper_.dim, model_.output_));
+        } else {
+            model_.output_ = model_.token_embedding_;
+        }
+        for (uint32_t i = 0; i < hyper_.layers; ++i) {
+            BF_TRY(claim_layer(i, model_.layers_[i]));
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status claim_embedding() {
+        const GgufTensor *embedding = file_.find_tensor("token_embd.weight");
+        if (embedding != nullptr) {  // else claim() says so
+            const uint64_t rows = embedding->dims[1];
+            if (rows > Model::kMaxVocab) {
+                return invalid("the vocabulary is too large", "a vocabulary of ", rows,
+                               " tokens is over ", Model::kMaxVocab);
+            }
+            hyper_.vocab = static_cast<uint32_t>(rows);
+        }
+        return claim("token_embd.weight", hyper_.vocab, hyper_.dim, model_.token_embedding_);
+    }
+
+    [[nodiscard]] Status claim_layer(uint32_t index, Layer &layer) {
+        const HyperParameters &h = hyper_;
+        BF_TRY(claim_norm(layer_name(index, "attn_norm"), layer.attention_norm));
+        BF_TRY(claim(layer_name(index, "attn_q"), h.q_dim(), h.dim, layer.query));
+        BF_TRY(claim(layer_name(index, "attn_k"), h.kv_dim(), h.dim, layer.key));
+        BF_TRY(claim(layer_name(index, "attn_v"), h.kv_dim(), h.dim, layer.value));
+        BF_TRY(claim(layer_name(index, "attn_output"), h.dim, h.q_dim(), layer.attention_output));
+        BF_TRY(claim_norm(layer_name(index, "ffn_norm"), layer.ffn_norm));
+        BF_TRY(claim(layer_name(index, "ffn_gate"), h.hidden, h.dim, layer.gate));
+        BF_TRY(claim(layer_name(index, "ffn_up"), h.hidden, h.dim, layer.up));
+        return claim(layer_name(index, "ffn_down"), h.dim, h.hidden, layer.down);
+    }
+
+    // "blk.3.attn_q.weight"; valid until the next call.
+    [[nodiscard]] std::string_view layer_name(uint32_t index, std::string_view part) {
+        TextWriter out(name_);
+        return out.put("blk.", index, ".", part, ".weight").view();
+    }
+
+    [[nodiscard]] Status claim_norm(std::string_view name, Tensor &out) {
+        BF_TRY(claim(name, 1, hyper_.dim, out));
+        if (out.type != TensorType::kF32) {
+            return unsupported("norm weights must be F32", "norm weights must be F32, but ",
+                               JsonString{name}, " is ", tensor_type_info(out.type).name);
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status claim(std::string_view name, uint32_t rows, uint32_t cols, Tensor &out) {
+        const GgufTensor *found = file_.find_tensor(name);
+        if (found == nullptr) {
+            return refuse(detail_, ErrorCode::kNotFound, "the model file lacks a tensor",
+                          "the model file lacks the tensor ", JsonString{name});
+        }
+        if (!found->type->supported) {
+            return unsupported("tensor type not supported", "tensor ", JsonString{name}, " is ",
+                               found->type->name,
+                               ", which is not supported; supported: ", kSupportedTensorTypes);
+        }
+        const uint64_t *dims = found->dims;
+        if (dims[0] != cols || dims[1] != rows || dims[2] != 1 || dims[3] != 1) {
+            return invalid("a tensor has another shape than the model's numbers imply", "tensor ",
+                           JsonString{name}, " has the shape ", dims[0], " x ", dims[1], " x ",
+                           dims[2], " x ", dims[3], " instead of ", cols, " x ", rows);
+        }
+        out = {.name = found->name,
+               .type = static_cast<TensorType>(found->type->id),
+               .rows = rows,
+               .cols = cols,
+               .row_bytes = uint64_t{cols} / found->type->block_elements * found->type->block_bytes,
+               .data = found->bytes.data()};
+        model_.tensors_[static_cast<size_t>(found - file_.tensors().data())] = out;
+        return {};
+    }
+
+    // A tensor that nobody claimed (a bias, rope_freqs.weight, an expert) would change the results.
+    [[nodiscard]] Status refuse_tensors_left_over() {
+        for (size_t i = 0; i < model_.tensors_.size(); ++i) {
+            if (!model_.tensors_[i].present()) {
+                return unsupported("the model has a tensor that is not supported", "the tensor ",
+                                   JsonString{file_.tensors()[i].name}, " is not supported");
+            }
+        }
+        return {};
+    }
+
+    // Where the file states the number of tokens, it must be the one of the matrices.
+    [[nodiscard]] Status check_vocabulary() {
+        BF_ASSIGN(const uint32_t stated, file_.u32_or(key("vocab_size"), hyper_.vocab, detail_));
+        uint64_t listed = hyper_.vocab;
+        if (file_.find("tokenizer.ggml.tokens") != nullptr) {
+            BF_ASSIGN(const GgufArray tokens,
+                      file_.array("tokenizer.ggml.tokens", GgufType::kString, detail_));
+            listed = tokens.count;
+        }
+        if (stated != hyper_.vocab || listed != hyper_.vocab) {
+            return invalid("the vocabulary and the embedding differ in size", "the vocabulary has ",
+                           stated != hyper_.vocab ? uint64_t{stated} : listed,
+                           " tokens, but the embedding has ", hyper_.vocab, " rows");
+        }
+        return {};
+    }
+
+    void describe() {
+        Result<std::string_view> name = file_.text("general.name", detail_);
+        model_.name_ = name && !name->empty() ? *name : "unnamed";
+        for (const Tensor &tensor : model_.tensors()) {
+            model_.parameter_count_ += uint64_t{tensor.rows} * tensor.cols;
+            model_.weight_bytes_ += tensor.bytes();
+        }
+        uint64_t most = 0;
+        for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
+            uint64_t elements = 0;
+            for (const Tensor &tensor : model_.tensors()) {
+                const bool same = static_cast<uint32_t>(tensor.type) == id;
+                elements += same ? uint64_t{tensor.rows} * tensor.cols : 0;
+            }
+            if (elements > most) {
+                most = elements;
+                model_.weight_type_ = find_tensor_type(id)->name;
+            }
+        }
+        detail_.clear();
+    }
+
+    Model &model_;
+    const GgufFile &file_;
+    HyperParameters &hyper_;
+    TextWriter &detail_;
+    char key_[64] = {};
+    char name_[64] = {};
+};
+
+Result<Model *> Model::create(std::span<const uint8_t> file, TextWriter &detail) {
+    if (reinterpret_cast<uintptr_t>(file.data()) % kBaseAlignment != 0) {
+        return refuse(detail, ErrorCode::kInvalid, "the model's memory is not aligned to 32 bytes");
+    }
+    BF_ASSIGN(GgufFile parsed, GgufFile::parse(file, detail));
+    return ModelBuilder::create(std::move(parsed), detail);
+}
+
+void Model::destroy() {
+    this->~Model();
+    heap_release(this);
+}
+
+// ---------------------------------------------------------------- values
+
+namespace {
+
+constexpr uint16_t kF16Magnitude = 0x7FFF;
+constexpr uint16_t kF16Infinity = 0x7C00;
+constexpr uint16_t kF16Limit = 0x5800;  // 128
+
+template <typename T>
+T load(const uint8_t *from) {
+    T value;
+    __builtin_memcpy(&value, from, sizeof(T));
+    return value;
+}
+
+// Two F32 or four F16 at a time: adding one to the exponent field carries into the sign's place,
+// which was cleared, exactly when the exponent is all ones. Branch-free: bad rows are rare.
+bool row_finite(const uint8_t *row, uint64_t bytes, uint64_t magnitudes, uint64_t exponent_one) {
+    uint64_t carries = 0;
+    uint64_t i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        carries |= (load<uint64_t>(row + i) & magnitudes) + exponent_one;
+    }
+    if (i < bytes) {
+        uint64_t tail = 0;
+        __builtin_memcpy(&tail, row + i, bytes - i);
+        carries |= (tail & magnitudes) + exponent_one;
+    }
+    return (carries & ~magnitudes) == 0;
+}
+
+bool row_scales_fit(const uint8_t *row, const TensorTypeInfo &type, uint64_t bytes, bool minimum) {
+    uint32_t greatest = 0;
+    for (uint64_t i = 0; i < bytes; i += type.block_bytes) {
+        const uint32_t scale = load<uint16_t>(row + i) & kF16Magnitude;
+        greatest = scale > greatest ? scale : greatest;
+        if (minimum) {
+            const uint32_t offset = load<uint16_t>(row + i + 2) & kF16Magnitude;
+            greatest = offset > greatest ? offset : greatest;
+        }
+    }
+    return greatest < kF16Limit;
+}
+
+bool row_fits(const Tensor &tensor, const uint8_t *row) {
+    switch (tensor.type) {
+        case TensorType::kF32:
+            return row_finite(row, tensor.row_bytes, 0x7FFFFFFF7FFFFFFF, 0x0080000000800000);
+        case TensorType::kF16:
+            return row_finite(row, tensor.row_bytes, 0x7FFF7FFF7FFF7FFF, 0x0400040004000400);
+        case TensorType::kQ4_0:
+        case TensorType::kQ8_0:
+            return row_scales_fit(row, tensor_type_info(tensor.type), tensor.row_bytes, false);
+        case TensorType::kQ4_1:
+            return row_scales_fit(row, tensor_type_info(tensor.type), tensor.row_bytes, true);
+    }
+    return false;
+}
+
+// The same slowly, one value at a time, to say where and what it is.
+Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
+    const TensorTypeInfo &type = tensor_type_info(tensor.type);
+    const bool floats = type.block_elements == 1;
+    bool infinite = floats;
+    uint32_t column = 0;
+    for (uint64_t i = 0; i < tensor.row_bytes; i += type.block_bytes) {
+        const uint8_t *value = tensor.row(row) + i;
+        bool bad;
+        if (tensor.type == TensorType::kF32) {
+            bad = (load<uint32_t>(value) & 0x7F800000) == 0x7F800000;
+        } else if (tensor.type == TensorType::kF16) {
+            bad = (load<uint16_t>(value) & kF16Infinity) == kF16Infinity;
+        } else {
+            const uint32_t scale = load<uint16_t>(value) & kF16Magnitude;
+            const uint32_t offset =
+                tensor.type == TensorType::kQ4_1 ? load<uint16_t>(value + 2) & kF16Magnitude : 0;
+            bad = scale >= kF16Limit || offset >= kF16Limit;
+            infinite = scale >= kF16Infinity || offset >= kF16Infinity;
+        }
+        if (bad) {
+            break;
+        }
+        column += type.block_elements;
+    }
+    if (infinite) {
+        const std::string_view what = floats ? "a weight" : "a block scale";
+        return refuse(detail, ErrorCode::kInvalid, "the model holds a number that is not finite",
+                      "tensor ", JsonString{tensor.name}, " has ", what,
+                      " that is not finite in row ", row, ", column ", column);
+    }
+    return refuse(detail, ErrorCode::kUnsupported, "the model has a block scale of 128 or more",
+                  "tensor ", JsonString{tensor.name}, " has a block scale of 128 or more in row ",
+                  row, ", column ", column, ", which is not supported");
+}
+
+}  // namespace
+
+Status ValueCheck::step(uint64_t budget_bytes, TextWriter &detail) {
+    uint64_t looked_at = 0;
+    while (looked_at < budget_bytes && !done()) {
+        const Tensor &tensor = model_.tensors()[tensor_];
+        if (!row_fits(tensor, tensor.row(row_))) {
+            return explain_bad_row(tensor, row_, detail);
+        }
+        looked_at += tensor.row_bytes;
+        if (++row_ == tensor.rows) {
+            row_ = 0;
+            ++tensor_;
+        }
+    }
+    checked_bytes_ += looked_at;
+    return {};
+}
+
+Status ValueCheck::run(const Model &model, TextWriter &detail) {
+    ValueCheck check(model);
+    return check.step(model.weight_bytes() + 1, detail);
+}
+
+}  // namespace bareflow::llama
