@@ -32,7 +32,7 @@ include third_party/third_party.mk
 
 # ---------------------------------------------------------------- sources
 KERNEL_LIB_DIRS := kernel_lib
-PROGRAM_DIRS    := drivers net llama http
+PROGRAM_DIRS    := boot drivers net llama http
 metal_only   = %_metal.cpp
 sources_in   = $(sort $(foreach d,$(1),$(shell find $(d) -name '*.cpp')))
 kernel_all  := $(call sources_in,$(KERNEL_LIB_DIRS))
@@ -48,7 +48,6 @@ PROGRAM_HOSTED    := $(call hosted_filter,$(program_all))
 APPLIANCE_COMMON  := $(filter-out appliance/main.cpp appliance/hosted_main.cpp,$(call sources_in,appliance))
 APPLIANCE_METAL   := $(call metal_filter,$(APPLIANCE_COMMON)) appliance/main.cpp
 APPLIANCE_HOSTED  := $(call hosted_filter,$(APPLIANCE_COMMON)) appliance/hosted_main.cpp
-BOOT_CPP          := $(call sources_in,boot)
 
 # ---------------------------------------------------------------- flags
 WARN     := -Wall -Wextra -Werror -Wshadow -Wno-unused-parameter
@@ -76,7 +75,7 @@ obj = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
 TP_OBJS = $(call obj,$(1),$(THIRD_PARTY_SOURCES_$(2)))
 
 KERNEL_LIB_OBJS := $(call obj,metal,$(KERNEL_LIB_METAL))
-METAL_OBJS := $(call obj,metal,$(PROGRAM_METAL) $(APPLIANCE_METAL) $(BOOT_CPP)) \
+METAL_OBJS := $(call obj,metal,$(PROGRAM_METAL) $(APPLIANCE_METAL)) \
               $(call obj,metal,boot/pvh.asm) $(call TP_OBJS,metal,METAL)
 HOSTED_LIB_OBJS := $(call obj,hosted-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED)) \
                    $(call TP_OBJS,hosted-obj,HOSTED)
