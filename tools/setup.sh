@@ -31,7 +31,7 @@ packages_of() {
         run) echo qemu-system-x86 python3 ;;
         test) echo libclang-rt-19-dev clang-format-19 clang-tidy-19 libgtest-dev libgmock-dev \
             qemu-system-x86 python3 python3-pytest python3-numpy git curl ;;
-        train) echo python3 python3-numpy python3-torch python3-sentencepiece ;;
+        train) echo python3 python3-numpy python3-torch libopenblas0-pthread ;;
         bench) echo python3 python3-numpy qemu-system-x86 curl ;;
         browser) echo chromium ;;
         *) return 1 ;;
