@@ -385,7 +385,13 @@ void Connection::write_answer() {
 void Connection::finish_answer() {
     end_source(true);
     if (!keep_alive_) {
-        linger();
+        // A request that was read to its end leaves nothing that could turn our FIN into a RST. A
+        // refused one does: its sender may still be at it.
+        if (parser_.state() == RequestParser::State::kComplete) {
+            close();
+        } else {
+            linger();
+        }
         return;
     }
     start_request();

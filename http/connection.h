@@ -22,7 +22,7 @@ struct ServerTimeouts {
     uint32_t head_ms = 15'000;   // from a request's first byte to the end of its head
     uint32_t body_ms = 60'000;   // from there to the end of its body
     uint32_t stall_ms = 30'000;  // a client that takes none of what is there for it
-    uint32_t linger_ms = 2'000;  // reading on after a last answer, so that it isn't lost to a RST
+    uint32_t linger_ms = 1'000;  // reading on after a refusal, so that it isn't lost to a RST
 };
 
 // Monotonic, since start.
@@ -87,7 +87,7 @@ class Connection final : public Exchange {
         kReading,    // a request, or the wait for one
         kDeferred,   // a source works on the answer
         kWriting,    // the answer
-        kLingering,  // the last answer was sent; what still comes is thrown away
+        kLingering,  // a refusal was sent; what still comes is thrown away
     };
     enum class Framing : uint8_t { kLength, kChunked, kUntilClose, kNone };
 

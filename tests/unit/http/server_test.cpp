@@ -281,14 +281,24 @@ TEST_F(ServerTest, RefusedRequestsAreAnsweredThenDrainedThenClosed) {
     EXPECT_EQ(echo_.calls, 0);
 }
 
-TEST_F(ServerTest, AfterTheLastAnswerAFinClosesAtOnce) {
+TEST_F(ServerTest, ALastAnswerIsFollowedByAFinAtOnce) {
     FakeStream &client = source_.connect(get("/echo", "Connection: close\r\n"));
     poll();
+    EXPECT_TRUE(client.closed) << "a client may wait for the end";
+    FakeStream &old = source_.connect("GET /lines HTTP/1.0\r\n\r\n");
+    poll();
+    EXPECT_TRUE(old.closed);
+    EXPECT_EQ(server_->counters().open, 0u);
+}
+
+TEST_F(ServerTest, AfterARefusalAFinClosesAtOnce) {
+    FakeStream &client = source_.connect("nonsense\r\n\r\n");
+    poll();
+    EXPECT_EQ(take_answer(client.output).status, 400);
     EXPECT_FALSE(client.gone());
     client.fin = true;
     poll();
     EXPECT_TRUE(client.closed);
-    EXPECT_EQ(server_->counters().open, 0u);
 }
 
 TEST_F(ServerTest, AHalfClosedClientStillGetsAShortAnswer) {

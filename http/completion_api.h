@@ -1,0 +1,186 @@
+// POST /v1/completions and GET /v1/models, in front of a generator that does one sequence at a
+// time: a bounded first-come queue, streaming as tokens are made, cancelling when a client leaves.
+// Prompts from the console stand in the same queue (submit_local()).
+//
+// Memory: a slot holds a prompt's tokens while it waits, and the text that its client hasn't taken
+// yet. A streaming client that doesn't read pauses the generation (may_advance()) until the server
+// drops it.
+//
+// The event loop calls poll() after Server::poll(), then lets the engine work if may_advance().
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "http/completion_request.h"
+#include "http/exchange.h"
+#include "http/stop_matcher.h"
+#include "http/system_snapshot.h"
+#include "http/text_generator.h"
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/memory/buffer.h"
+
+namespace bareflow::http {
+
+enum class FinishKind : uint8_t { kStop, kLength, kCancelled, kFailed };
+
+// One request that is over, for logs and screens.
+struct CompletionSummary {
+    uint32_t prompt_tokens = 0;
+    uint32_t completion_tokens = 0;
+    double prompt_ms = 0;
+    double decode_ms = 0;
+    double tokens_per_second = 0;  // of the decoding
+    FinishKind finish = FinishKind::kStop;
+    bool local = false;
+};
+
+class CompletionObserver {
+  public:
+    virtual void on_completion(const CompletionSummary &summary) = 0;
+
+  protected:
+    ~CompletionObserver() = default;
+};
+
+// Whoever asked without HTTP.
+class LocalClient {
+  public:
+    virtual void on_text(std::string_view text) = 0;
+    // Last call. error: one sentence when finish is kFailed.
+    virtual void on_done(const CompletionSummary &summary, std::string_view error) = 0;
+
+  protected:
+    ~LocalClient() = default;
+};
+
+struct CompletionConfig {
+    uint32_t queue = 8;          // requests that may wait; at most kMaxQueue
+    uint32_t max_tokens = 4096;  // the most a request may ask for; the context if that is less
+};
+
+class CompletionApi final : public Handler, public AnswerSource, private llama::TokenSink {
+  public:
+    static constexpr uint32_t kMaxQueue = 64;
+
+    [[nodiscard]] static Result<CompletionApi *> create(const CompletionConfig &config);
+    void destroy();
+
+    // The model is there. Must outlive this object. Call once.
+    void set_generator(TextGenerator &generator);
+    // Why there is no model (static text), with a hint whether to come back. Before the first call:
+    // "The model is still being loaded."
+    void set_unavailable(std::string_view why, bool loading);
+    // nullptr: nobody.
+    void set_observer(CompletionObserver *observer) { observer_ = observer; }
+
+    // Encodes a slice of a prompt, starts the next request. True: there is more to do at once.
+    bool poll();
+    // False while the one who is being served hasn't taken what is there for him.
+    [[nodiscard]] bool may_advance() const;
+
+    // kExhausted: the queue is full. kInvalid: no model. `prompt` is copied.
+    [[nodiscard]] Status submit_local(std::string_view prompt, uint32_t max_tokens,
+                                      LocalClient &client);
+    void cancel_local();
+
+    [[nodiscard]] CompletionCounters counters() const;
+    // The speed of the request being decoded now, else of the last one.
+    [[nodiscard]] double tokens_per_second() const;
+
+    // The two routes.
+    void handle(Exchange &exchange) override;
+    [[nodiscard]] Handler &models() { return models_; }
+
+  private:
+    enum class JobState : uint8_t {
+        kFree,
+        kWaiting,  // to be encoded
+        kEncoding,
+        kReady,  // encoded, waits for the generator
+        kRunning,
+        kDraining,  // made; the client is still taking it
+    };
+    struct Job {
+        JobState state = JobState::kFree;
+        uint64_t order = 0;
+        Exchange *exchange = nullptr;  // nullptr: local, or the client has gone
+        LocalClient *local = nullptr;
+        std::string_view prompt;
+        Buffer<char> prompt_copy;  // local only
+        Buffer<llama::Token> tokens;
+        uint32_t token_count = 0;
+        uint32_t max_tokens = 0;
+        llama::SamplingParams sampling;
+        bool stream = false;
+        bool done = false;    // nothing more will be made
+        bool failed = false;  // no memory for the text
+        std::array<std::array<char, CompletionRequest::kMaxStopBytes>, CompletionRequest::kMaxStops>
+            stops;
+        std::array<uint8_t, CompletionRequest::kMaxStops> stop_lens{};
+        uint32_t stop_count = 0;
+        uint64_t id = 0;
+        uint64_t created_s = 0;
+        CompletionSummary summary;
+        // Made and not yet taken. Streaming: pieces, each behind its length in two bytes.
+        Buffer<char> text;
+        size_t text_begin = 0;
+        size_t text_end = 0;
+        [[nodiscard]] size_t pending() const { return text_end - text_begin; }
+    };
+
+    class ModelsHandler final : public Handler {
+      public:
+        explicit ModelsHandler(CompletionApi &api) : api_(api) {}
+        void handle(Exchange &exchange) override;
+
+      private:
+        CompletionApi &api_;
+    };
+
+    explicit CompletionApi(const CompletionConfig &config) : config_(config), models_(*this) {}
+    ~CompletionApi() = default;
+
+    void on_token(llama::Token token) override;
+    void on_finished(llama::FinishReason reason, const llama::Usage &usage) override;
+    Piece produce(Exchange &exchange, Cursor &cursor, TextWriter &out) override;
+    void ended(Exchange &exchange, bool complete) override;
+
+    [[nodiscard]] Job *free_job();
+    [[nodiscard]] Job *oldest(JobState state);
+    [[nodiscard]] Job *job_of(const Exchange &exchange);
+    [[nodiscard]] uint32_t waiting() const;
+    void encode(Job &job);
+    void start(Job &job);
+    void fail(Job &job, const ApiError &error);
+    void release(Job &job);
+    void emit(Job &job, std::string_view text);
+    [[nodiscard]] bool append(Job &job, std::string_view text);
+    void complete(Job &job);
+    void report(const Job &job);
+    void respond_unavailable(Exchange &exchange);
+    Piece produce_event(Job &job, Cursor &cursor, TextWriter &out);
+    Piece produce_whole(const Job &job, Cursor &cursor, TextWriter &out) const;
+    void write_opening(const Job &job, TextWriter &out) const;
+    void write_closing(const Job &job, std::string_view finish, TextWriter &out) const;
+
+    CompletionConfig config_;
+    ModelsHandler models_;
+    TextGenerator *generator_ = nullptr;
+    CompletionObserver *observer_ = nullptr;
+    std::string_view unavailable_ = "The model is still being loaded.";
+    bool loading_ = true;
+    uint64_t ready_since_s_ = 0;
+    uint64_t next_order_ = 0;
+    Job *running_ = nullptr;
+    bool stop_generator_ = false;  // at the next poll(): a stop string, or no memory
+    StopMatcher matcher_;
+    CompletionCounters counters_;
+    uint64_t first_token_ticks_ = 0;
+    // The queue, the one that runs, and as many that are made but not yet taken.
+    Job *jobs_ = nullptr;
+    uint32_t job_count_ = 0;
+};
+
+}  // namespace bareflow::http

@@ -1,0 +1,43 @@
+// ByteStreams over non-blocking POSIX sockets: what carries the HTTP server in the hosted program,
+// in place of lwIP.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel_lib/base/byte_stream.h"
+#include "kernel_lib/base/result.h"
+
+namespace bareflow::http {
+
+class PosixTransport final : public StreamSource {
+  public:
+    // host: a dotted IPv4 address; port 0: any free one.
+    [[nodiscard]] static Result<std::unique_ptr<PosixTransport>> listen(const std::string &host,
+                                                                        uint16_t port);
+    ~PosixTransport();
+    PosixTransport(const PosixTransport &) = delete;
+    PosixTransport &operator=(const PosixTransport &) = delete;
+
+    [[nodiscard]] uint16_t port() const { return port_; }
+
+    // Waits up to timeout_ms (0: not at all, -1: for ever) until something has changed on any
+    // socket since the last call, and notes what.
+    void wait(int timeout_ms);
+    ByteStream *accept() override;
+
+  private:
+    class Stream;
+    PosixTransport() = default;
+    void forget(Stream *stream);
+
+    int listener_ = -1;
+    int epoll_ = -1;
+    uint16_t port_ = 0;
+    std::vector<std::unique_ptr<Stream>> streams_;
+    std::vector<std::unique_ptr<Stream>> ended_;  // freed in wait(): events may still name them
+};
+
+}  // namespace bareflow::http

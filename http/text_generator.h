@@ -1,0 +1,47 @@
+// What the completion API needs of a model: text to tokens, tokens to text, one sequence at a time.
+// Implemented over llama/ by LlamaGenerator, and by a script in tests.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+#include "llama/engine.h"
+
+namespace bareflow::http {
+
+class TextGenerator {
+  public:
+    [[nodiscard]] virtual std::string_view model_id() const = 0;
+    [[nodiscard]] virtual uint32_t context_length() const = 0;
+    // No token's text is longer, so a text of context_length() times this cannot fit.
+    [[nodiscard]] virtual uint32_t max_piece_bytes() const = 0;
+
+    // One text at a time: encode_begin(), then encode_step() until it says how many tokens there
+    // are. `text` and `out` must stay until then; beginning anew forgets the old one.
+    virtual void encode_begin(std::string_view text, std::span<llama::Token> out) = 0;
+    struct Encoding {
+        bool done = false;
+        uint32_t count = 0;
+    };
+    // About a millisecond of work. kTooLarge: more tokens than fit into `out`.
+    [[nodiscard]] virtual Result<Encoding> encode_step() = 0;
+    virtual void encode_cancel() = 0;
+
+    // As Engine's.
+    [[nodiscard]] virtual Status start(const llama::Request &request, llama::TokenSink &sink) = 0;
+    virtual void cancel() = 0;
+    [[nodiscard]] virtual bool busy() const = 0;
+
+    // Text of the tokens made since decode_begin(), in whole UTF-8 characters; valid until the
+    // next call.
+    virtual void decode_begin() = 0;
+    [[nodiscard]] virtual std::string_view decode(llama::Token token) = 0;
+    [[nodiscard]] virtual std::string_view decode_finish() = 0;
+
+  protected:
+    ~TextGenerator() = default;
+};
+
+}  // namespace bareflow::http
