@@ -95,12 +95,16 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
                                                             {"initrd", ModelSource::kInitrd}}};
-constexpr std::array<Choice<SelfTest>, 6> kSelfTests{{{"none", SelfTest::kNone},
-                                                      {"page_fault", SelfTest::kPageFault},
-                                                      {"divide", SelfTest::kDivide},
-                                                      {"stack", SelfTest::kStack},
-                                                      {"invalid_opcode", SelfTest::kInvalidOpcode},
-                                                      {"panic", SelfTest::kPanic}}};
+constexpr std::array<Choice<SelfTest>, 10> kSelfTests{{{"none", SelfTest::kNone},
+                                                       {"page_fault", SelfTest::kPageFault},
+                                                       {"divide", SelfTest::kDivide},
+                                                       {"stack", SelfTest::kStack},
+                                                       {"invalid_opcode", SelfTest::kInvalidOpcode},
+                                                       {"panic", SelfTest::kPanic},
+                                                       {"write_code", SelfTest::kWriteCode},
+                                                       {"run_data", SelfTest::kRunData},
+                                                       {"recovery", SelfTest::kRecovery},
+                                                       {"reboot", SelfTest::kReboot}}};
 
 struct Entry {
     SettingDescription description;
@@ -135,7 +139,9 @@ constexpr std::array<Entry, 13> kEntries{{
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxContext, s.max_tokens); }},
     {{"queue", "0-64", "requests that may wait for the model; more get 503 (default: 8)"},
      [](std::string_view v, Settings &s) { return take_number(v, 0, 64, s.queue); }},
-    {{"selftest", "none, page_fault, divide, stack, invalid_opcode, panic",
+    {{"selftest",
+      "none, page_fault, divide, stack, invalid_opcode, panic, write_code, run_data, recovery, "
+      "reboot",
       "a fault made on purpose, to see the report (default: none)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kSelfTests, s.selftest); }},
 }};

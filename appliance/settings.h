@@ -23,7 +23,18 @@ enum class ModelSource : uint8_t {
     kDisk,
     kInitrd,
 };
-enum class SelfTest : uint8_t { kNone, kPageFault, kDivide, kStack, kInvalidOpcode, kPanic };
+enum class SelfTest : uint8_t {
+    kNone,
+    kPageFault,
+    kDivide,
+    kStack,
+    kInvalidOpcode,
+    kPanic,
+    kWriteCode,  // writes to the program's own code
+    kRunData,    // jumps into data
+    kRecovery,   // a fault that the recovery hook takes; goes on
+    kReboot,
+};
 
 struct SettingsIpv4 {
     uint8_t octets[4] = {0, 0, 0, 0};

@@ -197,13 +197,22 @@ void handle_line(int line) {
     end_of_interrupt(line);
 }
 
+// As much as the screen shows without scrolling the beginning away.
+std::string_view first_lines(std::string_view text) {
+    size_t end = 0;
+    for (size_t lines = 0; end < text.size() && lines + 1 < VgaScreen::kScrollRows; ++end) {
+        lines += text[end] == '\n' ? 1 : 0;
+    }
+    return text.substr(0, end);
+}
+
 // In white on red on the screen, plain on the serial line. If telling faults too, the second time
 // goes to the serial line only, and after that nothing more is tried.
 void tell(std::string_view text) {
     serial().write_text(text);
     if (exceptions_told == 1) {
         vga().set_color(vga_text::kWhite, vga_text::kRed);
-        vga().write(text);
+        vga().write(first_lines(text));
     }
 }
 
