@@ -29,7 +29,7 @@ TEST(Log, WritesToTheConsole) {
     log_line("model: ", "stories", ", ", Bytes{98671001});
     log_line(std::string(1000, 'x'));
     const std::string written = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(written.substr(8, 27), "] model: stories, 94.1 MiB\n[");
+    EXPECT_EQ(written.substr(8, 28), "] model: stories, 94.1 MiB\n[");
     // A line too long is cut, but still ends.
     EXPECT_EQ(written.back(), '\n');
     EXPECT_EQ(std::count(written.begin(), written.end(), 'x'),
