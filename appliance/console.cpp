@@ -82,6 +82,19 @@ void Console::enter(std::string_view line) {
     }
 }
 
+void Console::begin_interruption() {
+    if (started_) {
+        host_.write("\n");
+    }
+}
+
+void Console::end_interruption() {
+    if (started_ && !generating_) {
+        show_sign();
+        host_.write(editor_.retype());
+    }
+}
+
 void Console::on_text(std::string_view text) {
     host_.write(text);
 }

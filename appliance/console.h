@@ -39,6 +39,10 @@ class Console {
     void on_text(std::string_view text);
     void on_finished(uint32_t tokens, double tokens_per_second, std::string_view why);
 
+    // Around lines that somebody else writes: the line being typed makes room and comes back.
+    void begin_interruption();
+    void end_interruption();
+
     [[nodiscard]] bool generating() const { return generating_; }
 
   private:

@@ -29,8 +29,11 @@ class LineEditor {
 
     // After kLine: the text, without line end; valid until the next feed().
     [[nodiscard]] std::string_view line() const { return {entered_.data(), entered_len_}; }
-    // What is being typed, for drawing it again after other output.
-    [[nodiscard]] std::string_view typed() const { return {text_.data(), len_}; }
+    // What is being typed, for drawing it again after other output; puts the cursor at its end.
+    [[nodiscard]] std::string_view retype() {
+        cursor_ = len_;
+        return {text_.data(), len_};
+    }
 
   private:
     void insert(uint8_t byte, TextWriter &echo);

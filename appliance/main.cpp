@@ -1,20 +1,234 @@
-// The appliance on bare metal.
+// The appliance on bare metal: finds the devices, joins them to the appliance, runs its loop.
+#include <algorithm>
+#include <array>
+
+#include "appliance/appliance.h"
+#include "appliance/self_test.h"
+#include "appliance/settings.h"
+#include "drivers/drivers_metal.h"
+#include "kernel_lib/base/permanent.h"
+#include "kernel_lib/cpu/features.h"
+#include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/log.h"
+#include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/metal/start.h"
 #include "kernel_lib/platform/platform.h"
+#include "net/network.h"
+
+extern "C" {
+// boot/link.ld
+extern const uint8_t kernel_begin[];
+extern const uint8_t kernel_file_end[];
+}
 
 using namespace bareflow;
 
+namespace {
+
+class Complaints final : public SettingsListener {
+  public:
+    void on_bad_setting(std::string_view sentence) override { log_text(sentence); }
+};
+
+class Machine final : public Surroundings {
+  public:
+    // No card is not an error: the console still works.
+    void start_network(const Settings &settings);
+    [[nodiscard]] Network *network() const { return network_; }
+
+    bool poll_network() override;
+    [[nodiscard]] uint64_t network_deadline() override;
+    [[nodiscard]] bool network_settled() override;
+    [[nodiscard]] http::NetworkInfo network_info() override;
+    [[nodiscard]] std::string_view platform_name() const override { return "metal"; }
+    [[nodiscard]] uint64_t image_bytes() const override {
+        return static_cast<uint64_t>(kernel_file_end - kernel_begin);
+    }
+
+  private:
+    void follow_address();
+
+    NetDevice *card_ = nullptr;
+    Network *network_ = nullptr;
+    AddressSource shown_source_ = AddressSource::kNone;
+    std::array<char, 16> address_{};
+    size_t address_len_ = 0;
+    std::array<char, 18> mac_{};
+    size_t mac_len_ = 0;
+};
+
+void Machine::start_network(const Settings &settings) {
+    auto card = probe_network();
+    if (!card) {
+        log_stage("network", "none (", card.error().message, ")");
+        return;
+    }
+    card_ = *card;
+    TextWriter mac(mac_);
+    for (const uint8_t byte : card_->mac().bytes) {
+        mac.put(mac.size() > 0 ? ":" : "", Hex{byte, 2});
+    }
+    mac_len_ = mac.size();
+    const auto on_interrupt = [](void *device) {
+        return static_cast<NetDevice *>(device)->on_interrupt();
+    };
+    bool polled = card_->irq() < 0;
+    if (!polled && !register_irq(card_->irq(), on_interrupt, card_)) {
+        polled = true;
+    }
+    NetworkConfig config;
+    std::copy_n(settings.address.octets, 4, config.address.octets);
+    std::copy_n(settings.gateway.octets, 4, config.gateway.octets);
+    config.prefix_len = settings.prefix_len;
+    auto network = Network::create(*card_, config);
+    if (!network) {
+        log_stage("network", network.error().message);
+        return;
+    }
+    network_ = *network;
+    log_stage("network", card_->name(), ", ", std::string_view(mac.view()),
+              polled ? ", polled" : ", irq ", polled ? 0 : card_->irq());
+}
+
+bool Machine::poll_network() {
+    if (network_ == nullptr) {
+        return false;
+    }
+    const bool worked = network_->poll();
+    follow_address();
+    return worked;
+}
+
+void Machine::follow_address() {
+    if (network_->address_source() == shown_source_) {
+        return;
+    }
+    shown_source_ = network_->address_source();
+    const Ipv4 address = network_->address();
+    TextWriter out(address_);
+    for (const uint8_t octet : address.octets) {
+        out.put(out.size() > 0 ? "." : "", octet);
+    }
+    address_len_ = out.size();
+    std::string_view how = "static";
+    if (shown_source_ == AddressSource::kDhcp) {
+        how = "by DHCP";
+    } else if (shown_source_ == AddressSource::kFallback) {
+        how = "static, because no DHCP server answered";
+    }
+    log_stage("address", out.view(), ", ", how);
+}
+
+uint64_t Machine::network_deadline() {
+    // Without interrupts the card is looked at often; QEMU's cards all have them.
+    constexpr uint32_t kPolledMs = 1;
+    constexpr uint32_t kNoNetworkMs = 1000;
+    uint32_t ms = kNoNetworkMs;
+    if (network_ != nullptr) {
+        ms = card_->irq() < 0 ? kPolledMs : network_->ms_until_timer();
+    }
+    return platform::ticks() + ms * (platform::ticks_per_second() / 1000);
+}
+
+bool Machine::network_settled() {
+    return network_ == nullptr || network_->address_source() != AddressSource::kNone;
+}
+
+http::NetworkInfo Machine::network_info() {
+    if (network_ == nullptr) {
+        return {};
+    }
+    const NetCounters counters = card_->counters();
+    return {.device = card_->name(),
+            .mac = {mac_.data(), mac_len_},
+            .address = {address_.data(), address_len_},
+            .link_up = network_->link_up(),
+            .received_frames = counters.rx_frames,
+            .sent_frames = counters.tx_frames,
+            .received_bytes = counters.rx_bytes,
+            .sent_bytes = counters.tx_bytes,
+            .dropped_frames = counters.rx_dropped + counters.tx_dropped};
+}
+
+void log_processor() {
+    const CpuFeatures &cpu = cpu_features();
+    log_line("processor: ", cpu.brand().empty() ? cpu.vendor() : cpu.brand(), ", ",
+             platform::ticks_per_second() / 1'000'000, " MHz (", timer_source(), ")",
+             cpu.hypervisor().empty() ? "" : ", under ", cpu.hypervisor());
+    char text[220];
+    TextWriter out(text);
+    format_features(out, cpu);
+    log_line("processor: ", out.view());
+}
+
+Settings read_settings() {
+    Settings settings;
+    Complaints complaints;
+    apply_settings(boot_command_line(),
+                   boot_info().source == BootSource::kPvh ? "the kernel line" : "the image",
+                   settings, complaints);
+    return settings;
+}
+
+void find_model(const Settings &settings, Appliance &appliance) {
+    static constinit std::array<BlockDevice *, kMaxDisks> disks{};
+    const size_t count = probe_disks(disks);
+    for (size_t i = 0; i < count; i++) {
+        log_line("disk: ", disks[i]->name(), ", ", Bytes{disks[i]->sector_count() * kSectorBytes});
+    }
+    const BootInfo &info = boot_info();
+    const ModelPlaces places{std::span(disks).first(count),
+                             {reinterpret_cast<const uint8_t *>(info.initrd),
+                              static_cast<size_t>(info.initrd_len_bytes)}};
+    std::array<char, 240> text{};
+    TextWriter detail(text);
+    auto file = load_model(places, settings.model, appliance.load_listener(), detail);
+    if (file) {
+        appliance.take_model(*file);
+    } else {
+        appliance.refuse_model(detail.size() > 0 ? detail.view() : file.error().message);
+    }
+}
+
+}  // namespace
+
 int appliance_main(const BootInfo &info) {
-    log_stage("boot", info.source == BootSource::kPvh ? "PVH" : "disk", ", kernel entered after ",
+    log_stage("boot", "BareFlow ", kVersion, ": booted by ",
+              info.source == BootSource::kPvh ? "PVH" : "BIOS", " in ",
               (info.tsc_at_kernel - info.tsc_at_entry) * 1000 / platform::ticks_per_second(),
-              " ms, TSC ", platform::ticks_per_second() / 1'000'000, " MHz (", timer_source(), ")");
+              " ms");
+    log_processor();
     log_stage("memory", Bytes{platform::total_memory_bytes()}, ", ",
-              Bytes{platform::free_memory_bytes()}, " free");
-    log_line("options: ", boot_command_line());
-    log_line("ready");
+              Bytes{platform::free_memory_bytes()}, " free; entropy from ",
+              platform::entropy_source());
+    const Settings settings = read_settings();
+    if (jit_set_threshold(settings.jit_warm, settings.jit_hot, settings.jit_very_hot) != 0) {
+        log_line("jit: the thresholds were not taken");
+    }
+    run_self_test(settings.selftest);
+
+    static constinit Permanent<Machine> machine_storage;
+    static constinit Permanent<Appliance> appliance_storage;
+    Machine &machine = machine_storage.emplace();
+    Appliance &appliance = appliance_storage.emplace(settings, machine);
+
+    machine.start_network(settings);
+    Status serving;
+    if (machine.network() != nullptr) {
+        auto streams = machine.network()->listen(settings.port);
+        serving = streams ? appliance.start_http(**streams) : streams.status();
+    } else {
+        serving = appliance.start_without_network();
+    }
+    if (!serving) {
+        log_line("http: ", serving.message());
+    }
+    find_model(settings, appliance);
+
     while (true) {
-        platform::idle(platform::ticks() + platform::ticks_per_second());
+        if (!appliance.turn()) {
+            platform::idle(appliance.idle_deadline());
+        }
     }
 }

@@ -21,6 +21,10 @@ constinit uint64_t __stack_chk_guard = 0;
 [[noreturn]] void __cxa_pure_virtual() {
     bareflow::platform::panic("pure virtual function called");
 }
+// Third-party code calls it where it cannot go on.
+[[noreturn]] void abort() noexcept {
+    bareflow::platform::panic("abort() called");
+}
 
 // 128-bit shifts: where code is compiled for size, the compiler calls instead of writing them out.
 unsigned __int128 __ashlti3(unsigned __int128 value, int count) {

@@ -72,6 +72,17 @@ TEST_F(ConsoleTest, ARefusedPromptSaysWhy) {
     EXPECT_TRUE(host.shown.ends_with("the model is busy\n> ")) << host.shown;
 }
 
+TEST_F(ConsoleTest, OtherLinesDoNotEatWhatIsTyped) {
+    console.start();
+    type("On");
+    console.begin_interruption();
+    host.write("[1.0] request 1\n");
+    console.end_interruption();
+    type("ce\r");
+    EXPECT_EQ(host.shown, "> On\n[1.0] request 1\n> Once\nOnce");
+    EXPECT_EQ(host.prompts, std::vector<std::string>{"Once"});
+}
+
 TEST_F(ConsoleTest, Commands) {
     console.start();
     type("  help \r");

@@ -1,0 +1,398 @@
+#include "appliance/appliance.h"
+
+#include <algorithm>
+
+#include "kernel_lib/cpu/features.h"
+#include "kernel_lib/io/console.h"
+#include "kernel_lib/io/log.h"
+#include "kernel_lib/jit/profile.h"
+#include "kernel_lib/memory/heap.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow {
+namespace {
+
+// The engine works in slices of this length; between them the network and the console are served.
+constexpr uint64_t kSliceMs = 5;
+// While a model is loaded and checked, the network is looked after this often.
+constexpr uint64_t kKeepAliveMs = 5;
+constexpr uint64_t kStatusMs = 1000;
+constexpr uint64_t kCheckStepBytes = 256 * 1024;
+constexpr uint32_t kConsoleMaxTokens = 256;
+constexpr int kMaxKeysPerTurn = 64;
+
+uint64_t ms_to_ticks(uint64_t ms) {
+    return ms * (platform::ticks_per_second() / 1000);
+}
+
+std::string_view jit_mode_name(JitMode mode) {
+    switch (mode) {
+        case JitMode::kOff:
+            return "off";
+        case JitMode::kBaseline:
+            return "baseline";
+        case JitMode::kFull:
+            return "full";
+    }
+    return "";
+}
+
+std::string_view finish_name(http::FinishKind kind) {
+    switch (kind) {
+        case http::FinishKind::kStop:
+            return "stop";
+        case http::FinishKind::kLength:
+            return "length";
+        case http::FinishKind::kCancelled:
+            return "cancelled";
+        case http::FinishKind::kFailed:
+            return "failed";
+    }
+    return "";
+}
+
+}  // namespace
+
+Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
+    : settings_(settings),
+      surroundings_(surroundings),
+      console_(static_cast<ConsoleHost &>(*this)),
+      health_handler_(static_cast<http::SnapshotSource &>(*this)) {
+    TextWriter out(features_);
+    format_features(out, cpu_features());
+    features_len_ = out.size();
+}
+
+Status Appliance::start_without_network() {
+    BF_ASSIGN(api_, http::CompletionApi::create(
+                        {.queue = settings_.queue, .max_tokens = settings_.max_tokens}));
+    api_->set_observer(this);
+    return {};
+}
+
+Status Appliance::start_http(StreamSource &streams) {
+    BF_TRY(start_without_network());
+    routes_ = {{
+        {http::Method::kPost, "/v1/completions", api_},
+        {http::Method::kGet, "/v1/models", &api_->models()},
+        {http::Method::kGet, "/health", &health_handler_},
+    }};
+    router_.emplace(std::span<const http::Route>(routes_).first(3));
+    BF_ASSIGN(server_, http::Server::create(streams, *router_, {}));
+    return {};
+}
+
+// --- the model
+// ------------------------------------------------------------------------------------
+
+void Appliance::on_load_begin(std::string_view place, uint64_t total_bytes) {
+    log_line("model: loading from ", place, ", ", Bytes{total_bytes});
+    load_began_us_ = log_time_us();
+    progress_.emplace("model", total_bytes);
+}
+
+void Appliance::on_load_progress(uint64_t done_bytes) {
+    progress_->update(done_bytes);
+    keep_alive();
+}
+
+void Appliance::on_load_end(bool ok) {
+    progress_->finish(ok ? std::string_view() : "failed");
+    progress_.reset();
+    load_us_ = log_time_us() - load_began_us_;
+}
+
+void Appliance::keep_alive() {
+    const uint64_t now = platform::ticks();
+    if (now - served_ticks_ >= ms_to_ticks(kKeepAliveMs)) {
+        (void)serve();
+        served_ticks_ = platform::ticks();
+    }
+}
+
+void Appliance::refuse_model(std::string_view why) {
+    health_state_ = http::HealthState::kError;
+    health_message_len_ = std::min(why.size(), health_message_.size());
+    std::copy_n(why.begin(), health_message_len_, health_message_.begin());
+    const std::string_view kept(health_message_.data(), health_message_len_);
+    log_line("model: ", kept);
+    if (api_ != nullptr) {
+        api_->set_unavailable(kept, false);
+    }
+}
+
+void Appliance::take_model(const ModelFile &file) {
+    model_file_ = file;
+    std::array<char, 240> text;
+    TextWriter detail(text);
+    if (const Status status = build_model(file, detail); !status) {
+        refuse_model(detail.size() > 0 ? detail.view() : status.message());
+        return;
+    }
+    health_state_ = http::HealthState::kOk;
+    generator_.emplace(*engine_, *tokenizer_, model_->name());
+    if (api_ != nullptr) {
+        api_->set_generator(*generator_);
+    }
+}
+
+Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
+    BF_ASSIGN(model_, llama::Model::create(file.bytes, detail));
+    BF_ASSIGN(tokenizer_, llama::Tokenizer::create(model_->file(), detail));
+    llama::ValueCheck check(*model_);
+    while (!check.done()) {
+        BF_TRY(check.step(kCheckStepBytes, detail));
+        keep_alive();
+    }
+    detail.clear();
+    BF_ASSIGN(engine_, llama::Engine::create(*model_, settings_.context));
+    const llama::HyperParameters &p = model_->parameters();
+    log_stage("model", model_->name(), ", ", model_->weight_type(), ", ",
+              Fixed{static_cast<double>(model_->parameter_count()) / 1e6, 2},
+              " million parameters, ", Bytes{file.bytes.size()}, " from ", file.place);
+    log_line("model: ", p.layers, " layers, ", p.dim, "/", p.hidden, ", ", p.heads, "/", p.kv_heads,
+             " heads, ", p.vocab, " tokens, context ", engine_->context_length(), ", KV ",
+             Bytes{engine_->memory().kv_bytes});
+    return {};
+}
+
+// --- the event loop
+// -------------------------------------------------------------------------------
+
+bool Appliance::serve() {
+    bool more = surroundings_.poll_network();
+    if (server_ != nullptr) {
+        more |= server_->poll();
+    }
+    if (api_ != nullptr) {
+        more |= api_->poll();
+    }
+    return more;
+}
+
+bool Appliance::turn() {
+    bool more = serve();
+    read_console();
+    if (engine_ != nullptr && engine_->busy() && api_->may_advance()) {
+        engine_->advance(platform::ticks() + ms_to_ticks(kSliceMs));
+        more = true;
+    }
+    if (!ready_shown_ && surroundings_.network_settled()) {
+        show_ready();
+    }
+    if (platform::ticks() >= status_ticks_) {
+        show_status();
+        status_ticks_ = platform::ticks() + ms_to_ticks(kStatusMs);
+    }
+    return more;
+}
+
+uint64_t Appliance::idle_deadline() {
+    uint64_t deadline = std::min(surroundings_.network_deadline(), status_ticks_);
+    if (server_ != nullptr) {
+        deadline = std::min(deadline, server_->next_deadline());
+    }
+    return deadline;
+}
+
+void Appliance::show_ready() {
+    ready_shown_ = true;
+    ready_us_ = log_time_us();
+    const http::NetworkInfo network = surroundings_.network_info();
+    const std::string_view state = health_state_ == http::HealthState::kOk
+                                       ? std::string_view("a prompt can be typed here")
+                                       : std::string_view("but there is no model");
+    if (network.address.empty()) {
+        log_stage("ready", "no network, ", state);
+    } else {
+        log_stage("ready", "http://", network.address, ":", settings_.port, "/, ", state);
+    }
+    console_.start();
+}
+
+void Appliance::show_status() {
+    char buffer[96];
+    TextWriter out(buffer);
+    const http::CompletionCounters counters =
+        api_ != nullptr ? api_->counters() : http::CompletionCounters{};
+    out.put(" BareFlow ", kVersion, " | ");
+    if (model_ != nullptr && health_state_ == http::HealthState::kOk) {
+        out.put(model_->name(), " ", model_->weight_type());
+    } else {
+        out.put("no model");
+    }
+    const std::string_view address = surroundings_.network_info().address;
+    out.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
+            counters.finished, " requests, ", counters.completion_tokens, " tokens | ",
+            Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
+    console_set_status(out.view());
+}
+
+// --- the console
+// ----------------------------------------------------------------------------------
+
+void Appliance::read_console() {
+    for (int i = 0; i < kMaxKeysPerTurn; i++) {
+        const std::optional<Key> key = console_read();
+        if (!key) {
+            return;
+        }
+        console_.feed(static_cast<int>(*key));
+    }
+}
+
+void Appliance::write(std::string_view text) {
+    platform::console_write(text);
+}
+
+Status Appliance::begin_prompt(std::string_view text) {
+    if (health_state_ != http::HealthState::kOk) {
+        return {ErrorCode::kNotFound,
+                health_state_ == http::HealthState::kLoading
+                    ? std::string_view("the model is still being loaded")
+                    : std::string_view(health_message_.data(), health_message_len_)};
+    }
+    return api_->submit_local(text, std::min(kConsoleMaxTokens, settings_.max_tokens), *this);
+}
+
+void Appliance::cancel_prompt() {
+    api_->cancel_local();
+}
+
+void Appliance::on_text(std::string_view text) {
+    console_.on_text(text);
+}
+
+void Appliance::on_done(const http::CompletionSummary &summary, std::string_view error) {
+    console_.on_finished(summary.completion_tokens, summary.tokens_per_second,
+                         error.empty() ? finish_name(summary.finish) : error);
+}
+
+void Appliance::on_completion(const http::CompletionSummary &summary) {
+    requests_logged_++;
+    if (summary.local) {
+        return;  // the console shows its own
+    }
+    console_.begin_interruption();
+    log_line("request ", requests_logged_, ": ", summary.prompt_tokens, " + ",
+             summary.completion_tokens, " tokens, ", Fixed{summary.prompt_ms, 1}, " + ",
+             Fixed{summary.decode_ms, 1}, " ms, ", Fixed{summary.tokens_per_second, 1},
+             " tokens/s, ", finish_name(summary.finish));
+    console_.end_interruption();
+}
+
+void Appliance::write_stats(TextWriter &out) {
+    const http::CompletionCounters c = api_->counters();
+    const HeapStats heap = heap_stats();
+    out.put("up ", log_time_us() / 1000000, " s, ", c.finished, " requests done, ", c.waiting,
+            " waiting, ", c.cancelled, " cancelled, ", c.refused, " refused\n");
+    out.put("tokens: ", c.prompt_tokens, " of prompts, ", c.completion_tokens, " made, last ",
+            Fixed{c.last_tokens_per_second, 1}, " tokens/s\n");
+    out.put("memory: ", Bytes{platform::free_memory_bytes()}, " of ",
+            Bytes{platform::total_memory_bytes()}, " free, heap ", Bytes{heap.used_bytes}, "\n");
+    out.put("hottest functions, by cycles:\n");
+    // The five with the most cycles, by repeated search: there are at most a few dozen.
+    uint64_t below = ~uint64_t{0};
+    for (int shown = 0; shown < 5; shown++) {
+        FunctionProfile best;
+        for (size_t i = 0; i < profiler().count(); i++) {
+            const FunctionProfile f = profiler().profile(static_cast<FunctionId>(i));
+            if (f.total_cycles < below && f.total_cycles > best.total_cycles) {
+                best = f;
+            }
+        }
+        if (best.total_cycles == 0) {
+            break;
+        }
+        below = best.total_cycles;
+        out.put("  ", best.name, ": ", best.calls, " calls, ", best.average_cycles(),
+                " cycles each, level ", best.level, "\n");
+    }
+}
+
+void Appliance::reboot() {
+    platform::reboot();
+}
+
+// --- what /health and /profile show
+// ---------------------------------------------------------------
+
+http::Health Appliance::health() {
+    return {health_state_, {health_message_.data(), health_message_len_}};
+}
+
+void Appliance::fill(http::SystemSnapshot &out) {
+    out.version = kVersion;
+    out.platform = surroundings_.platform_name();
+    out.uptime_s = static_cast<double>(log_time_us()) / 1e6;
+    out.ready_ms = static_cast<double>(ready_us_) / 1e3;
+    out.health = health();
+    out.stage_count = 0;
+    for (const BootStage &stage : boot_stages()) {
+        if (out.stage_count == out.stages.size()) {
+            break;
+        }
+        out.stages[out.stage_count++] = {
+            stage.name, static_cast<double>(stage.end_us - stage.duration_us) / 1e3,
+            static_cast<double>(stage.duration_us) / 1e3};
+    }
+
+    const CpuFeatures &cpu = cpu_features();
+    out.cpu = {.name = cpu.brand().empty() ? cpu.vendor() : cpu.brand(),
+               .features = {features_.data(), features_len_},
+               .hypervisor = cpu.hypervisor(),
+               .processors = platform::processor_count(),
+               .ticks_per_second = platform::ticks_per_second()};
+
+    const HeapStats heap = heap_stats();
+    out.memory = {.total_bytes = platform::total_memory_bytes(),
+                  .free_bytes = platform::free_memory_bytes(),
+                  .image_bytes = surroundings_.image_bytes(),
+                  .heap_used_bytes = heap.used_bytes,
+                  .heap_peak_bytes = heap.peak_used_bytes};
+    if (server_ != nullptr) {
+        out.memory.http_bytes = server_->memory_bytes();
+        out.http = server_->counters();
+    }
+    if (engine_ != nullptr) {
+        const llama::EngineMemory memory = engine_->memory();
+        out.memory.model_bytes = memory.model_bytes;
+        out.memory.kv_bytes = memory.kv_bytes;
+        out.memory.scratch_bytes = memory.scratch_bytes;
+        out.model = {.name = model_->name(),
+                     .weight_type = model_->weight_type(),
+                     .parameters = model_->parameter_count(),
+                     .file_bytes = model_->file_bytes(),
+                     .context_length = engine_->context_length(),
+                     .layers = model_->parameters().layers,
+                     .load_ms = static_cast<double>(load_us_) / 1e3};
+    }
+    out.network = surroundings_.network_info();
+    const JitThresholds &thresholds = profiler().thresholds();
+    out.jit = {.mode = jit_mode_name(settings_.jit),
+               .warm_calls = thresholds.warm,
+               .hot_calls = thresholds.hot,
+               .very_hot_calls = thresholds.very_hot,
+               .unbalanced = profiler().unbalanced()};
+    if (api_ != nullptr) {
+        out.completions = api_->counters();
+    }
+}
+
+size_t Appliance::function_count() {
+    return profiler().count();
+}
+
+http::FunctionRow Appliance::function(size_t index) {
+    const FunctionProfile f = profiler().profile(static_cast<FunctionId>(index));
+    return {.name = f.name,
+            .shape = f.shape,
+            .calls = f.calls,
+            .total_cycles = f.total_cycles,
+            .average_cycles = f.average_cycles(),
+            .minimum_cycles = f.min_cycles,
+            .level = static_cast<uint32_t>(f.level),
+            .code_bytes = static_cast<uint32_t>(f.code_bytes)};
+}
+
+}  // namespace bareflow

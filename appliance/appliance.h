@@ -1,0 +1,134 @@
+// The appliance without the machine: model, engine, HTTP API and console joined into one event
+// loop. The same on bare metal and hosted; what differs comes in through Surroundings.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "appliance/console.h"
+#include "appliance/model_store.h"
+#include "appliance/settings.h"
+#include "http/completion_api.h"
+#include "http/health.h"
+#include "http/llama_generator.h"
+#include "http/router.h"
+#include "http/server.h"
+#include "http/system_snapshot.h"
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/io/progress.h"
+#include "llama/engine.h"
+#include "llama/model.h"
+#include "llama/tokenizer.h"
+
+namespace bareflow {
+
+inline constexpr std::string_view kVersion = "0.1.0";
+
+// The machine around the appliance: its network, and what only it knows about itself.
+class Surroundings {
+  public:
+    // Moves frames or sockets. True when anything happened.
+    virtual bool poll_network() = 0;
+    // platform::ticks() at which poll_network() must be called though nothing arrives.
+    [[nodiscard]] virtual uint64_t network_deadline() = 0;
+    // An address is there (or there will never be one): the ready line may be shown.
+    [[nodiscard]] virtual bool network_settled() = 0;
+    [[nodiscard]] virtual http::NetworkInfo network_info() = 0;
+    [[nodiscard]] virtual std::string_view platform_name() const = 0;  // "metal", "hosted"
+    [[nodiscard]] virtual uint64_t image_bytes() const = 0;  // code and data of the program
+
+  protected:
+    ~Surroundings() = default;
+};
+
+class Appliance final : private http::SnapshotSource,
+                        private http::LocalClient,
+                        private http::CompletionObserver,
+                        private ConsoleHost,
+                        private LoadListener {
+  public:
+    // One a program: static storage, no allocation yet.
+    Appliance(const Settings &settings, Surroundings &surroundings);
+
+    // Serves on `streams` from now on. Until there is a model, /health says so.
+    [[nodiscard]] Status start_http(StreamSource &streams);
+    // Without a network card: the console still works.
+    [[nodiscard]] Status start_without_network();
+
+    // For load_model(): shows a bar, and keeps the network alive meanwhile.
+    [[nodiscard]] LoadListener &load_listener() { return *this; }
+    // Checks the file and makes the engine; keeps the network alive meanwhile. What is wrong with
+    // the file is said on the consoles and in /health, and the appliance goes on without a model.
+    void take_model(const ModelFile &file);
+    // There is no model: why, for the consoles and /health.
+    void refuse_model(std::string_view why);
+
+    // One turn of the event loop. False: nothing to do before idle_deadline() or an interrupt.
+    bool turn();
+    [[nodiscard]] uint64_t idle_deadline();
+
+  private:
+    // http::SnapshotSource
+    http::Health health() override;
+    void fill(http::SystemSnapshot &out) override;
+    size_t function_count() override;
+    http::FunctionRow function(size_t index) override;
+    // http::LocalClient, http::CompletionObserver
+    void on_text(std::string_view text) override;
+    void on_done(const http::CompletionSummary &summary, std::string_view error) override;
+    void on_completion(const http::CompletionSummary &summary) override;
+    // ConsoleHost
+    void write(std::string_view text) override;
+    Status begin_prompt(std::string_view text) override;
+    void cancel_prompt() override;
+    void write_stats(TextWriter &out) override;
+    void reboot() override;
+    // LoadListener
+    void on_load_begin(std::string_view place, uint64_t total_bytes) override;
+    void on_load_progress(uint64_t done_bytes) override;
+    void on_load_end(bool ok) override;
+
+    Status build_model(const ModelFile &file, TextWriter &detail);
+    void keep_alive();
+    bool serve();
+    void read_console();
+    void show_ready();
+    void show_status();
+
+    Settings settings_;
+    Surroundings &surroundings_;
+    Console console_;
+
+    http::CompletionApi *api_ = nullptr;
+    http::Server *server_ = nullptr;
+    http::HealthHandler health_handler_;
+    std::array<http::Route, 8> routes_{};
+    std::optional<http::Router> router_;
+
+    llama::Model *model_ = nullptr;
+    llama::Tokenizer *tokenizer_ = nullptr;
+    llama::Engine *engine_ = nullptr;
+    std::optional<http::LlamaGenerator> generator_;
+    ModelFile model_file_;
+    uint64_t load_us_ = 0;
+
+    std::optional<LoadProgress> progress_;
+    uint64_t load_began_us_ = 0;
+    uint64_t served_ticks_ = 0;  // keep_alive() was here last
+
+    http::HealthState health_state_ = http::HealthState::kLoading;
+    std::array<char, 240> health_message_{};
+    size_t health_message_len_ = 0;
+
+    uint64_t requests_logged_ = 0;
+    bool ready_shown_ = false;
+    uint64_t ready_us_ = 0;
+    uint64_t status_ticks_ = 0;
+    std::array<char, 256> features_{};
+    size_t features_len_ = 0;
+};
+
+}  // namespace bareflow

@@ -1,0 +1,42 @@
+// Where the model comes from: the image's second partition, a disk that begins with a GGUF file, or
+// the initrd; loaded into memory with a progress bar. Knows disks only as BlockDevice.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "appliance/settings.h"
+#include "drivers/block/block_device.h"
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/base/text_writer.h"
+
+namespace bareflow {
+
+struct ModelFile {
+    std::span<const uint8_t> bytes;  // the whole file, 4096-byte aligned; stays for ever
+    std::string_view place;          // "image on ata0", "disk ata1", "initrd"
+};
+
+struct ModelPlaces {
+    std::span<BlockDevice *const> disks;
+    std::span<const uint8_t> initrd;  // empty: none
+};
+
+// Hears about the load as it goes: begin, some updates, end.
+class LoadListener {
+  public:
+    virtual void on_load_begin(std::string_view place, uint64_t total_bytes) = 0;
+    virtual void on_load_progress(uint64_t done_bytes) = 0;
+    virtual void on_load_end(bool ok) = 0;
+
+  protected:
+    ~LoadListener() = default;
+};
+
+// `detail` holds the sentence to show after a failure. kNotFound: nobody has a model; kTooLarge:
+// it does not fit into memory (says how much is missing); kDevice, kTimeout: a disk failed.
+[[nodiscard]] Result<ModelFile> load_model(const ModelPlaces &places, ModelSource wanted,
+                                           LoadListener &listener, TextWriter &detail);
+
+}  // namespace bareflow
