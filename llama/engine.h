@@ -22,7 +22,7 @@ struct SamplingParams {
 struct Request {
     std::span<const Token> prompt;  // BOS included where the model wants it; copied by start()
     uint32_t max_tokens = 16;       // 1..; cut to what the context still holds
-    SamplingParams sampling;
+    SamplingParams sampling = {};
 };
 
 enum class FinishReason : uint8_t {

@@ -48,10 +48,11 @@ uint32_t OpCosts::find_or_add(std::string_view name) {
     Op &entry = ops_[count_];  // bounds-checked: a capacity that is too small is our mistake
     entry.name = known;
     entry.function = profiler().key(known);
-    const std::string_view text(known);
-    const size_t blank = text.find(' ');
-    if (blank != std::string_view::npos) {
-        profiler().set_shape(entry.function, text.substr(blank + 1));
+    for (const char *at = known; *at != '\0'; ++at) {
+        if (*at == ' ') {
+            profiler().set_shape(entry.function, at + 1);
+            break;
+        }
     }
     return count_++;
 }

@@ -1,0 +1,452 @@
+#include "llama/engine.h"
+
+#include <gtest/gtest.h>
+#include <sanitizer/allocator_interface.h>
+
+#include <cmath>
+#include <functional>
+
+#include "kernel_lib/jit_runtime.h"
+#include "kernel_lib/platform/platform.h"
+#include "llama/kernels.h"
+#include "llama/model.h"
+#include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/random_numbers.h"
+
+namespace bareflow::llama {
+namespace {
+
+using testing::Detail;
+using testing::FileBytes;
+using testing::GgufBuilder;
+using testing::Random;
+
+// Weights of about the size that keeps activations near one.
+void fill_tensor(GgufBuilder::Tensor &tensor, Random &random) {
+    const auto type = static_cast<TensorType>(tensor.type);
+    const auto cols = static_cast<uint32_t>(tensor.dims[0]);
+    const float scale = 1.5f / std::sqrt(static_cast<float>(cols));
+    std::vector<uint8_t> bytes(tensor.data.size());
+    if (type == TensorType::kF32) {
+        const bool norm = tensor.dims.size() == 1;
+        for (size_t at = 0; at < bytes.size(); at += 4) {
+            const float value = norm ? 1.0f + 0.2f * random.unit() : random.unit() * scale;
+            memcpy(bytes.data() + at, &value, 4);
+        }
+    } else if (type == TensorType::kF16) {
+        for (size_t at = 0; at < bytes.size(); at += 2) {
+            const uint32_t sign = static_cast<uint32_t>(random.next() & 1) << 15;
+            testing::put_u16(bytes, at,
+                             static_cast<uint16_t>(sign | (0x2400 + random.below(0xc00))));
+        }
+    } else {
+        for (uint8_t &byte : bytes) {
+            byte = static_cast<uint8_t>(random.next() >> 56);
+        }
+        const uint16_t unit = type == TensorType::kQ8_0 ? 0x1400 : 0x2400;
+        for (size_t at = 0; at < bytes.size(); at += testing::block_bytes(type)) {
+            testing::put_u16(bytes, at, static_cast<uint16_t>(unit + random.below(0x400)));
+            if (type == TensorType::kQ4_1) {
+                testing::put_u16(bytes, at + 2,
+                                 static_cast<uint16_t>(0xb000 + random.below(0x400)));
+            }
+        }
+    }
+    tensor.data.assign(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+}
+
+GgufBuilder random_model(TensorType type, const testing::Shape &shape = {}, uint64_t seed = 1) {
+    GgufBuilder builder = testing::model_builder(shape);
+    Random random(seed);
+    for (GgufBuilder::Tensor &tensor : builder.tensors) {
+        if (tensor.dims.size() == 2) {
+            builder.retype(tensor.name, type);
+        }
+        fill_tensor(tensor, random);
+    }
+    return builder;
+}
+
+// A checked model and an engine over it.
+class Loaded {
+  public:
+    explicit Loaded(const GgufBuilder &builder, uint32_t context = 0) : file_(builder.build()) {
+        Detail detail;
+        auto model = Model::create(file_.span(), detail.writer);
+        EXPECT_TRUE(model.ok()) << detail.str();
+        model_ = *model;
+        EXPECT_TRUE(ValueCheck::run(*model_, detail.writer).ok()) << detail.str();
+        auto engine = Engine::create(*model_, context);
+        EXPECT_TRUE(engine.ok()) << engine.error().message;
+        engine_ = *engine;
+    }
+    ~Loaded() {
+        engine_->destroy();
+        model_->destroy();
+    }
+    Loaded(const Loaded &) = delete;
+    Loaded &operator=(const Loaded &) = delete;
+    Engine *operator->() { return engine_; }
+    Engine &operator*() { return *engine_; }
+
+  private:
+    FileBytes file_;
+    Model *model_ = nullptr;
+    Engine *engine_ = nullptr;
+};
+
+class Listener final : public TokenSink {
+  public:
+    void on_token(Token token) override {
+        EXPECT_FALSE(finished());
+        tokens.push_back(token);
+        if (token_hook) {
+            token_hook();
+        }
+    }
+    void on_finished(FinishReason reason_given, const Usage &usage_given) override {
+        ++finish_calls;
+        reason = reason_given;
+        usage = usage_given;
+        if (finish_hook) {
+            finish_hook();
+        }
+    }
+    [[nodiscard]] bool finished() const { return finish_calls != 0; }
+
+    std::vector<Token> tokens;
+    int finish_calls = 0;
+    FinishReason reason = FinishReason::kCancelled;
+    Usage usage;
+    std::function<void()> token_hook;
+    std::function<void()> finish_hook;
+};
+
+constexpr uint64_t kNever = UINT64_MAX;
+const std::vector<Token> kPrompt = {1, 259, 263, 100, 7};
+const SamplingParams kGreedy{.temperature = 0.0f};
+
+std::vector<Token> generate(Engine &engine, const Request &request, uint64_t deadline = kNever) {
+    Listener listener;
+    const Status started = engine.start(request, listener);
+    EXPECT_TRUE(started.ok()) << started.message();
+    while (engine.busy()) {
+        engine.advance(deadline);
+    }
+    EXPECT_EQ(listener.finish_calls, 1);
+    return listener.tokens;
+}
+
+std::vector<float> copy_logits(const Engine &engine) {
+    return {engine.logits().begin(), engine.logits().end()};
+}
+
+constexpr TensorType kAllTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0,
+                                    TensorType::kQ4_0, TensorType::kQ4_1};
+
+TEST(EngineTest, SlicesOfAnyLengthGiveTheSameText) {
+    for (const TensorType type : kAllTypes) {
+        Loaded loaded(random_model(type));
+        const Request request{.prompt = kPrompt, .max_tokens = 20, .sampling = {.seed = 4}};
+        const std::vector<Token> whole = generate(*loaded, request);
+        const std::vector<float> logits = copy_logits(*loaded);
+        ASSERT_FALSE(whole.empty());
+        EXPECT_EQ(generate(*loaded, request, 0), whole);  // one unit at a time
+        EXPECT_EQ(copy_logits(*loaded), logits);
+        Listener listener;
+        ASSERT_TRUE(loaded->start(request, listener).ok());
+        while (loaded->busy()) {
+            loaded->advance(platform::ticks() + 20000);
+        }
+        EXPECT_EQ(listener.tokens, whole);
+        EXPECT_EQ(copy_logits(*loaded), logits);
+    }
+}
+
+TEST(EngineTest, APassedDeadlineMeansOneSmallStep) {
+    Loaded loaded(random_model(TensorType::kQ8_0, {.vocab = 265}));
+    Listener listener;
+    ASSERT_TRUE(
+        loaded->start({.prompt = kPrompt, .max_tokens = 3, .sampling = kGreedy}, listener).ok());
+    int calls = 0;
+    while (loaded->busy()) {
+        loaded->advance(0);
+        ++calls;
+    }
+    // 2 layers of 19 operations and more, for five tokens of the prompt and two after it.
+    EXPECT_GT(calls, 7 * 2 * 19);
+}
+
+TEST(EngineTest, FastKernelsAndReferenceGiveTheSameLogits) {
+    for (const TensorType type : kAllTypes) {
+        const testing::Shape shape{.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3};
+        Loaded fast(random_model(type, shape));
+        Loaded slow(random_model(type, shape));
+        for (KernelSlot &slot : slow->kernel_slots()) {
+            slot.kernel = slot.reference;
+            slot.forms = 0;
+        }
+        const Request request{.prompt = kPrompt, .max_tokens = 12, .sampling = kGreedy};
+        EXPECT_EQ(generate(*fast, request), generate(*slow, request));
+        EXPECT_EQ(copy_logits(*fast), copy_logits(*slow));
+    }
+}
+
+int counted_calls = 0;
+GemvKernel counted_kernel = nullptr;
+void counting_kernel(const GemvArgs &args, uint32_t begin, uint32_t end) {
+    ++counted_calls;
+    counted_kernel(args, begin, end);
+}
+
+TEST(EngineTest, AKernelPublishedInMidTextTakesOver) {
+    Loaded loaded(random_model(TensorType::kQ4_0));
+    const Request request{.prompt = kPrompt, .max_tokens = 15, .sampling = kGreedy};
+    const std::vector<Token> expected = generate(*loaded, request);
+    Listener listener;
+    counted_calls = 0;
+    listener.token_hook = [&] {
+        if (listener.tokens.size() == 5) {
+            KernelSlot &slot = loaded->kernel_slots()[0];
+            counted_kernel = slot.kernel;
+            slot.kernel = counting_kernel;
+        }
+    };
+    ASSERT_TRUE(loaded->start(request, listener).ok());
+    while (loaded->busy()) {
+        loaded->advance(kNever);
+    }
+    EXPECT_EQ(listener.tokens, expected);
+    EXPECT_GT(counted_calls, 0);
+}
+
+TEST(EngineTest, SlotsNameEveryShapeOnce) {
+    Loaded loaded(
+        random_model(TensorType::kQ8_0, {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3}));
+    std::vector<std::string> names;
+    for (const KernelSlot &slot : loaded->kernel_slots()) {
+        names.emplace_back(slot.name);
+        EXPECT_NE(slot.sample, nullptr);
+    }
+    EXPECT_EQ(names,
+              (std::vector<std::string>{"q8_0_gemv 96x96", "q8_0_gemv 48x96", "q8_0_gemv 288x96",
+                                        "q8_0_gemv 96x288", "q8_0_gemv 265x96"}));
+    EXPECT_EQ(loaded->kernel_slots()[0].matrices, 4u);  // query and output of two layers
+}
+
+TEST(EngineTest, OperationsAreProfiledOncePerCall) {
+    Loaded loaded(random_model(TensorType::kQ8_0, {.dim = 160, .heads = 5, .kv_heads = 5}));
+    const char *const name = "q8_0_gemv 265x160";
+    const uint64_t before = jit_get_call_count(name);
+    const std::vector<Token> tokens = generate(
+        *loaded, {.prompt = kPrompt, .max_tokens = 4, .sampling = kGreedy}, 0 /* many pieces */);
+    ASSERT_EQ(tokens.size(), 4u);
+    // Logits for the last token of the prompt and the three that were fed back.
+    EXPECT_EQ(jit_get_call_count(name) - before, 4u);
+    EXPECT_EQ(jit_get_call_count("softmax 5") % 16, 0u);  // two layers, eight positions
+    EXPECT_GT(jit_get_call_count("softmax 5"), 0u);
+    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+}
+
+TEST(EngineTest, TheSameSeedGivesTheSameText) {
+    Loaded loaded(random_model(TensorType::kF16));
+    const auto text = [&](uint64_t seed) {
+        return generate(
+            *loaded,
+            {.prompt = kPrompt, .max_tokens = 30, .sampling = {.temperature = 1.5f, .seed = seed}});
+    };
+    const std::vector<Token> first = text(1);
+    const std::vector<Token> other = text(2);
+    EXPECT_EQ(text(1), first);
+    EXPECT_EQ(text(2), other);
+    EXPECT_NE(first, other);
+}
+
+TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
+    Loaded loaded(random_model(TensorType::kQ4_1));
+    const Request request{.prompt = kPrompt, .max_tokens = 4, .sampling = {.seed = 9}};
+    const std::vector<Token> expected = generate(*loaded, request);
+    for (int calls = 0;; calls += 7) {
+        Listener cancelled;
+        ASSERT_TRUE(loaded->start(request, cancelled).ok());
+        for (int i = 0; i < calls && loaded->busy(); ++i) {
+            loaded->advance(0);
+        }
+        if (!loaded->busy()) {
+            EXPECT_GT(calls, 100);
+            break;
+        }
+        loaded->cancel();
+        EXPECT_FALSE(loaded->busy());
+        EXPECT_EQ(cancelled.finish_calls, 1);
+        EXPECT_EQ(cancelled.reason, FinishReason::kCancelled);
+        EXPECT_EQ(cancelled.usage.completion_tokens, cancelled.tokens.size());
+        loaded->cancel();  // idle: nothing
+        loaded->advance(kNever);
+        EXPECT_EQ(cancelled.finish_calls, 1);
+        if (calls % 49 == 0) {
+            ASSERT_EQ(generate(*loaded, request), expected) << "after " << calls << " steps";
+        }
+    }
+    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+}
+
+TEST(EngineTest, TheSinkMayCancelAndStartAgain) {
+    Loaded loaded(random_model(TensorType::kF32));
+    const Request request{.prompt = kPrompt, .max_tokens = 6, .sampling = kGreedy};
+    const std::vector<Token> expected = generate(*loaded, request);
+    for (size_t stop_after = 1; stop_after <= 6; ++stop_after) {
+        Listener first;
+        Listener second;
+        first.token_hook = [&] {
+            if (first.tokens.size() == stop_after) {
+                loaded->cancel();
+            }
+        };
+        first.finish_hook = [&] { EXPECT_TRUE(loaded->start(request, second).ok()); };
+        ASSERT_TRUE(loaded->start(request, first).ok());
+        while (loaded->busy()) {
+            loaded->advance(kNever);
+        }
+        EXPECT_EQ(first.reason, FinishReason::kCancelled);
+        EXPECT_EQ(first.finish_calls, 1);
+        EXPECT_EQ(first.tokens.size(), stop_after);
+        EXPECT_EQ(second.finish_calls, 1);
+        EXPECT_EQ(second.reason, FinishReason::kLength);
+        EXPECT_EQ(second.tokens, expected);
+    }
+}
+
+TEST(EngineTest, TheContextIsTheLimit) {
+    Loaded loaded(random_model(TensorType::kQ8_0), 9);
+    EXPECT_EQ(loaded->context_length(), 9u);
+    Listener listener;
+    ASSERT_TRUE(
+        loaded->start({.prompt = kPrompt, .max_tokens = 1000, .sampling = kGreedy}, listener).ok());
+    while (loaded->busy()) {
+        loaded->advance(kNever);
+    }
+    EXPECT_EQ(listener.reason, FinishReason::kLength);
+    EXPECT_EQ(listener.tokens.size(), 4u);
+    EXPECT_EQ(listener.usage.prompt_tokens, 5u);
+    EXPECT_EQ(listener.usage.completion_tokens, 4u);
+    EXPECT_GT(listener.usage.prompt_ticks, 0u);
+    EXPECT_GT(listener.usage.decode_ticks, 0u);
+
+    // The longest prompt leaves room for one token.
+    const std::vector<Token> longest(8, 5);
+    EXPECT_EQ(generate(*loaded, {.prompt = longest, .max_tokens = 5, .sampling = kGreedy}).size(),
+              1u);
+}
+
+TEST(EngineTest, AShorterContextDoesNotChangeTheText) {
+    Loaded large(random_model(TensorType::kQ8_0));
+    Loaded small(random_model(TensorType::kQ8_0), 20);
+    EXPECT_EQ(large->context_length(), 64u);  // the file's
+    const Request request{.prompt = kPrompt, .max_tokens = 10, .sampling = kGreedy};
+    EXPECT_EQ(generate(*large, request), generate(*small, request));
+    EXPECT_GT(large->memory().kv_bytes, small->memory().kv_bytes);
+    EXPECT_GT(small->memory().model_bytes, 0u);
+    EXPECT_GT(small->memory().scratch_bytes, 0u);
+}
+
+TEST(EngineTest, BadRequestsAreRefused) {
+    Loaded loaded(random_model(TensorType::kF32), 9);
+    Listener listener;
+    const auto code = [&](const Request &request) {
+        return loaded->start(request, listener).code();
+    };
+    const std::vector<Token> too_long(9, 5);
+    const std::vector<Token> negative = {1, -1};
+    const std::vector<Token> unknown = {1, 265};
+    EXPECT_EQ(code({.prompt = {}}), ErrorCode::kInvalid);
+    EXPECT_EQ(code({.prompt = too_long}), ErrorCode::kInvalid);
+    EXPECT_EQ(code({.prompt = negative}), ErrorCode::kInvalid);
+    EXPECT_EQ(code({.prompt = unknown}), ErrorCode::kInvalid);
+    EXPECT_EQ(code({.prompt = kPrompt, .max_tokens = 0}), ErrorCode::kInvalid);
+    EXPECT_FALSE(loaded->busy());
+    EXPECT_EQ(code({.prompt = kPrompt}), ErrorCode::kOk);
+    EXPECT_EQ(code({.prompt = kPrompt}), ErrorCode::kExhausted);
+    loaded->cancel();
+}
+
+TEST(EngineTest, EndOfSequenceStops) {
+    GgufBuilder builder = random_model(TensorType::kF32);
+    std::vector<Token> tokens;
+    {
+        Loaded loaded(builder);
+        tokens = generate(*loaded, {.prompt = kPrompt, .max_tokens = 8, .sampling = kGreedy});
+    }
+    for (const char *key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+        GgufBuilder changed = builder;
+        changed.set(key, static_cast<uint32_t>(tokens[3]));
+        Loaded loaded(changed);
+        Listener listener;
+        ASSERT_TRUE(
+            loaded->start({.prompt = kPrompt, .max_tokens = 8, .sampling = kGreedy}, listener)
+                .ok());
+        while (loaded->busy()) {
+            loaded->advance(kNever);
+        }
+        const auto first = std::find(tokens.begin(), tokens.end(), tokens[3]);
+        EXPECT_EQ(listener.tokens, std::vector<Token>(tokens.begin(), first));
+        EXPECT_EQ(listener.reason, FinishReason::kStop);
+        EXPECT_EQ(listener.usage.completion_tokens, listener.tokens.size());
+    }
+}
+
+TEST(EngineTest, AnImpossibleContextIsASentence) {
+    const FileBytes file(random_model(TensorType::kF32).build());
+    Detail detail;
+    auto model = Model::create(file.span(), detail.writer);
+    ASSERT_TRUE(model.ok());
+    auto one = Engine::create(**model, 1);
+    EXPECT_EQ(one.error().code, ErrorCode::kTooLarge);
+    auto huge = Engine::create(**model, UINT32_MAX);
+    EXPECT_EQ(huge.error().code, ErrorCode::kTooLarge);
+    EXPECT_FALSE(huge.error().message.empty());
+    (*model)->destroy();
+}
+
+bool counting = false;
+int allocations = 0;
+void on_malloc(const volatile void *, size_t) {
+    if (counting) {
+        ++allocations;
+    }
+}
+void on_free(const volatile void *) {}
+
+TEST(EngineTest, NothingIsAllocatedAfterCreate) {
+    ASSERT_GT(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free), 0);
+    allocations = 0;
+    counting = true;
+    ::free(::malloc(1));
+    counting = false;
+    ASSERT_EQ(allocations, 1);  // the hook works
+
+    class Quiet final : public TokenSink {
+      public:
+        void on_token(Token) override { ++count; }
+        void on_finished(FinishReason, const Usage &) override {}
+        int count = 0;
+    };
+    for (const TensorType type : kAllTypes) {
+        Loaded loaded(random_model(type));
+        Quiet quiet;
+        const Request request{.prompt = kPrompt, .max_tokens = 25, .sampling = {.seed = 2}};
+        allocations = 0;
+        counting = true;
+        const Status started = loaded->start(request, quiet);
+        while (loaded->busy()) {
+            loaded->advance(platform::ticks() + 30000);
+        }
+        counting = false;
+        EXPECT_TRUE(started.ok());
+        EXPECT_GT(quiet.count, 0);
+        EXPECT_EQ(allocations, 0) << static_cast<int>(type);
+    }
+}
+
+}  // namespace
+}  // namespace bareflow::llama
