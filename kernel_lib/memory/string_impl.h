@@ -117,7 +117,7 @@ BF_STRING_BODY void *move(void *to, const void *from, size_t bytes) {
 
 BF_STRING_BODY void *fill(void *to, int value, size_t bytes) {
     auto *out = static_cast<uint8_t *>(to);
-    const uint64_t word = 0x0101010101010101 * static_cast<uint8_t>(value);
+    const uint64_t word = uint64_t{0x0101010101010101} * static_cast<uint8_t>(value);
     if (bytes >= 16) {
         const Vector vector = {static_cast<long long>(word), static_cast<long long>(word)};
         uint8_t *const end = out + bytes;

@@ -1,6 +1,7 @@
 // Pages for a Heap under test: counted, filled with rubbish, and refused from a limit on.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -23,7 +24,7 @@ class HeapPages final : public PageSource {
             return nullptr;
         }
         void *pages = std::aligned_alloc(4096, count * 4096);
-        std::memset(pages, 0x99, count * 4096);
+        std::memset(pages, 0x99, std::min(count * 4096, kRubbishBytes));
         held_[pages] = count;
         held_pages_ += count;
         return pages;
@@ -40,6 +41,8 @@ class HeapPages final : public PageSource {
     [[nodiscard]] size_t held_pages() const { return held_pages_; }
 
   private:
+    static constexpr size_t kRubbishBytes = 16384;
+
     size_t limit_pages_;
     size_t held_pages_ = 0;
     std::map<void *, size_t> held_;
