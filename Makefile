@@ -63,9 +63,11 @@ HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
-metal_opt = $(if $(filter llama/% kernel_lib/memory/string%,$(1)),-O2,-Oz)
+HOT_SOURCES := llama/kernels% llama/ops% llama/quant% kernel_lib/memory/string%
+metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
 
-METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) $(THIRD_PARTY_INCLUDES)
+METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) \
+                   -include kernel_lib/platform/metal/library_checks.h $(THIRD_PARTY_INCLUDES)
 HOSTED_CXXFLAGS  = $(COMMON) $(CXXCOMMON) $(WARN) $(HOSTED_ARCH) $(THIRD_PARTY_INCLUDES)
 TP_METAL_CFLAGS  = $(COMMON) -w $(METAL_ARCH) -Oz
 TP_HOSTED_CFLAGS = $(COMMON) -w $(HOSTED_ARCH)
@@ -152,7 +154,7 @@ $(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS)
 # kernel_lib.a goes in whole members at a time as needed, like any library.
 $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld
 	@echo "  link    $@"
-	@$(LD) -nostdlib -static --gc-sections -z max-page-size=4096 --build-id=none -T boot/link.ld \
+	@$(LD) -nostdlib -static --gc-sections --icf=all -z max-page-size=4096 --build-id=none -T boot/link.ld \
 	  -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
 
 $(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)

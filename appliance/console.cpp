@@ -4,6 +4,7 @@ namespace bareflow {
 namespace {
 
 constexpr int kControlC = 3;
+constexpr std::string_view kSign = "> ";
 constexpr std::string_view kHelp =
     "Type a prompt and see how the model goes on; Ctrl-C stops it.\n"
     "  help    this text\n"
@@ -21,7 +22,7 @@ std::string_view trimmed(std::string_view text) {
 }  // namespace
 
 void Console::show_sign() {
-    host_.write("> ");
+    host_.write(kSign);
 }
 
 void Console::start() {
@@ -83,9 +84,22 @@ void Console::enter(std::string_view line) {
 }
 
 void Console::begin_interruption() {
-    if (started_) {
-        host_.write("\n");
+    if (!started_) {
+        return;
     }
+    if (generating_) {
+        host_.write("\n");
+        return;
+    }
+    // Blank out the sign and what is typed, and stand at the line's beginning again.
+    char buffer[LineEditor::kMaxLineBytes + 8];
+    TextWriter out(buffer);
+    out.put('\r');
+    for (size_t i = 0; i < kSign.size() + editor_.typed_columns(); i++) {
+        out.put(' ');
+    }
+    out.put('\r');
+    host_.write(out.view());
 }
 
 void Console::end_interruption() {

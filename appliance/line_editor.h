@@ -35,6 +35,8 @@ class LineEditor {
         return {text_.data(), len_};
     }
 
+    [[nodiscard]] size_t typed_columns() const { return columns(0, len_); }
+
   private:
     void insert(uint8_t byte, TextWriter &echo);
     void erase_left(TextWriter &echo);

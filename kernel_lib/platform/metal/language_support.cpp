@@ -59,16 +59,13 @@ void result_misused(std::string_view what) {
 
 }  // namespace bareflow
 
+// The bounds checks of span, array, string_view, optional.
+void bareflow_library_check_failed() noexcept {
+    bareflow::platform::panic("library check failed: an index or an empty value (see the backtrace)");
+}
+
 namespace std {
 
-// _GLIBCXX_ASSERTIONS: the bounds checks of span, array, string_view, optional.
-void __glibcxx_assert_fail(const char *file, int line, const char * /*function*/,
-                           const char *condition) noexcept {
-    char text[200];
-    bareflow::TextWriter out(text);
-    out.put("library check failed: ", condition, " (", file, ':', line, ')');
-    bareflow::platform::panic(out.view());
-}
 // string_view::substr with a position past the end.
 void __throw_out_of_range_fmt(const char *format, ...) {
     bareflow::platform::panic(format);

@@ -79,7 +79,7 @@ TEST_F(ConsoleTest, OtherLinesDoNotEatWhatIsTyped) {
     host.write("[1.0] request 1\n");
     console.end_interruption();
     type("ce\r");
-    EXPECT_EQ(host.shown, "> On\n[1.0] request 1\n> Once\nOnce");
+    EXPECT_EQ(host.shown, "> On\r    \r[1.0] request 1\n> Once\nOnce");
     EXPECT_EQ(host.prompts, std::vector<std::string>{"Once"});
 }
 
