@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/slow_tokenizer.h"
 
 namespace bareflow::llama {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 using testing::add_vocabulary;
 using testing::BadFile;
 using testing::Detail;
+using testing::encode_slowly;
 using testing::FileBytes;
 using testing::GgufBuilder;
 
@@ -87,51 +89,6 @@ GgufBuilder vocabulary_builder(const std::vector<std::string> &pieces, bool byte
     GgufBuilder builder;
     add_vocabulary(builder, pieces, bytes);
     return builder;
-}
-
-// The algorithm without any of what makes it fast.
-std::vector<Token> encode_slowly(const Tokenizer &t, std::string_view text) {
-    std::vector<std::string> symbols;
-    std::string escaped;
-    for (const char c : (t.adds_space_prefix() && !text.empty() ? " " : "") + std::string(text)) {
-        escaped += c == ' ' ? kSpace : std::string(1, c);
-    }
-    for (size_t i = 0; i < escaped.size();) {  // valid UTF-8 only
-        const auto lead = static_cast<uint8_t>(escaped[i]);
-        const size_t len = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-        symbols.push_back(escaped.substr(i, len));
-        i += len;
-    }
-    for (;;) {
-        size_t best = symbols.size();
-        float best_score = 0;
-        for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-            const Token token = t.find(symbols[i] + symbols[i + 1]);
-            if (token != kNoToken && (best == symbols.size() || t.score(token) > best_score)) {
-                best = i;
-                best_score = t.score(token);
-            }
-        }
-        if (best == symbols.size()) {
-            break;
-        }
-        symbols[best] += symbols[best + 1];
-        symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(best) + 1);
-    }
-    std::vector<Token> out;
-    if (t.adds_bos()) {
-        out.push_back(t.bos());
-    }
-    for (const std::string &symbol : symbols) {
-        if (const Token token = t.find(symbol); token != kNoToken) {
-            out.push_back(token);
-        } else {
-            for (const char c : symbol) {
-                out.push_back(t.byte_token(static_cast<uint8_t>(c)));
-            }
-        }
-    }
-    return out;
 }
 
 std::vector<std::string> random_pieces(std::mt19937 &random,

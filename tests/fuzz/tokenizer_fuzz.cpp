@@ -1,0 +1,110 @@
+// A vocabulary and a text out of any bytes: the tokens are those of the slow twin, in slices of any
+// size, and the text comes back. Input: a byte of flags, a byte of slice size, a byte of room, then
+// pieces of the vocabulary ended by 0xFE each, 0xFF, and the text.
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel_lib/base/utf8.h"
+#include "llama/tokenizer.h"
+#include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/slow_tokenizer.h"
+
+namespace {
+
+using namespace bareflow;
+using namespace bareflow::llama;
+
+constexpr size_t kMaxPieces = 40;
+constexpr size_t kMaxText = 300;
+
+void require(bool condition) {
+    if (!condition) {
+        abort();
+    }
+}
+
+std::string decode(const Tokenizer &tokenizer, const std::vector<Token> &tokens,
+                   StreamDecoder::Start start) {
+    StreamDecoder decoder(tokenizer, start);
+    std::string out;
+    for (const Token token : tokens) {
+        const std::string_view part = decoder.put(token);
+        require(utf8_valid(part));
+        out += part;
+    }
+    return out + std::string(decoder.finish());
+}
+
+void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, size_t room) {
+    const std::vector<Token> expected = testing::encode_slowly(tokenizer, text);
+    std::vector<Token> out(expected.size());
+    Encoder encoder(tokenizer, text, out);
+    while (!encoder.done()) {
+        require(bool(encoder.advance(slice)));
+    }
+    require(encoder.count() == expected.size() && out == expected);
+
+    std::vector<Token> few(room);
+    auto count = tokenizer.encode(text, few);
+    require(bool(count) == (room >= expected.size()));
+
+    require(decode(tokenizer, out, StreamDecoder::Start::kContinuation) ==
+            testing::decode_slowly(tokenizer, out));
+    const std::string space = "\xE2\x96\x81";
+    if (utf8_valid(text) && text.find(space) == text.npos && tokenizer.find(space) != kNoToken &&
+        tokenizer.byte_token(0) != kNoToken && tokenizer.adds_space_prefix()) {
+        require(decode(tokenizer, out, StreamDecoder::Start::kText) == text);
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 3) {
+        return 0;
+    }
+    const uint8_t flags = data[0];
+    const uint32_t slice = uint32_t{data[1]} + 1;
+    const size_t room = data[2];
+    std::string_view rest(reinterpret_cast<const char *>(data) + 3, size - 3);
+    std::vector<std::string> pieces;
+    std::string piece;
+    while (!rest.empty() && rest[0] != '\xFF' && pieces.size() < kMaxPieces) {
+        if (rest[0] == '\xFE') {
+            pieces.push_back(piece);
+            piece.clear();
+        } else {
+            piece += rest[0];
+        }
+        rest.remove_prefix(1);
+    }
+    rest.remove_prefix(rest.empty() ? 0 : 1);
+    const std::string_view text = rest.substr(0, kMaxText);
+
+    testing::GgufBuilder builder;
+    testing::add_vocabulary(builder, pieces, (flags & 1) != 0);
+    builder.set("tokenizer.ggml.add_bos_token", (flags & 2) != 0);
+    builder.set("tokenizer.ggml.add_eos_token", (flags & 4) != 0);
+    builder.set("tokenizer.ggml.add_space_prefix", (flags & 8) != 0);
+    if ((flags & 16) != 0) {  // few different scores
+        std::vector<float> scores((flags & 1) != 0 ? 259 : 3, 0.0f);
+        for (size_t i = 0; i < pieces.size(); ++i) {
+            scores.push_back(static_cast<float>((i * 7 + flags / 32) % 3));
+        }
+        builder.set("tokenizer.ggml.scores", scores);
+    }
+    const testing::FileBytes bytes = builder.file();
+    char detail_text[300];
+    TextWriter detail(detail_text);
+    auto file = GgufFile::parse(bytes.span(), detail);
+    require(bool(file));
+    auto tokenizer = Tokenizer::create(*file, detail);
+    require(tokenizer || !detail.view().empty());
+    if (tokenizer) {
+        check(**tokenizer, text, slice, room);
+        (*tokenizer)->destroy();
+    }
+    return 0;
+}
