@@ -3,11 +3,18 @@
 #include <optional>
 
 #include "drivers/block/ata.h"
+#include "drivers/block/virtio_blk.h"
+#include "drivers/fw_cfg/fw_cfg.h"
 #include "drivers/mmio.h"
 #include "drivers/net/e1000.h"
+#include "drivers/net/virtio_net.h"
 #include "drivers/pci/pci_ids.h"
+#include "drivers/virtio/virtio_pci.h"
+#include "drivers/virtio/virtio_rng.h"
+#include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/io/port.h"
 #include "kernel_lib/platform/metal/device_memory.h"
+#include "kernel_lib/platform/metal/entropy.h"
 
 namespace bareflow {
 namespace {
@@ -16,6 +23,12 @@ constinit PciPortConfig<PortIo> config{PortIo{}};
 constinit PciInventory inventory;
 constinit bool enumerated = false;
 constinit std::optional<E1000<Mmio>> e1000_card;
+constinit std::optional<VirtioNet<VirtioMmio>> virtio_card;
+constinit std::optional<VirtioRng<VirtioMmio>> entropy_device;
+
+constexpr std::array<std::string_view, 4> kVirtioDiskNames{"virtio-blk0", "virtio-blk1",
+                                                           "virtio-blk2", "virtio-blk3"};
+constinit std::array<std::optional<VirtioBlk<VirtioMmio>>, kVirtioDiskNames.size()> virtio_disks;
 
 // One IDE controller with two channels of two drives. In the program's own zeroed memory, since
 // that is below 4 GiB wherever the rest is; the channels take turns with the bounce buffer.
@@ -62,6 +75,60 @@ Result<NetDevice *> start_e1000(const PciFunction &function, const e1000::Model 
     }
     e1000_card.emplace(std::move(card).value());
     return &*e1000_card;
+}
+
+// The part of a register block that `window` names.
+Result<Mmio> map_window(const PciFunction &function, const VirtioWindow &window) {
+    if (window.len_bytes == 0) {
+        return Mmio{};
+    }
+    BF_ASSIGN(const PciBar bar, read_bar(pci_config(), function, window.bar));
+    if (bar.kind != PciBar::Kind::kMemory ||
+        uint64_t{window.offset} + window.len_bytes > bar.len_bytes) {
+        return Error{ErrorCode::kDevice, "virtio device describes itself wrongly"};
+    }
+    void *mapped = map_device_memory(bar.address + window.offset, window.len_bytes);
+    if (mapped == nullptr) {
+        return Error{ErrorCode::kTooLarge, "device registers cannot be mapped"};
+    }
+    return Mmio{static_cast<volatile uint8_t *>(mapped), window.len_bytes};
+}
+
+Result<VirtioMmio> map_virtio(const PciFunction &function) {
+    BF_ASSIGN(const VirtioLayout layout, find_virtio_layout(pci_config(), function));
+    VirtioMmio regs;
+    BF_ASSIGN(regs.common, map_window(function, layout.common));
+    BF_ASSIGN(regs.notify, map_window(function, layout.notify));
+    BF_ASSIGN(regs.isr, map_window(function, layout.isr));
+    BF_ASSIGN(regs.device, map_window(function, layout.device));
+    regs.notify_multiplier = layout.notify_multiplier;
+    return regs;
+}
+
+// Starts one virtio device: create(registers, memory) makes the driver, `keep` is where it stays.
+template <typename Driver, typename Create>
+Status start_virtio(const PciFunction &function, std::optional<Driver> &keep, bool interrupt,
+                    Create create) {
+    BF_ASSIGN(const VirtioMmio regs, map_virtio(function));
+    BF_ASSIGN(const DmaRegion memory, dma_region(Driver::kDmaBytes));
+    enable_function(pci_config(), function,
+                    {.memory = true, .bus_master = true, .interrupt = interrupt});
+    Result<Driver> made = create(regs, memory);
+    if (!made) {
+        enable_function(pci_config(), function, {});
+        platform::free_pages(memory.data(), dma_pages(memory.size()));
+        return made.status();
+    }
+    keep.emplace(std::move(made).value());
+    return {};
+}
+
+Result<NetDevice *> start_virtio_net(const PciFunction &function) {
+    const int irq = interrupt_line(pci_config(), function);
+    BF_TRY(start_virtio(function, virtio_card, irq >= 0, [irq](auto regs, DmaRegion memory) {
+        return VirtioNet<VirtioMmio>::create(regs, memory, irq);
+    }));
+    return &*virtio_card;
 }
 
 // The disks found so far.
@@ -141,16 +208,17 @@ const PciInventory &pci_inventory() {
 Result<NetDevice *> probe_network() {
     Error last{ErrorCode::kNotFound, "no network card that this program has a driver for"};
     for (const PciFunction &function : pci_inventory().all()) {
-        if (function.vendor != kVendorIntel) {
+        const e1000::Model *model =
+            function.vendor == kVendorIntel ? e1000::find_model(function.device) : nullptr;
+        if (model == nullptr && virtio_type(function) != virtio::kTypeNetwork) {
             continue;
         }
-        if (const e1000::Model *model = e1000::find_model(function.device)) {
-            const Result<NetDevice *> card = start_e1000(function, *model);
-            if (card) {
-                return *card;
-            }
-            last = card.error();
+        const Result<NetDevice *> card =
+            model != nullptr ? start_e1000(function, *model) : start_virtio_net(function);
+        if (card) {
+            return *card;
         }
+        last = card.error();
     }
     return last;
 }
@@ -158,13 +226,68 @@ Result<NetDevice *> probe_network() {
 size_t probe_disks(std::span<BlockDevice *> out) {
     DiskList disks{out};
     bool ata_found = false;
+    size_t virtio_count = 0;
     for (const PciFunction &function : pci_inventory().all()) {
         if (!ata_found && function.is_class(pci::kClassStorage, pci::kSubclassIde)) {
             ata_found = true;
             probe_ata(function, disks);
         }
     }
+    for (const PciFunction &function : pci_inventory().all()) {
+        if (virtio_type(function) != virtio::kTypeBlock || disks.full() ||
+            virtio_count == virtio_disks.size()) {
+            continue;
+        }
+        auto &disk = virtio_disks[virtio_count];
+        const std::string_view name = kVirtioDiskNames[virtio_count];
+        const Status started =
+            start_virtio(function, disk, false, [name](auto regs, DmaRegion memory) {
+                return VirtioBlk<VirtioMmio>::create(regs, memory, name);
+            });
+        if (started) {
+            ++virtio_count;
+            disks.add(*disk);
+        }
+    }
     return disks.count;
+}
+
+bool probe_entropy() {
+    for (const PciFunction &function : pci_inventory().all()) {
+        if (virtio_type(function) != virtio::kTypeEntropy) {
+            continue;
+        }
+        const Status started =
+            start_virtio(function, entropy_device, false, [](auto regs, DmaRegion memory) {
+                return VirtioRng<VirtioMmio>::create(regs, memory);
+            });
+        if (started) {
+            set_entropy_device(
+                [](std::span<uint8_t> bytes) {
+                    return entropy_device->fill(bytes) ? bytes.size() : size_t{0};
+                },
+                "virtio-rng");
+            return true;
+        }
+    }
+    return false;
+}
+
+Status attach_interrupt(NetDevice &card) {
+    if (card.irq() < 0) {
+        return Error{ErrorCode::kNotFound, "network card has no interrupt line"};
+    }
+    return register_irq(
+        card.irq(), [](void *context) { return static_cast<NetDevice *>(context)->on_interrupt(); },
+        &card);
+}
+
+Result<std::string_view> read_host_options(std::span<char> buffer) {
+    FwCfg<PortIo> host{PortIo{}};
+    const std::span bytes(reinterpret_cast<uint8_t *>(buffer.data()),
+                          std::min(buffer.size(), fw_cfg::kMaxOptionsBytes));
+    BF_ASSIGN(const size_t len, host.read_file(fw_cfg::kOptionsFile, bytes));
+    return std::string_view(buffer.data(), len);
 }
 
 }  // namespace bareflow

@@ -18,15 +18,27 @@ namespace bareflow {
 // What is plugged in; enumerated at the first call.
 [[nodiscard]] const PciInventory &pci_inventory();
 
-// The first network card that there is a driver for and that starts. kNotFound: no card at all, or
-// none that is known; otherwise why the last one tried did not start.
+// The first network card, in the order of their places on the bus, that there is a driver for and
+// that starts. kNotFound: none that is known; otherwise why the last one tried did not start.
 // Call it early: QEMU's e1000 delivers its first frame only a second after it was enabled.
-// The caller then routes `irq()` to `on_interrupt()`, and unmasks the line.
+// Then attach_interrupt() it.
 [[nodiscard]] Result<NetDevice *> probe_network();
 
 inline constexpr size_t kMaxDisks = 8;
 // Finds the disks (not CD-ROMs), in the order of their names, and writes them to `out`. Returns how
 // many. Needs no interrupts: disks are polled.
 [[nodiscard]] size_t probe_disks(std::span<BlockDevice *> out);
+
+// Starts a virtio entropy device, if there is one, and makes it the source that
+// platform::fill_entropy falls back on. Returns whether it did.
+bool probe_entropy();
+
+// Lets the card's interrupt line through to its on_interrupt(). Without a line, or when this fails,
+// the card works by being polled.
+[[nodiscard]] Status attach_interrupt(NetDevice &card);
+
+// The text of QEMU's -fw_cfg name=opt/bareflow/options,string="...", in `buffer` (4 KiB are
+// enough). kNotFound: no such text.
+[[nodiscard]] Result<std::string_view> read_host_options(std::span<char> buffer);
 
 }  // namespace bareflow

@@ -1,0 +1,161 @@
+// Driver for virtio disks (VIRTIO 1.2 section 5.2), modern interface: one queue, one request at a
+// time, polled. Template over the register windows, like VirtioDevice.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "drivers/block/block_checks.h"
+#include "drivers/block/block_device.h"
+#include "drivers/virtio/virtio_device.h"
+
+namespace bareflow {
+
+struct VirtioBlkLayout {
+    static constexpr uint16_t kQueueSize = 4;  // a request is a chain of three
+    static constexpr uint16_t kLeastSize = 4;
+    static constexpr uint32_t kMaxSectors = 65536;
+
+    static constexpr size_t kQueue = 0;
+    static constexpr size_t kHeader = 512;
+    static constexpr size_t kStatus = 1024;
+    static constexpr size_t kDmaBytes = 4096;
+    static_assert(Virtqueue::bytes_needed(kQueueSize) <= kHeader - kQueue);
+};
+
+template <typename Regs>
+class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
+  public:
+    // memory: kDmaBytes, page-aligned, zeroed, the disk's for ever. name: static text.
+    [[nodiscard]] static Result<VirtioBlk> create(Regs regs, DmaRegion memory,
+                                                  std::string_view name,
+                                                  uint32_t timeout_ms = kTimeoutMs) {
+        if (memory.size() < kDmaBytes) {
+            return Error{ErrorCode::kTooLarge, "too little memory for the disk's queue"};
+        }
+        VirtioBlk disk(regs, memory, name, timeout_ms);
+        const Status started = disk.start();
+        if (!started) {
+            disk.device_.fail();
+            return started;
+        }
+        return disk;
+    }
+
+    [[nodiscard]] std::string_view name() const override { return name_; }
+    [[nodiscard]] uint64_t sector_count() const override { return sector_count_; }
+    [[nodiscard]] uint32_t max_sectors() const override { return max_sectors_; }
+
+    [[nodiscard]] Status read(uint64_t first_sector, std::span<uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        return request(virtio::kBlkIn, first_sector, bytes);
+    }
+    // Flushed when the device has a cache.
+    [[nodiscard]] Status write(uint64_t first_sector, std::span<const uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        if (device_.has(virtio::kBlkFeatureReadOnly)) {
+            return Error{ErrorCode::kUnsupported, "disk is read-only"};
+        }
+        BF_TRY(request(virtio::kBlkOut, first_sector, bytes));
+        return device_.has(virtio::kBlkFeatureFlush) ? request(virtio::kBlkFlush, 0, {}) : Status{};
+    }
+
+  private:
+    static constexpr uint32_t kTimeoutMs = 10000;
+
+    VirtioBlk(Regs regs, DmaRegion memory, std::string_view name, uint32_t timeout_ms)
+        : device_(regs), memory_(memory.data()), name_(name), timeout_ms_(timeout_ms) {}
+
+    [[nodiscard]] Status start() {
+        BF_TRY(device_.negotiate(virtio::kBlkFeatureSizeMax | virtio::kBlkFeatureReadOnly |
+                                 virtio::kBlkFeatureFlush));
+        const bool has_size_max = device_.has(virtio::kBlkFeatureSizeMax);
+        if (device_.config_bytes() < virtio::kBlkConfigSizeMax + (has_size_max ? 4 : 0)) {
+            return Error{ErrorCode::kDevice, "virtio disk without configuration"};
+        }
+        uint64_t sectors = 0;
+        uint32_t size_max = kMaxSectors * kSectorBytes;
+        device_.read_config([&](const auto &config) {
+            sectors = config.read32(virtio::kBlkConfigCapacity) |
+                      uint64_t{config.read32(virtio::kBlkConfigCapacity + 4)} << 32;
+            if (has_size_max) {
+                size_max = config.read32(virtio::kBlkConfigSizeMax);
+            }
+        });
+        sector_count_ = sectors;
+        max_sectors_ = std::min(kMaxSectors, size_max / kSectorBytes);
+        if (sector_count_ == 0 || max_sectors_ == 0) {
+            return Error{ErrorCode::kDevice, "virtio disk claims an impossible size"};
+        }
+        BF_TRY(device_.add_queue(0, queue_, memory_ + kQueue, kQueueSize, kLeastSize));
+        queue_.suppress_interrupts();
+        device_.start();
+        return {};
+    }
+
+    // Sections 5.2.6: header, data, one byte of status. Waits for the end.
+    [[nodiscard]] Status request(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
+        if (failed_) {
+            return Error{ErrorCode::kDevice, "disk was given up after a fault"};
+        }
+        const bool reads = type == virtio::kBlkIn;
+        const virtio::BlkHeader header{type, 0, sector};
+        std::memcpy(memory_ + kHeader, &header, sizeof header);
+        volatile uint8_t &status = *(memory_ + kStatus);
+        status = 0xFF;
+        const auto len = static_cast<uint32_t>(bytes.size());
+        const auto status_slot = static_cast<uint16_t>(len > 0 ? 2 : 1);
+        queue_.set(0, memory_ + kHeader, sizeof header, virtio::kDescNext, 1);
+        if (len > 0) {
+            const uint16_t direction = reads ? virtio::kDescWrite : 0;
+            queue_.set(1, bytes.data(), len, direction | virtio::kDescNext, 2);
+        }
+        queue_.set(status_slot, memory_ + kStatus, 1, virtio::kDescWrite);
+        queue_.submit(0, (reads ? len : 0) + 1);
+        device_.kick(0, queue_);
+
+        Virtqueue::Used used;
+        uint32_t pause_us = 1;
+        const bool done = wait_until(timeout_ms_, [&] {
+            if (queue_.take(used) || queue_.broken()) {
+                return true;
+            }
+            settle_us(pause_us);
+            pause_us = std::min(2 * pause_us, kMaxPollUs);
+            return false;
+        });
+        if (!done || queue_.broken()) {
+            // Reset, so that a late answer does not land in memory that is somebody else's by then.
+            failed_ = true;
+            (void)device_.reset();
+            return done ? Error{ErrorCode::kDevice, "disk broke its queue"}
+                        : Error{ErrorCode::kTimeout, "disk did not finish in time"};
+        }
+        dma_read_barrier();
+        switch (status) {
+            case virtio::kBlkStatusOk:
+                break;
+            case virtio::kBlkStatusUnsupported:
+                return Error{ErrorCode::kUnsupported, "disk does not know the request"};
+            default:
+                return Error{ErrorCode::kDevice, "disk reports an error"};
+        }
+        if (reads && used.len_bytes < len) {
+            return Error{ErrorCode::kDevice, "disk ended the transfer early"};
+        }
+        return {};
+    }
+
+    static constexpr uint32_t kMaxPollUs = 64;
+
+    VirtioDevice<Regs> device_;
+    Virtqueue queue_;
+    uint8_t *memory_;
+    std::string_view name_;
+    uint32_t timeout_ms_;
+    uint64_t sector_count_ = 0;
+    uint32_t max_sectors_ = 0;
+    bool failed_ = false;
+};
+
+}  // namespace bareflow

@@ -1,0 +1,230 @@
+// Driver for virtio network cards (VIRTIO 1.2 section 5.1), modern interface: one receive and one
+// transmit queue, no offloads. Template over the register windows, like VirtioDevice.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "drivers/net/net_device.h"
+#include "drivers/virtio/virtio_device.h"
+
+namespace bareflow {
+
+struct VirtioNetLayout {
+    static constexpr uint16_t kRxCount = 64;
+    static constexpr uint16_t kTxCount = 32;
+    static constexpr uint16_t kLeastCount = 2;
+    static constexpr size_t kBufferBytes = 2048;
+    static constexpr size_t kHeaderBytes = sizeof(virtio::NetHeader);
+    static_assert(kHeaderBytes + kMaxFrameBytes <= kBufferBytes);
+
+    static constexpr size_t kRxQueue = 0;
+    static constexpr size_t kTxQueue = 2048;
+    static constexpr size_t kRxBuffers = 4096;
+    static constexpr size_t kTxBuffers = kRxBuffers + kRxCount * kBufferBytes;
+    static constexpr size_t kDmaBytes = kTxBuffers + kTxCount * kBufferBytes;
+    static_assert(Virtqueue::bytes_needed(kRxCount) <= kTxQueue - kRxQueue);
+    static_assert(Virtqueue::bytes_needed(kTxCount) <= kRxBuffers - kTxQueue);
+};
+
+template <typename Regs>
+class VirtioNet final : public NetDevice, public VirtioNetLayout {
+  public:
+    // memory: kDmaBytes, page-aligned, zeroed, the card's for ever. irq: legacy line, or -1.
+    [[nodiscard]] static Result<VirtioNet> create(Regs regs, DmaRegion memory, int irq) {
+        if (memory.size() < kDmaBytes) {
+            return Error{ErrorCode::kTooLarge, "too little memory for the network card's rings"};
+        }
+        VirtioNet card(regs, memory, irq);
+        const Status started = card.start();
+        if (!started) {
+            card.device_.fail();
+            return started;
+        }
+        return card;
+    }
+
+    [[nodiscard]] std::string_view name() const override { return "virtio-net"; }
+    [[nodiscard]] MacAddress mac() const override { return mac_; }
+    [[nodiscard]] int irq() const override { return irq_; }
+    [[nodiscard]] NetCounters counters() const override {
+        NetCounters now = counters_;
+        now.interrupts = interrupts_;
+        return now;
+    }
+
+    [[nodiscard]] bool link_up() override {
+        const bool up = !failed_ && read_link();
+        if (up != link_was_up_) {
+            link_was_up_ = up;
+            ++counters_.link_changes;
+        }
+        return up;
+    }
+
+    [[nodiscard]] Status transmit(std::span<const uint8_t> frame) override {
+        if (frame.empty() || frame.size() > kMaxFrameBytes) {
+            return Error{ErrorCode::kInvalid, "network frame of a wrong length"};
+        }
+        for (Virtqueue::Used used; transmit_.take(used);) {
+        }
+        if (check_broken()) {
+            return Error{ErrorCode::kDevice, "network card broke its transmit ring"};
+        }
+        // Chains may come back in any order; the ring is full when the next slot is still out.
+        if (transmit_.in_flight(tx_next_)) {
+            ++counters_.tx_dropped;
+            return Error{ErrorCode::kExhausted, "transmit ring is full"};
+        }
+        uint8_t *buffer = tx_buffer(tx_next_);
+        std::memset(buffer, 0, kHeaderBytes);  // no checksum, no segmentation (section 5.1.6.2)
+        std::memcpy(buffer + kHeaderBytes, frame.data(), frame.size());
+        transmit_.set(tx_next_, buffer, static_cast<uint32_t>(kHeaderBytes + frame.size()), 0);
+        transmit_.submit(tx_next_, 0);
+        device_.kick(virtio::kNetTransmitQueue, transmit_);
+        tx_next_ = static_cast<uint16_t>((tx_next_ + 1) % transmit_.size());
+        ++counters_.tx_frames;
+        counters_.tx_bytes += frame.size();
+        return {};
+    }
+
+    [[nodiscard]] size_t receive(std::span<uint8_t> frame) override {
+        // At most one turn of the ring: a device that never stops cannot keep us here.
+        for (uint16_t turn = 0; turn < receive_.size(); ++turn) {
+            Virtqueue::Used used;
+            if (!receive_.take(used)) {
+                break;
+            }
+            const size_t len = used.len_bytes < kHeaderBytes ? 0 : used.len_bytes - kHeaderBytes;
+            const bool good = len > 0 && len <= std::min(kMaxFrameBytes, frame.size());
+            if (good) {
+                std::memcpy(frame.data(), rx_buffer(used.head) + kHeaderBytes, len);
+                ++counters_.rx_frames;
+                counters_.rx_bytes += len;
+            } else {
+                ++counters_.rx_dropped;
+            }
+            offer(used.head);
+            if (++rx_unannounced_ >= kKickBatch) {
+                announce();
+            }
+            if (good) {
+                return len;
+            }
+        }
+        (void)check_broken();
+        announce();
+        return 0;
+    }
+
+    bool on_interrupt() override {
+        const uint8_t causes = device_.interrupt_causes();
+        // All ones: the card has gone.
+        if ((causes & (virtio::kIsrQueue | virtio::kIsrConfig)) == 0 || causes == 0xFF) {
+            return false;
+        }
+        interrupts_ = interrupts_ + 1;
+        return true;
+    }
+
+  private:
+    static constexpr uint16_t kKickBatch = 8;
+
+    VirtioNet(Regs regs, DmaRegion memory, int irq)
+        : device_(regs), memory_(memory.data()), irq_(irq) {}
+
+    [[nodiscard]] Status start() {
+        BF_TRY(device_.negotiate(virtio::kNetFeatureMac | virtio::kNetFeatureStatus));
+        if (device_.config_bytes() < virtio::kNetConfigStatus + 2) {
+            return Error{ErrorCode::kDevice, "virtio network card without configuration"};
+        }
+        BF_TRY(read_mac());
+        BF_TRY(device_.add_queue(virtio::kNetReceiveQueue, receive_, memory_ + kRxQueue, kRxCount,
+                                 kLeastCount));
+        BF_TRY(device_.add_queue(virtio::kNetTransmitQueue, transmit_, memory_ + kTxQueue, kTxCount,
+                                 kLeastCount));
+        transmit_.suppress_interrupts();
+        if (irq_ < 0) {
+            receive_.suppress_interrupts();
+        }
+        for (uint16_t i = 0; i < receive_.size(); ++i) {
+            offer(i);
+        }
+        device_.start();
+        device_.kick(virtio::kNetReceiveQueue, receive_);
+        rx_unannounced_ = 0;
+        link_was_up_ = read_link();
+        return {};
+    }
+
+    [[nodiscard]] Status read_mac() {
+        if (device_.has(virtio::kNetFeatureMac)) {
+            device_.read_config([this](const auto &config) {
+                for (uint32_t i = 0; i < mac_.bytes.size(); ++i) {
+                    mac_.bytes[i] = config.read8(virtio::kNetConfigMac + i);
+                }
+            });
+        } else {
+            // Section 5.1.4.2: a locally administered address of our own.
+            platform::fill_entropy(mac_.bytes);
+            mac_.bytes[0] = static_cast<uint8_t>((mac_.bytes[0] | 2) & ~1);
+        }
+        const bool zero =
+            std::all_of(mac_.bytes.begin(), mac_.bytes.end(), [](uint8_t b) { return b == 0; });
+        if (zero || (mac_.bytes[0] & 1) != 0) {
+            return Error{ErrorCode::kDevice, "network card has no Ethernet address"};
+        }
+        return {};
+    }
+
+    [[nodiscard]] bool read_link() {
+        if (!device_.has(virtio::kNetFeatureStatus)) {
+            return true;
+        }
+        uint16_t status = 0;
+        device_.read_config(
+            [&status](const auto &config) { status = config.read16(virtio::kNetConfigStatus); });
+        return (status & virtio::kNetStatusLinkUp) != 0;
+    }
+
+    void offer(uint16_t index) {
+        receive_.set(index, rx_buffer(index), kBufferBytes, virtio::kDescWrite);
+        receive_.submit(index, kBufferBytes);
+    }
+    void announce() {
+        if (rx_unannounced_ > 0 && !failed_) {
+            rx_unannounced_ = 0;
+            device_.kick(virtio::kNetReceiveQueue, receive_);
+        }
+    }
+    // A broken ring ends the card's work: it is reset, so that it writes to memory no more.
+    [[nodiscard]] bool check_broken() {
+        if (!failed_ && (receive_.broken() || transmit_.broken())) {
+            failed_ = true;
+            (void)device_.reset();
+        }
+        return failed_;
+    }
+
+    [[nodiscard]] uint8_t *rx_buffer(uint16_t i) const {
+        return memory_ + kRxBuffers + i * kBufferBytes;
+    }
+    [[nodiscard]] uint8_t *tx_buffer(uint16_t i) const {
+        return memory_ + kTxBuffers + i * kBufferBytes;
+    }
+
+    VirtioDevice<Regs> device_;
+    Virtqueue receive_;
+    Virtqueue transmit_;
+    uint8_t *memory_;
+    int irq_;
+    MacAddress mac_;
+    NetCounters counters_;
+    volatile uint64_t interrupts_ = 0;  // written in interrupt context only
+    uint16_t tx_next_ = 0;
+    uint16_t rx_unannounced_ = 0;
+    bool link_was_up_ = false;
+    bool failed_ = false;
+};
+
+}  // namespace bareflow
