@@ -18,6 +18,35 @@ inline constexpr size_t kImageHeadBytes = kImageHeadSectors * kImageSectorBytes;
 // Settings take at most one sector less a NUL.
 inline constexpr size_t kMaxImageOptionsBytes = 511;
 
+// The layout on disk, for those who read or write it (stage2.asm, make_image.py): sector numbers
+// and the header sector's fields, little-endian. All words of the header add up to zero.
+namespace image_format {
+inline constexpr uint64_t kStage2Sector = 1;
+inline constexpr uint64_t kStage2Sectors = 15;
+inline constexpr uint64_t kHeaderSector = 16;
+inline constexpr uint64_t kOptionsSector = 17;
+inline constexpr uint64_t kKernelSector = 24;
+inline constexpr std::string_view kMagic = "BFIMAGE1";
+inline constexpr uint32_t kVersion = 1;
+
+struct Header {
+    char magic[8];
+    uint32_t version;
+    uint32_t balance;  // makes the sum zero
+    uint32_t kernel_sector;
+    uint32_t kernel_sectors;
+    uint32_t kernel_address;     // where its first byte goes
+    uint32_t kernel_file_bytes;  // a multiple of 4
+    uint32_t kernel_end;         // end of its zeroed memory, a multiple of 4
+    uint32_t kernel_entry;
+    uint32_t kernel_sum;  // of its sectors' words
+    uint32_t options_len_bytes;
+    uint64_t model_sector;
+    uint64_t model_len_bytes;
+};
+static_assert(sizeof(Header) == 64);
+}  // namespace image_format
+
 struct ImageLayout {
     uint64_t model_first_sector = 0;
     uint64_t model_len_bytes = 0;  // exact; 0: the image holds no model
