@@ -9,10 +9,19 @@ namespace {
 enum class Register : uint8_t { kEax, kEbx, kEcx, kEdx };
 enum class State : uint8_t { kNone, kAvx, kAvx512, kAmx };
 
+enum class Leaf : uint8_t { k1, k7, k7Sub1, kExt1, kExt7, kCount };
+constexpr std::array<cpuid::LeafId, static_cast<size_t>(Leaf::kCount)> kFeatureLeaves{
+    {{cpuid::kVersion, 0},
+     {cpuid::kStructured, 0},
+     {cpuid::kStructured, 1},
+     {cpuid::kExtendedFeatures, 0},
+     {cpuid::kPower, 0}}};
+
+// Packed: the table is in the image.
 struct FeatureBit {
     CpuFeature feature;
-    std::string_view name;
-    cpuid::LeafId where;
+    char name[14];
+    Leaf leaf;
     Register reg;
     uint8_t bit;
     State state;
@@ -20,52 +29,47 @@ struct FeatureBit {
 
 using enum CpuFeature;
 using enum Register;
-constexpr cpuid::LeafId kLeaf1{cpuid::kVersion, 0};
-constexpr cpuid::LeafId kLeaf7{cpuid::kStructured, 0};
-constexpr cpuid::LeafId kLeaf7Sub1{cpuid::kStructured, 1};
-constexpr cpuid::LeafId kLeafExt1{cpuid::kExtendedFeatures, 0};
-constexpr cpuid::LeafId kLeafExt7{cpuid::kPower, 0};
 
 // In the order of CpuFeature. BMI has VEX encodings but no vector state.
 constexpr std::array<FeatureBit, static_cast<size_t>(kCount)> kFeatureBits{{
-    {kSse3, "sse3", kLeaf1, kEcx, 0, State::kNone},
-    {kSsse3, "ssse3", kLeaf1, kEcx, 9, State::kNone},
-    {kSse41, "sse4_1", kLeaf1, kEcx, 19, State::kNone},
-    {kSse42, "sse4_2", kLeaf1, kEcx, 20, State::kNone},
-    {kPopcnt, "popcnt", kLeaf1, kEcx, 23, State::kNone},
-    {kCx16, "cx16", kLeaf1, kEcx, 13, State::kNone},
-    {kMovbe, "movbe", kLeaf1, kEcx, 22, State::kNone},
-    {kLzcnt, "lzcnt", kLeafExt1, kEcx, 5, State::kNone},
-    {kBmi1, "bmi1", kLeaf7, kEbx, 3, State::kNone},
-    {kBmi2, "bmi2", kLeaf7, kEbx, 8, State::kNone},
-    {kAdx, "adx", kLeaf7, kEbx, 19, State::kNone},
-    {kErms, "erms", kLeaf7, kEbx, 9, State::kNone},
-    {kFsrm, "fsrm", kLeaf7, kEdx, 4, State::kNone},
-    {kRdrand, "rdrand", kLeaf1, kEcx, 30, State::kNone},
-    {kRdseed, "rdseed", kLeaf7, kEbx, 18, State::kNone},
-    {kXsave, "xsave", kLeaf1, kEcx, 26, State::kNone},
-    {kAvx, "avx", kLeaf1, kEcx, 28, State::kAvx},
-    {kF16c, "f16c", kLeaf1, kEcx, 29, State::kAvx},
-    {kFma, "fma", kLeaf1, kEcx, 12, State::kAvx},
-    {kAvx2, "avx2", kLeaf7, kEbx, 5, State::kAvx},
-    {kAvxVnni, "avx_vnni", kLeaf7Sub1, kEax, 4, State::kAvx},
-    {kAvx512F, "avx512f", kLeaf7, kEbx, 16, State::kAvx512},
-    {kAvx512Dq, "avx512dq", kLeaf7, kEbx, 17, State::kAvx512},
-    {kAvx512Bw, "avx512bw", kLeaf7, kEbx, 30, State::kAvx512},
-    {kAvx512Vl, "avx512vl", kLeaf7, kEbx, 31, State::kAvx512},
-    {kAvx512Vbmi, "avx512_vbmi", kLeaf7, kEcx, 1, State::kAvx512},
-    {kAvx512Vnni, "avx512_vnni", kLeaf7, kEcx, 11, State::kAvx512},
-    {kAvx512Bf16, "avx512_bf16", kLeaf7Sub1, kEax, 5, State::kAvx512},
-    {kAvx512Fp16, "avx512_fp16", kLeaf7, kEdx, 23, State::kAvx512},
-    {kAmxTile, "amx_tile", kLeaf7, kEdx, 24, State::kAmx},
-    {kAmxInt8, "amx_int8", kLeaf7, kEdx, 25, State::kAmx},
-    {kAmxBf16, "amx_bf16", kLeaf7, kEdx, 22, State::kAmx},
-    {kNx, "nx", kLeafExt1, kEdx, 20, State::kNone},
-    {kPage1G, "page1gb", kLeafExt1, kEdx, 26, State::kNone},
-    {kRdtscp, "rdtscp", kLeafExt1, kEdx, 27, State::kNone},
-    {kX2apic, "x2apic", kLeaf1, kEcx, 21, State::kNone},
-    {kTscDeadline, "tsc_deadline", kLeaf1, kEcx, 24, State::kNone},
-    {kInvariantTsc, "invariant_tsc", kLeafExt7, kEdx, 8, State::kNone},
+    {kSse3, "sse3", Leaf::k1, kEcx, 0, State::kNone},
+    {kSsse3, "ssse3", Leaf::k1, kEcx, 9, State::kNone},
+    {kSse41, "sse4_1", Leaf::k1, kEcx, 19, State::kNone},
+    {kSse42, "sse4_2", Leaf::k1, kEcx, 20, State::kNone},
+    {kPopcnt, "popcnt", Leaf::k1, kEcx, 23, State::kNone},
+    {kCx16, "cx16", Leaf::k1, kEcx, 13, State::kNone},
+    {kMovbe, "movbe", Leaf::k1, kEcx, 22, State::kNone},
+    {kLzcnt, "lzcnt", Leaf::kExt1, kEcx, 5, State::kNone},
+    {kBmi1, "bmi1", Leaf::k7, kEbx, 3, State::kNone},
+    {kBmi2, "bmi2", Leaf::k7, kEbx, 8, State::kNone},
+    {kAdx, "adx", Leaf::k7, kEbx, 19, State::kNone},
+    {kErms, "erms", Leaf::k7, kEbx, 9, State::kNone},
+    {kFsrm, "fsrm", Leaf::k7, kEdx, 4, State::kNone},
+    {kRdrand, "rdrand", Leaf::k1, kEcx, 30, State::kNone},
+    {kRdseed, "rdseed", Leaf::k7, kEbx, 18, State::kNone},
+    {kXsave, "xsave", Leaf::k1, kEcx, 26, State::kNone},
+    {kAvx, "avx", Leaf::k1, kEcx, 28, State::kAvx},
+    {kF16c, "f16c", Leaf::k1, kEcx, 29, State::kAvx},
+    {kFma, "fma", Leaf::k1, kEcx, 12, State::kAvx},
+    {kAvx2, "avx2", Leaf::k7, kEbx, 5, State::kAvx},
+    {kAvxVnni, "avx_vnni", Leaf::k7Sub1, kEax, 4, State::kAvx},
+    {kAvx512F, "avx512f", Leaf::k7, kEbx, 16, State::kAvx512},
+    {kAvx512Dq, "avx512dq", Leaf::k7, kEbx, 17, State::kAvx512},
+    {kAvx512Bw, "avx512bw", Leaf::k7, kEbx, 30, State::kAvx512},
+    {kAvx512Vl, "avx512vl", Leaf::k7, kEbx, 31, State::kAvx512},
+    {kAvx512Vbmi, "avx512_vbmi", Leaf::k7, kEcx, 1, State::kAvx512},
+    {kAvx512Vnni, "avx512_vnni", Leaf::k7, kEcx, 11, State::kAvx512},
+    {kAvx512Bf16, "avx512_bf16", Leaf::k7Sub1, kEax, 5, State::kAvx512},
+    {kAvx512Fp16, "avx512_fp16", Leaf::k7, kEdx, 23, State::kAvx512},
+    {kAmxTile, "amx_tile", Leaf::k7, kEdx, 24, State::kAmx},
+    {kAmxInt8, "amx_int8", Leaf::k7, kEdx, 25, State::kAmx},
+    {kAmxBf16, "amx_bf16", Leaf::k7, kEdx, 22, State::kAmx},
+    {kNx, "nx", Leaf::kExt1, kEdx, 20, State::kNone},
+    {kPage1G, "page1gb", Leaf::kExt1, kEdx, 26, State::kNone},
+    {kRdtscp, "rdtscp", Leaf::kExt1, kEdx, 27, State::kNone},
+    {kX2apic, "x2apic", Leaf::k1, kEcx, 21, State::kNone},
+    {kTscDeadline, "tsc_deadline", Leaf::k1, kEcx, 24, State::kNone},
+    {kInvariantTsc, "invariant_tsc", Leaf::kExt7, kEdx, 8, State::kNone},
 }};
 
 constexpr bool in_order() {
@@ -87,7 +91,7 @@ class Leaves {
         if (highest_extended_ < cpuid::kExtended) {
             highest_extended_ = 0;
         }
-        hypervisor_ = (get(kLeaf1).ecx & cpuid::kVersionEcxHypervisor) != 0;
+        hypervisor_ = (get({cpuid::kVersion, 0}).ecx & cpuid::kVersionEcxHypervisor) != 0;
     }
     [[nodiscard]] CpuidLeaf get(cpuid::LeafId id) const {
         const bool there = id.leaf >= cpuid::kExtended     ? id.leaf <= highest_extended_
@@ -185,7 +189,7 @@ CpuFeatures features_from(std::span<const CpuidLeaf> leaves, uint64_t xcr0) {
     text = out.hypervisor_text.data();
     append_letters(text, {hypervisor.ebx, hypervisor.ecx, hypervisor.edx});
 
-    const CpuidLeaf version = all.get(kLeaf1);
+    const CpuidLeaf version = all.get({cpuid::kVersion, 0});
     const uint32_t base_family = (version.eax >> 8) & 0xF;
     const uint32_t base_model = (version.eax >> 4) & 0xF;
     constexpr uint32_t kFamilyExtended = 0xF;  // the extended family counts from here on
@@ -198,7 +202,8 @@ CpuFeatures features_from(std::span<const CpuidLeaf> leaves, uint64_t xcr0) {
 
     const uint64_t states = (version.ecx & cpuid::kVersionEcxOsXsave) != 0 ? xcr0 : 0;
     for (const FeatureBit &feature : kFeatureBits) {
-        const uint32_t bits = register_of(all.get(feature.where), feature.reg);
+        const uint32_t bits =
+            register_of(all.get(kFeatureLeaves[static_cast<size_t>(feature.leaf)]), feature.reg);
         if (((bits >> feature.bit) & 1) == 0) {
             continue;
         }
@@ -218,14 +223,15 @@ CpuFeatures features_from(std::span<const CpuidLeaf> leaves, uint64_t xcr0) {
 
 std::string_view feature_name(CpuFeature feature) {
     const auto index = static_cast<size_t>(feature);
-    return index < kFeatureBits.size() ? kFeatureBits[index].name : std::string_view("?");
+    return index < kFeatureBits.size() ? std::string_view(kFeatureBits[index].name)
+                                       : std::string_view("?");
 }
 
 void format_features(TextWriter &out, const CpuFeatures &features) {
     bool first = true;
     for (const FeatureBit &feature : kFeatureBits) {
         if (features.can_use(feature.feature)) {
-            out.put(first ? "" : " ", feature.name);
+            out.put(first ? "" : " ", std::string_view(feature.name));
             first = false;
         }
     }

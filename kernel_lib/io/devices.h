@@ -9,6 +9,11 @@
 
 namespace bareflow {
 
+// Compiled once, in devices_metal.cpp.
+extern template class Serial16550<PortIo>;
+extern template class VgaText<PortIo>;
+extern template class Ps2Keyboard<PortIo>;
+
 [[nodiscard]] Serial16550<PortIo> &serial();
 [[nodiscard]] VgaText<PortIo> &vga();
 [[nodiscard]] Ps2Keyboard<PortIo> &keyboard();

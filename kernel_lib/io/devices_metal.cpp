@@ -2,6 +2,10 @@
 
 namespace bareflow {
 
+template class Serial16550<PortIo>;
+template class VgaText<PortIo>;
+template class Ps2Keyboard<PortIo>;
+
 namespace {
 
 constinit Serial16550<PortIo> the_serial;

@@ -18,7 +18,7 @@
 
 namespace bareflow {
 
-template <typename Io>
+template <typename Io, uint16_t kBase = uart::kCom1>
 class Serial16550 {
   public:
     // A full FIFO at 115200 baud drains in 1.4 ms.
@@ -27,8 +27,7 @@ class Serial16550 {
     static constexpr size_t kReceiveBytes = 1024;
     static constexpr int kHandlerPasses = 4;
 
-    constexpr explicit Serial16550(Io io = {}, uint16_t base = uart::kCom1)
-        : io_(io), base_(base) {}
+    constexpr explicit Serial16550(Io io = {}) : io_(io) {}
 
     // 115200 8N1, FIFOs on, loop-back self test. Interrupts stay off. kNotFound: no UART there; all
     // other members then do nothing.
@@ -109,9 +108,9 @@ class Serial16550 {
     static constexpr uint8_t kModemOpen = uart::kMcrDtr | uart::kMcrRts | uart::kMcrOut2;
     static constexpr uint8_t kModemPaused = uart::kMcrDtr | uart::kMcrOut2;
 
-    uint8_t read(uint16_t offset) { return io_.in8(static_cast<uint16_t>(base_ + offset)); }
+    uint8_t read(uint16_t offset) { return io_.in8(static_cast<uint16_t>(kBase + offset)); }
     void write(uint16_t offset, uint8_t value) {
-        io_.out8(static_cast<uint16_t>(base_ + offset), value);
+        io_.out8(static_cast<uint16_t>(kBase + offset), value);
     }
 
     bool loopback_works() {
@@ -173,7 +172,6 @@ class Serial16550 {
     }
 
     [[no_unique_address]] Io io_;
-    uint16_t base_;
     bool present_ = false;
     bool stalled_ = false;
     bool paused_ = false;

@@ -48,8 +48,8 @@ class VgaScreen {
     uint16_t *memory_ = nullptr;  // nullptr: not initialised, nothing is written
     std::array<uint16_t, kCells> copy_{};
     size_t row_ = 0;
-    size_t column_ = 0;  // kColumns: the next character goes to the next line
-    uint8_t attribute_ = kDefaultAttribute;
+    size_t column_ = 0;      // kColumns: the next character goes to the next line
+    uint8_t attribute_ = 0;  // init() sets it
 };
 
 template <typename Io>

@@ -77,6 +77,10 @@ class Profiler {
     // Functions are numbered 0 .. count() - 1 in the order in which they were first seen.
     [[nodiscard]] size_t count() const { return count_; }
     [[nodiscard]] FunctionProfile profile(FunctionId id) const;
+    // Of profile(id), without the work for the rest; 0 for an id outside the table.
+    [[nodiscard]] uint64_t calls(FunctionId id) const {
+        return id < count_ ? functions_[id].calls : 0;
+    }
     [[nodiscard]] uint64_t unbalanced() const { return unbalanced_; }
     // Calls of functions that found no place in the table.
     [[nodiscard]] uint64_t overflowed() const { return overflowed_; }
@@ -88,7 +92,9 @@ class Profiler {
 
     // False, and nothing changed, unless 0 < warm <= hot <= very_hot.
     [[nodiscard]] bool set_thresholds(const JitThresholds &thresholds);
-    [[nodiscard]] const JitThresholds &thresholds() const { return thresholds_; }
+    [[nodiscard]] JitThresholds thresholds() const {
+        return thresholds_.warm == 0 ? JitThresholds{} : thresholds_;
+    }
 
   private:
     static constexpr size_t kTableSlots = 2 * kMaxFunctions;
@@ -115,13 +121,14 @@ class Profiler {
     };
     struct CachedName {
         const char *name = nullptr;
-        FunctionId id = kNoFunction;
+        FunctionId id = 0;
     };
 
     FunctionId search(const char *name, bool add);
     void drop_open_calls(size_t down_to);
     [[nodiscard]] static uint64_t percentile(const Function &function, uint64_t per_hundred);
 
+    // All zero at first, so that the program's own profiler takes no room in the image.
     std::array<Function, kMaxFunctions> functions_{};
     // Open addressing by content: index + 1, 0 is free.
     std::array<uint16_t, kTableSlots> table_{};
@@ -133,7 +140,7 @@ class Profiler {
     uint64_t too_deep_ = 0;  // open calls beyond the stack
     uint64_t unbalanced_ = 0;
     uint64_t overflowed_ = 0;
-    JitThresholds thresholds_;
+    JitThresholds thresholds_{0, 0, 0};  // zeros: the defaults
 };
 
 // The program's.

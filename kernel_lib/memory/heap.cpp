@@ -4,16 +4,17 @@
 #include <bit>
 
 #include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/memory/heap_blocks.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow {
 
+using namespace heap_layout;
+
 namespace {
 
-constexpr size_t kUnit = 16;
 constexpr size_t kMaxRequest = size_t{1} << 44;
 constexpr size_t kGrowBytes = size_t{256} << 10;
-constexpr uint64_t kUsed = 1;             // lowest bit of Block::size_used
 constexpr uint8_t kTailByte = 0xC5;       // between the requested bytes and the block's end
 constexpr uint8_t kPoisonByte = 0xDB;     // freed memory
 constexpr size_t kPoisonCheckBytes = 48;  // of every free block, after its links
@@ -36,46 +37,7 @@ constexpr size_t round_up(size_t value, size_t unit) {
 
 }  // namespace
 
-struct Heap::Block {
-    uint64_t size_used;      // bytes with this header, a multiple of 16; bit 0: in use
-    uint64_t previous_size;  // of the block before it in memory; 0: the region's first
-    uint64_t requested;      // what the caller asked for
-    uint64_t guard;          // checked mode: guard_of() while in use
-
-    [[nodiscard]] size_t size() const { return size_used & ~kUsed; }
-    [[nodiscard]] bool used() const { return (size_used & kUsed) != 0; }
-    [[nodiscard]] uint8_t *bytes() { return reinterpret_cast<uint8_t *>(this); }
-    [[nodiscard]] uint8_t *payload() { return bytes() + sizeof(Block); }
-    [[nodiscard]] size_t room() const { return size() - sizeof(Block); }
-    [[nodiscard]] Block *next() { return reinterpret_cast<Block *>(bytes() + size()); }
-    [[nodiscard]] Block *previous() { return reinterpret_cast<Block *>(bytes() - previous_size); }
-    [[nodiscard]] bool is_end() const { return size_used == kUsed; }
-
-    // The payload of a free block begins with these.
-    struct Links {
-        Block *next;
-        Block *previous;
-    };
-    [[nodiscard]] Links &links() { return *reinterpret_cast<Links *>(payload()); }
-    static Block *of(void *payload) {
-        return reinterpret_cast<Block *>(static_cast<uint8_t *>(payload) - sizeof(Block));
-    }
-};
-
-struct Heap::Region {
-    Region *next;
-    size_t pages;
-
-    [[nodiscard]] size_t bytes() const { return pages * platform::kPageBytes; }
-    [[nodiscard]] Block *first_block() {
-        return reinterpret_cast<Block *>(reinterpret_cast<uint8_t *>(this) + sizeof(Region));
-    }
-};
-
 namespace {
-
-constexpr size_t kHeaderBytes = 32;
-constexpr size_t kMinBlock = 64;  // a header, two links, and something to poison
 
 // A block's size for a payload of `bytes`.
 size_t block_bytes_for(size_t bytes, bool checked) {
@@ -419,59 +381,6 @@ void Heap::check_poison(Block *block) const {
             corrupt("freed memory was written", byte);
         }
     }
-}
-
-bool Heap::consistent() const {
-    uint64_t used = 0;
-    uint64_t free = 0;
-    uint64_t live = 0;
-    uint64_t held = 0;
-    size_t free_blocks = 0;
-    for (Region *region = regions_; region != nullptr; region = region->next) {
-        held += region->bytes();
-        const uint8_t *region_end = reinterpret_cast<uint8_t *>(region) + region->bytes();
-        Block *block = region->first_block();
-        size_t before = 0;
-        bool before_free = false;
-        for (; !block->is_end(); block = block->next()) {
-            const bool sound = block->size() >= kMinBlock && block->size() % kUnit == 0 &&
-                               block->previous_size == before && !(before_free && !block->used()) &&
-                               block->bytes() + block->size() <= region_end - kHeaderBytes;
-            if (!sound || (block->used() && checked_ && block->guard != guard_of(block))) {
-                return false;
-            }
-            before = block->size();
-            before_free = !block->used();
-            (block->used() ? used : free) += block->size();
-            live += block->used();
-            free_blocks += !block->used();
-        }
-        if (block->bytes() + kHeaderBytes != region_end || block->previous_size != before) {
-            return false;
-        }
-    }
-    size_t listed = 0;
-    for (size_t first = 0; first < kFirstCount; ++first) {
-        for (size_t second = 0; second < kSecondCount; ++second) {
-            Block *block = lists_[first][second];
-            if ((block != nullptr) != (((second_map_[first] >> second) & 1) != 0)) {
-                return false;
-            }
-            for (Block *previous = nullptr; block != nullptr;
-                 previous = block, block = block->links().next) {
-                const ListIndex index = list_of(block->size());
-                if (block->used() || block->links().previous != previous || index.first != first ||
-                    index.second != second || ++listed > free_blocks) {
-                    return false;
-                }
-            }
-        }
-        if ((second_map_[first] != 0) != (((first_map_ >> first) & 1) != 0)) {
-            return false;
-        }
-    }
-    return listed == free_blocks && used == stats_.used_bytes && free == stats_.free_bytes &&
-           live == stats_.live_allocations && held == stats_.region_bytes;
 }
 
 }  // namespace bareflow

@@ -57,7 +57,8 @@ class Heap {
     [[nodiscard]] void *resize(void *memory, size_t bytes);
 
     [[nodiscard]] const HeapStats &stats() const { return stats_; }
-    // Walks every block: tags agree, neighbours merged, lists complete, sums right. Slow.
+    // Walks every block: tags agree, neighbours merged, lists complete, sums right. Slow; hosted
+    // only, for tests.
     [[nodiscard]] bool consistent() const;
 
   private:

@@ -1,5 +1,6 @@
-// Our own memcpy family. Under bf_ names in both worlds, so that the tests test these and not the C
-// library's; on bare metal string_metal.cpp gives them their C names as well.
+// Our own memcpy family under names of our own: hosted only, so that the tests test these and not
+// the C library's. On bare metal string_metal.cpp gives the same bodies (string_impl.h) their C
+// names.
 //
 // Written as plain 16-byte moves: an emulator translates those well, where `rep movsb` is one trip
 // round its loop a byte; on a real processor they reach the cache's bandwidth.

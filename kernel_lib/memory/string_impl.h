@@ -1,5 +1,5 @@
-// The bodies behind string.h and the C names, for string.cpp and string_metal.cpp only. Each is
-// marked so that the compiler neither turns its loop into a call of itself nor instruments it.
+// The bodies behind string.h and the C names, for string_hosted.cpp and string_metal.cpp only. Each
+// is marked so that the compiler neither turns its loop into a call of itself nor instruments it.
 #pragma once
 
 #include <cstddef>

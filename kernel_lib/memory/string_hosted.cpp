@@ -1,3 +1,4 @@
+// Under names of our own, so that the tests test these and not the C library's.
 #include "kernel_lib/memory/string.h"
 
 #include <limits>
