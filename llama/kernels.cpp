@@ -4,6 +4,7 @@
 
 #include "kernel_lib/platform/platform.h"
 #include "llama/ops.h"
+#include "llama/vec.h"
 
 namespace bareflow::llama {
 namespace {
@@ -190,13 +191,13 @@ void gemv_f16_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint32_t whole = args.cols - args.cols % kLanes;
     for (uint32_t row = row_begin; row < row_end; ++row) {
         const uint8_t *w = args.weights + row * args.row_bytes;
-        float lane[kLanes] = {};
+        Lanes lanes;
         for (uint32_t i = 0; i < whole; i += kLanes) {
             float wide[kLanes];
-            uint16_t half[kLanes];
-            __builtin_memcpy(half, w + 2 * uint64_t{i}, sizeof(half));
-            if (all_normal(load_u64(w + 2 * uint64_t{i})) &&
-                all_normal(load_u64(w + 2 * uint64_t{i} + 8))) {
+            const uint8_t *const at = w + 2 * uint64_t{i};
+            if (all_normal(load_u64(at)) && all_normal(load_u64(at + 8))) {
+                uint16_t half[kLanes];
+                __builtin_memcpy(half, at, sizeof(half));
                 for (uint32_t j = 0; j < kLanes; ++j) {
                     const uint32_t h = half[j];
                     wide[j] = std::bit_cast<float>(((h & 0x8000u) << 16) + ((h & 0x7fffu) << 13) +
@@ -204,18 +205,15 @@ void gemv_f16_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                 }
             } else {
                 for (uint32_t j = 0; j < kLanes; ++j) {
-                    wide[j] = f16_to_f32(half[j]);
+                    wide[j] = f16_to_f32(load_u16(at + 2 * j));
                 }
             }
-            for (uint32_t j = 0; j < kLanes; ++j) {
-                lane[j] = lane[j] + wide[j] * args.x[i + j];
-            }
+            lanes.add_product(wide, args.x + i);
         }
         for (uint32_t i = whole; i < args.cols; ++i) {
-            lane[i - whole] =
-                lane[i - whole] + f16_to_f32(load_u16(w + 2 * uint64_t{i})) * args.x[i];
+            lanes.add_at(i - whole, f16_to_f32(load_u16(w + 2 * uint64_t{i})) * args.x[i]);
         }
-        args.y[row] = fold_lanes(lane);
+        args.y[row] = lanes.fold();
     }
 }
 

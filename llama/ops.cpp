@@ -3,55 +3,66 @@
 #include <bit>
 
 #include "llama/math.h"
+#include "llama/vec.h"
 
 namespace bareflow::llama {
+namespace {
 
-float fold_lanes(const float *lane) {
-    const float t0 = lane[0] + lane[4];
-    const float t1 = lane[1] + lane[5];
-    const float t2 = lane[2] + lane[6];
-    const float t3 = lane[3] + lane[7];
-    return (t0 + t2) + (t1 + t3);
-}
-
-float dot8(const float *a, const float *b, uint32_t n) {
-    float lane[kLanes] = {};
-    const uint32_t whole = n - n % kLanes;
-    for (uint32_t i = 0; i < whole; i += kLanes) {
-        for (uint32_t j = 0; j < kLanes; ++j) {
-            lane[j] = lane[j] + a[i + j] * b[i + j];
-        }
-    }
-    for (uint32_t i = whole; i < n; ++i) {
-        lane[i - whole] = lane[i - whole] + a[i] * b[i];
-    }
-    return fold_lanes(lane);
-}
-
-float exp_f32(float x) {
-    constexpr float kRoundMagic = 12582912.0f;
+// exp_f32 of four.
+inline F32x4 exp4(F32x4 x) {
+    const F32x4 round = splat4(12582912.0f);
     // Clamped by comparisons: one fate for NaN, and 2^n below always has a normal exponent.
-    const float high = x < 88.0f ? x : 88.0f;
-    const float v = high > -87.0f ? high : -87.0f;
-    const float n = (v * 1.44269504f + kRoundMagic) - kRoundMagic;
-    const float r = (v - n * 0.693359375f) - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
+    const F32x4 high = x < 88.0f ? x : splat4(88.0f);
+    const F32x4 v = high > -87.0f ? high : splat4(-87.0f);
+    const F32x4 n = (v * 1.44269504f + round) - round;
+    const F32x4 r = (v - n * 0.693359375f) - n * -2.12194440e-4f;
+    F32x4 p = splat4(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    const float y = (p * (r * r) + r) + 1.0f;
+    const F32x4 y = (p * (r * r) + r) + 1.0f;
     // n is -126 .. 127.
-    const auto power =
-        std::bit_cast<float>(static_cast<uint32_t>((static_cast<int32_t>(n) + 127) << 23));
-    return x < -87.0f ? 0.0f : y * power;
+    const I32x4 exponent = (__builtin_convertvector(n, I32x4) + 127) << 23;
+    const F32x4 result = y * std::bit_cast<F32x4>(exponent);
+    return x < -87.0f ? F32x4{} : result;
+}
+
+inline F32x4 silu_mul4(F32x4 g, F32x4 u) {
+    return (g / (1.0f + exp4(-g))) * u;
+}
+
+}  // namespace
+
+float fold_lanes(const float *lane) {
+    return Lanes{load4(lane), load4(lane + 4)}.fold();
+}
+
+float dot8(const float *a, const float *b, uint32_t n) {
+    Lanes lanes;
+    const uint32_t whole = n - n % kLanes;
+    for (uint32_t i = 0; i < whole; i += kLanes) {
+        lanes.add_product(a + i, b + i);
+    }
+    for (uint32_t i = whole; i < n; ++i) {
+        lanes.add_at(i - whole, a[i] * b[i]);
+    }
+    return lanes.fold();
+}
+
+float exp_f32(float x) {
+    return exp4(splat4(x))[0];
 }
 
 void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y) {
     const float mean = dot8(x, x, n) / static_cast<float>(n);
     const float scale = 1.0f / sqrt_f32(mean + eps);
-    for (uint32_t i = 0; i < n; ++i) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        store4(y + i, (load4(x + i) * scale) * load4(w + i));
+    }
+    for (; i < n; ++i) {
         y[i] = (x[i] * scale) * w[i];
     }
 }
@@ -82,14 +93,22 @@ void rope_head(const float *cos_sin, uint32_t pairs, float *x) {
 }
 
 void add(const float *y, uint32_t n, float *x) {
-    for (uint32_t i = 0; i < n; ++i) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        store4(x + i, load4(x + i) + load4(y + i));
+    }
+    for (; i < n; ++i) {
         x[i] = x[i] + y[i];
     }
 }
 
 void silu_mul(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
-    for (uint32_t i = begin; i < end; ++i) {
-        y[i] = (g[i] / (1.0f + exp_f32(-g[i]))) * u[i];
+    uint32_t i = begin;
+    for (; i + 4 <= end; i += 4) {
+        store4(y + i, silu_mul4(load4(g + i), load4(u + i)));
+    }
+    for (; i < end; ++i) {
+        y[i] = silu_mul4(splat4(g[i]), splat4(u[i]))[0];
     }
 }
 
@@ -97,9 +116,11 @@ void softmax_max(const float *x, uint32_t begin, uint32_t end, SoftmaxState &sta
     if (begin == 0 && end > 0) {
         state.max = x[0];
     }
+    float max = state.max;
     for (uint32_t t = begin; t < end; ++t) {
-        state.max = x[t] > state.max ? x[t] : state.max;
+        max = x[t] > max ? x[t] : max;
     }
+    state.max = max;
 }
 
 void softmax_exp(float *x, uint32_t begin, uint32_t end, SoftmaxState &state) {
@@ -108,9 +129,27 @@ void softmax_exp(float *x, uint32_t begin, uint32_t end, SoftmaxState &state) {
             lane = 0.0f;
         }
     }
-    for (uint32_t t = begin; t < end; ++t) {
+    uint32_t t = begin;
+    const auto one = [&] {
         x[t] = exp_f32(x[t] - state.max);
         state.lanes[t % kLanes] = state.lanes[t % kLanes] + x[t];
+        ++t;
+    };
+    while (t < end && t % kLanes != 0) {
+        one();
+    }
+    Lanes lanes{load4(state.lanes), load4(state.lanes + 4)};
+    for (; t + kLanes <= end; t += kLanes) {
+        const F32x4 low = exp4(load4(x + t) - state.max);
+        const F32x4 high = exp4(load4(x + t + 4) - state.max);
+        store4(x + t, low);
+        store4(x + t + 4, high);
+        lanes.add(low, high);
+    }
+    store4(state.lanes, lanes.low);
+    store4(state.lanes + 4, lanes.high);
+    while (t < end) {
+        one();
     }
 }
 
@@ -119,7 +158,11 @@ float softmax_inverse(const SoftmaxState &state) {
 }
 
 void softmax_scale(float *x, uint32_t begin, uint32_t end, float inverse) {
-    for (uint32_t t = begin; t < end; ++t) {
+    uint32_t t = begin;
+    for (; t + 4 <= end; t += 4) {
+        store4(x + t, load4(x + t) * inverse);
+    }
+    for (; t < end; ++t) {
         x[t] = x[t] * inverse;
     }
 }
@@ -146,8 +189,12 @@ void attention_mix(const float *p, const float *values, uint64_t stride, uint32_
     for (uint32_t t = begin; t < end; ++t) {
         const float *v = values + t * stride;
         const float weight = p[t];
-        for (uint32_t j = 0; j < head_size; ++j) {
-            out[j] = out[j] + weight * v[j];
+        uint32_t j = 0;
+        for (; j + 4 <= head_size; j += 4) {
+            store4(out + j, load4(out + j) + load4(v + j) * weight);
+        }
+        for (; j < head_size; ++j) {
+            out[j] = out[j] + v[j] * weight;
         }
     }
 }

@@ -1,6 +1,9 @@
 #include "llama/quant.h"
 
+#include <bit>
+
 #include "kernel_lib/platform/platform.h"
+#include "llama/vec.h"
 
 namespace bareflow::llama {
 namespace {
@@ -20,10 +23,40 @@ constexpr uint64_t block_count(uint64_t count) {
 }
 
 // Comparisons, not min and max, so that a NaN has one fate: -127.
-int8_t to_int8(float value) {
-    const float rounded = (value + kRoundMagic) - kRoundMagic;
-    const float low = rounded > -127.0f ? rounded : -127.0f;
-    return static_cast<int8_t>(low < 127.0f ? low : 127.0f);
+inline I32x4 round4(F32x4 value) {
+    const F32x4 rounded = (value + kRoundMagic) - kRoundMagic;
+    const F32x4 low = rounded > -127.0f ? rounded : splat4(-127.0f);
+    return __builtin_convertvector(low < 127.0f ? low : splat4(127.0f), I32x4);
+}
+
+// max |x_i|; a NaN has no say.
+float max_magnitude(const float *x, uint64_t count) {
+    F32x4 max = {};
+    uint64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const F32x4 magnitude =
+            std::bit_cast<F32x4>(std::bit_cast<I32x4>(load4(x + i)) & 0x7fffffff);
+        max = magnitude > max ? magnitude : max;
+    }
+    for (; i < count; ++i) {
+        const float magnitude = __builtin_fabsf(x[i]);
+        max[0] = magnitude > max[0] ? magnitude : max[0];
+    }
+    const float low = max[0] > max[1] ? max[0] : max[1];
+    const float high = max[2] > max[3] ? max[2] : max[3];
+    return low > high ? low : high;
+}
+
+void round_to_int8(const float *x, float factor, uint64_t count, int8_t *q) {
+    using I8x4 = int8_t __attribute__((vector_size(4)));
+    uint64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const I8x4 bytes = __builtin_convertvector(round4(load4(x + i) * factor), I8x4);
+        __builtin_memcpy(q + i, &bytes, sizeof(bytes));
+    }
+    for (; i < count; ++i) {
+        q[i] = static_cast<int8_t>(round4(splat4(x[i] * factor))[0]);
+    }
 }
 
 uint64_t widen(int8_t q) {
@@ -99,11 +132,7 @@ void quantize_activation(const float *x, const QuantizedActivation &out, Activat
         const uint64_t begin = static_cast<uint64_t>(group) * kGroupElements;
         const uint64_t end =
             begin + kGroupElements < out.count ? begin + kGroupElements : out.count;
-        float amax = 0.0f;
-        for (uint64_t i = begin; i < end; ++i) {
-            const float magnitude = __builtin_fabsf(x[i]);
-            amax = magnitude > amax ? magnitude : amax;
-        }
+        const float amax = max_magnitude(x + begin, end - begin);
         const bool zero = amax < kZeroGroup;
         const float scale = zero ? 0.0f : amax / 127.0f;
         const float inverse = zero ? 0.0f : 127.0f / amax;
@@ -111,9 +140,7 @@ void quantize_activation(const float *x, const QuantizedActivation &out, Activat
         if (zero) {
             __builtin_memset(out.q + begin, 0, end - begin);
         } else {
-            for (uint64_t i = begin; i < end; ++i) {
-                out.q[i] = to_int8(x[i] * inverse);
-            }
+            round_to_int8(x + begin, inverse, end - begin, out.q + begin);
         }
         const uint64_t block_end = block_count(end);
         for (uint64_t i = end; i < block_end * kBlockElements; ++i) {

@@ -41,6 +41,62 @@ TEST(OpsTest, Dot8FollowsTheLanesAtEveryLength) {
     }
 }
 
+// The contract's exp, one float at a time.
+float scalar_exp(float x) {
+    const float high = x < 88.0f ? x : 88.0f;
+    const float v = high > -87.0f ? high : -87.0f;
+    const float n = (v * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const float r = (v - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    for (const float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f,
+                                    1.6666665459e-1f, 5.0000001201e-1f}) {
+        p = p * r + coefficient;
+    }
+    const float y = (p * (r * r) + r) + 1.0f;
+    return x < -87.0f ? 0.0f : y * std::ldexp(1.0f, static_cast<int>(n));
+}
+
+TEST(OpsTest, ExpEqualsItsScalarTwin) {
+    for (float x = -90.0f; x < 90.0f; x += 0.00137f) {
+        ASSERT_EQ(exp_f32(x), scalar_exp(x)) << x;
+    }
+    Random random(6);
+    for (int i = 0; i < 200000; ++i) {
+        const auto x = std::bit_cast<float>(static_cast<uint32_t>(random.next() >> 32));
+        ASSERT_EQ(exp_f32(x), scalar_exp(x)) << x;
+    }
+}
+
+TEST(OpsTest, LoopsOfFourEqualTheirScalarTwins) {
+    Random random(7);
+    for (uint32_t n = 1; n < 40; ++n) {
+        const std::vector<float> a = random.floats(n, 9.0f);
+        const std::vector<float> b = random.floats(n, 2.0f);
+        std::vector<float> y(n);
+        silu_mul(a.data(), b.data(), 0, n, y.data());
+        for (uint32_t i = 0; i < n; ++i) {
+            ASSERT_EQ(y[i], (a[i] / (1.0f + scalar_exp(-a[i]))) * b[i]);
+        }
+        rms_norm(a.data(), b.data(), 1e-6f, n, y.data());
+        const float scale =
+            1.0f / std::sqrt(dot8(a.data(), a.data(), n) / static_cast<float>(n) + 1e-6f);
+        for (uint32_t i = 0; i < n; ++i) {
+            ASSERT_EQ(y[i], (a[i] * scale) * b[i]);
+        }
+        y = a;
+        softmax(y.data(), n);
+        const float max = *std::max_element(a.begin(), a.end());
+        std::vector<float> e(n);
+        for (uint32_t i = 0; i < n; ++i) {
+            e[i] = scalar_exp(a[i] - max);
+        }
+        const float inverse = 1.0f / eight_lane_sum(e);
+        for (uint32_t i = 0; i < n; ++i) {
+            ASSERT_EQ(y[i], e[i] * inverse);
+        }
+    }
+}
+
 TEST(OpsTest, ExpIsWithin2ToMinus22) {
     double worst = 0;
     for (double x = -87.0; x <= 88.0; x += 0.0007) {
