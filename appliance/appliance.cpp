@@ -57,7 +57,8 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
     : settings_(settings),
       surroundings_(surroundings),
       console_(static_cast<ConsoleHost &>(*this)),
-      health_handler_(static_cast<http::SnapshotSource &>(*this)) {
+      health_page_(static_cast<http::SnapshotSource &>(*this)),
+      profile_page_(static_cast<http::SnapshotSource &>(*this)) {
     TextWriter out(features_);
     format_features(out, cpu_features());
     features_len_ = out.size();
@@ -73,11 +74,14 @@ Status Appliance::start_without_network() {
 Status Appliance::start_http(StreamSource &streams) {
     BF_TRY(start_without_network());
     routes_ = {{
-        {http::Method::kPost, "/v1/completions", api_},
+        {http::Method::kGet, "/", &web_page_},
+        {http::Method::kGet, "/favicon.ico", &favicon_},
+        {http::Method::kGet, "/health", &health_page_},
+        {http::Method::kGet, "/profile", &profile_page_},
         {http::Method::kGet, "/v1/models", &api_->models()},
-        {http::Method::kGet, "/health", &health_handler_},
+        {http::Method::kPost, "/v1/completions", api_},
     }};
-    router_.emplace(std::span<const http::Route>(routes_).first(3));
+    router_.emplace(routes_);
     BF_ASSIGN(server_, http::Server::create(streams, *router_, {}));
     return {};
 }

@@ -14,9 +14,11 @@
 #include "http/completion_api.h"
 #include "http/health.h"
 #include "http/llama_generator.h"
+#include "http/profile.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "http/system_snapshot.h"
+#include "http/web_page.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
 #include "llama/engine.h"
@@ -104,8 +106,11 @@ class Appliance final : private http::SnapshotSource,
 
     http::CompletionApi *api_ = nullptr;
     http::Server *server_ = nullptr;
-    http::HealthHandler health_handler_;
-    std::array<http::Route, 8> routes_{};
+    http::WebPageHandler web_page_;
+    http::FaviconHandler favicon_;
+    http::HealthHandler health_page_;
+    http::ProfileHandler profile_page_;
+    std::array<http::Route, 6> routes_{};
     std::optional<http::Router> router_;
 
     llama::Model *model_ = nullptr;

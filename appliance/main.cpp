@@ -8,7 +8,6 @@
 #include "drivers/drivers_metal.h"
 #include "kernel_lib/base/permanent.h"
 #include "kernel_lib/cpu/features.h"
-#include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
@@ -50,6 +49,7 @@ class Machine final : public Surroundings {
     void follow_address();
 
     NetDevice *card_ = nullptr;
+    bool polled_ = true;
     Network *network_ = nullptr;
     AddressSource shown_source_ = AddressSource::kNone;
     std::array<char, 16> address_{};
@@ -70,13 +70,7 @@ void Machine::start_network(const Settings &settings) {
         mac.put(mac.size() > 0 ? ":" : "", Hex{byte, 2});
     }
     mac_len_ = mac.size();
-    const auto on_interrupt = [](void *device) {
-        return static_cast<NetDevice *>(device)->on_interrupt();
-    };
-    bool polled = card_->irq() < 0;
-    if (!polled && !register_irq(card_->irq(), on_interrupt, card_)) {
-        polled = true;
-    }
+    polled_ = !attach_interrupt(*card_);
     NetworkConfig config;
     std::copy_n(settings.address.octets, 4, config.address.octets);
     std::copy_n(settings.gateway.octets, 4, config.gateway.octets);
@@ -88,7 +82,7 @@ void Machine::start_network(const Settings &settings) {
     }
     network_ = *network;
     log_stage("network", card_->name(), ", ", std::string_view(mac.view()),
-              polled ? ", polled" : ", irq ", polled ? 0 : card_->irq());
+              polled_ ? ", polled" : ", interrupts");
 }
 
 bool Machine::poll_network() {
@@ -126,7 +120,7 @@ uint64_t Machine::network_deadline() {
     constexpr uint32_t kNoNetworkMs = 1000;
     uint32_t ms = kNoNetworkMs;
     if (network_ != nullptr) {
-        ms = card_->irq() < 0 ? kPolledMs : network_->ms_until_timer();
+        ms = polled_ ? kPolledMs : network_->ms_until_timer();
     }
     return platform::ticks() + ms * (platform::ticks_per_second() / 1000);
 }
@@ -168,6 +162,12 @@ Settings read_settings() {
     apply_settings(boot_command_line(),
                    boot_info().source == BootSource::kPvh ? "the kernel line" : "the image",
                    settings, complaints);
+    static constinit std::array<char, 4096> text{};
+    if (const auto options = read_host_options(text)) {
+        apply_settings(*options, "fw_cfg", settings, complaints);
+    } else if (options.error().code != ErrorCode::kNotFound) {
+        log_line("settings: fw_cfg: ", options.error().message);
+    }
     return settings;
 }
 
@@ -199,6 +199,7 @@ int appliance_main(const BootInfo &info) {
               (info.tsc_at_kernel - info.tsc_at_entry) * 1000 / platform::ticks_per_second(),
               " ms");
     log_processor();
+    (void)probe_entropy();
     log_stage("memory", Bytes{platform::total_memory_bytes()}, ", ",
               Bytes{platform::free_memory_bytes()}, " free; entropy from ",
               platform::entropy_source());
