@@ -369,13 +369,15 @@ TokenKind Tokenizer::kind(Token token) const {
 
 Token Tokenizer::find(std::string_view piece) const {
     const size_t mask = slots_.size() - 1;
-    // Ends: half of the slots are free.
-    for (size_t slot = hash_text(piece) & mask;; slot = (slot + 1) & mask) {
+    size_t slot = hash_text(piece) & mask;
+    for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {  // none lies further from its place
         const Token held = slots_[slot];
         if (held == kNoToken || text(held) == piece) {
             return held;
         }
+        slot = (slot + 1) & mask;
     }
+    return kNoToken;
 }
 
 bool Tokenizer::may_join(uint32_t left_character, uint32_t right_character) const {

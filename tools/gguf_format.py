@@ -13,24 +13,74 @@ import numpy as np
 
 MAGIC = b"GGUF"
 ALIGNMENT = 32
-UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
-VALUE_TYPE_NAMES = ("uint8 int8 uint16 int16 uint32 int32 float32 bool string array uint64 int64 "
-                    "float64").split()
-SCALARS = {UINT8: "<B", INT8: "<b", UINT16: "<H", INT16: "<h", UINT32: "<I", INT32: "<i",
-           FLOAT32: "<f", BOOL: "<?", UINT64: "<Q", INT64: "<q", FLOAT64: "<d"}
+(
+    UINT8,
+    INT8,
+    UINT16,
+    INT16,
+    UINT32,
+    INT32,
+    FLOAT32,
+    BOOL,
+    STRING,
+    ARRAY,
+    UINT64,
+    INT64,
+    FLOAT64,
+) = range(13)
+VALUE_TYPE_NAMES = (
+    "uint8 int8 uint16 int16 uint32 int32 float32 bool string array uint64 int64 float64"
+).split()
+SCALARS = {
+    UINT8: "<B",
+    INT8: "<b",
+    UINT16: "<H",
+    INT16: "<h",
+    UINT32: "<I",
+    INT32: "<i",
+    FLOAT32: "<f",
+    BOOL: "<?",
+    UINT64: "<Q",
+    INT64: "<q",
+    FLOAT64: "<d",
+}
 # The same for numpy, which names bytes otherwise.
 DTYPES = SCALARS | {UINT8: "u1", INT8: "i1", BOOL: "?"}
 
 # id: (name, elements of a block, bytes of a block); llama/tensor_types.cpp has the same table.
 TENSOR_TYPES = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36),
-    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18),
-    21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1),
-    25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 36),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
 }
 TYPE_IDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
@@ -48,7 +98,11 @@ class Tensor:
 
     @property
     def type_name(self):
-        return TENSOR_TYPES[self.type_id][0] if self.type_id in TENSOR_TYPES else f"type {self.type_id}"
+        return (
+            TENSOR_TYPES[self.type_id][0]
+            if self.type_id in TENSOR_TYPES
+            else f"type {self.type_id}"
+        )
 
     @property
     def elements(self):
@@ -86,7 +140,7 @@ class Reader:
         if count > len(self._data) - self._at:
             raise GgufError(f"{self.path}: the file ends too early, at byte {len(self._data)}")
         self._at += count
-        return self._data[self._at - count:self._at].tobytes()
+        return self._data[self._at - count : self._at].tobytes()
 
     def _scalar(self, kind):
         form = SCALARS[kind]
@@ -115,7 +169,9 @@ class Reader:
     def _read(self):
         self.version = self._scalar(UINT32)
         if self.version not in (2, 3):
-            raise GgufError(f"{self.path}: GGUF version {self.version} is not supported, only 2 and 3")
+            raise GgufError(
+                f"{self.path}: GGUF version {self.version} is not supported, only 2 and 3"
+            )
         tensor_count, key_count = self._scalar(UINT64), self._scalar(UINT64)
         for _ in range(key_count):
             key = self._text()
@@ -135,11 +191,11 @@ class Reader:
         begin = self.data_offset + tensor.offset
         if tensor.bytes is None or begin + tensor.bytes > len(self._data):
             raise GgufError(f"{self.path}: the tensor {tensor.name} lies outside the file")
-        return self._data[begin:begin + tensor.bytes]
+        return self._data[begin : begin + tensor.bytes]
 
 
 class Writer:
-    """add_*() for metadata and tensor() for every tensor, then begin(), then write() each in order."""
+    """add_*() metadata and declare every tensor(), then begin(), then write() each in order."""
 
     def __init__(self, path, version=3):
         self._path, self._version = Path(path), version
@@ -167,8 +223,10 @@ class Writer:
         tensor = Tensor(name, TYPE_IDS[type_name], tuple(dims), self._offset)
         _, elements, _ = TENSOR_TYPES[tensor.type_id]
         if dims[0] % elements != 0:
-            raise GgufError(f"{name}: rows of {dims[0]} are no whole number of {type_name} blocks "
-                            f"of {elements}")
+            raise GgufError(
+                f"{name}: rows of {dims[0]} are no whole number of {type_name} blocks "
+                f"of {elements}"
+            )
         self._tensors.append(tensor)
         self._offset += -(-tensor.bytes // ALIGNMENT) * ALIGNMENT
         return tensor
@@ -179,8 +237,15 @@ class Writer:
         head += self._entries
         for tensor in self._tensors:
             head.append(self._text(tensor.name))
-            head.append(struct.pack(f"<I{len(tensor.dims)}QIQ", len(tensor.dims), *tensor.dims,
-                                    tensor.type_id, tensor.offset))
+            head.append(
+                struct.pack(
+                    f"<I{len(tensor.dims)}QIQ",
+                    len(tensor.dims),
+                    *tensor.dims,
+                    tensor.type_id,
+                    tensor.offset,
+                )
+            )
         data = b"".join(head)
         self._file.write(data + bytes(-len(data) % ALIGNMENT))
 

@@ -42,16 +42,21 @@ def main():
             print(f"gguf_list: {error}", file=sys.stderr)
             status = 1
             continue
-        print(f"{path}: GGUF version {reader.version}, {human(reader.path.stat().st_size)}, {len(reader.metadata)} keys, "
-              f"{len(reader.tensors)} tensors, data at {reader.data_offset}")
+        size = human(reader.path.stat().st_size)
+        print(
+            f"{path}: GGUF version {reader.version}, {size}, {len(reader.metadata)} keys, "
+            f"{len(reader.tensors)} tensors, data at {reader.data_offset}"
+        )
         for key, value in reader.metadata.items():
             print(f"  {shown(key, 256)}  ({reader.types[key]})  {shown(value, options.width)}")
         if not options.no_tensors:
             for tensor in reader.tensors:
                 shape = " x ".join(str(dim) for dim in tensor.dims)
                 bytes_ = "?" if tensor.bytes is None else tensor.bytes
-                print(f"  {shown(tensor.name, 256):32} {tensor.type_name:6} {shape:20} "
-                      f"{bytes_} bytes at {tensor.offset}")
+                print(
+                    f"  {shown(tensor.name, 256):32} {tensor.type_name:6} {shape:20} "
+                    f"{bytes_} bytes at {tensor.offset}"
+                )
         total = sum(tensor.elements for tensor in reader.tensors)
         print(f"  {total:,} parameters in tensors")
     return status

@@ -21,19 +21,39 @@ import gguf_format as gguf
 TYPES = ("F32", "F16", "Q8_0", "Q4_0", "Q4_1")
 PRESETS = {
     # Karpathy's stories15M.
-    "15m": dict(dim=288, hidden=768, layers=6, heads=6, kv_heads=6, vocab=32000, context=256,
-                tied=True),
+    "15m": dict(
+        dim=288, hidden=768, layers=6, heads=6, kv_heads=6, vocab=32000, context=256, tied=True
+    ),
     # SmolLM2-135M (its vocabulary is of another kind; the number of tokens is the same).
-    "135m": dict(dim=576, hidden=1536, layers=30, heads=9, kv_heads=3, vocab=49152, context=2048,
-                 tied=True, rope_base=100000.0),
+    "135m": dict(
+        dim=576,
+        hidden=1536,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        vocab=49152,
+        context=2048,
+        tied=True,
+        rope_base=100000.0,
+    ),
     # TinyLlama-1.1B.
-    "tinyllama": dict(dim=2048, hidden=5632, layers=22, heads=32, kv_heads=4, vocab=32000,
-                      context=2048),
+    "tinyllama": dict(
+        dim=2048, hidden=5632, layers=22, heads=32, kv_heads=4, vocab=32000, context=2048
+    ),
     # stories260K: nothing is a multiple of anything.
     "tiny-awkward": dict(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, vocab=512, context=128),
 }
-DEFAULTS = dict(dim=64, hidden=160, layers=2, heads=4, kv_heads=4, vocab=512, context=256, tied=False,
-                rope_base=10000.0)
+DEFAULTS = dict(
+    dim=64,
+    hidden=160,
+    layers=2,
+    heads=4,
+    kv_heads=4,
+    vocab=512,
+    context=256,
+    tied=False,
+    rope_base=10000.0,
+)
 CHUNK_ELEMENTS = 1 << 22
 SPACE = "\u2581"
 UNKNOWN, CONTROL, NORMAL, BYTE = 2, 3, 1, 6
@@ -100,11 +120,17 @@ def vocabulary(size, rng):
     texts = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     types = [UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256
     scores = [0.0] * len(texts)
-    characters = [SPACE] + list("etaoinshrdlcumwfgypbvkjxqz") + \
-        list("ETAOINSHRDLCUMWFGYPBVKJXQZ0123456789.,!?;:'\"()-\n") + list("äéñüßœяж中文字日本")
+    characters = (
+        [SPACE]
+        + list("etaoinshrdlcumwfgypbvkjxqz")
+        + list("ETAOINSHRDLCUMWFGYPBVKJXQZ0123456789.,!?;:'\"()-\n")
+        + list("äéñüßœяж中文字日本")
+    )
     if size < len(texts) + len(characters):
-        raise gguf.GgufError(f"a vocabulary of {size} is too small: {len(texts)} special tokens and "
-                             f"{len(characters)} characters are needed")
+        raise gguf.GgufError(
+            f"a vocabulary of {size} is too small: {len(texts)} special tokens and "
+            f"{len(characters)} characters are needed"
+        )
     joins = size - len(texts) - len(characters)
     parts = [SPACE] + list("etaoinshrdlcumwfgypb")
     known = set(parts)
@@ -114,7 +140,12 @@ def vocabulary(size, rng):
         picks = (rng.random((4096, 2)) ** 2 * len(parts)).astype(int)
         for left, right in picks:
             text = parts[left] + parts[right]
-            if len(made) < joins and len(text) <= 12 and SPACE not in parts[right] and text not in known:
+            if (
+                len(made) < joins
+                and len(text) <= 12
+                and SPACE not in parts[right]
+                and text not in known
+            ):
                 known.add(text)
                 parts.append(text)
                 made.append(text)
@@ -131,20 +162,23 @@ def tensor_list(shape):
     q_dim, kv_dim = shape["heads"] * shape["head_size"], shape["kv_heads"] * shape["head_size"]
     # y = W x keeps the magnitude of x; what is added to the residual stream is damped by depth.
     damped = (2 * shape["layers"]) ** -0.5
-    tensors = [("token_embd.weight", (dim, shape["vocab"]), 1.0), ("output_norm.weight", (dim,), None)]
+    tensors = [
+        ("token_embd.weight", (dim, shape["vocab"]), 1.0),
+        ("output_norm.weight", (dim,), None),
+    ]
     if not shape["tied"]:
-        tensors.append(("output.weight", (dim, shape["vocab"]), 2 * dim ** -0.5))
+        tensors.append(("output.weight", (dim, shape["vocab"]), 2 * dim**-0.5))
     for i in range(shape["layers"]):
         tensors += [
             (f"blk.{i}.attn_norm.weight", (dim,), None),
-            (f"blk.{i}.attn_q.weight", (dim, q_dim), dim ** -0.5),
-            (f"blk.{i}.attn_k.weight", (dim, kv_dim), dim ** -0.5),
-            (f"blk.{i}.attn_v.weight", (dim, kv_dim), dim ** -0.5),
-            (f"blk.{i}.attn_output.weight", (q_dim, dim), damped * q_dim ** -0.5),
+            (f"blk.{i}.attn_q.weight", (dim, q_dim), dim**-0.5),
+            (f"blk.{i}.attn_k.weight", (dim, kv_dim), dim**-0.5),
+            (f"blk.{i}.attn_v.weight", (dim, kv_dim), dim**-0.5),
+            (f"blk.{i}.attn_output.weight", (q_dim, dim), damped * q_dim**-0.5),
             (f"blk.{i}.ffn_norm.weight", (dim,), None),
-            (f"blk.{i}.ffn_gate.weight", (dim, hidden), dim ** -0.5),
-            (f"blk.{i}.ffn_up.weight", (dim, hidden), dim ** -0.5),
-            (f"blk.{i}.ffn_down.weight", (hidden, dim), damped * hidden ** -0.5),
+            (f"blk.{i}.ffn_gate.weight", (dim, hidden), dim**-0.5),
+            (f"blk.{i}.ffn_up.weight", (dim, hidden), dim**-0.5),
+            (f"blk.{i}.ffn_down.weight", (hidden, dim), damped * hidden**-0.5),
         ]
     return tensors
 
@@ -161,13 +195,22 @@ def type_of(name, dims, type_name, overrides):
 
 
 def write_metadata(writer, shape, name, rng):
-    for key, value in (("general.architecture", "llama"), ("general.name", name),
-                       ("tokenizer.ggml.model", "llama")):
+    for key, value in (
+        ("general.architecture", "llama"),
+        ("general.name", name),
+        ("tokenizer.ggml.model", "llama"),
+    ):
         writer.add(key, gguf.STRING, value)
-    for key, field in (("block_count", "layers"), ("context_length", "context"),
-                       ("embedding_length", "dim"), ("feed_forward_length", "hidden"),
-                       ("attention.head_count", "heads"), ("attention.head_count_kv", "kv_heads"),
-                       ("rope.dimension_count", "head_size"), ("vocab_size", "vocab")):
+    for key, field in (
+        ("block_count", "layers"),
+        ("context_length", "context"),
+        ("embedding_length", "dim"),
+        ("feed_forward_length", "hidden"),
+        ("attention.head_count", "heads"),
+        ("attention.head_count_kv", "kv_heads"),
+        ("rope.dimension_count", "head_size"),
+        ("vocab_size", "vocab"),
+    ):
         writer.add(f"llama.{key}", gguf.UINT32, shape[field])
     if shape["head_size"] * shape["heads"] != shape["dim"]:
         writer.add("llama.attention.key_length", gguf.UINT32, shape["head_size"])
@@ -189,11 +232,15 @@ def make(path, shape, type_name="Q8_0", overrides=(), seed=1, name=None):
     shape = DEFAULTS | shape
     if not shape.get("head_size"):
         if shape["dim"] % shape["heads"] != 0:
-            raise gguf.GgufError(f"{shape['heads']} heads do not divide the dimension {shape['dim']}")
+            raise gguf.GgufError(
+                f"{shape['heads']} heads do not divide the dimension {shape['dim']}"
+            )
         shape["head_size"] = shape["dim"] // shape["heads"]
     if shape["heads"] % shape["kv_heads"] != 0 or shape["head_size"] % 2 != 0:
-        raise gguf.GgufError(f"{shape['kv_heads']} KV heads must divide {shape['heads']} heads, and the "
-                             f"head size {shape['head_size']} must be even")
+        raise gguf.GgufError(
+            f"{shape['kv_heads']} KV heads must divide {shape['heads']} heads, and the "
+            f"head size {shape['head_size']} must be even"
+        )
     rng = np.random.default_rng(seed)
     writer = gguf.Writer(path)
     write_metadata(writer, shape, name or f"synthetic {shape['dim']}x{shape['layers']}", rng)
@@ -203,8 +250,11 @@ def make(path, shape, type_name="Q8_0", overrides=(), seed=1, name=None):
         declared.append((writer.tensor(tensor_name, chosen, dims), sigma))
     writer.begin()
     for tensor, sigma in declared:
-        data = (norm_chunks(rng, tensor.dims) if sigma is None
-                else chunks(rng, tensor.type_name, tensor.dims, sigma))
+        data = (
+            norm_chunks(rng, tensor.dims)
+            if sigma is None
+            else chunks(rng, tensor.type_name, tensor.dims, sigma)
+        )
         writer.write(tensor, data)
     writer.close()
     return sum(tensor.elements for tensor, _ in declared)
@@ -213,7 +263,9 @@ def make(path, shape, type_name="Q8_0", overrides=(), seed=1, name=None):
 def override(text):
     pattern, _, type_name = text.rpartition("=")
     if not pattern or type_name not in TYPES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not PATTERN=TYPE with a type of {', '.join(TYPES)}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not PATTERN=TYPE with a type of {', '.join(TYPES)}"
+        )
     return pattern, type_name
 
 
@@ -225,24 +277,47 @@ def positive(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("output")
     parser.add_argument("--preset", choices=PRESETS, help="a known shape; other options change it")
     for field in ("dim", "hidden", "layers", "heads", "kv-heads", "head-size", "vocab", "context"):
         parser.add_argument(f"--{field}", type=positive)
     parser.add_argument("--rope-base", type=float)
-    parser.add_argument("--tied", action=argparse.BooleanOptionalAction,
-                        help="the output matrix is the embedding")
-    parser.add_argument("--type", choices=TYPES, default="Q8_0", help="of the matrices (Q8_0); rows that "
-                        "are no whole number of its blocks become F16")
-    parser.add_argument("--override", type=override, action="append", default=[], metavar="PATTERN=TYPE",
-                        help="another type for the tensors whose names match; the last match counts")
+    parser.add_argument(
+        "--tied", action=argparse.BooleanOptionalAction, help="the output matrix is the embedding"
+    )
+    parser.add_argument(
+        "--type",
+        choices=TYPES,
+        default="Q8_0",
+        help="of the matrices (Q8_0); rows that " "are no whole number of its blocks become F16",
+    )
+    parser.add_argument(
+        "--override",
+        type=override,
+        action="append",
+        default=[],
+        metavar="PATTERN=TYPE",
+        help="another type for the tensors whose names match; the last match counts",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", help="general.name")
     options = parser.parse_args()
     shape = dict(PRESETS.get(options.preset, {}))
-    for field in ("dim", "hidden", "layers", "heads", "kv_heads", "head_size", "vocab", "context",
-                  "rope_base", "tied"):
+    for field in (
+        "dim",
+        "hidden",
+        "layers",
+        "heads",
+        "kv_heads",
+        "head_size",
+        "vocab",
+        "context",
+        "rope_base",
+        "tied",
+    ):
         value = getattr(options, field)
         if value is not None:
             shape[field] = value

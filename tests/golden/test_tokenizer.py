@@ -27,7 +27,9 @@ def test_vectors_are_what_tokenizer_py_says():
             assert current.encode(text_of(words[1])) == [int(word) for word in words[3:]], line
             encoded += 1
         elif words[0] == "decode":
-            assert current.decode([int(word) for word in words[1:-2]]).encode() == text_of(words[-1]), line
+            assert current.decode([int(word) for word in words[1:-2]]).encode() == text_of(
+                words[-1]
+            ), line
             decoded += 1
     assert not by_name and encoded > 200 and decoded > 100
     assert golden.VECTORS.stat().st_size <= 100_000
@@ -35,7 +37,12 @@ def test_vectors_are_what_tokenizer_py_says():
 
 def random_text(rng, characters):
     """Unicode with no control characters and no U+2581, which is a space to the vocabulary."""
-    ranges = [(0x20, 0x7F)] * 6 + [(0xA0, 0x250), (0x370, 0x530), (0x4E00, 0x9FA5), (0x1F600, 0x1F640)]
+    ranges = [(0x20, 0x7F)] * 6 + [
+        (0xA0, 0x250),
+        (0x370, 0x530),
+        (0x4E00, 0x9FA5),
+        (0x1F600, 0x1F640),
+    ]
     return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(characters))
 
 
@@ -49,7 +56,11 @@ def test_text_comes_back_with_the_shipped_vocabulary():
 
 def field(number, kind, payload):
     """One field of a protobuf message."""
-    head = bytes([number << 3 | kind]) if number < 16 else bytes([(number << 3 | kind) & 0x7F | 0x80, number >> 4])
+    head = (
+        bytes([number << 3 | kind])
+        if number < 16
+        else bytes([(number << 3 | kind) & 0x7F | 0x80, number >> 4])
+    )
     if kind != 2:
         return head + payload
     length, out = len(payload), b""
@@ -61,22 +72,40 @@ def field(number, kind, payload):
 
 def sentencepiece_model(tokenizer):
     """The vocabulary as SentencePiece's own model file (sentencepiece_model.proto)."""
+
     def varint(value):
         return bytes([value])
-    pieces = b"".join(field(1, 2, field(1, 2, text.encode()) + field(2, 5, struct.pack("<f", score)) +
-                            field(3, 0, varint(kind)))
-                      for text, score, kind in zip(tokenizer.texts, tokenizer.scores, tokenizer.kinds))
-    trainer = (field(3, 0, varint(2)) +                     # BPE
-               field(35, 0, varint(1)) +                    # byte fallback
-               field(40, 0, varint(tokenizer.unknown)) + field(41, 0, varint(tokenizer.bos)) +
-               field(42, 0, varint(tokenizer.eos)))
-    normalizer = (field(1, 2, b"identity") + field(3, 0, varint(int(tokenizer.add_space_prefix))) +
-                  field(4, 0, varint(0)) + field(5, 0, varint(1)))
+
+    pieces = b"".join(
+        field(
+            1,
+            2,
+            field(1, 2, text.encode())
+            + field(2, 5, struct.pack("<f", score))
+            + field(3, 0, varint(kind)),
+        )
+        for text, score, kind in zip(tokenizer.texts, tokenizer.scores, tokenizer.kinds)
+    )
+    trainer = (
+        field(3, 0, varint(2))
+        + field(35, 0, varint(1))  # BPE
+        + field(40, 0, varint(tokenizer.unknown))  # byte fallback
+        + field(41, 0, varint(tokenizer.bos))
+        + field(42, 0, varint(tokenizer.eos))
+    )
+    normalizer = (
+        field(1, 2, b"identity")
+        + field(3, 0, varint(int(tokenizer.add_space_prefix)))
+        + field(4, 0, varint(0))
+        + field(5, 0, varint(1))
+    )
     return pieces + field(2, 2, trainer) + field(3, 2, normalizer)
 
 
 def test_tokens_are_those_of_sentencepiece():
-    sentencepiece = pytest.importorskip("sentencepiece", reason="python3-sentencepiece is not installed")
+    sentencepiece = pytest.importorskip(
+        "sentencepiece", reason="python3-sentencepiece is not installed"
+    )
     compare_with_sentencepiece(sentencepiece, MODEL)
 
 
@@ -85,8 +114,11 @@ def compare_with_sentencepiece(sentencepiece, path, count=300):
     reference = sentencepiece.SentencePieceProcessor()
     reference.LoadFromSerializedProto(sentencepiece_model(tokenizer))
     rng = random.Random(8)
-    words = [text.replace(golden.SPACE, " ") for text, kind in zip(tokenizer.texts, tokenizer.kinds)
-             if kind == golden.NORMAL]
+    words = [
+        text.replace(golden.SPACE, " ")
+        for text, kind in zip(tokenizer.texts, tokenizer.kinds)
+        if kind == golden.NORMAL
+    ]
     for i in range(count):
         if i % 2 == 0:
             text = "".join(rng.choice(words) for _ in range(rng.randrange(1, 40)))
