@@ -1,0 +1,85 @@
+#include "kernel_lib/jit/adaptive.h"
+
+#include <algorithm>
+
+namespace bareflow {
+
+namespace {
+
+// Pairs before a clear case is settled, and what counts as clear.
+constexpr size_t kFewPairs = 3;
+constexpr size_t kSomePairs = 7;
+constexpr uint64_t kClearPerMille = 200;
+
+uint64_t smallest(std::span<const uint64_t> values) {
+    return *std::ranges::min_element(values);
+}
+
+// a < b by more than `per_mille` of b (times of runs: far below 2^54).
+bool below(uint64_t a, uint64_t b, uint64_t per_mille) {
+    return a * 1000 < b * (1000 - per_mille);
+}
+
+}  // namespace
+
+int level_to_consider(uint64_t calls, const JitThresholds &thresholds, int considered,
+                      JitMode mode) {
+    const int allowed = std::min(level_for_calls(calls, thresholds), max_level(mode));
+    return considered < allowed ? considered + 1 : 0;
+}
+
+void PairedTimes::add(uint64_t current_ticks, uint64_t candidate_ticks) {
+    if (count_ < kMaxPairs) {
+        current_[count_] = current_ticks;
+        candidate_[count_++] = candidate_ticks;
+    }
+}
+
+uint64_t median(std::span<const uint64_t> values) {
+    for (const uint64_t value : values) {
+        size_t less = 0;
+        size_t equal = 0;
+        for (const uint64_t other : values) {
+            less += other < value;
+            equal += other == value;
+        }
+        const size_t middle = (values.size() - 1) / 2;
+        if (less <= middle && middle < less + equal) {
+            return value;
+        }
+    }
+    return 0;
+}
+
+TimingVerdict judge(const PairedTimes &times) {
+    if (times.count() < kFewPairs) {
+        return TimingVerdict::kMore;
+    }
+    const uint64_t current_min = smallest(times.current());
+    const uint64_t candidate_min = smallest(times.candidate());
+    const uint64_t current_median = median(times.current());
+    const uint64_t candidate_median = median(times.candidate());
+    const auto wins_by = [&](uint64_t per_mille) {
+        return below(candidate_min, current_min, per_mille) &&
+               below(candidate_median, current_median, per_mille);
+    };
+    if (below(current_min, candidate_min, kClearPerMille) &&
+        below(current_median, candidate_median, kClearPerMille)) {
+        return TimingVerdict::kLost;
+    }
+    if (wins_by(kClearPerMille)) {
+        return TimingVerdict::kWon;
+    }
+    if (times.count() < kSomePairs) {
+        return TimingVerdict::kMore;
+    }
+    if (candidate_min >= current_min && candidate_median >= current_median) {
+        return TimingVerdict::kLost;
+    }
+    if (times.count() < PairedTimes::kMaxPairs) {
+        return TimingVerdict::kMore;
+    }
+    return wins_by(kNoisePerMille) ? TimingVerdict::kWon : TimingVerdict::kLost;
+}
+
+}  // namespace bareflow

@@ -1,0 +1,63 @@
+// The decisions of the optimiser as pure functions: from counters to what to consider, from timings
+// to a verdict. No state, no clock, no machine.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernel_lib/jit/profile.h"
+
+namespace bareflow {
+
+// What may be done. kOff: portable references only; kBaseline: level 1; kFull: all levels.
+enum class JitMode : uint8_t { kOff, kBaseline, kFull };
+
+[[nodiscard]] constexpr int max_level(JitMode mode) {
+    return mode == JitMode::kOff ? 0 : mode == JitMode::kBaseline ? 1 : kLevelCount - 1;
+}
+
+// The level to consider next for a function with so many calls, of which `considered` was the last
+// one to be looked at; 0: none now. Levels are taken one after the other.
+[[nodiscard]] int level_to_consider(uint64_t calls, const JitThresholds &thresholds, int considered,
+                                    JitMode mode);
+
+// Runs of a candidate and of what is in force, taken in turns under the same conditions, in ticks.
+class PairedTimes {
+  public:
+    static constexpr size_t kMaxPairs = 15;
+
+    void add(uint64_t current_ticks, uint64_t candidate_ticks);  // ignored when full
+    [[nodiscard]] size_t count() const { return count_; }
+    [[nodiscard]] std::span<const uint64_t> current() const { return {current_.data(), count_}; }
+    [[nodiscard]] std::span<const uint64_t> candidate() const {
+        return {candidate_.data(), count_};
+    }
+
+  private:
+    std::array<uint64_t, kMaxPairs> current_{};
+    std::array<uint64_t, kMaxPairs> candidate_{};
+    size_t count_ = 0;
+};
+
+// The middle one in order of size (of an even number: the lower); 0 of none.
+[[nodiscard]] uint64_t median(std::span<const uint64_t> values);
+
+enum class TimingVerdict : uint8_t { kMore, kWon, kLost };
+
+// A win must exceed this in the minimum and in the median: what is smaller is noise.
+inline constexpr uint64_t kNoisePerMille = 30;
+
+// kMore while another pair may change the answer. Clear cases are settled after a few pairs; a
+// candidate that is not clearly faster in the end has lost.
+[[nodiscard]] TimingVerdict judge(const PairedTimes &times);
+
+// Whether the optimiser may work now without taking more than `per_mille` of the time since it
+// started; always when nothing else wants the processor.
+[[nodiscard]] constexpr bool may_optimize(uint64_t elapsed_ticks, uint64_t spent_ticks,
+                                          uint64_t per_mille, bool idle) {
+    return idle || spent_ticks <= elapsed_ticks / 1000 * per_mille;
+}
+
+}  // namespace bareflow

@@ -1,0 +1,165 @@
+// The optimiser: looks at functions that grew hot, tries candidates for them and keeps what wins.
+//
+// It knows nothing of what a function computes. Whoever owns one registers an OptimizationTarget
+// that can make candidates, compare their results with the portable reference bit for bit, run them
+// and put one in force. The optimiser decides what to look at and when to stop, takes the time and
+// keeps the log of every try, losses included.
+//
+// Work is cut by time: work() returns at its deadline, plus at most a few runs of the function, and
+// goes on where it stopped. Boot processor only, between units of work, never from a handler.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/jit/adaptive.h"
+
+namespace bareflow {
+
+// A function that can be made faster. At most one candidate is in hand at a time: between prepare()
+// that gave kReady and the install() or drop() that ends it.
+class OptimizationTarget {
+  public:
+    enum class Prepared : uint8_t {
+        kReady,
+        kInForce,      // it is what runs now: nothing to try
+        kUnavailable,  // cannot be made for this shape, processor or room
+    };
+    enum class Check : uint8_t { kMore, kEqual, kDiffers };
+
+    // As in the profile; static text.
+    [[nodiscard]] virtual const char *name() const = 0;
+    // How many candidates there are for a level (1..3); 0: the level is of no use here.
+    [[nodiscard]] virtual uint32_t candidate_count(int level) const = 0;
+    // Short, static or owned by the target.
+    [[nodiscard]] virtual std::string_view candidate_name(int level, uint32_t index) const = 0;
+
+    [[nodiscard]] virtual Prepared prepare(int level, uint32_t index) = 0;
+    // Compares another part of the candidate's results with the reference's; about a millisecond.
+    [[nodiscard]] virtual Check check_some() = 0;
+    // The same piece of work, by the candidate and by what is in force.
+    virtual void run_candidate() = 0;
+    virtual void run_current() = 0;
+    // Of generated code: the candidate's.
+    [[nodiscard]] virtual uint64_t code_bytes() const = 0;
+    virtual void install() = 0;
+    virtual void drop() = 0;
+    // Back to the portable reference.
+    virtual void uninstall() = 0;
+
+  protected:
+    ~OptimizationTarget() = default;
+};
+
+enum class TryVerdict : uint8_t { kWon, kLost, kDiffered, kUnavailable };
+inline constexpr size_t kTryVerdicts = 4;
+// "won", "lost", "differed", "unavailable".
+[[nodiscard]] std::string_view verdict_name(TryVerdict verdict);
+
+struct OptimizationTry {
+    static constexpr size_t kVariantBytes = 32;
+
+    const char *function = nullptr;
+    std::array<char, kVariantBytes> variant_text{};
+    uint8_t variant_len = 0;
+    uint8_t level = 0;
+    TryVerdict verdict{};
+    uint32_t code_bytes = 0;
+    // Medians of the runs that were compared; 0 when it was not timed.
+    uint64_t candidate_ticks = 0;
+    uint64_t current_ticks = 0;
+    uint64_t at_ticks = 0;  // when it was decided
+
+    [[nodiscard]] std::string_view variant() const { return {variant_text.data(), variant_len}; }
+};
+
+class Optimizer {
+  public:
+    static constexpr size_t kMaxTargets = 32;
+
+    using Clock = uint64_t (*)();
+    using ProfileSource = Profiler &(*)();
+    // Where calls are counted and levels shown, what time it is, and room for the log (at least one
+    // entry); tests give their own.
+    constexpr Optimizer(ProfileSource profile, Clock clock, std::span<OptimizationTry> log)
+        : profile_(profile), clock_(clock), tries_(log) {}
+    Optimizer(const Optimizer &) = delete;
+    Optimizer &operator=(const Optimizer &) = delete;
+
+    // The target must stay until the end of the program or remove_all(). kExhausted: no place.
+    [[nodiscard]] Status add(OptimizationTarget &target);
+    // Drops what is in hand, uninstalls everything and forgets the targets.
+    void remove_all();
+
+    // A lower mode takes back at once what it does not allow.
+    void set_mode(JitMode mode);
+    [[nodiscard]] JitMode mode() const { return mode_; }
+
+    // Works until there is nothing to do or the deadline has passed. Returns how many functions
+    // changed their level in this call.
+    int work(uint64_t deadline_ticks);
+    // Whether work() would find something to do.
+    [[nodiscard]] bool has_work();
+
+    // The log, oldest first; when its room is full the oldest entry makes place.
+    [[nodiscard]] size_t try_count() const {
+        return logged_ < tries_.size() ? logged_ : tries_.size();
+    }
+    [[nodiscard]] const OptimizationTry &try_at(size_t index) const;
+    // Since the start, for counters.
+    [[nodiscard]] uint64_t tries(TryVerdict verdict) const {
+        return verdicts_[static_cast<size_t>(verdict)];
+    }
+    [[nodiscard]] uint64_t spent_ticks() const { return spent_ticks_; }
+    [[nodiscard]] uint64_t promotions() const { return promotions_; }
+
+  private:
+    enum class Phase : uint8_t { kNone, kPrepare, kCheck, kTime };
+    struct Entry {
+        OptimizationTarget *target = nullptr;
+        int considered = 0;  // the last level that was looked at completely
+        int level = 0;       // in force
+    };
+
+    bool find_work();
+    void step();
+    void prepare();
+    void take_pair();
+    void decide(TryVerdict verdict);
+    void finish_level();
+    void set_level(Entry &entry, int level);
+    void abandon();
+    void log(TryVerdict verdict, uint64_t code_bytes);
+
+    ProfileSource profile_;
+    Clock clock_;
+    std::array<Entry, kMaxTargets> entries_{};
+    size_t entry_count_ = 0;
+    JitMode mode_ = JitMode::kFull;
+
+    // What is being worked on.
+    Phase phase_ = Phase::kNone;
+    size_t entry_ = 0;
+    int level_ = 0;
+    uint32_t candidate_ = 0;
+    bool won_ = false;   // a candidate of this level was installed
+    bool warm_ = false;  // both sides ran since work() was entered
+    PairedTimes times_;
+
+    std::span<OptimizationTry> tries_;
+    uint64_t logged_ = 0;
+    std::array<uint64_t, kTryVerdicts> verdicts_{};
+    uint64_t spent_ticks_ = 0;
+    uint64_t promotions_ = 0;
+    int changed_ = 0;
+};
+
+// The program's: profiler() and platform::ticks().
+[[nodiscard]] Optimizer &optimizer();
+void jit_set_mode(JitMode mode);
+
+}  // namespace bareflow

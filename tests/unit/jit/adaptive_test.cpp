@@ -1,0 +1,109 @@
+#include "kernel_lib/jit/adaptive.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace bareflow {
+namespace {
+
+constexpr JitThresholds kThresholds = {.warm = 10, .hot = 100, .very_hot = 1000};
+
+TEST(AdaptiveTest, LevelsComeOneAfterTheOther) {
+    EXPECT_EQ(level_to_consider(0, kThresholds, 0, JitMode::kFull), 0);
+    EXPECT_EQ(level_to_consider(9, kThresholds, 0, JitMode::kFull), 0);
+    EXPECT_EQ(level_to_consider(10, kThresholds, 0, JitMode::kFull), 1);
+    EXPECT_EQ(level_to_consider(99, kThresholds, 1, JitMode::kFull), 0);
+    EXPECT_EQ(level_to_consider(100, kThresholds, 1, JitMode::kFull), 2);
+    EXPECT_EQ(level_to_consider(1000, kThresholds, 2, JitMode::kFull), 3);
+    EXPECT_EQ(level_to_consider(~0ull, kThresholds, 3, JitMode::kFull), 0);
+    // However hot: the rule of thumb first.
+    EXPECT_EQ(level_to_consider(~0ull, kThresholds, 0, JitMode::kFull), 1);
+}
+
+TEST(AdaptiveTest, TheModeLimitsTheLevel) {
+    EXPECT_EQ(level_to_consider(5000, kThresholds, 0, JitMode::kOff), 0);
+    EXPECT_EQ(level_to_consider(5000, kThresholds, 0, JitMode::kBaseline), 1);
+    EXPECT_EQ(level_to_consider(5000, kThresholds, 1, JitMode::kBaseline), 0);
+}
+
+TEST(AdaptiveTest, MedianOfAnyOrder) {
+    const auto of = [](std::vector<uint64_t> values) { return median(values); };
+    EXPECT_EQ(of({}), 0u);
+    EXPECT_EQ(of({7}), 7u);
+    EXPECT_EQ(of({9, 1}), 1u);
+    EXPECT_EQ(of({3, 1, 2}), 2u);
+    EXPECT_EQ(of({5, 5, 5, 1}), 5u);
+    EXPECT_EQ(of({4, 1, 3, 2, 1000000}), 3u);
+}
+
+// Feeds pairs until there is a verdict; how many it took goes to `pairs`.
+TimingVerdict decide(const std::vector<uint64_t> &current, const std::vector<uint64_t> &candidate,
+                     size_t *pairs = nullptr) {
+    PairedTimes times;
+    for (size_t i = 0;; ++i) {
+        times.add(current[i % current.size()], candidate[i % candidate.size()]);
+        const TimingVerdict verdict = judge(times);
+        if (verdict != TimingVerdict::kMore) {
+            if (pairs != nullptr) {
+                *pairs = times.count();
+            }
+            return verdict;
+        }
+        if (i > 2 * PairedTimes::kMaxPairs) {
+            ADD_FAILURE() << "no verdict";
+            return verdict;
+        }
+    }
+}
+
+TEST(AdaptiveTest, ClearCasesAreSettledEarly) {
+    size_t pairs = 0;
+    EXPECT_EQ(decide({100000}, {50000}, &pairs), TimingVerdict::kWon);
+    EXPECT_EQ(pairs, 3u);
+    EXPECT_EQ(decide({100000}, {1000000}, &pairs), TimingVerdict::kLost);
+    EXPECT_EQ(pairs, 3u);
+}
+
+TEST(AdaptiveTest, AWinMustExceedTheNoise) {
+    EXPECT_EQ(decide({100000}, {100000}), TimingVerdict::kLost);
+    EXPECT_EQ(decide({100000}, {98000}), TimingVerdict::kLost);
+    EXPECT_EQ(decide({100000}, {97000}), TimingVerdict::kLost);
+    EXPECT_EQ(decide({100}, {97}), TimingVerdict::kLost);
+    EXPECT_EQ(decide({100}, {96}), TimingVerdict::kWon);
+    EXPECT_EQ(decide({100000}, {96900}), TimingVerdict::kWon);
+    EXPECT_EQ(decide({100000}, {103000}), TimingVerdict::kLost);
+    EXPECT_EQ(decide({0}, {0}), TimingVerdict::kLost);
+}
+
+// Preemptions hit some runs of either side.
+TEST(AdaptiveTest, SpoiledRunsDoNotDecide) {
+    EXPECT_EQ(decide({100000, 100500, 9000000, 101000}, {90000, 8000000, 90500, 91000}),
+              TimingVerdict::kWon);
+    EXPECT_EQ(decide({9000000, 100000, 100500, 8000000, 100200}, {100100, 100000, 100300}),
+              TimingVerdict::kLost);
+    // One lucky run is no win: the median must agree; nor is one lucky median: so must the minimum.
+    EXPECT_EQ(decide({100000}, {50000, 100000, 100000, 100000, 100000, 100000}),
+              TimingVerdict::kLost);
+    EXPECT_EQ(decide({60000, 100000, 100000}, {80000}), TimingVerdict::kLost);
+}
+
+TEST(AdaptiveTest, PairsAreBounded) {
+    PairedTimes times;
+    for (size_t i = 0; i < 100; ++i) {
+        times.add(1, 2);
+    }
+    EXPECT_EQ(times.count(), PairedTimes::kMaxPairs);
+    EXPECT_EQ(times.current().size(), PairedTimes::kMaxPairs);
+}
+
+TEST(AdaptiveTest, TheShareOfTimeIsLimitedUnlessIdle) {
+    EXPECT_TRUE(may_optimize(1000000, 0, 50, false));
+    EXPECT_TRUE(may_optimize(1000000, 50000, 50, false));
+    EXPECT_FALSE(may_optimize(1000000, 50001, 50, false));
+    EXPECT_TRUE(may_optimize(1000000, 900000, 50, true));
+    EXPECT_TRUE(may_optimize(~0ull, 1ull << 40, 50, false));  // no overflow
+}
+
+}  // namespace
+}  // namespace bareflow

@@ -1,0 +1,332 @@
+#include "kernel_lib/jit/optimize.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel_lib/jit_runtime.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow {
+namespace {
+
+// Time passes only when somebody runs.
+uint64_t now_ticks = 0;
+uint64_t fake_clock() {
+    return now_ticks;
+}
+std::unique_ptr<Profiler> test_profiler;
+Profiler &profile() {
+    return *test_profiler;
+}
+
+struct FakeCandidate {
+    std::string name;
+    uint64_t run_ticks = 1000;
+    uint32_t check_steps = 1;
+    bool differs = false;
+    bool available = true;
+};
+
+// A function whose candidates cost what they say and are right or wrong as they say.
+class FakeTarget final : public OptimizationTarget {
+  public:
+    explicit FakeTarget(const char *name) : name_(name) {}
+    std::vector<FakeCandidate> levels[4];
+    uint64_t reference_ticks = 1000;
+    const FakeCandidate *in_force = nullptr;
+    const FakeCandidate *in_hand = nullptr;
+    uint32_t runs = 0;
+    uint32_t installs = 0;
+    uint32_t drops = 0;
+
+    const char *name() const override { return name_; }
+    uint32_t candidate_count(int level) const override {
+        return static_cast<uint32_t>(levels[level].size());
+    }
+    std::string_view candidate_name(int level, uint32_t index) const override {
+        return levels[level][index].name;
+    }
+    Prepared prepare(int level, uint32_t index) override {
+        EXPECT_EQ(in_hand, nullptr);
+        const FakeCandidate &candidate = levels[level][index];
+        if (in_force != nullptr && in_force->name == candidate.name) {
+            return Prepared::kInForce;
+        }
+        if (!candidate.available) {
+            return Prepared::kUnavailable;
+        }
+        in_hand = &candidate;
+        checked_ = 0;
+        return Prepared::kReady;
+    }
+    Check check_some() override {
+        now_ticks += 10;
+        if (++checked_ < in_hand->check_steps) {
+            return Check::kMore;
+        }
+        return in_hand->differs ? Check::kDiffers : Check::kEqual;
+    }
+    void run_candidate() override {
+        EXPECT_FALSE(in_hand->differs);
+        ++runs;
+        now_ticks += in_hand->run_ticks;
+    }
+    void run_current() override {
+        ++runs;
+        now_ticks += in_force != nullptr ? in_force->run_ticks : reference_ticks;
+    }
+    uint64_t code_bytes() const override { return 77; }
+    void install() override {
+        ++installs;
+        in_force = std::exchange(in_hand, nullptr);
+    }
+    void drop() override {
+        ++drops;
+        in_hand = nullptr;
+    }
+    void uninstall() override { in_force = nullptr; }
+
+  private:
+    const char *name_;
+    uint32_t checked_ = 0;
+};
+
+class OptimizeTest : public ::testing::Test {
+  protected:
+    OptimizeTest() {
+        now_ticks = 0;
+        test_profiler = std::make_unique<Profiler>();
+        EXPECT_TRUE(profile().set_thresholds({.warm = 10, .hot = 100, .very_hot = 1000}));
+        EXPECT_TRUE(optimizer_.add(target_).ok());
+        target_.levels[1] = {{.name = "rule", .run_ticks = 500}};
+        target_.levels[2] = {{.name = "rule", .run_ticks = 500},
+                             {.name = "slow", .run_ticks = 3000},
+                             {.name = "wrong", .run_ticks = 1, .check_steps = 3, .differs = true},
+                             {.name = "missing", .available = false},
+                             {.name = "fast", .run_ticks = 200},
+                             {.name = "noise", .run_ticks = 198}};
+    }
+    void calls(const char *name, int count) {
+        const FunctionId id = profile().key(name);
+        for (int i = 0; i < count; ++i) {
+            profile().begin(id, 0);
+            profile().end(id, 1);
+        }
+    }
+    int level(const char *name) { return profile().profile(profile().find(name)).level; }
+    int work_all() { return optimizer_.work(~0ull); }
+    const OptimizationTry *find_try(std::string_view variant) {
+        for (size_t i = 0; i < optimizer_.try_count(); ++i) {
+            if (optimizer_.try_at(i).variant() == variant) {
+                return &optimizer_.try_at(i);
+            }
+        }
+        return nullptr;
+    }
+
+    FakeTarget target_{"f"};
+    std::array<OptimizationTry, 8> log_;
+    Optimizer optimizer_{profile, fake_clock, log_};
+};
+
+TEST_F(OptimizeTest, NothingHappensBelowTheThreshold) {
+    calls("f", 9);
+    EXPECT_FALSE(optimizer_.has_work());
+    EXPECT_EQ(work_all(), 0);
+    EXPECT_EQ(target_.runs, 0u);
+    EXPECT_EQ(optimizer_.try_count(), 0u);
+}
+
+TEST_F(OptimizeTest, WarmTakesTheRuleOfThumb) {
+    calls("f", 10);
+    EXPECT_TRUE(optimizer_.has_work());
+    EXPECT_EQ(work_all(), 1);
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(profile().profile(profile().find("f")).code_bytes, 77u);
+    EXPECT_FALSE(optimizer_.has_work());
+    EXPECT_EQ(optimizer_.try_count(), 1u);
+    EXPECT_EQ(optimizer_.promotions(), 1u);
+    EXPECT_EQ(optimizer_.spent_ticks(), now_ticks);
+}
+
+TEST_F(OptimizeTest, HotTakesTheFastestAndReportsEveryTry) {
+    calls("f", 100);
+    EXPECT_EQ(work_all(), 2);  // 0 -> 1 -> 2
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(target_.in_hand, nullptr);
+    // "rule" is in force when the field is tried: it is no try again.
+    EXPECT_EQ(optimizer_.try_count(), 6u);
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kWon);
+    EXPECT_EQ(find_try("rule")->level, 1);
+    EXPECT_EQ(find_try("slow")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(find_try("slow")->candidate_ticks, 3000u);
+    EXPECT_EQ(find_try("slow")->current_ticks, 500u);
+    EXPECT_EQ(find_try("wrong")->verdict, TryVerdict::kDiffered);
+    EXPECT_EQ(find_try("wrong")->candidate_ticks, 0u);
+    EXPECT_EQ(find_try("missing")->verdict, TryVerdict::kUnavailable);
+    EXPECT_EQ(find_try("fast")->verdict, TryVerdict::kWon);
+    EXPECT_EQ(find_try("fast")->code_bytes, 77u);
+    EXPECT_STREQ(find_try("fast")->function, "f");
+    // One per cent is noise.
+    EXPECT_EQ(find_try("noise")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 2u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kLost), 2u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kDiffered), 1u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kUnavailable), 1u);
+    EXPECT_EQ(target_.installs, 2u);
+    EXPECT_EQ(target_.drops, 3u);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, ARuleOfThumbThatLosesIsNotInstalled) {
+    target_.levels[1][0].run_ticks = 2000;
+    calls("f", 10);
+    EXPECT_EQ(work_all(), 0);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kLost);
+    EXPECT_FALSE(optimizer_.has_work());  // not again and again
+}
+
+TEST_F(OptimizeTest, AFieldOfLosersLeavesTheReference) {
+    target_.levels[1].clear();
+    target_.levels[2] = {{.name = "slow", .run_ticks = 3000},
+                         {.name = "wrong", .run_ticks = 1, .differs = true}};
+    calls("f", 100);
+    EXPECT_EQ(work_all(), 0);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_EQ(target_.in_force, nullptr);
+}
+
+// The rule of thumb is the fastest: the function has been measured all the same.
+TEST_F(OptimizeTest, LevelTwoMayBeTheRuleOfThumb) {
+    target_.levels[2] = {{.name = "slow", .run_ticks = 3000}};
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "rule");
+}
+
+TEST_F(OptimizeTest, FunctionsWithoutCandidatesStayAtZero) {
+    FakeTarget bare("bare");
+    ASSERT_TRUE(optimizer_.add(bare).ok());
+    calls("bare", 5000);
+    EXPECT_FALSE(optimizer_.has_work());
+    EXPECT_EQ(level("bare"), 0);
+}
+
+// A deadline of nothing at all still makes progress, a piece at a time, to the same end.
+TEST_F(OptimizeTest, WorkIsCutByTimeAndResumed) {
+    calls("f", 100);
+    int slices = 0;
+    int changes = 0;
+    while (optimizer_.has_work()) {
+        const uint64_t before = now_ticks;
+        changes += optimizer_.work(now_ticks + 1);
+        // One step: two runs to warm up and a pair, of which none is longer than 3000.
+        EXPECT_LE(now_ticks - before, 2 * (3000 + 1000u));
+        ASSERT_LT(++slices, 1000);
+    }
+    EXPECT_GE(slices, 20);
+    EXPECT_EQ(changes, 2);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(optimizer_.work(now_ticks), 0);  // a deadline that has passed: nothing
+}
+
+TEST_F(OptimizeTest, ModesLimitAndTakeBack) {
+    optimizer_.set_mode(JitMode::kOff);
+    calls("f", 100);
+    EXPECT_FALSE(optimizer_.has_work());
+    optimizer_.set_mode(JitMode::kBaseline);
+    work_all();
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    optimizer_.set_mode(JitMode::kFull);
+    work_all();
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    optimizer_.set_mode(JitMode::kBaseline);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_EQ(profile().profile(profile().find("f")).code_bytes, 0u);
+    work_all();
+    EXPECT_EQ(level("f"), 1);
+    optimizer_.set_mode(JitMode::kOff);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, LoweringTheModeDropsWhatIsInHand) {
+    calls("f", 100);
+    while (target_.in_hand == nullptr || target_.in_hand->name != "slow") {
+        ASSERT_TRUE(optimizer_.has_work());
+        optimizer_.work(now_ticks + 1);
+    }
+    optimizer_.set_mode(JitMode::kBaseline);
+    EXPECT_EQ(target_.in_hand, nullptr);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, RemovingAllForgetsEverything) {
+    calls("f", 100);
+    optimizer_.work(now_ticks + 1);
+    optimizer_.work(now_ticks + 1);
+    optimizer_.remove_all();
+    EXPECT_EQ(target_.in_hand, nullptr);
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_FALSE(optimizer_.has_work());
+    ASSERT_TRUE(optimizer_.add(target_).ok());
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+}
+
+TEST_F(OptimizeTest, TheLogIsARing) {
+    target_.levels[2].clear();
+    for (int i = 0; i < 20; ++i) {
+        target_.levels[2].push_back({.name = "slow " + std::to_string(i), .run_ticks = 9000});
+    }
+    calls("f", 100);
+    work_all();
+    ASSERT_EQ(optimizer_.try_count(), 8u);
+    EXPECT_EQ(optimizer_.try_at(0).variant(), "slow 12");
+    EXPECT_EQ(optimizer_.try_at(7).variant(), "slow 19");
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kLost), 20u);
+    EXPECT_LE(optimizer_.try_at(6).at_ticks, optimizer_.try_at(7).at_ticks);
+}
+
+TEST_F(OptimizeTest, TargetsAreBounded) {
+    std::vector<std::unique_ptr<FakeTarget>> many;
+    for (size_t i = 1; i < Optimizer::kMaxTargets; ++i) {
+        many.push_back(std::make_unique<FakeTarget>("g"));
+        ASSERT_TRUE(optimizer_.add(*many.back()).ok());
+    }
+    FakeTarget last("g");
+    EXPECT_EQ(optimizer_.add(last).code(), ErrorCode::kExhausted);
+}
+
+TEST(OptimizeRuntimeTest, TheCNameDrivesTheProgramsOptimiser) {
+    EXPECT_EQ(jit_optimize_hot_functions(), 0);
+    EXPECT_EQ(optimizer().mode(), JitMode::kFull);
+    jit_set_mode(JitMode::kOff);
+    EXPECT_EQ(optimizer().mode(), JitMode::kOff);
+    jit_set_mode(JitMode::kFull);
+}
+
+TEST(OptimizeRuntimeTest, VerdictsHaveNames) {
+    EXPECT_EQ(verdict_name(TryVerdict::kWon), "won");
+    EXPECT_EQ(verdict_name(TryVerdict::kLost), "lost");
+    EXPECT_EQ(verdict_name(TryVerdict::kDiffered), "differed");
+    EXPECT_EQ(verdict_name(TryVerdict::kUnavailable), "unavailable");
+}
+
+}  // namespace
+}  // namespace bareflow
