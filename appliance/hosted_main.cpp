@@ -16,10 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "appliance/token_mode_hosted.h"
 #include "http/completion_api.h"
 #include "http/health.h"
 #include "http/llama_generator.h"
 #include "http/posix_transport_hosted.h"
+#include "http/profile.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "http/web_page.h"
@@ -42,7 +44,9 @@ constexpr char kHelp[] =
     "  --port N         TCP port (default 8080; 0: any free one)\n"
     "  --context N      context length in tokens (default: the model's own)\n"
     "  --connections N  clients at once (default 32)\n"
-    "  --queue N        requests that may wait (default 8)\n";
+    "  --queue N        requests that may wait (default 8)\n"
+    "\n"
+    "Without a server: --prompt TEXT or --tokens N,N,... (appliance/token_mode_hosted.h).\n";
 
 // How long the engine works before the network gets its turn.
 constexpr uint64_t kSliceMs = 10;
@@ -186,6 +190,7 @@ class HostedApp final : public http::CompletionObserver {
     };
     Snapshot snapshot_{*this};
     http::HealthHandler health_page_{snapshot_};
+    http::ProfileHandler profile_page_{snapshot_};
     http::WebPageHandler web_page_;
     http::FaviconHandler favicon_;
     std::optional<http::Router> router_;
@@ -285,6 +290,7 @@ bool HostedApp::set_up() {
     routes_ = {{http::Method::kGet, "/", &web_page_},
                {http::Method::kGet, "/favicon.ico", &favicon_},
                {http::Method::kGet, "/health", &health_page_},
+               {http::Method::kGet, "/profile", &profile_page_},
                {http::Method::kGet, "/v1/models", &completions_->models()},
                {http::Method::kPost, "/v1/completions", completions_}};
     router_.emplace(routes_);
@@ -393,6 +399,9 @@ int HostedApp::run() {
 }  // namespace bareflow
 
 int main(int argc, char **argv) {
+    if (bareflow::token_mode_wanted(argc, argv)) {
+        return bareflow::run_token_mode(argc, argv);
+    }
     bareflow::Options options;
     if (const auto code = bareflow::parse_options(argc, argv, options)) {
         return *code;

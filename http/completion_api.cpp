@@ -262,6 +262,7 @@ void CompletionApi::fail(Job &job, const ApiError &error) {
         release(job);
         client->on_done(summary, error.message);
     } else {
+        answered_ = true;
         respond_error(*job.exchange, error);  // ended() frees the job
     }
 }
@@ -323,6 +324,7 @@ void CompletionApi::start(Job &job) {
     running_ = &job;
     ++counters_.started;
     if (job.stream) {
+        answered_ = true;
         job.exchange->respond_stream({.status = 200,
                                       .content_type = kTypeEvents,
                                       .extra_headers = "X-Accel-Buffering: no\r\n"},
@@ -334,8 +336,10 @@ bool CompletionApi::poll() {
     if (generator_ == nullptr) {
         return false;
     }
+    answered_ = false;
     if (stop_generator_) {
         stop_generator_ = false;
+        answered_ = true;
         if (running_ != nullptr && generator_->busy()) {
             generator_->cancel();
         }
@@ -353,7 +357,8 @@ bool CompletionApi::poll() {
             start(*ready);
         }
     }
-    return oldest(JobState::kWaiting) != nullptr || oldest(JobState::kEncoding) != nullptr ||
+    return answered_ || oldest(JobState::kWaiting) != nullptr ||
+           oldest(JobState::kEncoding) != nullptr ||
            (running_ == nullptr && oldest(JobState::kReady) != nullptr && !generator_->busy());
 }
 

@@ -174,6 +174,7 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     uint64_t ready_since_s_ = 0;
     uint64_t next_order_ = 0;
     Job *running_ = nullptr;
+    bool answered_ = false;        // since poll() began: the server has something to send
     bool stop_generator_ = false;  // at the next poll(): a stop string, or no memory
     StopMatcher matcher_;
     CompletionCounters counters_;

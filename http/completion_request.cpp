@@ -140,17 +140,20 @@ bool Visitor::select(std::string_view key) {
     return true;
 }
 
+// Every double from here on is a whole number.
+constexpr double kAllWhole = 4503599627370496.0;  // 2^52
+
+bool is_whole(double number) {
+    return number >= kAllWhole || number <= -kAllWhole ||
+           static_cast<double>(static_cast<int64_t>(number)) == number;
+}
+
 bool Visitor::whole(const JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to) {
-    if (event.kind != Kind::kNumber || !event.is_integer || event.integer < low ||
-        event.integer > high) {
-        const bool integer =
-            event.kind == Kind::kNumber &&
-            (event.is_integer || static_cast<double>(static_cast<int64_t>(
-                                     event.number < -1e18  ? -1e18
-                                     : event.number > 1e18 ? 1e18
-                                                           : event.number)) == event.number);
-        return wrong(integer ? "invalid_value" : "invalid_type", " must be a whole number from ",
-                     low, " to ", high, ".");
+    const bool is_number = event.kind == Kind::kNumber;
+    if (!is_number || !event.is_integer || event.integer < low || event.integer > high) {
+        const bool out_of_range = is_number && is_whole(event.number);
+        return wrong(out_of_range ? "invalid_value" : "invalid_type",
+                     " must be a whole number from ", low, " to ", high, ".");
     }
     to = static_cast<uint32_t>(event.integer);
     return true;
@@ -209,7 +212,7 @@ bool Visitor::value(const JsonEvent &event) {
             return whole(event, 0, std::numeric_limits<uint32_t>::max(), out_.top_k);
         case Field::kSeed:
             if (!is_number || !event.is_integer) {
-                return wrong(is_number ? "invalid_value" : "invalid_type",
+                return wrong(is_number && is_whole(event.number) ? "invalid_value" : "invalid_type",
                              " must be a whole number from 0 to 18446744073709551615.");
             }
             out_.has_seed = true;

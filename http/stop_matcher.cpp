@@ -32,20 +32,30 @@ std::string_view StopMatcher::put(std::string_view piece) {
     len_ += taken;
 
     const std::string_view text(text_.data(), len_);
-    size_t first = std::string_view::npos;
+    // The stop that is complete first, and of those the longest: so the result doesn't depend on
+    // how the text was cut into pieces.
+    size_t match_begin = 0;
+    size_t match_end = std::string_view::npos;
     size_t held = 0;
     for (size_t i = 0; i < stop_count_; ++i) {
         const std::string_view stop = stops_[i].view();
-        first = std::min(first, text.find(stop));
+        const size_t at = text.find(stop);
+        if (at != std::string_view::npos) {
+            const size_t end = at + stop.size();
+            if (end < match_end || (end == match_end && at < match_begin)) {
+                match_begin = at;
+                match_end = end;
+            }
+        }
         for (size_t len = std::min(stop.size() - 1, text.size()); len > held; --len) {
             if (text.ends_with(stop.substr(0, len))) {
                 held = len;
             }
         }
     }
-    if (first != std::string_view::npos) {
+    if (match_end != std::string_view::npos) {
         matched_ = true;
-        len_ = first;
+        len_ = match_begin;
         held = 0;
     }
     shown_ = len_ - held;

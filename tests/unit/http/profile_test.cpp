@@ -1,0 +1,248 @@
+#include "http/profile.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "fake_stream.h"
+#include "http/accept.h"
+#include "http/health.h"
+#include "http/json.h"
+#include "http/router.h"
+#include "http/server.h"
+
+namespace bareflow::http {
+namespace {
+
+// Everything as long and as awkward as it can be.
+class Awkward final : public SnapshotSource {
+  public:
+    size_t functions = 256;
+    Health state{.state = HealthState::kOk, .message = {}};
+    std::string nasty = std::string(40, '"') + "\\\n<&>\x01é" + std::string(300, '"');
+    std::vector<std::string> names;
+
+    Awkward() {
+        for (int i = 0; i < 256; ++i) {
+            names.push_back("f" + std::to_string(i) + nasty);
+        }
+    }
+    Health health() override { return state; }
+    void fill(SystemSnapshot &out) override {
+        constexpr uint64_t kBig = ~uint64_t{0};
+        out.version = out.platform = nasty;
+        out.health = {HealthState::kError, nasty};
+        out.cpu = {.name = nasty,
+                   .features = nasty,
+                   .hypervisor = nasty,
+                   .processors = 255,
+                   .ticks_per_second = kBig};
+        out.model = {.name = nasty,
+                     .weight_type = nasty,
+                     .parameters = kBig,
+                     .file_bytes = kBig,
+                     .context_length = 4'000'000'000u,
+                     .layers = 1000,
+                     .load_ms = 1e12};
+        out.network.device = out.network.mac = out.network.address = nasty;
+        out.jit.mode = nasty;
+        out.memory.total_bytes = out.memory.free_bytes = out.memory.image_bytes = kBig;
+        out.http.requests = kBig;
+        out.stage_count = SystemSnapshot::kMaxStages;
+        for (BootStage &stage : out.stages) {
+            stage = {nasty, 1e9, 1e9};
+        }
+    }
+    size_t function_count() override { return functions; }
+    FunctionRow function(size_t index) override {
+        return {.name = names[index],
+                .shape = nasty,
+                .calls = ~uint64_t{0},
+                .total_cycles = 5,
+                .average_cycles = 5,
+                .minimum_cycles = 5,
+                .level = 3,
+                .code_bytes = 7};
+    }
+};
+
+using Render = bool (*)(SnapshotSource &, uint32_t, uint32_t, TextWriter &);
+
+std::string render(Render renderer, SnapshotSource &source) {
+    std::string page;
+    const auto functions = static_cast<uint32_t>(source.function_count());
+    for (uint32_t piece = 0; piece < 10'000; ++piece) {
+        char buffer[Exchange::kMaxPieceBytes];
+        TextWriter out(buffer);
+        const bool more = renderer(source, piece, functions, out);
+        EXPECT_FALSE(out.truncated()) << "piece " << piece << " is too long";
+        page += out.view();
+        if (!more) {
+            return page;
+        }
+    }
+    ADD_FAILURE() << "the page never ends";
+    return page;
+}
+
+class Count final : public JsonHandler {
+  public:
+    int names = 0;
+    std::string last_key;
+    bool on_event(const JsonEvent &event) override {
+        if (event.kind == JsonEvent::Kind::kKey) {
+            last_key = event.text;
+        }
+        names += event.kind == JsonEvent::Kind::kString && last_key == "name" ? 1 : 0;
+        return true;
+    }
+};
+
+TEST(Profile, JsonIsValidWithTheWorstValues) {
+    Awkward source;
+    for (const size_t functions : {size_t{0}, size_t{1}, size_t{256}}) {
+        source.functions = functions;
+        std::string page = render(render_profile_json, source);
+        Count count;
+        EXPECT_TRUE(parse_json({page.data(), page.size()}, count).ok);
+        EXPECT_EQ(count.names, static_cast<int>(functions) + 2 + 24) << "cpu, model, stages";
+    }
+}
+
+TEST(Profile, PrometheusHasHelpTypeAndEachSeriesOnce) {
+    Awkward source;
+    for (const size_t functions : {size_t{0}, size_t{256}}) {
+        source.functions = functions;
+        const std::string page = render(render_profile_prometheus, source);
+        std::set<std::string> metrics;
+        std::set<std::string> series;
+        std::string type_of;
+        std::string help_of;
+        size_t at = 0;
+        size_t samples = 0;
+        while (at < page.size()) {
+            const size_t end = page.find('\n', at);
+            ASSERT_NE(end, std::string::npos);
+            const std::string line = page.substr(at, end - at);
+            at = end + 1;
+            if (line.starts_with("# HELP ")) {
+                help_of = line.substr(7, line.find(' ', 7) - 7);
+                EXPECT_TRUE(metrics.insert(help_of).second) << "twice: " << help_of;
+                continue;
+            }
+            if (line.starts_with("# TYPE ")) {
+                type_of = line.substr(7, line.find(' ', 7) - 7);
+                const bool counter = line.ends_with(" counter");
+                EXPECT_EQ(counter, type_of.ends_with("_total")) << line;
+                EXPECT_EQ(type_of, help_of);
+                continue;
+            }
+            ++samples;
+            const std::string name = line.substr(0, line.find_first_of("{ "));
+            EXPECT_EQ(name, type_of) << "a sample under its own metric";
+            EXPECT_TRUE(name.starts_with("bareflow_"));
+            EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << line;
+        }
+        EXPECT_EQ(samples > 1500, functions == 256);
+    }
+}
+
+TEST(Profile, HtmlEscapesWhatComesFromOutside) {
+    Awkward source;
+    source.nasty = "<script>alert(1)</script>\"&";
+    source.names.assign(256, "<img src=x>");
+    const std::string page = render(render_profile_html, source);
+    EXPECT_EQ(page.find("<script>alert"), std::string::npos);
+    EXPECT_EQ(page.find("<img"), std::string::npos);
+    EXPECT_NE(page.find("&lt;img src=x&gt;"), std::string::npos);
+    EXPECT_TRUE(page.ends_with("</html>\n"));
+}
+
+TEST(Profile, HtmlIsWholeWithTheWorstValues) {
+    Awkward source;
+    const std::string page = render(render_profile_html, source);
+    EXPECT_TRUE(page.ends_with("</html>\n"));
+    EXPECT_NE(page.find("f255"), std::string::npos);
+}
+
+struct Choice {
+    const char *accept;
+    const char *query;
+    ProfileForm form;
+};
+
+TEST(Profile, ChoosesTheForm) {
+    constexpr Choice kChoices[] = {
+        {"", "", ProfileForm::kPrometheus},
+        {"*/*", "", ProfileForm::kPrometheus},
+        {"application/json", "", ProfileForm::kJson},
+        {"Application/JSON", "", ProfileForm::kJson},
+        {"application/json, text/plain, */*", "", ProfileForm::kJson},
+        {"text/html", "", ProfileForm::kHtml},
+        {"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8", "",
+         ProfileForm::kHtml},
+        {"application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "",
+         ProfileForm::kPrometheus},
+        {"text/plain", "", ProfileForm::kPrometheus},
+        {"image/png", "", ProfileForm::kPrometheus},
+        {"text/html;q=0.5, application/json;q=0.9", "", ProfileForm::kJson},
+        {"text/html;q=0, */*", "", ProfileForm::kPrometheus},
+        {"application/json;q=0, text/html;q=0.1", "", ProfileForm::kHtml},
+        {"text/html;q=nonsense, application/json;q=0.1", "", ProfileForm::kJson},
+        {"text/html ; q=0.3 , application/json ; q=0.4", "", ProfileForm::kJson},
+        {"application/*", "", ProfileForm::kJson},
+        {";;;,,,q=", "", ProfileForm::kPrometheus},
+        {"text/html", "format=json", ProfileForm::kJson},
+        {"", "format=html", ProfileForm::kHtml},
+        {"text/html", "format=prometheus", ProfileForm::kPrometheus},
+        {"text/html", "format=unknown", ProfileForm::kHtml},
+    };
+    for (const Choice &choice : kChoices) {
+        Request request;
+        request.accept = choice.accept;
+        request.query = choice.query;
+        EXPECT_EQ(ProfileHandler::choose(request), choice.form)
+            << choice.accept << " ? " << choice.query;
+    }
+}
+
+TEST(Profile, ServedWholeThroughASmallWindow) {
+    Awkward source;
+    FakeSource streams;
+    ProfileHandler profile(source);
+    HealthHandler health(source);
+    const Route routes[] = {{Method::kGet, "/profile", &profile},
+                            {Method::kGet, "/health", &health}};
+    Router router(routes);
+    Server *server = *Server::create(streams, router, {});
+    FakeStream &client = streams.connect(
+        "GET /profile HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n"
+        "GET /profile HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.window = 0;
+    size_t before = 0;
+    do {
+        before = client.output.size();
+        client.window = 1500;
+        server->poll();
+    } while (client.output.size() != before);
+    Answer answer = take_answer(client.output);
+    EXPECT_TRUE(answer.has_header("Content-Type: application/json"));
+    EXPECT_TRUE(answer.body == render(render_profile_json, source));
+    answer = take_answer(client.output);
+    EXPECT_TRUE(answer.has_header("Content-Type: text/plain; version=0.0.4; charset=utf-8"));
+    EXPECT_TRUE(answer.body == render(render_profile_prometheus, source));
+    answer = take_answer(client.output);
+    EXPECT_EQ(answer.body, "{\"status\":\"ok\"}\n");
+    source.state = {HealthState::kError, "no \"model\""};
+    client.input = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.window = 10'000;
+    server->poll();
+    answer = take_answer(client.output);
+    EXPECT_EQ(answer.status, 503);
+    EXPECT_EQ(answer.body, "{\"status\":\"error\",\"message\":\"no \\\"model\\\"\"}\n");
+    server->destroy();
+}
+
+}  // namespace
+}  // namespace bareflow::http
