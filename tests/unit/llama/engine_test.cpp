@@ -408,6 +408,40 @@ TEST(EngineTest, AnImpossibleContextIsASentence) {
     (*model)->destroy();
 }
 
+// Finite weights that overflow to infinities and NaN on the way: nonsense, but no trap, no token
+// outside the vocabulary, and the same nonsense every time.
+TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
+    for (const TensorType type : kAllTypes) {
+        GgufBuilder builder = random_model(type);
+        for (GgufBuilder::Tensor &tensor : builder.tensors) {
+            std::vector<uint8_t> bytes(tensor.data.begin(), tensor.data.end());
+            const bool blocks = takes_quantized(static_cast<TensorType>(tensor.type));
+            const uint32_t step = testing::block_bytes(static_cast<TensorType>(tensor.type));
+            for (size_t at = 0; at < bytes.size(); at += step) {
+                if (tensor.type == static_cast<uint32_t>(TensorType::kF32)) {
+                    const float value = at % 8 == 0 ? 3e38f : -3e38f;
+                    memcpy(bytes.data() + at, &value, 4);
+                } else {
+                    testing::put_u16(bytes, at, blocks ? 0x57ff : 0x7bff);
+                }
+            }
+            tensor.data.assign(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+        }
+        Loaded loaded(builder);
+        for (const float temperature : {0.0f, 1.0f}) {
+            const Request request{.prompt = kPrompt,
+                                  .max_tokens = 5,
+                                  .sampling = {.temperature = temperature, .seed = 1}};
+            const std::vector<Token> tokens = generate(*loaded, request);
+            for (const Token token : tokens) {
+                EXPECT_GE(token, 0);
+                EXPECT_LT(token, 265);
+            }
+            EXPECT_EQ(generate(*loaded, request), tokens);
+        }
+    }
+}
+
 bool counting = false;
 int allocations = 0;
 void on_malloc(const volatile void *, size_t) {

@@ -1,0 +1,90 @@
+#include "llama/op_costs.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernel_lib/jit_runtime.h"
+
+namespace bareflow::llama {
+namespace {
+
+OpCosts make(uint32_t capacity = 4) {
+    auto costs = OpCosts::create(capacity);
+    EXPECT_TRUE(costs.ok());
+    return std::move(costs).value();
+}
+
+TEST(OpCostsTest, OneEntryForAName) {
+    OpCosts costs = make();
+    const uint32_t a = costs.find_or_add("op_costs_test 1x2");
+    const std::string same = "op_costs_test 1x2";
+    EXPECT_EQ(costs.find_or_add(same), a);
+    EXPECT_NE(costs.find_or_add("op_costs_test 1x3"), a);
+    EXPECT_EQ(intern_name(same), intern_name("op_costs_test 1x2"));
+    EXPECT_NE(intern_name("op_costs_test 1x"), intern_name("op_costs_test 1x2"));
+}
+
+TEST(OpCostsTest, AnUnknownCostIsTriedWithOneUnit) {
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test unknown");
+    EXPECT_EQ(costs.units_within(op, 1000, 1u << 30), 1u);
+}
+
+TEST(OpCostsTest, UnitsFillTheBudget) {
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test budget");
+    costs.record(op, 10, 1000, 1000, false);  // 100 a unit
+    EXPECT_EQ(costs.units_within(op, 1000, 5000), 50u);
+    EXPECT_EQ(costs.units_within(op, 30, 5000), 30u);
+    EXPECT_EQ(costs.units_within(op, 1000, 0), 1u);
+    EXPECT_EQ(costs.units_within(op, 1000, 99), 1u);
+    EXPECT_EQ(costs.units_within(op, UINT32_MAX, UINT64_MAX), UINT32_MAX);
+    EXPECT_EQ(costs.units_within(op, UINT32_MAX, uint64_t{1} << 47), UINT32_MAX);
+}
+
+TEST(OpCostsTest, ARiseIsBelievedAtOnceAFallByAndBy) {
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test rise");
+    costs.record(op, 1, 100, 100, false);
+    costs.record(op, 1, 1000, 1100, false);
+    EXPECT_EQ(costs.units_within(op, 1000, 10000), 10u);
+    costs.record(op, 1, 100, 1200, false);
+    EXPECT_EQ(costs.units_within(op, 1000, 10000), 12u);  // 775 a unit
+    for (int i = 0; i < 30; ++i) {
+        costs.record(op, 1, 100, 1300, false);
+    }
+    EXPECT_NEAR(costs.units_within(op, 1000, 10000), 100, 3);
+}
+
+TEST(OpCostsTest, OddMeasurementsDoNoHarm) {
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test odd");
+    costs.record(op, 100, 0, 0, false);  // faster than the clock
+    EXPECT_EQ(costs.units_within(op, 7, 1), 7u);
+    costs.record(op, 1, uint64_t{1} << 50, uint64_t{1} << 50, false);  // the machine was suspended
+    EXPECT_EQ(costs.units_within(op, UINT32_MAX, 1u << 23), 1u);
+    costs.record(op, 1, 1, 1, false);
+    EXPECT_GE(costs.units_within(op, UINT32_MAX, 1u << 23), 1u);
+}
+
+TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
+    OpCosts costs = make();
+    const char *const name = "op_costs_test pieces";
+    const uint32_t op = costs.find_or_add(name);
+    costs.record(op, 3, 100, 1100, false);
+    costs.record(op, 3, 150, 2000, false);
+    EXPECT_EQ(jit_get_call_count(name), 0u);
+    costs.record(op, 1, 50, 3000, true);
+    EXPECT_EQ(jit_get_call_count(name), 1u);
+    EXPECT_EQ(jit_get_avg_cycles(name), 300u);
+    costs.record(op, 1, 7000, 11000, false);
+    costs.abandon(op);
+    costs.record(op, 1, 100, 12000, true);
+    EXPECT_EQ(jit_get_call_count(name), 2u);
+    EXPECT_EQ(jit_get_avg_cycles(name), 200u);
+    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+}
+
+}  // namespace
+}  // namespace bareflow::llama
