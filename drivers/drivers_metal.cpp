@@ -11,7 +11,6 @@
 #include "drivers/pci/pci_ids.h"
 #include "drivers/virtio/virtio_pci.h"
 #include "drivers/virtio/virtio_rng.h"
-#include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/io/port.h"
 #include "kernel_lib/platform/metal/device_memory.h"
 #include "kernel_lib/platform/metal/entropy.h"
@@ -271,15 +270,6 @@ bool probe_entropy() {
         }
     }
     return false;
-}
-
-Status attach_interrupt(NetDevice &card) {
-    if (card.irq() < 0) {
-        return Error{ErrorCode::kNotFound, "network card has no interrupt line"};
-    }
-    return register_irq(
-        card.irq(), [](void *context) { return static_cast<NetDevice *>(context)->on_interrupt(); },
-        &card);
 }
 
 Result<std::string_view> read_host_options(std::span<char> buffer) {

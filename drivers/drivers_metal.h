@@ -21,7 +21,7 @@ namespace bareflow {
 // The first network card, in the order of their places on the bus, that there is a driver for and
 // that starts. kNotFound: none that is known; otherwise why the last one tried did not start.
 // Call it early: QEMU's e1000 delivers its first frame only a second after it was enabled.
-// Then attach_interrupt() it.
+// The caller routes irq() to on_interrupt(); a card without a line is polled.
 [[nodiscard]] Result<NetDevice *> probe_network();
 
 inline constexpr size_t kMaxDisks = 8;
@@ -32,10 +32,6 @@ inline constexpr size_t kMaxDisks = 8;
 // Starts a virtio entropy device, if there is one, and makes it the source that
 // platform::fill_entropy falls back on. Returns whether it did.
 bool probe_entropy();
-
-// Lets the card's interrupt line through to its on_interrupt(). Without a line, or when this fails,
-// the card works by being polled.
-[[nodiscard]] Status attach_interrupt(NetDevice &card);
 
 // The text of QEMU's -fw_cfg name=opt/bareflow/options,string="...", in `buffer` (4 KiB are
 // enough). kNotFound: no such text.
