@@ -27,7 +27,7 @@ inline constexpr uint64_t kHeaderSector = 16;
 inline constexpr uint64_t kOptionsSector = 17;
 inline constexpr uint64_t kKernelSector = 24;
 inline constexpr std::string_view kMagic = "BFIMAGE1";
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 struct Header {
     char magic[8];
@@ -36,15 +36,19 @@ struct Header {
     uint32_t kernel_sector;
     uint32_t kernel_sectors;
     uint32_t kernel_address;     // where its first byte goes
-    uint32_t kernel_file_bytes;  // a multiple of 4
+    uint32_t kernel_file_bytes;  // unpacked, a multiple of 4
     uint32_t kernel_end;         // end of its zeroed memory, a multiple of 4
     uint32_t kernel_entry;
-    uint32_t kernel_sum;  // of its sectors' words
+    uint32_t kernel_sum;  // of its sectors' words, as they are on disk
     uint32_t options_len_bytes;
     uint64_t model_sector;
     uint64_t model_len_bytes;
+    uint32_t packed_address;  // where its sectors are read to: one LZ4 block
+    uint32_t packed_len_bytes;
+    uint32_t memory_end;  // nothing at or above is touched before the kernel runs
+    uint32_t reserved;
 };
-static_assert(sizeof(Header) == 64);
+static_assert(sizeof(Header) == 80);
 }  // namespace image_format
 
 struct ImageLayout {

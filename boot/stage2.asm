@@ -213,7 +213,7 @@ read_header:
     mov bl, EXIT_BAD_IMAGE
     jmp fail
 
-; One usable range must hold the kernel with its zeroed data. Clobbers EAX EBX ECX EDX SI.
+; One usable range must hold the kernel with its zeroed data, and its packed form. Clobbers EAX EBX ECX EDX SI.
 check_memory:
     mov ecx, [LOW_BOOT_INFO + BI_RANGE_COUNT]
     mov si, LOW_BOOT_INFO + BI_RANGES
@@ -229,7 +229,7 @@ check_memory:
     add eax, [si + BI_RANGE_LEN]
     adc edx, 0
     jnz .enough                         ; ends above 4 GiB
-    cmp eax, [LOW_IMAGE_HEADER + IH_KERNEL_END]
+    cmp eax, [LOW_IMAGE_HEADER + IH_MEMORY_END]
     jae .enough
 .other:
     add si, BI_RANGE_BYTES
@@ -241,13 +241,13 @@ check_memory:
 .enough:
     ret
 
-; Reads the kernel in chunks below 1 MiB and copies each to its place. Clobbers all.
+; Reads the packed kernel in chunks below 1 MiB and copies each up. Clobbers all.
 load_kernel:
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_LBA]
     mov [packet.lba], eax
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_SECTORS]
     mov [sectors_left], eax
-    mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
+    mov eax, [LOW_IMAGE_HEADER + IH_PACKED_ADDRESS]
     mov [copy_to], eax
 .chunk:
     mov eax, [sectors_left]
@@ -361,15 +361,17 @@ bits 32
     mov ds, ax
     mov es, ax
     mov ss, ax
+    mov esp, LOW_STAGE1
 
-    ; The kernel's zeroed data, from the end of what was read (copy_up wrote whole sectors).
+    call unpack
+
+    ; The kernel's zeroed data, which may hold what is left of the packed form.
     mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
     add edi, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
     mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_END]
     sub ecx, edi
     shr ecx, 2                          ; both ends are multiples of 4 (make_image.py)
     xor eax, eax
-    cld
     rep stosd
 
     ; One PML4, one PDPT, four page directories: 4 GiB in 2 MiB pages, for as long as the kernel
@@ -413,6 +415,51 @@ bits 64
     mov edi, LOW_BOOT_INFO
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_ENTRY]
     jmp rax
+
+; The kernel from its one LZ4 block (lz4_Block_format.md). Its sum was right, so it is trusted.
+; 32-bit protected mode, flat segments. Clobbers EAX EBX ECX EDX ESI EDI EBP; clears DF.
+bits 32
+unpack:
+    cld
+    mov esi, [LOW_IMAGE_HEADER + IH_PACKED_ADDRESS]
+    mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
+    mov ebx, esi
+    add ebx, [LOW_IMAGE_HEADER + IH_PACKED_BYTES]
+.sequence:
+    movzx edx, byte [esi]               ; token: literals << 4 | match length - 4
+    inc esi
+    mov ecx, edx
+    shr ecx, 4
+    call .length
+    rep movsb
+    cmp esi, ebx
+    jae .done                           ; the last sequence is literals only
+    movzx ebp, word [esi]               ; offset back
+    add esi, 2
+    mov ecx, edx
+    and ecx, 15
+    call .length
+    add ecx, 4
+    mov eax, esi
+    mov esi, edi
+    sub esi, ebp
+    rep movsb                           ; may overlap itself: byte by byte is the meaning
+    mov esi, eax
+    jmp .sequence
+.done:
+    ret
+; ECX = 15: more of it follows in bytes, up to one that is not 255.
+.length:
+    cmp ecx, 15
+    jne .whole
+.more:
+    movzx eax, byte [esi]
+    inc esi
+    add ecx, eax
+    cmp al, 255
+    je .more
+.whole:
+    ret
 bits 16
 
 ; SI = text, BL = exit code. Never returns.

@@ -7,10 +7,10 @@ usage: tools/make_image.py --stage1 BIN --stage2 BIN --kernel ELF (--model GGUF 
 Layout, in sectors of 512 bytes (boot/image_layout.h reads it, docs/decisions/0002 explains it):
   0        boot sector with partition table
   1-15     second stage
-  16       image header           partition 1 (type 0xDA, "non-file-system data"): 16 to the kernel's end
+  16       image header           partition 1 (type 0x7F, "for own use"): 16 to the kernel's end
   17       settings, as text
-  24-      kernel: the ELF's segments, flat
-  ...      model, 4 KiB aligned   partition 2 (type 0xDA), first byte is the GGUF's first
+  24-      kernel: the ELF's segments, flat, as one LZ4 block
+  ...      model, 4 KiB aligned   partition 2 (type 0xDA, "non-file-system data"): the GGUF file as it is
 The same input gives the same image, byte for byte. Exit status: 0 written, 1 refused, 2 wrong use.
 """
 import argparse
@@ -27,11 +27,17 @@ KERNEL_LBA = 24
 ALIGN_SECTORS = 8
 MAX_KERNEL_BYTES = 4 << 20
 MAX_OPTIONS_BYTES = SECTOR - 1
-PARTITION_TYPE = 0xDA
+KERNEL_PARTITION_TYPE = 0x7F
+MODEL_PARTITION_TYPE = 0xDA
 PARTITION_TABLE = 446
 HEADER_MAGIC = b"BFIMAGE1"
-HEADER_VERSION = 1
+HEADER_VERSION = 2
 MAX_LBA = 0xFFFFFFFF
+LZ4_MIN_MATCH = 4
+LZ4_LAST_LITERALS = 5
+LZ4_NO_MATCH_TAIL = 12
+LZ4_MAX_OFFSET = 65535
+LZ4_TRIES = 32
 
 
 class Refused(Exception):
@@ -45,6 +51,78 @@ def padded(data, unit):
 def dword_sum(data):
     """Sum of little-endian 32-bit words, modulo 2^32 (boot/stage2.asm checks the kernel's)."""
     return sum(word for (word,) in struct.iter_unpack("<I", data)) & 0xFFFFFFFF
+
+
+def put_length(out, length):
+    """The rest of an LZ4 length whose first 15 are in the token."""
+    length -= 15
+    while length >= 255:
+        out.append(255)
+        length -= 255
+    out.append(length)
+
+
+def find_match(data, at, limit, chain, tries):
+    """The longest earlier copy of data[at:], as (length, position); (0, 0) when shorter than four."""
+    best_length, best_at = 0, 0
+    oldest = at - LZ4_MAX_OFFSET
+    for candidate in reversed(chain[-tries:]):
+        if candidate < oldest:
+            break
+        # Cannot be longer unless it also has the byte that would make it so.
+        if best_length and (at + best_length >= limit or data[candidate + best_length] != data[at + best_length]):
+            continue
+        length = LZ4_MIN_MATCH
+        while at + length + 16 <= limit and data[candidate + length:candidate + length + 16] == \
+                data[at + length:at + length + 16]:
+            length += 16
+        while at + length < limit and data[candidate + length] == data[at + length]:
+            length += 1
+        if length > best_length:
+            best_length, best_at = length, candidate
+    return best_length, best_at
+
+
+def compress(data):
+    """One LZ4 block (lz4_Block_format.md): greedy, but a longer match one byte on is preferred."""
+    out = bytearray()
+    positions = {}
+    match_limit = len(data) - LZ4_LAST_LITERALS
+    literals_from = at = 0
+    seen = 0
+
+    def look(where):
+        nonlocal seen
+        while seen < where:
+            positions.setdefault(data[seen:seen + LZ4_MIN_MATCH], []).append(seen)
+            seen += 1
+        chain = positions.get(data[where:where + LZ4_MIN_MATCH])
+        return find_match(data, where, match_limit, chain, LZ4_TRIES) if chain else (0, 0)
+
+    while at < len(data) - LZ4_NO_MATCH_TAIL:
+        length, source = look(at)
+        if not length:
+            at += 1
+            continue
+        while at + 1 < len(data) - LZ4_NO_MATCH_TAIL:
+            next_length, next_source = look(at + 1)
+            if next_length <= length:
+                break
+            at, length, source = at + 1, next_length, next_source
+        literals = data[literals_from:at]
+        out.append(min(len(literals), 15) << 4 | min(length - LZ4_MIN_MATCH, 15))
+        if len(literals) >= 15:
+            put_length(out, len(literals))
+        out += literals + struct.pack("<H", at - source)
+        if length - LZ4_MIN_MATCH >= 15:
+            put_length(out, length - LZ4_MIN_MATCH)
+        at += length
+        literals_from = at
+    literals = data[literals_from:]
+    out.append(min(len(literals), 15) << 4)
+    if len(literals) >= 15:
+        put_length(out, len(literals))
+    return bytes(out + literals)
 
 
 def read(path, what):
@@ -119,14 +197,14 @@ def check_options(text):
     return data
 
 
-def partition(first, sectors):
+def partition(kind, first, sectors):
     """One entry of the partition table; cylinder, head and sector say "beyond their reach"."""
     if sectors == 0:
         return bytes(16)
     if first + sectors > MAX_LBA:
         raise Refused("the model is too large for a partition table (2 TiB)")
     beyond = b"\xfe\xff\xff"
-    return bytes([0x00]) + beyond + bytes([PARTITION_TYPE]) + beyond + struct.pack("<II", first, sectors)
+    return bytes([0x00]) + beyond + bytes([kind]) + beyond + struct.pack("<II", first, sectors)
 
 
 def build(args):
@@ -142,8 +220,11 @@ def build(args):
     options = check_options(args.options)
     model_bytes = 0 if args.model is None else check_model(args.model)
 
-    flat = padded(kernel, SECTOR)
-    kernel_sectors = len(flat) // SECTOR
+    # Unpacked downwards of where it lies: at the end of the kernel's zeroed memory, where there is room.
+    packed = compress(kernel)
+    packed_sectors = padded(packed, SECTOR)
+    packed_address = max(address + len(kernel), memory_end - len(packed_sectors)) + 15 & ~15
+    kernel_sectors = len(packed_sectors) // SECTOR
     kernel_end = KERNEL_LBA + kernel_sectors
     model_lba = -(-kernel_end // ALIGN_SECTORS) * ALIGN_SECTORS
     model_sectors = -(-model_bytes // SECTOR)
@@ -151,19 +232,21 @@ def build(args):
     header = bytearray(SECTOR)
     struct.pack_into("<8sII", header, 0, HEADER_MAGIC, HEADER_VERSION, 0)
     struct.pack_into("<IIIIIIII", header, 16, KERNEL_LBA, kernel_sectors, address, len(kernel), memory_end,
-                     entry, dword_sum(flat), len(options))
-    struct.pack_into("<QQ", header, 48, model_lba if model_bytes else 0, model_bytes)
+                     entry, dword_sum(packed_sectors), len(options))
+    struct.pack_into("<QQIII", header, 48, model_lba if model_bytes else 0, model_bytes, packed_address,
+                     len(packed), max(memory_end, packed_address + len(packed_sectors)))
     # All words of the header add up to zero.
     struct.pack_into("<I", header, 12, -dword_sum(header) & 0xFFFFFFFF)
 
     mbr = bytearray(stage1)
-    table = partition(HEADER_LBA, kernel_end - HEADER_LBA) + partition(model_lba, model_sectors)
+    table = (partition(KERNEL_PARTITION_TYPE, HEADER_LBA, kernel_end - HEADER_LBA)
+             + partition(MODEL_PARTITION_TYPE, model_lba, model_sectors))
     table = bytes([0x80]) + table[1:]  # partition 1 is the active one: some BIOSes want one
     mbr[PARTITION_TABLE:PARTITION_TABLE + len(table)] = table
 
     head = bytearray(model_lba * SECTOR)
     for lba, data in ((0, bytes(mbr)), (STAGE2_LBA, stage2), (HEADER_LBA, bytes(header)), (OPTIONS_LBA, options),
-                      (KERNEL_LBA, flat)):
+                      (KERNEL_LBA, packed_sectors)):
         head[lba * SECTOR:lba * SECTOR + len(data)] = data
 
     output = Path(args.output)

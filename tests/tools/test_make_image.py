@@ -1,4 +1,6 @@
 """The image builder: what it writes, what it refuses, and that it always writes the same."""
+import importlib.util
+import random
 import struct
 import subprocess
 from pathlib import Path
@@ -74,15 +76,82 @@ def builder(tmp_path):
 def header_of(image):
     sector = image[16 * SECTOR:17 * SECTOR]
     names = ("magic version balance kernel_lba kernel_sectors address file_bytes end entry sum options_len "
-             "model_lba model_bytes").split()
-    return dict(zip(names, struct.unpack_from("<8sIIIIIIIIIIQQ", sector))), sector
+             "model_lba model_bytes packed_address packed_bytes memory_end").split()
+    return dict(zip(names, struct.unpack_from("<8sIIIIIIIIIIQQIII", sector))), sector
+
+
+def unpack(packed):
+    """What an LZ4 block says (lz4_Block_format.md), checked strictly."""
+    out, at = bytearray(), 0
+
+    def length(first):
+        nonlocal at
+        total = first
+        while first == 15:
+            total += packed[at]
+            at += 1
+            if packed[at - 1] != 255:
+                break
+        return total
+
+    while True:
+        token = packed[at]
+        at += 1
+        literals = length(token >> 4)
+        assert at + literals <= len(packed)
+        out += packed[at:at + literals]
+        at += literals
+        if at == len(packed):
+            assert token & 15 == 0
+            return bytes(out)
+        offset = int.from_bytes(packed[at:at + 2], "little")
+        at += 2
+        assert 0 < offset <= len(out)
+        for _ in range(length(token & 15) + 4):
+            out.append(out[-offset])
+
+
+@pytest.fixture(scope="module")
+def compress():
+    spec = importlib.util.spec_from_file_location("make_image", ROOT / "tools/make_image.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.compress
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"a", b"abcdefghijkl", b"a" * 13, b"a" * 100_000, bytes(range(256)) * 40,
+    random.Random(1).randbytes(70_000), random.Random(2).randbytes(500) * 300,
+    b"".join(bytes([i % 7, i // 256 % 256]) for i in range(60_000)),
+    random.Random(3).randbytes(100) + bytes(66_000) + random.Random(3).randbytes(100),
+], ids=["empty", "one", "twelve", "thirteen", "run", "cycle", "noise", "far", "slow", "out-of-reach"])
+def test_packing_loses_nothing(compress, data):
+    assert unpack(compress(data)) == data
+
+
+def test_packing_random_mixtures(compress):
+    source = random.Random(9)
+    for _ in range(200):
+        data = bytearray()
+        while len(data) < source.randrange(1, 3000):
+            if data and source.random() < 0.5:
+                start = source.randrange(len(data))
+                data += data[start:start + source.randrange(1, 400)]
+            else:
+                data += source.randbytes(source.randrange(1, 40))
+        assert unpack(compress(bytes(data))) == data
+
+
+def test_packing_packs(compress):
+    text = b" ".join(b"word%d of a sentence" % (i % 50) for i in range(5000))
+    assert len(compress(text)) < len(text) / 20
 
 
 def test_layout(builder):
     image = builder.build("--options", "context=256  jit=off")
     header, sector = header_of(image)
     flat = TEXT + bytes(0x2000 - len(TEXT)) + DATA
-    assert header["magic"] == b"BFIMAGE1" and header["version"] == 1
+    assert header["magic"] == b"BFIMAGE1" and header["version"] == 2
     assert sum(word for (word,) in struct.iter_unpack("<I", sector)) % (1 << 32) == 0
     assert header["kernel_lba"] == 24
     assert header["address"] == 0x100000
@@ -90,8 +159,12 @@ def test_layout(builder):
     assert header["file_bytes"] == len(flat)
     assert header["end"] == 0x102000 + 5004  # rounded up to a word
     kernel = image[24 * SECTOR:(24 + header["kernel_sectors"]) * SECTOR]
-    assert kernel == flat + bytes(-len(flat) % SECTOR)
+    assert unpack(kernel[:header["packed_bytes"]]) == flat
+    assert not any(kernel[header["packed_bytes"]:])
     assert header["sum"] == sum(word for (word,) in struct.iter_unpack("<I", kernel)) % (1 << 32)
+    # The packed form is out of the way of what is unpacked, and both are inside of what is checked.
+    assert header["packed_address"] >= header["address"] + len(flat)
+    assert header["memory_end"] >= max(header["end"], header["packed_address"] + len(kernel))
     text = b"context=256 jit=off"
     assert header["options_len"] == len(text)
     assert image[17 * SECTOR:18 * SECTOR] == text + bytes(SECTOR - len(text))
@@ -106,7 +179,7 @@ def test_partition_table(builder):
     image = builder.build()
     header, _ = header_of(image)
     first, second, third = (image[446 + 16 * i:462 + 16 * i] for i in range(3))
-    assert (first[0], first[4]) == (0x80, 0xDA)
+    assert (first[0], first[4]) == (0x80, 0x7F)
     assert struct.unpack_from("<II", first, 8) == (16, 8 + header["kernel_sectors"])
     assert (second[0], second[4]) == (0x00, 0xDA)
     assert struct.unpack_from("<II", second, 8) == (header["model_lba"], -(-header["model_bytes"] // SECTOR))

@@ -85,6 +85,9 @@ TEST(BootInfoInc, EveryConstantIsWhatTheHeaderSays) {
         {"IH_OPTIONS_LEN", offsetof(image_format::Header, options_len_bytes)},
         {"IH_MODEL_LBA", offsetof(image_format::Header, model_sector)},
         {"IH_MODEL_BYTES", offsetof(image_format::Header, model_len_bytes)},
+        {"IH_PACKED_ADDRESS", offsetof(image_format::Header, packed_address)},
+        {"IH_PACKED_BYTES", offsetof(image_format::Header, packed_len_bytes)},
+        {"IH_MEMORY_END", offsetof(image_format::Header, memory_end)},
     };
     auto constants = read_constants();
     ASSERT_FALSE(constants.empty()) << "boot/boot_info.inc was not found";

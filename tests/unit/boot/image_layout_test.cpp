@@ -29,6 +29,9 @@ class Head {
         header.options_len_bytes = static_cast<uint32_t>(options.size());
         header.model_sector = 128;
         header.model_len_bytes = 1'000'001;
+        header.packed_address = 0x170000;
+        header.packed_len_bytes = 51'100;
+        header.memory_end = 0x180000;
     }
     [[nodiscard]] std::vector<uint8_t> bytes() const {
         std::vector<uint8_t> out(kImageHeadBytes);
@@ -90,7 +93,7 @@ TEST(ImageLayout, OtherDisksAreNotFound) {
 
 TEST(ImageLayout, OtherVersionIsUnsupported) {
     Head head;
-    head.header.version = 2;
+    head.header.version = image_format::kVersion + 1;
     EXPECT_EQ(head.error(), ErrorCode::kUnsupported);
 }
 
