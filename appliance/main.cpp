@@ -8,6 +8,7 @@
 #include "drivers/drivers_metal.h"
 #include "kernel_lib/base/permanent.h"
 #include "kernel_lib/cpu/features.h"
+#include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
@@ -70,7 +71,10 @@ void Machine::start_network(const Settings &settings) {
         mac.put(mac.size() > 0 ? ":" : "", Hex{byte, 2});
     }
     mac_len_ = mac.size();
-    polled_ = !attach_interrupt(*card_);
+    const auto on_interrupt = [](void *card) {
+        return static_cast<NetDevice *>(card)->on_interrupt();
+    };
+    polled_ = card_->irq() < 0 || !register_irq(card_->irq(), on_interrupt, card_);
     NetworkConfig config;
     std::copy_n(settings.address.octets, 4, config.address.octets);
     std::copy_n(settings.gateway.octets, 4, config.gateway.octets);
