@@ -1,5 +1,6 @@
 // A PS/2 controller with a keyboard and a mouse that checks its driver (see fake_uart.h): misuse is
-// recorded in `complaints`, and its interrupt comes before any port access that allows it.
+// recorded in `complaints`, its interrupt comes before any port access that allows it, and keys in
+// flight arrive during an access, after that moment.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ class FakePs2 {
     std::function<bool()> interrupt_handler;
 
     std::vector<std::string> complaints;
+    std::deque<uint8_t> in_flight;  // scancodes that arrive one by one, each during a port read
     uint64_t port_reads = 0;
     uint64_t interrupts = 0;
 

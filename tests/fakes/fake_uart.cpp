@@ -18,7 +18,7 @@ void FakeUart::run_interrupts() {
             complain("the handler disowned an interrupt of the UART");
         }
         in_handler_ = false;
-        if (interrupt_pending()) {
+        if (interrupt_pending() && in_flight.empty()) {
             complain("the handler left the interrupt line up");
         }
     }
@@ -29,6 +29,10 @@ uint8_t FakeUart::in8(uint16_t port) {
     ++port_reads;
     if (absent) {
         return 0xFF;
+    }
+    if (!in_flight.empty()) {
+        line_waiting.push_back(in_flight.front());
+        in_flight.pop_front();
     }
     deliver();
     const auto offset = static_cast<uint16_t>(port - uart::kCom1);

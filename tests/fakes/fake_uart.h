@@ -1,6 +1,7 @@
 // A 16550 that checks its driver: every misuse is recorded as a sentence in `complaints`, which the
 // test expects to be empty. It raises its interrupt at the worst moments: before any port access
-// made while interrupts are on.
+// made while interrupts are on; and bytes in flight arrive at the worst ones: after that moment has
+// passed, so that the next access is the first the interrupt can come before.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@ class FakeUart {
     std::string sent;  // what went out on the line
     std::vector<std::string> complaints;
     std::deque<uint8_t> line_waiting;  // what the other side holds back while RTS is off
+    std::deque<uint8_t> in_flight;     // arrive one by one, each during a port read
     uint64_t lost = 0;                 // bytes that found the receive FIFO full
     uint64_t port_reads = 0;
     uint64_t interrupts = 0;
