@@ -124,13 +124,17 @@ class GgufParser {
     }
 
   private:
-    template <typename... Parts>
-    [[nodiscard]] Error invalid(std::string_view message, const Parts &...parts) {
-        return refuse(detail_, ErrorCode::kInvalid, message, parts...);
+    [[nodiscard]] Error invalid(Sentence message) {
+        return refuse(detail_, ErrorCode::kInvalid, message);
     }
-    template <typename... Parts>
-    [[nodiscard]] Error too_large(std::string_view message, const Parts &...parts) {
-        return refuse(detail_, ErrorCode::kTooLarge, message, parts...);
+    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
+    }
+    [[nodiscard]] Error too_large(Sentence message) {
+        return refuse(detail_, ErrorCode::kTooLarge, message);
+    }
+    [[nodiscard]] Error too_large(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kTooLarge, message, format, arguments);
     }
 
     [[nodiscard]] Status read_header() {
@@ -151,24 +155,26 @@ class GgufParser {
                               "GGUF file in big-endian byte order is not supported");
             }
             return refuse(detail_, ErrorCode::kUnsupported, "GGUF version not supported",
-                          "GGUF version ", version, " is not supported, only 2 and 3");
+                          "GGUF version % is not supported, only 2 and 3", {version});
         }
         file_.version_ = version;
         if (!reader_.read(tensor_count_) || !reader_.read(entry_count_)) {
             return invalid("GGUF file ends inside its header");
         }
         if (tensor_count_ > GgufFile::kMaxTensors) {
-            return too_large("GGUF file claims too many tensors", "GGUF file claims ",
-                             tensor_count_, " tensors, more than ", GgufFile::kMaxTensors);
+            return too_large("GGUF file claims too many tensors",
+                             "GGUF file claims % tensors, more than %",
+                             {tensor_count_, GgufFile::kMaxTensors});
         }
         if (entry_count_ > GgufFile::kMaxKeys) {
-            return too_large("GGUF file claims too many keys", "GGUF file claims ", entry_count_,
-                             " keys, more than ", GgufFile::kMaxKeys);
+            return too_large("GGUF file claims too many keys",
+                             "GGUF file claims % keys, more than %",
+                             {entry_count_, GgufFile::kMaxKeys});
         }
         if (entry_count_ * kMinEntryBytes + tensor_count_ * kMinTensorBytes > reader_.remaining()) {
-            return invalid("GGUF file is too short for what it claims", "GGUF file claims ",
-                           entry_count_, " keys and ", tensor_count_,
-                           " tensors, but is too short to hold them");
+            return invalid("GGUF file is too short for what it claims",
+                           "GGUF file claims % keys and % tensors, but is too short to hold them",
+                           {entry_count_, tensor_count_});
         }
         return {};
     }
@@ -192,28 +198,28 @@ class GgufParser {
     [[nodiscard]] Status read_name(std::string_view what, uint64_t index, std::string_view &name) {
         uint64_t len;
         if (!reader_.read(len)) {
-            return invalid("GGUF file ends before its last name", "GGUF file ends before ", what,
-                           " number ", index);
+            return invalid("GGUF file ends before its last name",
+                           "GGUF file ends before % number %", {what, index});
         }
         if (len == 0 || len > GgufFile::kMaxNameBytes) {
-            return invalid("GGUF name is empty or too long", "GGUF ", what, " number ", index,
-                           " has a name of ", len, " bytes, outside 1 to ",
-                           GgufFile::kMaxNameBytes);
+            return invalid("GGUF name is empty or too long",
+                           "GGUF % number % has a name of % bytes, outside 1 to %",
+                           {what, index, len, GgufFile::kMaxNameBytes});
         }
         if (!reader_.read_text(len, name)) {
-            return invalid("GGUF file ends inside a name", "GGUF file ends inside the name of ",
-                           what, " number ", index);
+            return invalid("GGUF file ends inside a name",
+                           "GGUF file ends inside the name of % number %", {what, index});
         }
         return {};
     }
 
     [[nodiscard]] Status ends_inside_value(std::string_view key) {
-        return invalid("GGUF file ends inside a value", "GGUF file ends inside the value of ",
-                       JsonString{key});
+        return invalid("GGUF file ends inside a value", "GGUF file ends inside the value of @",
+                       {key});
     }
     [[nodiscard]] Status unknown_value_type(std::string_view key, uint32_t type) {
-        return invalid("GGUF value of unknown type", "GGUF key ", JsonString{key},
-                       " has a value of unknown type ", type);
+        return invalid("GGUF value of unknown type", "GGUF key @ has a value of unknown type %",
+                       {key, type});
     }
 
     [[nodiscard]] Status read_value(GgufEntry &entry) {
@@ -236,8 +242,8 @@ class GgufParser {
             return ends_inside_value(entry.key);
         }
         if (entry.type == GgufType::kBool && entry.bytes[0] > 1) {
-            return invalid("GGUF bool is neither 0 nor 1", "GGUF key ", JsonString{entry.key},
-                           " has a bool that is neither 0 nor 1");
+            return invalid("GGUF bool is neither 0 nor 1",
+                           "GGUF key @ has a bool that is neither 0 nor 1", {entry.key});
         }
         return {};
     }
@@ -255,8 +261,7 @@ class GgufParser {
         entry.array.count = count;
         if (entry.array.element == GgufType::kArray) {
             return refuse(detail_, ErrorCode::kUnsupported, "GGUF arrays of arrays not supported",
-                          "GGUF key ", JsonString{entry.key},
-                          " is an array of arrays, which is not supported");
+                          "GGUF key @ is an array of arrays, which is not supported", {entry.key});
         }
         if (entry.array.element == GgufType::kString) {
             return read_texts(entry);
@@ -278,8 +283,7 @@ class GgufParser {
             uint64_t len;
             if (!reader_.read(len) || !reader_.skip(len)) {
                 return invalid("GGUF file ends inside an array of strings",
-                               "GGUF file ends inside string ", i, " of the array ",
-                               JsonString{entry.key});
+                               "GGUF file ends inside string % of the array @", {i, entry.key});
             }
         }
         entry.array.bytes = file_.bytes_.subspan(begin, reader_.offset() - begin);
@@ -287,9 +291,9 @@ class GgufParser {
     }
 
     [[nodiscard]] Status array_too_long(const GgufEntry &entry) {
-        return invalid("GGUF array is longer than the file", "GGUF key ", JsonString{entry.key},
-                       " claims an array of ", entry.array.count,
-                       " elements, more than the file holds");
+        return invalid("GGUF array is longer than the file",
+                       "GGUF key @ claims an array of % elements, more than the file holds",
+                       {entry.key, entry.array.count});
     }
 
     [[nodiscard]] Status index_entries() {
@@ -306,8 +310,7 @@ class GgufParser {
         for (size_t i = 1; i < index.size(); ++i) {
             const std::string_view key = file_.entries_[index[i]].key;
             if (file_.entries_[index[i - 1]].key == key) {
-                return invalid("GGUF key appears twice", "GGUF key ", JsonString{key},
-                               " appears twice");
+                return invalid("GGUF key appears twice", "GGUF key @ appears twice", {key});
             }
         }
         return {};
@@ -321,9 +324,9 @@ class GgufParser {
         const uint64_t alignment = file_.alignment_;
         if (alignment < GgufFile::kMinAlignment || alignment > GgufFile::kMaxAlignment ||
             (alignment & (alignment - 1)) != 0) {
-            return invalid("GGUF alignment is not a sensible power of two", "GGUF alignment ",
-                           alignment, " is not a power of two from ", GgufFile::kMinAlignment,
-                           " to ", GgufFile::kMaxAlignment);
+            return invalid("GGUF alignment is not a sensible power of two",
+                           "GGUF alignment % is not a power of two from % to %",
+                           {alignment, GgufFile::kMinAlignment, GgufFile::kMaxAlignment});
         }
         return {};
     }
@@ -354,24 +357,23 @@ class GgufParser {
     [[nodiscard]] Status read_shape(GgufTensor &tensor, uint64_t &offset) {
         const auto ends_inside = [&] {
             return invalid("GGUF file ends inside a tensor's description",
-                           "GGUF file ends inside the description of tensor ",
-                           JsonString{tensor.name});
+                           "GGUF file ends inside the description of tensor @", {tensor.name});
         };
         if (!reader_.read(tensor.dim_count)) {
             return ends_inside();
         }
         if (tensor.dim_count < 1 || tensor.dim_count > 4) {
-            return invalid("GGUF tensor has not 1 to 4 dimensions", "GGUF tensor ",
-                           JsonString{tensor.name}, " has ", tensor.dim_count,
-                           " dimensions, outside 1 to 4");
+            return invalid("GGUF tensor has not 1 to 4 dimensions",
+                           "GGUF tensor @ has % dimensions, outside 1 to 4",
+                           {tensor.name, tensor.dim_count});
         }
         for (uint32_t i = 0; i < tensor.dim_count; ++i) {
             if (!reader_.read(tensor.dims[i])) {
                 return ends_inside();
             }
             if (tensor.dims[i] == 0) {
-                return invalid("GGUF tensor has a dimension of zero", "GGUF tensor ",
-                               JsonString{tensor.name}, " has a dimension of zero");
+                return invalid("GGUF tensor has a dimension of zero",
+                               "GGUF tensor @ has a dimension of zero", {tensor.name});
             }
         }
         uint32_t type;
@@ -381,17 +383,17 @@ class GgufParser {
         tensor.type = find_tensor_type(type);
         if (tensor.type == nullptr) {
             return refuse(detail_, ErrorCode::kUnsupported, "GGUF tensor of unknown type",
-                          "GGUF tensor ", JsonString{tensor.name}, " has the unknown type ", type);
+                          "GGUF tensor @ has the unknown type %", {tensor.name, type});
         }
         return {};
     }
 
     [[nodiscard]] Status place(GgufTensor &tensor, uint64_t offset) {
         if (tensor.dims[0] % tensor.type->block_elements != 0) {
-            return invalid("GGUF tensor's rows are no whole number of blocks", "GGUF tensor ",
-                           JsonString{tensor.name}, " has rows of ", tensor.dims[0],
-                           " elements, no whole number of ", tensor.type->name, " blocks of ",
-                           tensor.type->block_elements);
+            return invalid(
+                "GGUF tensor's rows are no whole number of blocks",
+                "GGUF tensor @ has rows of % elements, no whole number of % blocks of %",
+                {tensor.name, tensor.dims[0], tensor.type->name, tensor.type->block_elements});
         }
         uint64_t bytes = tensor.dims[0] / tensor.type->block_elements;
         bool overflow = __builtin_mul_overflow(bytes, tensor.type->block_bytes, &bytes);
@@ -399,21 +401,22 @@ class GgufParser {
             overflow = __builtin_mul_overflow(bytes, tensor.dims[i], &bytes) || overflow;
         }
         if (overflow) {
-            return invalid("GGUF tensor's size overflows", "GGUF tensor ", JsonString{tensor.name},
-                           " has a size that overflows");
+            return invalid("GGUF tensor's size overflows",
+                           "GGUF tensor @ has a size that overflows", {tensor.name});
         }
         if (offset % file_.alignment_ != 0) {
-            return invalid("GGUF tensor's offset is not aligned", "GGUF tensor ",
-                           JsonString{tensor.name}, " lies at offset ", offset,
-                           ", no multiple of the alignment ", file_.alignment_);
+            return invalid("GGUF tensor's offset is not aligned",
+                           "GGUF tensor @ lies at offset %, no multiple of the alignment %",
+                           {tensor.name, offset, file_.alignment_});
         }
         const uint64_t file_len = file_.bytes_.size();
         const uint64_t available =
             file_len > file_.data_offset_ ? file_len - file_.data_offset_ : 0;
         if (offset > available || bytes > available - offset) {
-            return invalid("GGUF tensor lies outside the file", "GGUF tensor ",
-                           JsonString{tensor.name}, " (", bytes, " bytes at offset ", offset,
-                           ") lies outside the file, which has ", available, " bytes of data");
+            return invalid("GGUF tensor lies outside the file",
+                           "GGUF tensor @ (% bytes at offset %) lies outside the file, which has % "
+                           "bytes of data",
+                           {tensor.name, bytes, offset, available});
         }
         tensor.bytes = file_.bytes_.subspan(file_.data_offset_ + offset, bytes);
         return {};
@@ -435,8 +438,8 @@ class GgufParser {
             const GgufTensor &before = file_.tensors_[index[i - 1]];
             const GgufTensor &after = file_.tensors_[index[i]];
             if (before.bytes.data() + before.bytes.size() > after.bytes.data()) {
-                return invalid("GGUF tensors overlap", "GGUF tensors ", JsonString{before.name},
-                               " and ", JsonString{after.name}, " overlap");
+                return invalid("GGUF tensors overlap", "GGUF tensors @ and @ overlap",
+                               {before.name, after.name});
             }
         }
         sort_indices(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
@@ -446,8 +449,7 @@ class GgufParser {
         for (size_t i = 1; i < index.size(); ++i) {
             const std::string_view name = file_.tensors_[index[i]].name;
             if (file_.tensors_[index[i - 1]].name == name) {
-                return invalid("GGUF tensor appears twice", "GGUF tensor ", JsonString{name},
-                               " appears twice");
+                return invalid("GGUF tensor appears twice", "GGUF tensor @ appears twice", {name});
             }
         }
         return {};
@@ -483,15 +485,15 @@ namespace {
 
 Error missing(TextWriter &detail, std::string_view key) {
     return refuse(detail, ErrorCode::kNotFound, "the model file lacks a key",
-                  "the model file lacks the key ", JsonString{key});
+                  "the model file lacks the key @", {key});
 }
 
 Error wrong_type(TextWriter &detail, const GgufEntry &entry, std::string_view wanted) {
     const bool is_array = entry.type == GgufType::kArray;
-    return refuse(
-        detail, ErrorCode::kInvalid, "a key of the model file has a value of wrong type",
-        "the key ", JsonString{entry.key}, " has a value of type ", is_array ? "array of " : "",
-        gguf_type_name(is_array ? entry.array.element : entry.type), " instead of ", wanted);
+    return refuse(detail, ErrorCode::kInvalid, "a key of the model file has a value of wrong type",
+                  "the key @ has a value of type %% instead of %",
+                  {entry.key, std::string_view(is_array ? "array of " : ""),
+                   gguf_type_name(is_array ? entry.array.element : entry.type), wanted});
 }
 
 template <typename T>
@@ -550,7 +552,7 @@ Result<T> integer(const GgufFile &file, std::string_view key, TextWriter &detail
             : !(narrow < 0) && static_cast<uint64_t>(narrow) == value->bits;
     if (!fits) {
         return refuse(detail, ErrorCode::kInvalid, "an integer of the model file is out of range",
-                      "the integer ", JsonString{key}, " is out of range");
+                      "the integer @ is out of range", {key});
     }
     return narrow;
 }

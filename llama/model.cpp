@@ -44,13 +44,17 @@ class ModelBuilder {
     }
 
   private:
-    template <typename... Parts>
-    [[nodiscard]] Error invalid(std::string_view message, const Parts &...parts) {
-        return refuse(detail_, ErrorCode::kInvalid, message, parts...);
+    [[nodiscard]] Error invalid(Sentence message) {
+        return refuse(detail_, ErrorCode::kInvalid, message);
     }
-    template <typename... Parts>
-    [[nodiscard]] Error unsupported(std::string_view message, const Parts &...parts) {
-        return refuse(detail_, ErrorCode::kUnsupported, message, parts...);
+    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
+    }
+    [[nodiscard]] Error unsupported(Sentence message) {
+        return refuse(detail_, ErrorCode::kUnsupported, message);
+    }
+    [[nodiscard]] Error unsupported(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kUnsupported, message, format, arguments);
     }
 
     // "llama." + suffix; valid until the next call.
@@ -62,8 +66,9 @@ class ModelBuilder {
     [[nodiscard]] Status check_architecture() {
         BF_ASSIGN(const std::string_view name, file_.text("general.architecture", detail_));
         if (name != kArchitecture) {
-            return unsupported("the model's architecture is not supported", "the architecture ",
-                               JsonString{name}, " is not supported; supported: ", kArchitecture);
+            return unsupported("the model's architecture is not supported",
+                               "the architecture @ is not supported; supported: %",
+                               {name, kArchitecture});
         }
         return {};
     }
@@ -73,8 +78,8 @@ class ModelBuilder {
                                      uint32_t &out) {
         BF_ASSIGN(out, file_.u32(key(suffix), detail_));
         if (out < low || out > high) {
-            return invalid("a number of the model is out of range", key(suffix), " is ", out,
-                           ", outside ", low, " to ", high);
+            return invalid("a number of the model is out of range", "% is %, outside % to %",
+                           {key(suffix), out, low, high});
         }
         return {};
     }
@@ -85,8 +90,10 @@ class ModelBuilder {
     }
     [[nodiscard]] Status check_float(std::string_view suffix, float value, float low, float high) {
         if (!(value >= low && value <= high)) {  // a NaN, too
-            return invalid("a number of the model is out of range", key(suffix),
-                           " is out of range: ", Fixed{static_cast<double>(value), 9});
+            const Error error = invalid("a number of the model is out of range",
+                                        "% is out of range: ", {key(suffix)});
+            detail_.put(Fixed{static_cast<double>(value), 9});
+            return error;
         }
         return {};
     }
@@ -100,15 +107,15 @@ class ModelBuilder {
         BF_TRY(read_number_or("attention.head_count_kv", hyper_.heads, 1, Model::kMaxHeads,
                               hyper_.kv_heads));
         if (hyper_.heads % hyper_.kv_heads != 0) {
-            return invalid("the KV heads do not divide the heads", hyper_.kv_heads,
-                           " KV heads do not divide ", hyper_.heads, " heads");
+            return invalid("the KV heads do not divide the heads",
+                           "% KV heads do not divide % heads", {hyper_.kv_heads, hyper_.heads});
         }
         BF_TRY(read_head_size());
         BF_TRY(read_number_or("rope.dimension_count", hyper_.head_size, 2, hyper_.head_size,
                               hyper_.rope_dim));
         if (hyper_.rope_dim % 2 != 0) {
-            return invalid("the rotary dimension is odd", "the rotary dimension ", hyper_.rope_dim,
-                           " is odd");
+            return invalid("the rotary dimension is odd", "the rotary dimension % is odd",
+                           {hyper_.rope_dim});
         }
         BF_ASSIGN(hyper_.rope_base, file_.f32_or(key("rope.freq_base"), 10000.0f, detail_));
         BF_TRY(check_float("rope.freq_base", hyper_.rope_base, 1.0f, 1e12f));
@@ -121,22 +128,22 @@ class ModelBuilder {
         if (file_.find(key("attention.key_length")) != nullptr) {
             BF_TRY(read_number("attention.key_length", 2, Model::kMaxHeadSize, hyper_.head_size));
         } else if (hyper_.dim % hyper_.heads != 0) {
-            return invalid("the heads do not divide the dimension", hyper_.heads,
-                           " heads do not divide the dimension ", hyper_.dim);
+            return invalid("the heads do not divide the dimension",
+                           "% heads do not divide the dimension %", {hyper_.heads, hyper_.dim});
         } else {
             hyper_.head_size = hyper_.dim / hyper_.heads;
         }
         if (hyper_.head_size % 2 != 0 || hyper_.head_size > Model::kMaxHeadSize) {
-            return invalid("the head size is odd or too large", "the head size ", hyper_.head_size,
-                           " is odd or over ", Model::kMaxHeadSize);
+            return invalid("the head size is odd or too large", "the head size % is odd or over %",
+                           {hyper_.head_size, Model::kMaxHeadSize});
         }
         uint32_t value_size;
         BF_TRY(read_number_or("attention.value_length", hyper_.head_size, 1, Model::kMaxHeadSize,
                               value_size));
         if (value_size != hyper_.head_size) {
             return unsupported("heads with values of another size are not supported",
-                               "heads with keys of ", hyper_.head_size, " and values of ",
-                               value_size, " elements are not supported");
+                               "heads with keys of % and values of % elements are not supported",
+                               {hyper_.head_size, value_size});
         }
         return {};
     }
@@ -145,8 +152,8 @@ class ModelBuilder {
     [[nodiscard]] Status refuse_what_is_not_supported() {
         BF_ASSIGN(const uint32_t experts, file_.u32_or(key("expert_count"), 0, detail_));
         if (experts != 0) {
-            return unsupported("mixtures of experts are not supported", "a mixture of ", experts,
-                               " experts is not supported");
+            return unsupported("mixtures of experts are not supported",
+                               "a mixture of % experts is not supported", {experts});
         }
         BF_ASSIGN(const std::string_view scaling,
                   file_.text_or(key("rope.scaling.type"), "none", detail_));
@@ -155,8 +162,7 @@ class ModelBuilder {
         const bool linear_by_one = scaling == "linear" && factor == 1.0f;
         if ((scaling != "none" && !linear_by_one) || old_factor != 1.0f) {
             return unsupported("scaled rotary positions are not supported",
-                               "rotary positions with scaling ", JsonString{scaling},
-                               " are not supported");
+                               "rotary positions with scaling @ are not supported", {scaling});
         }
         return {};
     }
@@ -191,8 +197,8 @@ class ModelBuilder {
         if (embedding != nullptr) {  // else claim() says so
             const uint64_t rows = embedding->dims[1];
             if (rows > Model::kMaxVocab) {
-                return invalid("the vocabulary is too large", "a vocabulary of ", rows,
-                               " tokens is over ", Model::kMaxVocab);
+                return invalid("the vocabulary is too large", "a vocabulary of % tokens is over %",
+                               {rows, Model::kMaxVocab});
             }
             hyper_.vocab = static_cast<uint32_t>(rows);
         }
@@ -221,8 +227,8 @@ class ModelBuilder {
     [[nodiscard]] Status claim_norm(std::string_view name, Tensor &out) {
         BF_TRY(claim(name, 1, hyper_.dim, out));
         if (out.type != TensorType::kF32) {
-            return unsupported("norm weights must be F32", "norm weights must be F32, but ",
-                               JsonString{name}, " is ", tensor_type_info(out.type).name);
+            return unsupported("norm weights must be F32", "norm weights must be F32, but @ is %",
+                               {name, tensor_type_info(out.type).name});
         }
         return {};
     }
@@ -231,18 +237,18 @@ class ModelBuilder {
         const GgufTensor *found = file_.find_tensor(name);
         if (found == nullptr) {
             return refuse(detail_, ErrorCode::kNotFound, "the model file lacks a tensor",
-                          "the model file lacks the tensor ", JsonString{name});
+                          "the model file lacks the tensor @", {name});
         }
         if (!found->type->supported) {
-            return unsupported("tensor type not supported", "tensor ", JsonString{name}, " is ",
-                               found->type->name,
-                               ", which is not supported; supported: ", kSupportedTensorTypes);
+            return unsupported("tensor type not supported",
+                               "tensor @ is %, which is not supported; supported: %",
+                               {name, found->type->name, kSupportedTensorTypes});
         }
         const uint64_t *dims = found->dims;
         if (dims[0] != cols || dims[1] != rows || dims[2] != 1 || dims[3] != 1) {
-            return invalid("a tensor has another shape than the model's numbers imply", "tensor ",
-                           JsonString{name}, " has the shape ", dims[0], " x ", dims[1], " x ",
-                           dims[2], " x ", dims[3], " instead of ", cols, " x ", rows);
+            return invalid("a tensor has another shape than the model's numbers imply",
+                           "tensor @ has the shape % x % x % x % instead of % x %",
+                           {name, dims[0], dims[1], dims[2], dims[3], cols, rows});
         }
         out = {.name = found->name,
                .type = static_cast<TensorType>(found->type->id),
@@ -258,8 +264,8 @@ class ModelBuilder {
     [[nodiscard]] Status refuse_tensors_left_over() {
         for (size_t i = 0; i < model_.tensors_.size(); ++i) {
             if (!model_.tensors_[i].present()) {
-                return unsupported("the model has a tensor that is not supported", "the tensor ",
-                                   JsonString{file_.tensors()[i].name}, " is not supported");
+                return unsupported("the model has a tensor that is not supported",
+                                   "the tensor @ is not supported", {file_.tensors()[i].name});
             }
         }
         return {};
@@ -275,9 +281,9 @@ class ModelBuilder {
             listed = tokens.count;
         }
         if (stated != hyper_.vocab || listed != hyper_.vocab) {
-            return invalid("the vocabulary and the embedding differ in size", "the vocabulary has ",
-                           stated != hyper_.vocab ? uint64_t{stated} : listed,
-                           " tokens, but the embedding has ", hyper_.vocab, " rows");
+            return invalid("the vocabulary and the embedding differ in size",
+                           "the vocabulary has % tokens, but the embedding has % rows",
+                           {stated != hyper_.vocab ? uint64_t{stated} : listed, hyper_.vocab});
         }
         return {};
     }
@@ -412,12 +418,13 @@ Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
     if (infinite) {
         const std::string_view what = floats ? "a weight" : "a block scale";
         return refuse(detail, ErrorCode::kInvalid, "the model holds a number that is not finite",
-                      "tensor ", JsonString{tensor.name}, " has ", what,
-                      " that is not finite in row ", row, ", column ", column);
+                      "tensor @ has % that is not finite in row %, column %",
+                      {tensor.name, what, row, column});
     }
-    return refuse(detail, ErrorCode::kUnsupported, "the model has a block scale of 128 or more",
-                  "tensor ", JsonString{tensor.name}, " has a block scale of 128 or more in row ",
-                  row, ", column ", column, ", which is not supported");
+    return refuse(
+        detail, ErrorCode::kUnsupported, "the model has a block scale of 128 or more",
+        "tensor @ has a block scale of 128 or more in row %, column %, which is not supported",
+        {tensor.name, row, column});
 }
 
 }  // namespace

@@ -134,9 +134,11 @@ class TokenizerBuilder {
     }
 
   private:
-    template <typename... Parts>
-    [[nodiscard]] Error invalid(std::string_view message, const Parts &...parts) {
-        return refuse(detail_, ErrorCode::kInvalid, message, parts...);
+    [[nodiscard]] Error invalid(Sentence message) {
+        return refuse(detail_, ErrorCode::kInvalid, message);
+    }
+    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
     }
 
     [[nodiscard]] Status check_model() {
@@ -144,8 +146,8 @@ class TokenizerBuilder {
         if (model != kVocabularyModel) {
             return refuse(detail_, ErrorCode::kUnsupported,
                           "the model's vocabulary is of a kind that is not supported",
-                          "a vocabulary of kind ", JsonString{model},
-                          " is not supported; supported: ", kVocabularyModel);
+                          "a vocabulary of kind @ is not supported; supported: %",
+                          {model, kVocabularyModel});
         }
         return {};
     }
@@ -155,8 +157,9 @@ class TokenizerBuilder {
         BF_ASSIGN(t.texts_, file_.array("tokenizer.ggml.tokens", GgufType::kString, detail_));
         if (t.texts_.count == 0 || t.texts_.count > Tokenizer::kMaxTokens ||
             t.texts_.bytes.size() > std::numeric_limits<uint32_t>::max()) {
-            return invalid("the vocabulary is empty or too large", "a vocabulary of ",
-                           t.texts_.count, " tokens is outside 1 to ", Tokenizer::kMaxTokens);
+            return invalid("the vocabulary is empty or too large",
+                           "a vocabulary of % tokens is outside 1 to %",
+                           {t.texts_.count, Tokenizer::kMaxTokens});
         }
         t.vocab_size_ = static_cast<uint32_t>(t.texts_.count);
         BF_ASSIGN(t.scores_, file_.array("tokenizer.ggml.scores", GgufType::kFloat32, detail_));
@@ -175,8 +178,9 @@ class TokenizerBuilder {
 
     [[nodiscard]] Status check_count(std::string_view what, const GgufArray &array) {
         if (array.count != tokenizer_.texts_.count) {
-            return invalid("the vocabulary's lists differ in length", "the vocabulary has ",
-                           tokenizer_.texts_.count, " tokens but ", array.count, " ", what);
+            return invalid("the vocabulary's lists differ in length",
+                           "the vocabulary has % tokens but % %",
+                           {tokenizer_.texts_.count, array.count, what});
         }
         return {};
     }
@@ -200,12 +204,13 @@ class TokenizerBuilder {
             t.text_offsets_[i] = static_cast<uint32_t>(offset);
             const std::string_view text = t.texts_.next_text(offset);
             if (text.size() > Tokenizer::kMaxPieceBytes) {
-                return invalid("a token's text is too long", "token ", i, " has a text of ",
-                               text.size(), " bytes, over ", Tokenizer::kMaxPieceBytes);
+                return invalid("a token's text is too long",
+                               "token % has a text of % bytes, over %",
+                               {i, text.size(), Tokenizer::kMaxPieceBytes});
             }
             if (!utf8_valid(text)) {
-                return invalid("a token's text is not UTF-8", "the text of token ", i,
-                               " is not UTF-8");
+                return invalid("a token's text is not UTF-8", "the text of token % is not UTF-8",
+                               {i});
             }
         }
         return {};
@@ -238,8 +243,9 @@ class TokenizerBuilder {
             BF_ASSIGN(id, file_.u32(key, detail_));
         }
         if (id != kNoId && id >= tokenizer_.vocab_size_) {
-            return invalid("a special token is outside the vocabulary", key, " is ", id,
-                           ", outside the vocabulary of ", tokenizer_.vocab_size_, " tokens");
+            return invalid("a special token is outside the vocabulary",
+                           "% is %, outside the vocabulary of % tokens",
+                           {key, id, tokenizer_.vocab_size_});
         }
         out = id == kNoId ? kNoToken : static_cast<Token>(id);
         return {};
@@ -250,14 +256,14 @@ class TokenizerBuilder {
             const auto token = static_cast<Token>(i);
             const float score = tokenizer_.score(token);
             if (score != score) {
-                return invalid("a token's score is not a number", "the score of token ", i,
-                               " is not a number");
+                return invalid("a token's score is not a number",
+                               "the score of token % is not a number", {i});
             }
             if (tokenizer_.kinds_.count != 0) {
                 const int32_t kind = tokenizer_.kinds_.i32(i);
                 if (kind < 0 || kind > static_cast<int32_t>(TokenKind::kByte)) {
-                    return invalid("a token is of unknown type", "token ", i,
-                                   " is of unknown type ", kind);
+                    return invalid("a token is of unknown type", "token % is of unknown type #",
+                                   {i, kind});
                 }
             }
             BF_TRY(read_token(token));
@@ -271,8 +277,8 @@ class TokenizerBuilder {
         if (kind == TokenKind::kByte) {
             const std::optional<uint8_t> byte = parse_byte_text(text);
             if (!byte) {
-                return invalid("a byte token is not written <0xNN>", "the byte token ", token,
-                               " is ", JsonString{text}, " instead of <0xNN>");
+                return invalid("a byte token is not written <0xNN>",
+                               "the byte token % is @ instead of <0xNN>", {token, text});
             }
             tokenizer_.byte_tokens_[*byte] = token;
             return {};
