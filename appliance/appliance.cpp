@@ -217,17 +217,17 @@ void Appliance::show_ready() {
 void Appliance::show_status() {
     char buffer[96];
     TextWriter out(buffer);
-    const http::CompletionCounters counters =
-        api_ != nullptr ? api_->counters() : http::CompletionCounters{};
-    out.put(" BareFlow ", kVersion, " | ");
+    // Eighty columns: a long name is cut, the figures are not.
+    constexpr size_t kNameColumns = 24;
+    out.put(" BareFlow | ");
     if (model_ != nullptr && health_state_ == http::HealthState::kOk) {
-        out.put(model_->name(), " ", model_->weight_type());
+        out.put(model_->name().substr(0, kNameColumns), " ", model_->weight_type());
     } else {
         out.put("no model");
     }
     const std::string_view address = surroundings_.network_info().address;
     out.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
-            counters.finished, " requests, ", counters.completion_tokens, " tokens | ",
+            requests_logged_, " requests | ",
             Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
     console_set_status(out.view());
 }

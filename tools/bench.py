@@ -111,8 +111,7 @@ def synthetic(name, *arguments):
     path = BUILD / f"bench-{name}.gguf"
     if not path.exists():
         print(f"  making {path.name}", file=sys.stderr)
-        subprocess.run([sys.executable, str(ROOT / "tools/make_gguf.py"), *arguments,
-                        "--output", str(path)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, str(ROOT / "tools/make_gguf.py"), *arguments, str(path)], check=True, stdout=subprocess.DEVNULL)
     return path
 
 
@@ -195,7 +194,7 @@ def bench_responsiveness(_):
             "median_ms": round(times[len(times) // 2] * 1e3, 1),
             "p99_ms": round(times[int(len(times) * 0.99)] * 1e3, 1),
             "worst_ms": round(times[-1] * 1e3, 1),
-            "completions": json.loads(profile).get("completions")}
+            "requests": json.loads(profile)["requests"], "tokens": json.loads(profile)["tokens"]}
 
 
 def bench_idle(args):
