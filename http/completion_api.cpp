@@ -137,6 +137,11 @@ uint32_t CompletionApi::waiting() const {
     return count;
 }
 
+// One that runs, or is about to, and the queue behind it.
+bool CompletionApi::has_room() const {
+    return waiting() + (running_ != nullptr ? 1 : 0) <= config_.queue;
+}
+
 void CompletionApi::respond_unavailable(Exchange &exchange) {
     ++counters_.refused;
     respond_error(exchange,
@@ -170,9 +175,7 @@ void CompletionApi::handle(Exchange &exchange) {
         respond_error(exchange, {400, message.view(), "context_length_exceeded", "prompt"});
         return;
     }
-    // Nobody waits while the generator is free and the queue empty.
-    const bool goes_first = waiting() == 0 && running_ == nullptr;
-    Job *job = goes_first || waiting() < config_.queue ? free_job() : nullptr;
+    Job *job = has_room() ? free_job() : nullptr;
     if (job == nullptr) {
         ++counters_.refused;
         respond_error(exchange, {503,
@@ -208,8 +211,8 @@ Status CompletionApi::submit_local(std::string_view prompt, uint32_t max_tokens,
     if (generator_ == nullptr) {
         return {ErrorCode::kInvalid, unavailable_};
     }
-    Job *job = free_job();
-    if (job == nullptr || waiting() > config_.queue) {
+    Job *job = has_room() ? free_job() : nullptr;
+    if (job == nullptr) {
         return {ErrorCode::kExhausted, "Too many requests are waiting already."};
     }
     BF_ASSIGN(job->prompt_copy, Buffer<char>::create(prompt.size() + 1));

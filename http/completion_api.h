@@ -151,6 +151,7 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     [[nodiscard]] Job *oldest(JobState state);
     [[nodiscard]] Job *job_of(const Exchange &exchange);
     [[nodiscard]] uint32_t waiting() const;
+    [[nodiscard]] bool has_room() const;
     void encode(Job &job);
     void start(Job &job);
     void fail(Job &job, const ApiError &error);

@@ -26,6 +26,7 @@ void Connection::open(ByteStream &stream, uint64_t now) {
     now_ = now;
     rx_begin_ = rx_end_ = tx_begin_ = tx_end_ = 0;
     source_ = nullptr;
+    served_ = false;
     ++shared_.counters.connections;
     ++shared_.counters.open;
     start_request();
@@ -384,6 +385,7 @@ void Connection::write_answer() {
 
 void Connection::finish_answer() {
     end_source(true);
+    served_ = true;
     if (!keep_alive_) {
         // A request that was read to its end leaves nothing that could turn our FIN into a RST. A
         // refused one does: its sender may still be at it.

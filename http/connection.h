@@ -70,6 +70,8 @@ class Connection final : public Exchange {
     [[nodiscard]] bool is_idle() const {
         return is_reading() && parser_.untouched() && rx_begin_ == rx_end_;
     }
+    // Has been answered at least once: one that hasn't may be about to speak.
+    [[nodiscard]] bool has_served() const { return served_; }
     [[nodiscard]] uint64_t since_ticks() const { return phase_since_; }
     // When poll() must be called even if nothing arrives.
     [[nodiscard]] uint64_t deadline() const { return deadline_; }
@@ -126,6 +128,7 @@ class Connection final : public Exchange {
     bool keep_alive_ = false;
     bool no_body_ = false;  // HEAD: the head only
     bool continue_sent_ = false;
+    bool served_ = false;
     bool more_ = false;  // poll() stopped for fairness
     size_t rx_begin_ = 0;
     size_t rx_end_ = 0;

@@ -9,7 +9,7 @@
 namespace bareflow::http {
 
 namespace {
-// A request that is arriving is left alone for this long even when slots are short.
+// A request that is arriving, or about to, is left alone for this long even when slots are short.
 constexpr uint64_t kGraceMs = 2000;
 }  // namespace
 
@@ -63,8 +63,8 @@ Connection *Server::make_room(uint64_t now) {
     Connection *spare = nullptr;
     const uint64_t grace = kGraceMs * shared_.ticks_per_ms;
     for (Connection &connection : connections_) {
-        if (!connection.is_reading() ||
-            (!connection.is_idle() && now - connection.since_ticks() < grace)) {
+        if (!connection.is_reading() || (!(connection.is_idle() && connection.has_served()) &&
+                                         now - connection.since_ticks() < grace)) {
             continue;
         }
         const bool better = spare == nullptr || connection.is_idle() > spare->is_idle() ||

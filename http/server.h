@@ -18,7 +18,7 @@ namespace bareflow::http {
 struct ServerConfig {
     uint32_t connections = 32;
     size_t body_total_bytes = 4 * 1024 * 1024;
-    ServerTimeouts timeouts;
+    ServerTimeouts timeouts = {};
 };
 
 class Server {
