@@ -16,7 +16,9 @@ import pytest
 from conftest import BUILD, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/golden"))
+sys.path.insert(0, str(ROOT / "tools"))
 import reference  # noqa: E402
+from gguf_format import Reader  # noqa: E402
 from tokenizer import Tokenizer  # noqa: E402
 
 MODEL = ROOT / "models/stories.gguf"
@@ -379,7 +381,10 @@ def damaged(tmp_path, how):
     elif how == "corrupt header":
         data[8:16] = b"\xff" * 8
     elif how == "corrupt scale":
-        data[-34:-32] = b"\x00\x7c"  # the last block's scale: infinity
+        file = Reader(MODEL)
+        tensor = next(t for t in file.tensors if t.name == "blk.1.ffn_up.weight")
+        scale = file.data_offset + tensor.offset + 34 * 7
+        data[scale:scale + 2] = b"\x00\x7c"  # infinity
     path = tmp_path / "damaged.gguf"
     path.write_bytes(data)
     return path
