@@ -8,8 +8,10 @@
  *     jit_profile_end("my_loop");
  *
  * Names are compared by content and keyed once; the text must stay valid for the life of the
- * program (a literal, or memory never freed). Pairs may nest and recurse. An end without its begin
- * changes no counter and is counted in jit_get_unbalanced_count().
+ * program (a literal, or memory never freed). Pairs may nest and recurse: every pair counts as a
+ * call, but of a name that is open several times only the outermost pair adds cycles, so that a
+ * total is time that really passed. An end without its begin changes no counter and is counted in
+ * jit_get_unbalanced_count(). One thread of control (the boot processor), no interrupt handlers.
  *
  * Optimisation levels: 0 portable reference, 1 rule of thumb for this processor, 2 fastest measured
  * candidate, 3 fused and retuned. A function without candidates stays at 0. A candidate is
@@ -29,9 +31,10 @@ void jit_profile_end(const char *name);
 
 /* 0 for a name never seen. Calls are counted at their end. */
 uint64_t jit_get_call_count(const char *name);
-/* Mean cycles (TSC ticks) a call, callees included; 0 for a name never seen. */
+/* Total cycles (TSC ticks, callees included) divided by calls; 0 for a name never seen. */
 uint64_t jit_get_avg_cycles(const char *name);
-/* Ends that had no matching begin, and begins beyond the nesting limit. */
+/* Ends that had no matching begin, begins that the end of a call around them found still open, and
+ * begins beyond the nesting limit of 64. */
 uint64_t jit_get_unbalanced_count(void);
 
 /* Call counts at which a function is considered for level 1, 2 and 3. Returns 0, or -1 and changes
