@@ -55,6 +55,13 @@ def test_seed_command_boots(qemu):
     vm.wait_for(re.compile(r"memory: 127\.\d MiB"))
 
 
+@pytest.mark.parametrize("machine, disk", [("q35", "ide"), ("pc", "virtio"), ("q35", "virtio")])
+def test_image_boots_from_other_disks(qemu, machine, disk):
+    """AHCI and virtio: the BIOS reads them as well."""
+    vm = qemu.start("-drive", f"file={IMAGE},format=raw,snapshot=on,if={disk}", machine=machine)
+    assert vm.wait_for(BOOTED).group(1) == "BIOS"
+
+
 @pytest.mark.parametrize("machine", ["pc", "q35"])
 def test_elf_boots(qemu, machine):
     vm = qemu.boot_elf(machine=machine)
