@@ -1,4 +1,5 @@
-// The appliance as an ordinary Linux program: the same server, engine and pages over POSIX sockets.
+// The appliance as an ordinary Linux program: the same server, engine, console and pages, over
+// POSIX sockets and standard input.
 //
 //     build/hosted/bareflow --model models/stories.gguf --port 8080
 #include <fcntl.h>
@@ -14,28 +15,19 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "appliance/appliance.h"
+#include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
-#include "http/completion_api.h"
-#include "http/health.h"
-#include "http/llama_generator.h"
 #include "http/posix_transport_hosted.h"
-#include "http/profile.h"
-#include "http/router.h"
-#include "http/server.h"
-#include "http/web_page.h"
-#include "kernel_lib/jit/profile.h"
+#include "kernel_lib/io/log.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/engine.h"
-#include "llama/model.h"
-#include "llama/tokenizer.h"
 
 namespace bareflow {
 namespace {
 
 constexpr char kHelp[] =
-    "usage: bareflow --model FILE.gguf [--host ADDRESS] [--port N] [--context N] [--help]\n"
+    "usage: bareflow --model FILE.gguf [--host ADDRESS] [--port N] [--context N] [KEY=VALUE ...]\n"
     "\n"
     "Serves the model over HTTP, as the bootable image does.\n"
     "\n"
@@ -43,14 +35,10 @@ constexpr char kHelp[] =
     "  --host ADDRESS   IPv4 address to listen on (default 127.0.0.1)\n"
     "  --port N         TCP port (default 8080; 0: any free one)\n"
     "  --context N      context length in tokens (default: the model's own)\n"
-    "  --connections N  clients at once (default 32)\n"
-    "  --queue N        requests that may wait (default 8)\n"
+    "  KEY=VALUE        any setting of the appliance that has a meaning here:\n";
+constexpr char kHelpEnd[] =
     "\n"
     "Without a server: --prompt TEXT or --tokens N,N,... (appliance/token_mode_hosted.h).\n";
-
-// How long the engine works before the network gets its turn.
-constexpr uint64_t kSliceMs = 10;
-constexpr uint64_t kCheckBytes = 16 * 1024 * 1024;
 
 volatile sig_atomic_t stop_requested = 0;
 void on_signal(int) {
@@ -61,9 +49,17 @@ struct Options {
     std::string model;
     std::string host = "127.0.0.1";
     uint16_t port = 8080;
-    uint32_t context = 0;
-    uint32_t connections = 32;
-    uint32_t queue = 8;
+    Settings settings;
+};
+
+class SettingErrors final : public SettingsListener {
+  public:
+    bool any = false;
+    void on_bad_setting(std::string_view sentence) override {
+        any = true;
+        std::fprintf(stderr, "bareflow: %.*s (see --help)\n", static_cast<int>(sentence.size()),
+                     sentence.data());
+    }
 };
 
 template <typename T>
@@ -73,13 +69,32 @@ bool parse_number(const char *text, T &out) {
     return error == std::errc() && at == end;
 }
 
+void print_help() {
+    std::fputs(kHelp, stdout);
+    for (const SettingDescription &row : setting_descriptions()) {
+        const std::string key(row.key);
+        const std::string values(row.values);
+        const std::string meaning(row.meaning);
+        std::printf("    %s=%s  %s\n", key.c_str(), values.c_str(), meaning.c_str());
+    }
+    std::fputs(kHelpEnd, stdout);
+}
+
 // Exit code, when there is nothing to run.
 std::optional<int> parse_options(int argc, char **argv, Options &options) {
+    SettingErrors errors;
     for (int i = 1; i < argc; ++i) {
         const std::string_view key = argv[i];
         if (key == "--help" || key == "-h") {
-            std::fputs(kHelp, stdout);
+            print_help();
             return 0;
+        }
+        if (!key.starts_with('-') && key.find('=') != std::string_view::npos) {
+            apply_settings(key, "the command line", options.settings, errors);
+            if (errors.any) {
+                return 2;
+            }
+            continue;
         }
         const char *value = i + 1 < argc ? argv[++i] : nullptr;
         bool good = value != nullptr;
@@ -90,11 +105,7 @@ std::optional<int> parse_options(int argc, char **argv, Options &options) {
         } else if (good && key == "--port") {
             good = parse_number(value, options.port);
         } else if (good && key == "--context") {
-            good = parse_number(value, options.context);
-        } else if (good && key == "--connections") {
-            good = parse_number(value, options.connections);
-        } else if (good && key == "--queue") {
-            good = parse_number(value, options.queue);
+            good = parse_number(value, options.settings.context);
         } else {
             good = false;
         }
@@ -106,291 +117,85 @@ std::optional<int> parse_options(int argc, char **argv, Options &options) {
     return std::nullopt;
 }
 
-// A file mapped for reading; empty when it can't be had.
-class MappedFile {
+// A file mapped for reading, for the life of the program; empty when it can't be had.
+std::span<const uint8_t> map_file(const std::string &path) {
+    std::span<const uint8_t> bytes;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat info{};
+    if (fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+        const auto len = static_cast<size_t>(info.st_size);
+        void *at = ::mmap(nullptr, len, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (at != MAP_FAILED) {
+            bytes = {static_cast<const uint8_t *>(at), len};
+        }
+    }
+    if (fd >= 0) {
+        ::close(fd);
+    }
+    return bytes;
+}
+
+class HostedSurroundings final : public Surroundings {
   public:
-    explicit MappedFile(const std::string &path) {
-        const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    HostedSurroundings(http::PosixTransport &transport, std::string_view host)
+        : transport_(transport), host_(host) {}
+
+    bool poll_network() override { return transport_.wait(0); }
+    [[nodiscard]] uint64_t network_deadline() override { return ~uint64_t{0}; }
+    [[nodiscard]] bool network_settled() override { return true; }
+    [[nodiscard]] http::NetworkInfo network_info() override {
+        http::NetworkInfo info;
+        info.device = "sockets";
+        info.address = host_;
+        info.link_up = true;
+        return info;
+    }
+    [[nodiscard]] std::string_view platform_name() const override { return "hosted"; }
+    [[nodiscard]] uint64_t image_bytes() const override {
         struct stat info{};
-        if (fd >= 0 && ::fstat(fd, &info) == 0 && info.st_size > 0) {
-            void *at =
-                ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-            if (at != MAP_FAILED) {
-                bytes_ = {static_cast<const uint8_t *>(at), static_cast<size_t>(info.st_size)};
-            }
-        }
-        if (fd >= 0) {
-            ::close(fd);
-        }
+        return ::stat("/proc/self/exe", &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
     }
-    ~MappedFile() {
-        if (!bytes_.empty()) {
-            ::munmap(const_cast<uint8_t *>(bytes_.data()), bytes_.size());
-        }
-    }
-    MappedFile(const MappedFile &) = delete;
-    MappedFile &operator=(const MappedFile &) = delete;
-    [[nodiscard]] std::span<const uint8_t> bytes() const { return bytes_; }
 
   private:
-    std::span<const uint8_t> bytes_;
+    http::PosixTransport &transport_;
+    std::string_view host_;
 };
 
-// "models/stories.gguf" -> "stories": what /v1/models calls it.
-std::string model_id_of(const std::string &path) {
-    const size_t slash = path.rfind('/');
-    std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-    if (name.ends_with(".gguf")) {
-        name.resize(name.size() - 5);
-    }
-    return name.empty() ? "model" : name;
-}
-
-class HostedApp final : public http::CompletionObserver {
-  public:
-    explicit HostedApp(Options options)
-        : options_(std::move(options)), file_(options_.model), id_(model_id_of(options_.model)) {}
-    ~HostedApp();
-    HostedApp(const HostedApp &) = delete;
-    HostedApp &operator=(const HostedApp &) = delete;
-
-    int run();
-    void on_completion(const http::CompletionSummary &summary) override;
-
-  private:
-    bool set_up();
-    void load_step();
-    void fail_load();
-
-    Options options_;
-    MappedFile file_;
-    std::string id_;
-    char detail_text_[512] = {};
-    TextWriter detail_{detail_text_};
-    http::Health health_;
-    std::unique_ptr<http::PosixTransport> transport_;
-    http::CompletionApi *completions_ = nullptr;
-    http::Server *server_ = nullptr;
-    llama::Model *model_ = nullptr;
-    llama::Tokenizer *tokenizer_ = nullptr;
-    llama::Engine *engine_ = nullptr;
-    std::optional<llama::ValueCheck> check_;
-    std::optional<http::LlamaGenerator> generator_;
-
-    class Snapshot final : public http::SnapshotSource {
-      public:
-        explicit Snapshot(HostedApp &app) : app_(app) {}
-        http::Health health() override { return app_.health_; }
-        void fill(http::SystemSnapshot &out) override;
-        size_t function_count() override { return profiler().count(); }
-        http::FunctionRow function(size_t index) override;
-
-      private:
-        HostedApp &app_;
-    };
-    Snapshot snapshot_{*this};
-    http::HealthHandler health_page_{snapshot_};
-    http::ProfileHandler profile_page_{snapshot_};
-    http::WebPageHandler web_page_;
-    http::FaviconHandler favicon_;
-    std::optional<http::Router> router_;
-    std::vector<http::Route> routes_;
-    uint64_t start_ticks_ = platform::ticks();
-    uint64_t ready_ticks_ = 0;
-};
-
-http::FunctionRow HostedApp::Snapshot::function(size_t index) {
-    const FunctionProfile profile = profiler().profile(static_cast<FunctionId>(index));
-    return {.name = profile.name,
-            .shape = profile.shape,
-            .calls = profile.calls,
-            .total_cycles = profile.total_cycles,
-            .average_cycles = profile.average_cycles(),
-            .minimum_cycles = profile.min_cycles,
-            .level = static_cast<uint32_t>(profile.level),
-            .code_bytes = static_cast<uint32_t>(profile.code_bytes)};
-}
-
-void HostedApp::Snapshot::fill(http::SystemSnapshot &out) {
-    const double per_second = static_cast<double>(platform::ticks_per_second());
-    out.platform = "hosted";
-    out.uptime_s = static_cast<double>(platform::ticks() - app_.start_ticks_) / per_second;
-    if (app_.ready_ticks_ != 0) {
-        out.ready_ms =
-            static_cast<double>(app_.ready_ticks_ - app_.start_ticks_) * 1000 / per_second;
-    }
-    out.health = app_.health_;
-    out.cpu.processors = platform::processor_count();
-    out.cpu.ticks_per_second = platform::ticks_per_second();
-    out.memory.total_bytes = platform::total_memory_bytes();
-    out.memory.free_bytes = platform::free_memory_bytes();
-    if (app_.engine_ != nullptr) {
-        const llama::EngineMemory memory = app_.engine_->memory();
-        out.memory.kv_bytes = memory.kv_bytes;
-        out.memory.model_bytes = memory.model_bytes;
-        out.memory.scratch_bytes = memory.scratch_bytes;
-        out.model.context_length = app_.engine_->context_length();
-    }
-    if (app_.model_ != nullptr) {
-        out.model.name = app_.model_->name();
-        out.model.weight_type = app_.model_->weight_type();
-        out.model.parameters = app_.model_->parameter_count();
-        out.model.file_bytes = app_.model_->file_bytes();
-        out.model.layers = app_.model_->parameters().layers;
-    }
-    const JitThresholds &thresholds = profiler().thresholds();
-    out.jit.warm_calls = thresholds.warm;
-    out.jit.hot_calls = thresholds.hot;
-    out.jit.very_hot_calls = thresholds.very_hot;
-    out.jit.unbalanced = profiler().unbalanced();
-    out.network.device = "sockets";
-    out.network.address = app_.options_.host;
-    out.network.link_up = true;
-    out.network.received_bytes = app_.server_->counters().bytes_received;
-    out.network.sent_bytes = app_.server_->counters().bytes_sent;
-    out.http = app_.server_->counters();
-    out.completions = app_.completions_->counters();
-    out.memory.http_bytes = app_.server_->memory_bytes();
-}
-
-HostedApp::~HostedApp() {
-    if (server_ != nullptr) {
-        server_->destroy();
-    }
-    if (completions_ != nullptr) {
-        completions_->destroy();
-    }
-    if (engine_ != nullptr) {
-        engine_->destroy();
-    }
-    if (tokenizer_ != nullptr) {
-        tokenizer_->destroy();
-    }
-    check_.reset();
-    if (model_ != nullptr) {
-        model_->destroy();
-    }
-}
-
-bool HostedApp::set_up() {
-    auto transport = http::PosixTransport::listen(options_.host, options_.port);
+int run(Options &options) {
+    log_start(platform::ticks());
+    auto transport = http::PosixTransport::listen(options.host, options.port);
     if (!transport) {
-        std::fprintf(stderr, "bareflow: cannot listen on %s:%u: %s\n", options_.host.c_str(),
-                     options_.port, transport.error().message.data());
-        return false;
-    }
-    transport_ = std::move(*transport);
-    auto completions = http::CompletionApi::create(
-        {.queue = std::min(options_.queue, 64u), .max_tokens = 1u << 20});
-    if (!completions) {
-        return false;
-    }
-    completions_ = *completions;
-    completions_->set_observer(this);
-    routes_ = {{http::Method::kGet, "/", &web_page_},
-               {http::Method::kGet, "/favicon.ico", &favicon_},
-               {http::Method::kGet, "/health", &health_page_},
-               {http::Method::kGet, "/profile", &profile_page_},
-               {http::Method::kGet, "/v1/models", &completions_->models()},
-               {http::Method::kPost, "/v1/completions", completions_}};
-    router_.emplace(routes_);
-    http::ServerConfig config;
-    config.connections = options_.connections;
-    config.body_total_bytes = 16 * 1024 * 1024;
-    auto server = http::Server::create(*transport_, *router_, config);
-    if (!server) {
-        return false;
-    }
-    server_ = *server;
-    return true;
-}
-
-void HostedApp::fail_load() {
-    check_.reset();
-    health_ = {.state = http::HealthState::kError, .message = detail_.view()};
-    completions_->set_unavailable(detail_.view(), false);
-    std::fprintf(stderr, "bareflow: %.*s\n", static_cast<int>(detail_.size()), detail_text_);
-}
-
-// One slice of loading; the server answers in between.
-void HostedApp::load_step() {
-    if (model_ == nullptr) {
-        if (file_.bytes().empty()) {
-            detail_.clear();
-            detail_.put(options_.model.empty() ? "No model was given (--model)."
-                                               : "The model file cannot be read.");
-            return fail_load();
-        }
-        auto model = llama::Model::create(file_.bytes(), detail_);
-        if (!model) {
-            return fail_load();
-        }
-        model_ = *model;
-        check_.emplace(*model_);
-        return;
-    }
-    if (!check_->done()) {
-        if (!check_->step(kCheckBytes, detail_)) {
-            fail_load();
-        }
-        return;
-    }
-    auto tokenizer = llama::Tokenizer::create(model_->file(), detail_);
-    if (!tokenizer) {
-        return fail_load();
-    }
-    tokenizer_ = *tokenizer;
-    auto engine = llama::Engine::create(*model_, options_.context);
-    if (!engine) {
-        detail_.clear();
-        detail_.put(engine.error().message);
-        return fail_load();
-    }
-    engine_ = *engine;
-    generator_.emplace(*engine_, *tokenizer_, id_);
-    completions_->set_generator(*generator_);
-    check_.reset();
-    health_ = {.state = http::HealthState::kOk, .message = {}};
-    ready_ticks_ = platform::ticks();
-    std::fprintf(stderr, "bareflow: ready: http://%s:%u\n", options_.host.c_str(),
-                 transport_->port());
-}
-
-void HostedApp::on_completion(const http::CompletionSummary &summary) {
-    std::fprintf(stderr, "bareflow: %u + %u tokens, %.1f tokens/s%s\n", summary.prompt_tokens,
-                 summary.completion_tokens, summary.tokens_per_second,
-                 summary.finish == http::FinishKind::kCancelled ? ", cancelled" : "");
-}
-
-int HostedApp::run() {
-    if (!set_up()) {
+        std::fprintf(stderr, "bareflow: cannot listen on %s:%u: %.*s\n", options.host.c_str(),
+                     options.port, static_cast<int>(transport.error().message.size()),
+                     transport.error().message.data());
         return 1;
     }
-    std::fprintf(stderr, "bareflow: listening on http://%s:%u\n", options_.host.c_str(),
-                 transport_->port());
+    http::PosixTransport &sockets = **transport;
+    options.settings.port = sockets.port();
+    sockets.wake_on(STDIN_FILENO);
+    HostedSurroundings surroundings(sockets, options.host);
+    static Appliance appliance(options.settings, surroundings);
+    if (const Status status = appliance.start_http(sockets); !status) {
+        log_line(status.message());
+        return 1;
+    }
+    const std::span<const uint8_t> file = map_file(options.model);
+    if (file.empty()) {
+        appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
+                                                     : "the model file cannot be read");
+    } else {
+        appliance.take_model({.bytes = file, .place = options.model});
+    }
+
     const uint64_t ticks_per_ms = std::max<uint64_t>(platform::ticks_per_second() / 1000, 1);
-    health_.message = "The model is still being loaded.";
     while (stop_requested == 0) {
-        bool more = server_->poll();
-        more = completions_->poll() || more;
-        if (health_.state == http::HealthState::kLoading) {
-            load_step();
-            more = true;
+        if (appliance.turn()) {
+            continue;
         }
-        if (engine_ != nullptr && engine_->busy() && completions_->may_advance()) {
-            engine_->advance(platform::ticks() + kSliceMs * ticks_per_ms);
-            more = true;
-        }
-        int timeout_ms = 0;
-        if (!more) {
-            const uint64_t deadline = server_->next_deadline();
-            const uint64_t now = platform::ticks();
-            timeout_ms = deadline == http::Connection::kNever ? -1
-                         : deadline <= now                    ? 0
-                                                              : static_cast<int>(std::min<uint64_t>(
-                                                 (deadline - now) / ticks_per_ms + 1, 60'000));
-        }
-        transport_->wait(timeout_ms);
+        const uint64_t now = platform::ticks();
+        const uint64_t deadline = std::max(appliance.idle_deadline(), now);
+        const uint64_t wait_ms = std::min<uint64_t>((deadline - now) / ticks_per_ms + 1, 60'000);
+        sockets.wait(static_cast<int>(wait_ms));
     }
     return 0;
 }
@@ -411,6 +216,5 @@ int main(int argc, char **argv) {
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
     signal(SIGPIPE, SIG_IGN);
-    bareflow::HostedApp app(std::move(options));
-    return app.run();
+    return bareflow::run(options);
 }

@@ -114,7 +114,7 @@ PosixTransport::~PosixTransport() {
     }
 }
 
-void PosixTransport::wait(int timeout_ms) {
+bool PosixTransport::wait(int timeout_ms) {
     std::array<epoll_event, 64> events;
     const int count =
         ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
@@ -125,6 +125,12 @@ void PosixTransport::wait(int timeout_ms) {
         }
     }
     ended_.clear();
+    return count > 0;
+}
+
+void PosixTransport::wake_on(int fd) {
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = nullptr}};
+    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);  // fails for a plain file: always readable
 }
 
 ByteStream *PosixTransport::accept() {

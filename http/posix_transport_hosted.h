@@ -24,9 +24,11 @@ class PosixTransport final : public StreamSource {
     [[nodiscard]] uint16_t port() const { return port_; }
 
     // Waits up to timeout_ms (0: not at all, -1: for ever) until something has changed on any
-    // socket since the last call, and notes what.
-    void wait(int timeout_ms);
+    // socket since the last call, and notes what. True when something has.
+    bool wait(int timeout_ms);
     ByteStream *accept() override;
+    // wait() also returns when `fd` (standard input) has something new to read.
+    void wake_on(int fd);
 
   private:
     class Stream;
