@@ -24,8 +24,10 @@ struct AtaTimeouts {
 
 // Where a channel is, and the memory its bus master uses.
 struct AtaChannelSetup {
-    // One table fills a page: 511 whole pieces of 64 KiB, and the ends of a misaligned run.
+    // One piece for each 64 KiB, and one more when the first and the last are short.
     static constexpr size_t kPrdBytes = 4096;
+    static_assert(kPrdBytes / sizeof(ata::PrdEntry) >
+                  kMaxTransferSectors * kSectorBytes / ata::kPrdMaxBytes);
     static constexpr size_t kBounceBytes = 65536;
 
     uint16_t command = 0;     // port of the command block
@@ -85,12 +87,8 @@ class AtaChannel {
         if (!disk.lba48) {
             return ata::kMaxSectorsLba28;
         }
-        // The table's first and last pieces may be short: one entry less than it has.
-        const size_t table_bytes =
-            (setup_.prd.size() / sizeof(ata::PrdEntry) - 1) * size_t{ata::kPrdMaxBytes};
-        return has_bus_master() ? static_cast<uint32_t>(std::min<size_t>(
-                                      ata::kMaxSectorsLba48, table_bytes / kSectorBytes))
-                                : ata::kMaxSectorsLba48;
+        static_assert(kMaxTransferSectors <= ata::kMaxSectorsLba48);
+        return kMaxTransferSectors;
     }
 
     // One command; 1 <= bytes / 512 <= max_sectors(disk), inside the disk.

@@ -11,6 +11,9 @@
 namespace bareflow {
 
 inline constexpr uint32_t kSectorBytes = 512;
+// No driver takes more than this in one call (4 MiB): larger commands are no faster, and between
+// two calls the caller can show how far it is.
+inline constexpr uint32_t kMaxTransferSectors = 8192;
 
 class BlockDevice {
   public:

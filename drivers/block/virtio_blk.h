@@ -14,7 +14,6 @@ namespace bareflow {
 struct VirtioBlkLayout {
     static constexpr uint16_t kQueueSize = 4;  // a request is a chain of three
     static constexpr uint16_t kLeastSize = 4;
-    static constexpr uint32_t kMaxSectors = 65536;
 
     static constexpr size_t kQueue = 0;
     static constexpr size_t kHeader = 512;
@@ -74,7 +73,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
             return Error{ErrorCode::kDevice, "virtio disk without configuration"};
         }
         uint64_t sectors = 0;
-        uint32_t size_max = kMaxSectors * kSectorBytes;
+        uint32_t size_max = kMaxTransferSectors * kSectorBytes;
         device_.read_config([&](const auto &config) {
             sectors = config.read32(virtio::kBlkConfigCapacity) |
                       uint64_t{config.read32(virtio::kBlkConfigCapacity + 4)} << 32;
@@ -83,7 +82,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
             }
         });
         sector_count_ = sectors;
-        max_sectors_ = std::min(kMaxSectors, size_max / kSectorBytes);
+        max_sectors_ = std::min(kMaxTransferSectors, size_max / kSectorBytes);
         if (sector_count_ == 0 || max_sectors_ == 0) {
             return Error{ErrorCode::kDevice, "virtio disk claims an impossible size"};
         }

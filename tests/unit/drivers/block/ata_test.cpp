@@ -48,7 +48,7 @@ class AtaTest : public testing::Test {
         ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), image.begin() + sector * 512));
     }
 
-    static constexpr size_t kMemoryBytes = 1 << 20;
+    static constexpr size_t kMemoryBytes = size_t{kMaxTransferSectors} * 512 + 4096;
     DmaMemory prd_{AtaChannelSetup::kPrdBytes, true};
     DmaMemory bounce_{AtaChannelSetup::kBounceBytes, true};
     DmaMemory memory_{kMemoryBytes, true};
@@ -104,15 +104,16 @@ class AtaShapes : public AtaTest, public testing::WithParamInterface<Shape> {};
 // The same reads and writes by every kind of command.
 TEST_P(AtaShapes, ReadsAndWrites) {
     const Shape &shape = GetParam();
-    fake_.add_disk(0, 5000, shape.lba48, shape.dma);
+    constexpr uint32_t kSectors = 10000;
+    fake_.add_disk(0, kSectors, shape.lba48, shape.dma);
     Disk disk_under_test = disk(0, shape.bus_master);
     std::mt19937 random(7);
-    const uint32_t most = std::min<uint32_t>(disk_under_test.max_sectors(), kMemoryBytes / 512);
+    const uint32_t most = disk_under_test.max_sectors();
     for (const uint32_t count : {1u, 2u, 127u, 128u, 129u, 255u, 256u, most}) {
         if (count > most) {
             continue;
         }
-        const uint64_t sector = random() % (5000 - count + 1);
+        const uint64_t sector = random() % (kSectors - count + 1);
         const std::span bytes = memory_.span().first(count * 512);
         std::fill(bytes.begin(), bytes.end(), uint8_t{0xEE});
         fake_.commands.clear();
@@ -190,6 +191,16 @@ TEST_F(AtaTest, MoreThanOneCommandTakesIsRefused) {
     Disk disk_under_test = disk();
     EXPECT_EQ(disk_under_test.max_sectors(), 256u);
     EXPECT_EQ(disk_under_test.read(0, memory_.span().first(257 * 512)).code(), ErrorCode::kInvalid);
+}
+
+TEST_F(AtaTest, LongestTransferFromTheWorstAddress) {
+    fake_.add_disk(0, kMaxTransferSectors);
+    Disk disk_under_test = disk();
+    const std::span bytes = memory_.span().subspan(16, size_t{kMaxTransferSectors} * 512);
+    fake_.commands.clear();
+    ASSERT_TRUE(disk_under_test.read(0, bytes).ok());
+    EXPECT_EQ(fake_.commands.size(), 1u);
+    expect_same(0, bytes);
 }
 
 struct FaultCase {

@@ -38,7 +38,7 @@ TEST_F(VirtioBlkTest, BringsTheDiskUp) {
     const auto disk = start();
     ASSERT_TRUE(disk.ok()) << disk.error().message;
     EXPECT_EQ(disk->sector_count(), kSectors);
-    EXPECT_EQ(disk->max_sectors(), 65536u);
+    EXPECT_EQ(disk->max_sectors(), kMaxTransferSectors);
     EXPECT_EQ(disk->name(), "virtio-blk0");
     EXPECT_EQ(fake_.accepted(), virtio::kFeatureVersion1 | virtio::kBlkFeatureFlush);
 }
