@@ -23,6 +23,10 @@ DEFAULT_MEM_MIB = 256
 NICS = {"e1000": "e1000", "virtio": "virtio-net-pci", "virtio-net": "virtio-net-pci", "none": None}
 
 
+# kernel_lib/cpu/exit_codes.h: an orderly shutdown.
+GUEST_SUCCESS = 0x10 * 2 + 1
+
+
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", default=ROOT / "build/fluid_llama.img", type=Path)
@@ -197,8 +201,10 @@ def main(argv):
         signal.signal(signal.SIGTERM, lambda *_: qemu.terminate())
         pump(qemu.stdout, Symbols(args.elf), port)
         code = qemu.wait()
-    if code == 1 or code < 0 or code & 1 == 0:
-        return 0 if code in (0, 1) or code < 0 else code
+    if code == 0 or code < 0 or code == GUEST_SUCCESS:
+        return 0
+    if code & 1 == 0 or code == 1:  # QEMU's own; it has said why
+        return code
     # isa-debug-exit: QEMU ends with 2 * value + 1.
     print(f"run: the guest stopped with exit code {code >> 1}", file=sys.stderr)
     return code
