@@ -97,80 +97,143 @@ constexpr uint64_t kPairBias = 0x0000000080000000;
 constexpr uint64_t kQuadMask = 0x000f000f000f000f;
 constexpr uint64_t kQuadBias = 0x0000800080008000;
 
-inline uint64_t pair_words(uint64_t u, const uint64_t *x) {
-    return (u & kPairMask) * x[0] + ((u >> 8) & kPairMask) * x[1] + ((u >> 16) & kPairMask) * x[2] +
-           ((u >> 24) & kPairMask) * x[3];
-}
+// Everything below is one function for the compiler, unrolled over a block: calls, spilled words
+// and index arithmetic cost more than the multiplications, in an emulator above all.
 
-inline int64_t quad_words(uint64_t u, const uint64_t *x) {
-    const uint64_t sum = (u & kQuadMask) * x[0] + ((u >> 4) & kQuadMask) * x[1] +
-                         ((u >> 8) & kQuadMask) * x[2] + ((u >> 12) & kQuadMask) * x[3];
-    return static_cast<int64_t>(sum + kQuadBias) >> 48;
-}
+struct SwarQ8_0 {
+    static constexpr uint32_t kBlockBytes = kQ8_0BlockBytes;
+    static constexpr uint32_t kWords = 16;  // of activations for a block
+    static const uint64_t *words(const QuantizedActivation &xq) { return xq.pairs; }
 
-inline int64_t swar_total_q8_0(const uint8_t *block, const QuantizedActivation &xq,
-                               uint32_t index) {
-    const uint64_t *x = xq.pairs + index * 16;
-    uint64_t sum = pair_words(load_u64(block + 2) ^ kByteSign, x);
-    sum += pair_words(load_u64(block + 10) ^ kByteSign, x + 4);
-    sum += pair_words(load_u64(block + 18) ^ kByteSign, x + 8);
-    sum += pair_words(load_u64(block + 26) ^ kByteSign, x + 12);
-    const int64_t dot = static_cast<int64_t>(sum + kPairBias) >> 32;
-    return (dot - 128 * static_cast<int64_t>(xq.block_sums[index])) * f16_mantissa(load_u16(block));
-}
-
-inline int64_t swar_total_q4_0(const uint8_t *block, const QuantizedActivation &xq,
-                               uint32_t index) {
-    const uint64_t *x = xq.quads + index * 8;
-    const int64_t dot =
-        quad_words(load_u64(block + 2), x) + quad_words(load_u64(block + 10), x + 4);
-    return (dot - 8 * static_cast<int64_t>(xq.block_sums[index])) * f16_mantissa(load_u16(block));
-}
-
-inline int64_t swar_total_q4_1(const uint8_t *block, const QuantizedActivation &xq,
-                               uint32_t index) {
-    const uint64_t *x = xq.quads + index * 8;
-    const int64_t dot =
-        quad_words(load_u64(block + 4), x) + quad_words(load_u64(block + 12), x + 4);
-    return dot * f16_mantissa(load_u16(block)) +
-           static_cast<int64_t>(xq.block_sums[index]) * f16_mantissa(load_u16(block + 2));
-}
-
-// kRows rows side by side, so that a loaded activation word serves them all.
-template <uint32_t kRows, uint32_t kBlockBytes,
-          int64_t (*kBlockTotal)(const uint8_t *, const QuantizedActivation &, uint32_t)>
-inline void swar_rows(const GemvArgs &args, uint32_t row) {
-    constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
-    const uint32_t blocks = args.cols / kBlockElements;
-    const uint8_t *w = args.weights + row * args.row_bytes;
-    float y[kRows] = {};
-    uint32_t block = 0;
-    for (uint32_t group = 0; block < blocks; ++group) {
-        const uint32_t end = block + kGroupBlocks < blocks ? block + kGroupBlocks : blocks;
-        int64_t total[kRows] = {};
-        for (; block < end; ++block, w += kBlockBytes) {
+    // total[r] += the block's total of row r.
+    template <uint32_t kRows>
+    [[gnu::always_inline]] static void add_totals(const uint8_t *w, uint64_t row_bytes,
+                                                  const uint64_t *x, int32_t q_sum,
+                                                  int64_t (&total)[kRows]) {
+        uint64_t sum[kRows] = {};
+#pragma clang loop unroll(full)
+        for (uint32_t k = 0; k < 4; ++k) {
+            const uint64_t x0 = x[4 * k];
+            const uint64_t x1 = x[4 * k + 1];
+            const uint64_t x2 = x[4 * k + 2];
+            const uint64_t x3 = x[4 * k + 3];
+#pragma clang loop unroll(full)
             for (uint32_t r = 0; r < kRows; ++r) {
-                total[r] += kBlockTotal(w + r * args.row_bytes, args.xq, block);
+                const uint64_t u = load_u64(w + r * row_bytes + 2 + 8 * k) ^ kByteSign;
+                sum[r] += (u & kPairMask) * x0 + ((u >> 8) & kPairMask) * x1 +
+                          ((u >> 16) & kPairMask) * x2 + ((u >> 24) & kPairMask) * x3;
             }
         }
+        const int64_t offset = 128 * int64_t{q_sum};
+#pragma clang loop unroll(full)
         for (uint32_t r = 0; r < kRows; ++r) {
-            y[r] = y[r] + static_cast<float>(total[r]) * args.xq.group_scales[group];
+            const int64_t dot = static_cast<int64_t>(sum[r] + kPairBias) >> 32;
+            total[r] += (dot - offset) * f16_mantissa(load_u16(w + r * row_bytes));
         }
+    }
+};
+
+// The sum of n_i * q_i of a block, for each row, with nibbles from byte `kNibbles` on.
+template <uint32_t kNibbles, uint32_t kRows>
+[[gnu::always_inline]] inline void quad_dots(const uint8_t *w, uint64_t row_bytes,
+                                             const uint64_t *x, int64_t (&dot)[kRows]) {
+#pragma clang loop unroll(full)
+    for (uint32_t k = 0; k < 2; ++k) {
+        const uint64_t x0 = x[4 * k];
+        const uint64_t x1 = x[4 * k + 1];
+        const uint64_t x2 = x[4 * k + 2];
+        const uint64_t x3 = x[4 * k + 3];
+#pragma clang loop unroll(full)
+        for (uint32_t r = 0; r < kRows; ++r) {
+            const uint64_t u = load_u64(w + r * row_bytes + kNibbles + 8 * k);
+            const uint64_t sum = (u & kQuadMask) * x0 + ((u >> 4) & kQuadMask) * x1 +
+                                 ((u >> 8) & kQuadMask) * x2 + ((u >> 12) & kQuadMask) * x3;
+            dot[r] += static_cast<int64_t>(sum + kQuadBias) >> 48;
+        }
+    }
+}
+
+struct SwarQ4_0 {
+    static constexpr uint32_t kBlockBytes = kQ4_0BlockBytes;
+    static constexpr uint32_t kWords = 8;
+    static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
+
+    template <uint32_t kRows>
+    [[gnu::always_inline]] static void add_totals(const uint8_t *w, uint64_t row_bytes,
+                                                  const uint64_t *x, int32_t q_sum,
+                                                  int64_t (&total)[kRows]) {
+        int64_t dot[kRows];
+        for (uint32_t r = 0; r < kRows; ++r) {
+            dot[r] = -8 * int64_t{q_sum};
+        }
+        quad_dots<2>(w, row_bytes, x, dot);
+#pragma clang loop unroll(full)
+        for (uint32_t r = 0; r < kRows; ++r) {
+            total[r] += dot[r] * f16_mantissa(load_u16(w + r * row_bytes));
+        }
+    }
+};
+
+struct SwarQ4_1 {
+    static constexpr uint32_t kBlockBytes = kQ4_1BlockBytes;
+    static constexpr uint32_t kWords = 8;
+    static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
+
+    template <uint32_t kRows>
+    [[gnu::always_inline]] static void add_totals(const uint8_t *w, uint64_t row_bytes,
+                                                  const uint64_t *x, int32_t q_sum,
+                                                  int64_t (&total)[kRows]) {
+        int64_t dot[kRows] = {};
+        quad_dots<4>(w, row_bytes, x, dot);
+#pragma clang loop unroll(full)
+        for (uint32_t r = 0; r < kRows; ++r) {
+            const uint8_t *const block = w + r * row_bytes;
+            total[r] += dot[r] * f16_mantissa(load_u16(block)) +
+                        int64_t{q_sum} * f16_mantissa(load_u16(block + 2));
+        }
+    }
+};
+
+// kRows rows side by side, so that a loaded activation word serves them all.
+template <typename Format, uint32_t kRows>
+[[gnu::always_inline]] inline void swar_rows(const GemvArgs &args, uint32_t row) {
+    constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
+    const uint64_t row_bytes = args.row_bytes;
+    const uint8_t *w = args.weights + row * row_bytes;
+    const uint64_t *x = Format::words(args.xq);
+    const int32_t *q_sum = args.xq.block_sums;
+    const float *scale = args.xq.group_scales;
+    float y[kRows] = {};
+    for (uint32_t left = args.cols / kBlockElements; left != 0;) {
+        uint32_t blocks = left < kGroupBlocks ? left : kGroupBlocks;
+        left -= blocks;
+        int64_t total[kRows] = {};
+        for (; blocks != 0; --blocks) {
+            Format::template add_totals<kRows>(w, row_bytes, x, *q_sum, total);
+            w += Format::kBlockBytes;
+            x += Format::kWords;
+            ++q_sum;
+        }
+        for (uint32_t r = 0; r < kRows; ++r) {
+            y[r] = y[r] + static_cast<float>(total[r]) * *scale;
+        }
+        ++scale;
     }
     for (uint32_t r = 0; r < kRows; ++r) {
         args.y[row + r] = y[r];
     }
 }
 
-template <uint32_t kRows, uint32_t kBlockBytes,
-          int64_t (*kBlockTotal)(const uint8_t *, const QuantizedActivation &, uint32_t)>
+template <typename Format, uint32_t kRows>
 void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     uint32_t row = row_begin;
-    for (; row + kRows <= row_end; row += kRows) {
-        swar_rows<kRows, kBlockBytes, kBlockTotal>(args, row);
+    for (; row_end - row >= kRows; row += kRows) {
+        swar_rows<Format, kRows>(args, row);
     }
-    for (; row < row_end; ++row) {
-        swar_rows<1, kBlockBytes, kBlockTotal>(args, row);
+    if constexpr (kRows > 1) {
+        for (; row < row_end; ++row) {
+            swar_rows<Format, 1>(args, row);
+        }
     }
 }
 
@@ -223,18 +286,15 @@ constexpr GemvVariant kF32[] = {{"portable", gemv_f32, 0}};
 constexpr GemvVariant kF16[] = {{"portable", gemv_f16, 0}, {"by 8", gemv_f16_by_8, 0}};
 constexpr GemvVariant kQ8_0[] = {
     {"portable", gemv_blocks<kQ8_0BlockBytes, block_total_q8_0>, 0},
-    {"swar2", gemv_swar<1, kQ8_0BlockBytes, swar_total_q8_0>, kFormPairs},
-    {"swar2 r2", gemv_swar<2, kQ8_0BlockBytes, swar_total_q8_0>, kFormPairs},
+    {"swar2", gemv_swar<SwarQ8_0, 1>, kFormPairs},
 };
 constexpr GemvVariant kQ4_0[] = {
     {"portable", gemv_blocks<kQ4_0BlockBytes, block_total_q4_0>, 0},
-    {"swar4", gemv_swar<1, kQ4_0BlockBytes, swar_total_q4_0>, kFormQuads},
-    {"swar4 r2", gemv_swar<2, kQ4_0BlockBytes, swar_total_q4_0>, kFormQuads},
+    {"swar4", gemv_swar<SwarQ4_0, 2>, kFormQuads},
 };
 constexpr GemvVariant kQ4_1[] = {
     {"portable", gemv_blocks<kQ4_1BlockBytes, block_total_q4_1>, 0},
-    {"swar4", gemv_swar<1, kQ4_1BlockBytes, swar_total_q4_1>, kFormQuads},
-    {"swar4 r2", gemv_swar<2, kQ4_1BlockBytes, swar_total_q4_1>, kFormQuads},
+    {"swar4", gemv_swar<SwarQ4_1, 1>, kFormQuads},
 };
 
 }  // namespace
