@@ -219,7 +219,7 @@ check: all
 	@$(PYTHON) tools/check_budgets.py
 
 qemu: all
-	@$(PYTHON) -m pytest -q tests/qemu tests/tools tests/golden
+	@$(PYTHON) -m pytest -q tests/api tests/qemu tests/tools tests/golden
 
 test: setup
 	@$(MAKE) --no-print-directory all unit check fuzz-smoke qemu

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from api_client import events, read_answer
+from api_fixture import api  # noqa: F401 (a fixture)
 
 HOST = b"Host: test\r\n"
 

@@ -1,10 +1,11 @@
-"""Where the API under test is: BAREFLOW_URL, or the hosted program started here."""
+"""Where the API under test is: BAREFLOW_URL, or the hosted program started here. No conftest.py: the
+tests of QEMU import theirs by name."""
 
 import os
 
 import pytest
 
-from api_client import Api, MODEL, start_hosted
+from api_client import MODEL, Api, start_hosted
 
 
 @pytest.fixture(scope="session")
