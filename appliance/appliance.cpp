@@ -86,8 +86,7 @@ Status Appliance::start_http(StreamSource &streams) {
     return {};
 }
 
-// --- the model
-// ------------------------------------------------------------------------------------
+// The model
 
 void Appliance::on_load_begin(std::string_view place, uint64_t total_bytes) {
     log_line("model: loading from ", place, ", ", Bytes{total_bytes});
@@ -160,8 +159,7 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     return {};
 }
 
-// --- the event loop
-// -------------------------------------------------------------------------------
+// The event loop
 
 bool Appliance::serve() {
     bool more = surroundings_.poll_network();
@@ -176,7 +174,7 @@ bool Appliance::serve() {
 
 bool Appliance::turn() {
     bool more = serve();
-    read_console();
+    more |= read_console();
     if (engine_ != nullptr && engine_->busy() && api_->may_advance()) {
         engine_->advance(platform::ticks() + ms_to_ticks(kSliceMs));
         more = true;
@@ -232,17 +230,17 @@ void Appliance::show_status() {
     console_set_status(out.view());
 }
 
-// --- the console
-// ----------------------------------------------------------------------------------
+// The console
 
-void Appliance::read_console() {
+bool Appliance::read_console() {
     for (int i = 0; i < kMaxKeysPerTurn; i++) {
         const std::optional<Key> key = console_read();
         if (!key) {
-            return;
+            return false;
         }
         console_.feed(static_cast<int>(*key));
     }
+    return true;
 }
 
 void Appliance::write(std::string_view text) {
@@ -318,8 +316,7 @@ void Appliance::reboot() {
     platform::reboot();
 }
 
-// --- what /health and /profile show
-// ---------------------------------------------------------------
+// What /health and /profile show
 
 http::Health Appliance::health() {
     return {health_state_, {health_message_.data(), health_message_len_}};

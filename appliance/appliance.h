@@ -96,7 +96,7 @@ class Appliance final : private http::SnapshotSource,
     Status build_model(const ModelFile &file, TextWriter &detail);
     void keep_alive();
     bool serve();
-    void read_console();
+    bool read_console();  // true: there may be more to read
     void show_ready();
     void show_status();
 
