@@ -31,10 +31,28 @@ constexpr std::array<std::string_view, 22> kNames = {
     "control protection exception",
 };
 
-void put_registers(TextWriter &out, std::string_view a, uint64_t va, std::string_view b,
-                   uint64_t vb, std::string_view c, uint64_t vc) {
-    out.put("  ", a, ' ', Hex{va, 16}, "  ", b, ' ', Hex{vb, 16}, "  ", c, ' ', Hex{vc, 16}, '\n');
-}
+struct NamedRegister {
+    std::string_view name;
+    uint64_t InterruptFrame::*value;
+};
+constexpr std::array<NamedRegister, 15> kRegisters = {{
+    {"RAX ", &InterruptFrame::rax},
+    {"RBX ", &InterruptFrame::rbx},
+    {"RCX ", &InterruptFrame::rcx},
+    {"RDX ", &InterruptFrame::rdx},
+    {"RSI ", &InterruptFrame::rsi},
+    {"RDI ", &InterruptFrame::rdi},
+    {"RBP ", &InterruptFrame::rbp},
+    {"R8  ", &InterruptFrame::r8},
+    {"R9  ", &InterruptFrame::r9},
+    {"R10 ", &InterruptFrame::r10},
+    {"R11 ", &InterruptFrame::r11},
+    {"R12 ", &InterruptFrame::r12},
+    {"R13 ", &InterruptFrame::r13},
+    {"R14 ", &InterruptFrame::r14},
+    {"R15 ", &InterruptFrame::r15},
+}};
+constexpr size_t kRegistersPerLine = 3;
 
 // SDM 3, 4.7: bits of a page fault's error code.
 void put_page_fault(TextWriter &out, uint64_t error_code, uint64_t address) {
@@ -76,11 +94,10 @@ void format_exception(TextWriter &out, const InterruptFrame &frame, const Contro
     out.put("  RIP ", Hex{frame.rip, 16}, "  CS ", Hex{frame.cs, 4}, "  RFLAGS ",
             Hex{frame.rflags, 8}, '\n');
     out.put("  RSP ", Hex{frame.rsp, 16}, "  SS ", Hex{frame.ss, 4}, '\n');
-    put_registers(out, "RAX", frame.rax, "RBX", frame.rbx, "RCX", frame.rcx);
-    put_registers(out, "RDX", frame.rdx, "RSI", frame.rsi, "RDI", frame.rdi);
-    put_registers(out, "RBP", frame.rbp, "R8 ", frame.r8, "R9 ", frame.r9);
-    put_registers(out, "R10", frame.r10, "R11", frame.r11, "R12", frame.r12);
-    put_registers(out, "R13", frame.r13, "R14", frame.r14, "R15", frame.r15);
+    for (size_t i = 0; i < kRegisters.size(); ++i) {
+        out.put("  ", kRegisters[i].name, Hex{frame.*kRegisters[i].value, 16},
+                i % kRegistersPerLine == kRegistersPerLine - 1 ? "\n" : "");
+    }
     out.put("  CR2 ", Hex{control.cr2, 16}, "  CR3 ", Hex{control.cr3, 16}, '\n');
     format_backtrace(out, backtrace);
 }
