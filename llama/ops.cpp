@@ -40,9 +40,9 @@ float fold_lanes(const float *lane) {
 }
 
 float dot8(const float *a, const float *b, uint32_t n) {
-    Lanes lanes;
     const uint32_t whole = n - n % kLanes;
-    for (uint32_t i = 0; i < whole; i += kLanes) {
+    Lanes lanes = whole == 0 ? Lanes{} : Lanes::of_product(a, b);
+    for (uint32_t i = kLanes; i < whole; i += kLanes) {
         lanes.add_product(a + i, b + i);
     }
     for (uint32_t i = whole; i < n; ++i) {

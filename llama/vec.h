@@ -4,6 +4,7 @@
 // it once for four. Eight floats are the contract's eight lanes (ops.h).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 namespace bareflow::llama {
@@ -23,11 +24,22 @@ inline F32x4 splat4(float value) {
     return F32x4{value, value, value, value};
 }
 
+inline F32x4 without_negative_zero(F32x4 value) {
+    const auto bits = std::bit_cast<I32x4>(value);
+    return std::bit_cast<F32x4>(bits & ~(bits == INT32_MIN));
+}
+
 // Lanes 0-3 and 4-7.
 struct Lanes {
     F32x4 low = {};
     F32x4 high = {};
 
+    // The first product: lane_j = +0 + a_j * b_j. Adding +0 only makes a +0 of a -0, which integer
+    // instructions do for less.
+    static Lanes of_product(const float *a, const float *b) {
+        return {without_negative_zero(load4(a) * load4(b)),
+                without_negative_zero(load4(a + 4) * load4(b + 4))};
+    }
     // lane_j = lane_j + a_j * b_j
     void add_product(const float *a, const float *b) {
         low = low + load4(a) * load4(b);

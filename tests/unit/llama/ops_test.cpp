@@ -41,6 +41,21 @@ TEST(OpsTest, Dot8FollowsTheLanesAtEveryLength) {
     }
 }
 
+TEST(OpsTest, Dot8StartsFromPositiveZero) {
+    for (uint32_t n = 0; n < 20; ++n) {
+        const std::vector<float> zeros(n, 0.0f);
+        const std::vector<float> negative(n, -1.0f);
+        EXPECT_EQ(std::bit_cast<uint32_t>(dot8(zeros.data(), negative.data(), n)), 0u) << n;
+    }
+    // Mixed with values that matter, in every lane.
+    for (uint32_t lane = 0; lane < 8; ++lane) {
+        std::vector<float> a(8, -0.0f);
+        const std::vector<float> b(8, 3.0f);
+        a[lane] = -1e-45f;
+        EXPECT_EQ(dot8(a.data(), b.data(), 8), -1e-45f * 3.0f);
+    }
+}
+
 // The contract's exp, one float at a time.
 float scalar_exp(float x) {
     const float high = x < 88.0f ? x : 88.0f;
