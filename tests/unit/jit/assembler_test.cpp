@@ -112,6 +112,8 @@ class Batch {
                 normal += c == '\t' ? ' ' : c;
             }
             normal.erase(0, 1);
+            normal.erase(std::min(normal.find('#'), normal.size()));  // an explanation
+            normal.erase(normal.find_last_not_of(' ') + 1);
             // Immediates of 32-bit operations are printed with or without their sign.
             const size_t last = normal.rfind(' ') + 1;
             if (const unsigned long long value = strtoull(normal.c_str() + last, nullptr, 10);

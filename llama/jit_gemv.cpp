@@ -1,0 +1,355 @@
+#include "llama/jit_gemv.h"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+
+#include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow::llama {
+namespace {
+
+struct NamedPlan {
+    std::string_view name;
+    GemvPlan plan;
+};
+// What was best somewhere comes first, then its neighbours, then the extremes.
+constexpr NamedPlan kPlans[] = {
+    {"jit r4 u2", {4, 2}}, {"jit r3 u2", {3, 2}}, {"jit r2 u2", {2, 2}}, {"jit r4 u1", {4, 1}},
+    {"jit r4 u4", {4, 4}}, {"jit r3 u4", {3, 4}}, {"jit r2 u4", {2, 4}}, {"jit r1 u4", {1, 4}},
+    {"jit r4 u8", {4, 8}}, {"jit r2 u8", {2, 8}}, {"jit r1 u8", {1, 8}},
+};
+
+// Multiply-adds of one timed run, of one step of checking, and of all checking with one activation.
+constexpr uint64_t kTimedMacs = 128 * 1024;
+constexpr uint64_t kCheckStepMacs = 128 * 1024;
+constexpr uint64_t kCheckMacs = 1024 * 1024;
+
+// Beside the results: untouched, or the candidate is wrong.
+constexpr uint32_t kGuard = 4;
+constexpr uint32_t kGuardBits = 0x7fc0dead;
+
+struct Range {
+    uint32_t begin;
+    uint32_t count;
+};
+
+// Chunks cover all rows when they can, else they are spread evenly; the first begins at the first
+// row, the last ends at the last one.
+uint32_t chunk_count(const KernelSlot &slot, uint32_t min_rows, uint32_t max_rows,
+                     uint32_t max_chunks) {
+    if (slot.rows <= min_rows) {
+        return 1;
+    }
+    const uint64_t all = slot.rows / min_rows + 2;
+    const uint64_t affordable =
+        std::max<uint64_t>(kCheckMacs / (uint64_t{slot.cols} * max_rows), 4);
+    return static_cast<uint32_t>(std::min({all, affordable, uint64_t{max_chunks}}));
+}
+
+Range chunk_range(const KernelSlot &slot, uint32_t chunk, uint32_t chunks, uint32_t min_rows,
+                  uint32_t max_rows) {
+    const uint32_t count = std::min(min_rows + chunk % (max_rows - min_rows + 1), slot.rows);
+    if (chunks == 1) {
+        return {0, count};
+    }
+    const uint64_t begin = uint64_t{slot.rows - count} * chunk / (chunks - 1);
+    return {static_cast<uint32_t>(begin), count};
+}
+
+// Deterministic and cheap (xorshift64*).
+class Noise {
+  public:
+    uint64_t next() {
+        state_ ^= state_ >> 12;
+        state_ ^= state_ << 25;
+        state_ ^= state_ >> 27;
+        return state_ * 0x2545f4914f6cdd1d;
+    }
+
+  private:
+    uint64_t state_ = 0x9e3779b97f4a7c15;
+};
+
+}  // namespace
+
+// ------------------------------------------------------------------ one slot
+
+void GemvJit::Target::bind(GemvJit &owner, KernelSlot &slot) {
+    owner_ = &owner;
+    slot_ = &slot;
+    candidate_ = {};
+    current_ = {};
+    uninstall();
+}
+
+uint32_t GemvJit::Target::candidate_count(int level) const {
+    const size_t compiled = gemv_variants(slot_->type).size() - 1;  // without the reference
+    if (level == 1) {
+        return compiled != 0;
+    }
+    if (level == 2) {
+        return static_cast<uint32_t>(compiled +
+                                     (takes_quantized(slot_->type) ? std::size(kPlans) : 0));
+    }
+    return 0;
+}
+
+std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) const {
+    if (level == 1) {
+        return kernel_for(slot_->type).name;
+    }
+    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
+    return index + 1 < variants.size() ? variants[index + 1].name
+                                       : kPlans[index + 1 - variants.size()].name;
+}
+
+OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
+    owner_->collect_retired();
+    owner_->use_scratch(*slot_);
+    chunk_ = 0;
+    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
+    if (level != 1 && index + 1 >= variants.size()) {
+        const NamedPlan &plan = kPlans[index + 1 - variants.size()];
+        if (current_.name == plan.name) {
+            return Prepared::kInForce;
+        }
+        auto candidate = generate(plan.plan, plan.name);
+        if (!candidate) {
+            return Prepared::kUnavailable;
+        }
+        candidate_ = candidate.value();
+        return Prepared::kReady;
+    }
+    const GemvVariant &variant = level == 1 ? kernel_for(slot_->type) : variants[index + 1];
+    if (slot_->kernel == variant.kernel) {
+        return Prepared::kInForce;
+    }
+    candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name};
+    return Prepared::kReady;
+}
+
+Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::string_view name) {
+    const GemvShape shape = {slot_->type, slot_->cols, slot_->row_bytes};
+    if (!can_generate(shape, plan)) {
+        return {ErrorCode::kUnsupported, "no generator for this shape"};
+    }
+    if (owner_->retired_count_ == kMaxRetired) {
+        return {ErrorCode::kExhausted, "replaced kernels still in use"};
+    }
+    char text[jit::CodeBuffer::kNameBytes];
+    TextWriter full_name(text);
+    full_name.put(slot_->name, " ", name);
+    jit::CodeBuffer &code = owner_->code_;
+    BF_ASSIGN(const auto region, code.open(full_name.view(), gemv_code_room(plan)));
+    const auto bytes = generate_gemv(shape, plan, code.room(region));
+    if (!bytes) {
+        code.release(region);
+        return bytes.error();
+    }
+    BF_ASSIGN(const void *const start, code.seal(region, bytes.value()));
+    // Code made a moment ago: the one place where data becomes a function.
+    return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
+                     gemv_code_forms(shape.type), region, name};
+}
+
+OptimizationTarget::Check GemvJit::Target::check_some() {
+    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    for (uint64_t macs = 0; macs < kCheckStepMacs; ++chunk_) {
+        if (chunk_ == chunks) {
+            return Check::kEqual;
+        }
+        if (!chunk_equal(chunk_)) {
+            return Check::kDiffers;
+        }
+        macs += uint64_t{kPatterns} * kMaxChunkRows * slot_->cols;
+    }
+    return Check::kMore;
+}
+
+bool GemvJit::Target::chunk_equal(uint32_t chunk) {
+    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    const Range range = chunk_range(*slot_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
+    // Ranges begin at 0 and elsewhere, as the engine's do.
+    const uint32_t skip = std::min(chunk % 3, range.begin);
+    bool equal = true;
+    for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+        float *const expected =
+            owner_->expected_.data() + (uint64_t{pattern} * kMaxChunks + chunk) * kMaxChunkRows;
+        GemvArgs args = owner_->args_for(*slot_, pattern);
+        args.weights += (range.begin - skip) * slot_->row_bytes;
+        float *const y = owner_->y_.data() + kGuard;
+        args.y = y;
+        if (chunk >= owner_->expected_chunks_) {
+            slot_->reference(args, skip, skip + range.count);
+            std::copy_n(y + skip, range.count, expected);
+        }
+        const uint32_t written = skip + range.count;
+        std::fill_n(y - kGuard, kGuard + written + kGuard, std::bit_cast<float>(kGuardBits));
+        candidate_.kernel(args, skip, written);
+        const auto untouched = [](float value) {
+            return std::bit_cast<uint32_t>(value) == kGuardBits;
+        };
+        equal = equal && std::all_of(y - kGuard, y + skip, untouched) &&
+                std::all_of(y + written, y + written + kGuard, untouched) &&
+                __builtin_memcmp(y + skip, expected, range.count * sizeof(float)) == 0;
+    }
+    owner_->expected_chunks_ = std::max(owner_->expected_chunks_, chunk + 1);
+    return equal;
+}
+
+uint64_t GemvJit::Target::code_bytes() const {
+    return candidate_.region == kNoRegion ? 0 : owner_->code_.code_bytes(candidate_.region);
+}
+
+void GemvJit::Target::install() {
+    const Candidate replaced = current_;
+    current_ = candidate_;
+    candidate_ = {};
+    slot_->kernel = current_.kernel;
+    slot_->forms = current_.forms;
+    owner_->retire(replaced);
+}
+
+void GemvJit::Target::drop() {
+    if (candidate_.region != kNoRegion) {
+        owner_->code_.release(candidate_.region);
+    }
+    candidate_ = {};
+}
+
+void GemvJit::Target::uninstall() {
+    const Candidate replaced = current_;
+    const GemvVariant &reference = gemv_variants(slot_->type)[0];
+    current_ = {slot_->reference, 0, kNoRegion, reference.name};
+    slot_->kernel = slot_->reference;
+    slot_->forms = 0;
+    owner_->retire(replaced);
+}
+
+// ------------------------------------------------------------------ scratch
+
+// Activations for both patterns, and no results yet.
+void GemvJit::use_scratch(const KernelSlot &slot) {
+    if (scratch_slot_ == &slot) {
+        return;
+    }
+    scratch_slot_ = &slot;
+    expected_chunks_ = 0;
+    Noise noise;
+    for (uint32_t i = 0; i < slot.cols; ++i) {
+        const uint64_t bits = noise.next();
+        const auto value = static_cast<float>(static_cast<int64_t>(bits) >> 40) * 0x1p-23f;
+        // Now and then one that dwarfs the others, as real activations have.
+        x_[0][i] = (bits & 0xff) == 0 ? value * 20.0f : value;
+        x_[1][i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
+    }
+    if (takes_quantized(slot.type)) {
+        for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+            quantize_activation(x_[pattern].data(), activations_[pattern].view(slot.cols),
+                                kFormPairs | kFormQuads, 0, group_count(slot.cols));
+        }
+    }
+}
+
+GemvArgs GemvJit::args_for(const KernelSlot &slot, uint32_t pattern) const {
+    return {.weights = slot.sample,
+            .row_bytes = slot.row_bytes,
+            .cols = slot.cols,
+            .x = x_[pattern].data(),
+            .xq = takes_quantized(slot.type) ? activations_[pattern].view(slot.cols)
+                                             : QuantizedActivation{},
+            .y = y_.data()};
+}
+
+void GemvJit::run(const KernelSlot &slot, GemvKernel kernel) {
+    const uint64_t wanted = std::clamp<uint64_t>(kTimedMacs / slot.cols, 8, kMaxTimedRows);
+    kernel(args_for(slot, 0), 0, static_cast<uint32_t>(std::min<uint64_t>(wanted, slot.rows)));
+}
+
+// ------------------------------------------------------------------ replaced code
+
+// The engine goes on with what it took over when the token began.
+void GemvJit::retire(const Candidate &candidate) {
+    if (candidate.region != kNoRegion) {
+        if (retired_count_ == kMaxRetired) {
+            platform::panic("more kernels retired than were generated");
+        }
+        retired_[retired_count_++] = candidate;
+    }
+}
+
+void GemvJit::collect_retired() {
+    size_t kept = 0;
+    for (size_t i = 0; i < retired_count_; ++i) {
+        const bool in_use = std::ranges::any_of(
+            slots_, [&](const KernelSlot &slot) { return slot.active == retired_[i].kernel; });
+        if (in_use) {
+            retired_[kept++] = retired_[i];
+        } else {
+            code_.release(retired_[i].region);
+        }
+    }
+    retired_count_ = kept;
+}
+
+// ------------------------------------------------------------------ all slots
+
+Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer) {
+    void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
+    if (memory == nullptr) {
+        return {ErrorCode::kTooLarge, "no memory for the optimiser"};
+    }
+    auto *const made = new (memory) GemvJit;
+    if (const Status status = made->attach(slots, optimizer); !status) {
+        made->~GemvJit();
+        heap_release(memory);
+        return status;
+    }
+    return made;
+}
+
+Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer) {
+    uint32_t cols = 0;
+    for (const KernelSlot &slot : slots) {
+        cols = std::max(cols, slot.cols);
+    }
+    for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+        BF_ASSIGN(activations_[pattern], ActivationBuffer::create(cols));
+        BF_ASSIGN(x_[pattern], Buffer<float>::create(cols));
+    }
+    BF_ASSIGN(y_, Buffer<float>::create(kMaxTimedRows));
+    BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
+    BF_TRY(code_.create(kCodePages));
+    slots_ = slots.first(std::min(slots.size(), targets_.size()));
+    optimizer_ = &optimizer;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        targets_[i].bind(*this, slots_[i]);
+        if (!optimizer.add(targets_[i])) {
+            slots_ = slots_.first(i);
+        }
+    }
+    return {};
+}
+
+void GemvJit::destroy() {
+    optimizer_->remove_all();
+    for (KernelSlot &slot : slots_) {
+        slot.active = slot.kernel;
+    }
+    collect_retired();
+    this->~GemvJit();
+    heap_release(this);
+}
+
+std::string_view GemvJit::variant(const KernelSlot &slot) const {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (targets_[i].slot() == &slot) {
+            return targets_[i].variant();
+        }
+    }
+    return {};
+}
+
+}  // namespace bareflow::llama

@@ -1,0 +1,122 @@
+// Joins the engine's matrix-vector kernels to the optimiser: each KernelSlot becomes an
+// OptimizationTarget whose candidates are the compiled variants and kernels generated for its exact
+// shape. The fastest measured is written into the slot.
+//
+// Levels: 0 the portable reference, which create() puts in force; 1 the compiled kernel that
+// kernel_for() names; 2 the fastest of all.
+//
+// A candidate is compared with the reference, bit for bit, on the model's own weights and two
+// activations (random, and all at the limits): all rows of a small matrix, first, last and evenly
+// spread rows of a large one, in ranges of changing length and start, with a watch on what lies
+// beside the results. Scratch memory is taken once, in create().
+//
+// Boot processor only, between two calls of Engine::advance.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+#include "kernel_lib/jit/code_buffer.h"
+#include "kernel_lib/jit/optimize.h"
+#include "kernel_lib/memory/buffer.h"
+#include "llama/gemv_codegen.h"
+#include "llama/kernels.h"
+#include "llama/quant.h"
+
+namespace bareflow::llama {
+
+class GemvJit {
+  public:
+    // Puts the reference into every slot and registers them. `slots` must stay until destroy().
+    // kTooLarge: no memory for scratch or code; the slots are as they were. Slots beyond
+    // Optimizer::kMaxTargets keep their kernel.
+    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots,
+                                                  Optimizer &optimizer);
+    // References back in force, the optimiser's targets removed, everything released. The engine
+    // must not be inside a token, or must start it anew.
+    void destroy();
+
+    GemvJit(const GemvJit &) = delete;
+    GemvJit &operator=(const GemvJit &) = delete;
+
+    // The variant in force: "portable", "swar2 r2", "jit r4 u2". Static text.
+    [[nodiscard]] std::string_view variant(const KernelSlot &slot) const;
+    // Where generated code lies: for naming addresses.
+    [[nodiscard]] const jit::CodeBuffer &code() const { return code_; }
+
+  private:
+    static constexpr size_t kCodePages = 64;
+    static constexpr uint32_t kPatterns = 2;
+    static constexpr uint32_t kMaxChunks = 96;
+    static constexpr uint32_t kMinChunkRows = 13;
+    static constexpr uint32_t kMaxChunkRows = 19;
+    static constexpr uint32_t kMaxTimedRows = 4096;
+    static constexpr size_t kMaxRetired = 16;
+    static constexpr jit::CodeBuffer::Region kNoRegion = 0xffff;
+
+    struct Candidate {
+        GemvKernel kernel = nullptr;
+        ActivationForms forms = 0;
+        jit::CodeBuffer::Region region = kNoRegion;
+        std::string_view name;
+    };
+
+    class Target final : public OptimizationTarget {
+      public:
+        constexpr Target() = default;
+        void bind(GemvJit &owner, KernelSlot &slot);
+        [[nodiscard]] const KernelSlot *slot() const { return slot_; }
+        [[nodiscard]] std::string_view variant() const { return current_.name; }
+
+        [[nodiscard]] const char *name() const override { return slot_->name; }
+        [[nodiscard]] uint32_t candidate_count(int level) const override;
+        [[nodiscard]] std::string_view candidate_name(int level, uint32_t index) const override;
+        [[nodiscard]] Prepared prepare(int level, uint32_t index) override;
+        [[nodiscard]] Check check_some() override;
+        void run_candidate() override { owner_->run(*slot_, candidate_.kernel); }
+        void run_current() override { owner_->run(*slot_, slot_->kernel); }
+        [[nodiscard]] uint64_t code_bytes() const override;
+        void install() override;
+        void drop() override;
+        void uninstall() override;
+
+      private:
+        [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
+        [[nodiscard]] bool chunk_equal(uint32_t chunk);
+
+        GemvJit *owner_ = nullptr;
+        KernelSlot *slot_ = nullptr;
+        Candidate current_;
+        Candidate candidate_;
+        uint32_t chunk_ = 0;  // the next to be checked
+    };
+
+    GemvJit() = default;
+    ~GemvJit() = default;
+    [[nodiscard]] Status attach(std::span<KernelSlot> slots, Optimizer &optimizer);
+    void use_scratch(const KernelSlot &slot);
+    [[nodiscard]] GemvArgs args_for(const KernelSlot &slot, uint32_t pattern) const;
+    void run(const KernelSlot &slot, GemvKernel kernel);
+    void retire(const Candidate &candidate);
+    void collect_retired();
+
+    std::span<KernelSlot> slots_;
+    Optimizer *optimizer_ = nullptr;
+    jit::CodeBuffer code_;
+    std::array<Target, Optimizer::kMaxTargets> targets_{};
+    std::array<Candidate, kMaxRetired> retired_{};
+    size_t retired_count_ = 0;
+
+    // Scratch for the one target that is being worked on.
+    const KernelSlot *scratch_slot_ = nullptr;
+    std::array<ActivationBuffer, kPatterns> activations_;
+    std::array<Buffer<float>, kPatterns> x_;
+    Buffer<float> y_;
+    Buffer<float> expected_;        // [kPatterns][kMaxChunks][kMaxChunkRows]
+    uint32_t expected_chunks_ = 0;  // how many of them hold the reference's results
+};
+
+}  // namespace bareflow::llama
