@@ -64,7 +64,7 @@ Result<std::span<const uint8_t>> read_region(const Region &region, LoadListener 
     const uint64_t free_bytes = platform::free_memory_bytes();
     const uint64_t needed_bytes = pages * platform::kPageBytes + kReserveBytes;
     auto *const memory = needed_bytes <= free_bytes
-                             ? static_cast<uint8_t *>(platform::allocate_pages(pages))
+                             ? static_cast<uint8_t *>(platform::allocate_pages_unzeroed(pages))
                              : nullptr;
     if (memory == nullptr) {
         const uint64_t missing = needed_bytes > free_bytes ? needed_bytes - free_bytes : 0;
@@ -74,6 +74,7 @@ Result<std::span<const uint8_t>> read_region(const Region &region, LoadListener 
     }
     const uint64_t chunk_bytes = uint64_t{region.disk->max_sectors()} * kSectorBytes;
     const uint64_t padded = (region.len_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+    std::fill(memory + padded, memory + pages * platform::kPageBytes, uint8_t{0});
     for (uint64_t done = 0; done < padded;) {
         const uint64_t step = std::min(chunk_bytes, padded - done);
         const Status status = region.disk->read(region.first_sector + done / kSectorBytes,

@@ -12,7 +12,7 @@ namespace {
 
 class PlatformPages final : public PageSource {
   public:
-    void *allocate(size_t count) override { return platform::allocate_pages(count); }
+    void *allocate(size_t count) override { return platform::allocate_pages_unzeroed(count); }
     void release(void *pages, size_t count) override { platform::free_pages(pages, count); }
 };
 

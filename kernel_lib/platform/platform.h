@@ -40,6 +40,9 @@ void console_write(std::string_view text);
 // Zeroed, page-aligned, readable and writable, not executable. nullptr when there is no such run
 // of pages: the caller says so in a sentence of its own. Physically contiguous on metal.
 [[nodiscard]] void *allocate_pages(size_t count);
+// The same, but with arbitrary contents: for what is overwritten before it is read (a model that a
+// disk delivers). The first touch of a page is what costs time in a virtual machine.
+[[nodiscard]] void *allocate_pages_unzeroed(size_t count);
 void free_pages(void *pages, size_t count);
 // Bytes that allocate_pages could still hand out in total (hosted: a large constant).
 [[nodiscard]] uint64_t free_memory_bytes();

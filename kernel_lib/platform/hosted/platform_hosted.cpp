@@ -133,6 +133,10 @@ void *allocate_pages(size_t count) {
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return pages == MAP_FAILED ? nullptr : pages;
 }
+// The kernel zeroes them anyway.
+void *allocate_pages_unzeroed(size_t count) {
+    return allocate_pages(count);
+}
 void free_pages(void *pages, size_t count) {
     if (pages != nullptr && ::munmap(pages, count * kPageBytes) != 0) {
         panic("free_pages: not a run of pages that was handed out");

@@ -213,13 +213,16 @@ const void *map_firmware_memory(uint64_t physical, size_t bytes) {
 
 namespace platform {
 
-void *allocate_pages(size_t count) {
+void *allocate_pages_unzeroed(size_t count) {
     const std::optional<uint64_t> run = pages.allocate(count);
-    if (!run) {
-        return nullptr;
+    return run ? reinterpret_cast<void *>(*run) : nullptr;
+}
+
+void *allocate_pages(size_t count) {
+    void *memory = allocate_pages_unzeroed(count);
+    if (memory != nullptr) {
+        __builtin_memset(memory, 0, count * kPage);
     }
-    auto *memory = reinterpret_cast<void *>(*run);
-    __builtin_memset(memory, 0, count * kPage);
     return memory;
 }
 

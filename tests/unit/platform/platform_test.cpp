@@ -59,6 +59,15 @@ TEST(Platform, PagesAreZeroedAlignedAndWritable) {
     platform::free_pages(nullptr, 1);
 }
 
+TEST(Platform, UnzeroedPagesArePagesToo) {
+    auto *pages = static_cast<uint8_t *>(platform::allocate_pages_unzeroed(2));
+    ASSERT_NE(pages, nullptr);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(pages) % platform::kPageBytes, 0U);
+    std::memset(pages, 0x5A, 2 * platform::kPageBytes);
+    platform::free_pages(pages, 2);
+    EXPECT_EQ(platform::allocate_pages_unzeroed(0), nullptr);
+}
+
 TEST(Platform, AbsurdPageCountsAreRefused) {
     EXPECT_EQ(platform::allocate_pages(0), nullptr);
     EXPECT_EQ(platform::allocate_pages(~size_t{0}), nullptr);
