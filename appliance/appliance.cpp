@@ -5,6 +5,7 @@
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/io/console.h"
 #include "kernel_lib/io/log.h"
+#include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/jit/profile.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
@@ -19,6 +20,10 @@ constexpr uint64_t kKeepAliveMs = 5;
 constexpr uint64_t kStatusMs = 1000;
 constexpr uint64_t kCheckStepBytes = 256 * 1024;
 constexpr uint32_t kConsoleMaxTokens = 256;
+// Of the time in which text is made, the optimiser gets one part in so many, in pieces of at least
+// kMinOptimizeMs.
+constexpr uint64_t kOptimizerShare = 20;
+constexpr uint64_t kMinOptimizeMs = 2;
 constexpr int kMaxKeysPerTurn = 64;
 
 uint64_t ms_to_ticks(uint64_t ms) {
@@ -149,6 +154,12 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     }
     detail.clear();
     BF_ASSIGN(engine_, llama::Engine::create(*model_, settings_.context));
+    jit_set_mode(settings_.jit);
+    if (auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer())) {
+        jit_ = *jit;
+    } else {
+        log_line("jit: off: ", jit.error().message);
+    }
     const llama::HyperParameters &p = model_->parameters();
     log_stage("model", model_->name(), ", ", model_->weight_type(), ", ",
               Fixed{static_cast<double>(model_->parameter_count()) / 1e6, 2},
@@ -175,9 +186,13 @@ bool Appliance::serve() {
 bool Appliance::turn() {
     bool more = serve();
     more |= read_console();
-    if (engine_ != nullptr && engine_->busy() && api_->may_advance()) {
-        engine_->advance(platform::ticks() + ms_to_ticks(kSliceMs));
-        more = true;
+    if (engine_ != nullptr && engine_->busy()) {
+        if (api_->may_advance()) {
+            generate();
+            more = true;
+        }
+    } else {
+        more |= optimize();
     }
     if (!ready_shown_ && surroundings_.network_settled()) {
         show_ready();
@@ -187,6 +202,28 @@ bool Appliance::turn() {
         status_ticks_ = platform::ticks() + ms_to_ticks(kStatusMs);
     }
     return more;
+}
+
+void Appliance::generate() {
+    const uint64_t begin = platform::ticks();
+    engine_->advance(begin + ms_to_ticks(kSliceMs));
+    jit_allowance_ticks_ += (platform::ticks() - begin) / kOptimizerShare;
+    if (jit_allowance_ticks_ < ms_to_ticks(kMinOptimizeMs) || !optimizer().has_work()) {
+        return;
+    }
+    const uint64_t spent = optimizer().spent_ticks();
+    (void)optimizer().work(platform::ticks() + jit_allowance_ticks_);
+    const uint64_t used = optimizer().spent_ticks() - spent;
+    jit_allowance_ticks_ -= std::min(used, jit_allowance_ticks_);
+}
+
+// While nobody waits for a token all time is the optimiser's; the network is looked at in between.
+bool Appliance::optimize() {
+    if (!optimizer().has_work()) {
+        return false;
+    }
+    (void)optimizer().work(platform::ticks() + ms_to_ticks(kSliceMs));
+    return true;
 }
 
 uint64_t Appliance::idle_deadline() {
@@ -370,11 +407,22 @@ void Appliance::fill(http::SystemSnapshot &out) {
     }
     out.network = surroundings_.network_info();
     const JitThresholds &thresholds = profiler().thresholds();
-    out.jit = {.mode = jit_mode_name(settings_.jit),
-               .warm_calls = thresholds.warm,
-               .hot_calls = thresholds.hot,
-               .very_hot_calls = thresholds.very_hot,
-               .unbalanced = profiler().unbalanced()};
+    const Optimizer &opt = optimizer();
+    uint64_t tried = 0;
+    for (size_t i = 0; i < kTryVerdicts; i++) {
+        tried += opt.tries(static_cast<TryVerdict>(i));
+    }
+    out.jit = {
+        .mode = jit_mode_name(settings_.jit),
+        .warm_calls = thresholds.warm,
+        .hot_calls = thresholds.hot,
+        .very_hot_calls = thresholds.very_hot,
+        .code_bytes = jit_ != nullptr ? jit_->code().pages_in_use() * platform::kPageBytes : 0,
+        .code_capacity_bytes = jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0,
+        .promotions = opt.promotions(),
+        .candidates_tried = tried,
+        .candidates_rejected = tried - opt.tries(TryVerdict::kWon),
+        .unbalanced = profiler().unbalanced()};
     if (api_ != nullptr) {
         out.completions = api_->counters();
     }

@@ -22,6 +22,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
 #include "llama/engine.h"
+#include "llama/jit_gemv.h"
 #include "llama/model.h"
 #include "llama/tokenizer.h"
 
@@ -96,6 +97,8 @@ class Appliance final : private http::SnapshotSource,
     Status build_model(const ModelFile &file, TextWriter &detail);
     void keep_alive();
     bool serve();
+    void generate();
+    bool optimize();
     bool read_console();  // true: there may be more to read
     void show_ready();
     void show_status();
@@ -116,6 +119,8 @@ class Appliance final : private http::SnapshotSource,
     llama::Model *model_ = nullptr;
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
+    llama::GemvJit *jit_ = nullptr;
+    uint64_t jit_allowance_ticks_ = 0;  // the optimiser's share of busy time, not yet used
     std::optional<http::LlamaGenerator> generator_;
     ModelFile model_file_;
     uint64_t load_us_ = 0;

@@ -8,14 +8,10 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/jit/adaptive.h"
 
 namespace bareflow {
 
-enum class JitMode : uint8_t {
-    kOff,       // level 0: the portable reference everywhere
-    kBaseline,  // at most level 1: the rule of thumb
-    kFull,      // the fastest measured candidate
-};
 enum class ConsoleMode : uint8_t { kBoth, kSerial, kVga, kNone };
 enum class ModelSource : uint8_t {
     kAuto,  // the image, then any other disk, then the initrd

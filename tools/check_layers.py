@@ -49,8 +49,8 @@ FORBIDDEN = (
     ("net/", "llama/", "the network knows no model"),
     ("net/", "http/", "the network knows no HTTP"),
 )
-# http knows llama only here.
-HTTP_MAY_KNOW_LLAMA = ("http/completion_api", "http/profile")
+# The completion API, and the seam it reaches the engine through.
+HTTP_MAY_KNOW_LLAMA = ("http/completion_api", "http/text_generator", "http/llama_generator", "http/profile")
 # Rooms of one level that may include each other (cpu, memory and io are one floor).
 SAME_FLOOR = ({"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
               {"kernel_lib/platform/", "boot/"})
