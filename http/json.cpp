@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 
 #include "kernel_lib/base/utf8.h"
 #include "kernel_lib/platform/platform.h"
@@ -42,6 +43,59 @@ class StackBlock {
     alignas(8) std::array<std::byte, kBytes> block_;
 };
 
+// A number that the reader found to be well formed. Up to 2^64-1 exact; else to about 15 digits,
+// enough for settings. False: not finite as a double.
+bool parse_json_number(std::string_view text, JsonEvent &event) {
+    const bool negative = text.starts_with('-');
+    text.remove_prefix(negative ? 1 : 0);
+    uint64_t digits = 0;
+    int exponent = 0;  // of ten
+    bool whole = true;
+    bool exact = true;
+    bool after_point = false;
+    size_t at = 0;
+    for (; at < text.size() && text[at] != 'e' && text[at] != 'E'; ++at) {
+        if (text[at] == '.') {
+            whole = false;
+            after_point = true;
+            continue;
+        }
+        const auto digit = static_cast<uint64_t>(text[at] - '0');
+        if (digits > (~uint64_t{0} - digit) / 10) {
+            exact = false;  // what no longer fits only counts for the magnitude
+        }
+        if (exact) {
+            digits = digits * 10 + digit;
+        }
+        exponent += (exact ? 0 : 1) - (after_point ? 1 : 0);
+    }
+    if (at < text.size()) {
+        whole = false;
+        ++at;
+        const bool minus = text[at] == '-';
+        at += text[at] == '-' || text[at] == '+' ? 1 : 0;
+        int value = 0;
+        for (; at < text.size(); ++at) {
+            value = std::min(value * 10 + (text[at] - '0'), 100'000);
+        }
+        exponent += minus ? -value : value;
+    }
+    double number = static_cast<double>(digits);
+    for (; exponent > 0 && number != 0 && number < 1e308; --exponent) {
+        number *= 10;
+    }
+    for (; exponent < 0 && number != 0; ++exponent) {
+        number /= 10;
+    }
+    if (number > std::numeric_limits<double>::max() || (exponent > 0 && number != 0)) {
+        return false;
+    }
+    event.is_integer = whole && exact && (!negative || digits == 0);
+    event.integer = event.is_integer ? digits : 0;
+    event.number = negative ? -number : number;
+    return true;
+}
+
 // RapidJSON's handler concept in terms of JsonEvent.
 class Bridge {
   public:
@@ -50,22 +104,20 @@ class Bridge {
     using Kind = JsonEvent::Kind;
     bool Null() { return handler_.on_event({.kind = Kind::kNull}); }
     bool Bool(bool value) { return handler_.on_event({.kind = Kind::kBool, .boolean = value}); }
-    bool Int(int value) { return Int64(value); }
-    bool Uint(unsigned value) { return Uint64(value); }
-    bool Int64(int64_t value) {
-        return value >= 0 ? Uint64(static_cast<uint64_t>(value))
-                          : Double(static_cast<double>(value));
+    // Numbers come as text (see kFlags).
+    bool Int(int) { return false; }
+    bool Uint(unsigned) { return false; }
+    bool Int64(int64_t) { return false; }
+    bool Uint64(uint64_t) { return false; }
+    bool Double(double) { return false; }
+    bool RawNumber(const char *text, rapidjson::SizeType len, bool) {
+        JsonEvent event{.kind = Kind::kNumber};
+        if (!parse_json_number({text, len}, event)) {
+            refused = "a number is too big";
+            return false;
+        }
+        return handler_.on_event(event);
     }
-    bool Uint64(uint64_t value) {
-        return handler_.on_event({.kind = Kind::kNumber,
-                                  .is_integer = true,
-                                  .integer = value,
-                                  .number = static_cast<double>(value)});
-    }
-    bool Double(double value) {
-        return handler_.on_event({.kind = Kind::kNumber, .number = value});
-    }
-    bool RawNumber(const char *, rapidjson::SizeType, bool) { return false; }
     bool String(const char *text, rapidjson::SizeType len, bool) {
         return put_text(Kind::kString, {text, len});
     }
@@ -158,7 +210,9 @@ JsonResult parse_json(std::span<char> text, JsonHandler &handler) {
         &block, StackBlock::kBytes);
     rapidjson::InsituStringStream stream(text.data());
     Bridge bridge(handler);
-    constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag;
+    // Numbers as text: the reader's own conversion costs 4 KiB of code and tables.
+    constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag |
+                                rapidjson::kParseNumbersAsStringsFlag;
     const rapidjson::ParseResult parsed = reader.Parse<kFlags>(stream, bridge);
     result.ok = !parsed.IsError();
     result.offset_bytes = std::min(parsed.Offset(), text.size());

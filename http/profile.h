@@ -40,6 +40,7 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
 
 // Texts from outside (a model's name, CPUID) are cut to this for display.
 inline constexpr size_t kMaxShownText = 96;
+inline constexpr size_t kMaxStageName = 12;
 std::string_view level_name(uint32_t level);
 
 }  // namespace bareflow::http

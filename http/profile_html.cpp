@@ -2,6 +2,7 @@
 // every two seconds, without flicker, and sorts the functions by time.
 #include "http/health.h"
 #include "http/profile.h"
+#include "http/profile_table.h"
 
 namespace bareflow::http {
 
@@ -28,6 +29,10 @@ thead th{border-bottom:1px solid #8886;font-weight:600}
 <h1>BareFlow <small id="live"></small></h1>
 <main>
 )html";
+
+constexpr std::string_view kFunctionsHead =
+    "<section class=\"wide\"><h2>Functions</h2><table><thead><tr><th>Name<th>Shape<th>Calls"
+    "<th>Cycles<th>Average<th>Minimum<th>Level<th>Code bytes</thead><tbody class=\"f\">\n";
 
 constexpr std::string_view kTail = R"html(</tbody></table></section>
 </main>
@@ -73,133 +78,75 @@ void put(TextWriter &out, Html html) {
     }
 }
 
-// A section that is a table of names and values.
-class Section {
-  public:
-    Section(TextWriter &out, std::string_view title) : out_(out) {
-        out_.put("<section><h2>", title, "</h2><table>");
+// "received_frames" -> "Received frames", "kv_bytes" -> "Kv": the unit stands at the value.
+void write_label(const ProfileRow &row, TextWriter &out) {
+    if (row.label != nullptr) {
+        out.put(row.label);
+        return;
     }
-    ~Section() { out_.put("</table></section>\n"); }
-    Section(const Section &) = delete;
-    Section &operator=(const Section &) = delete;
-
-    Section &text(std::string_view name, std::string_view value, size_t limit = kMaxShownText) {
-        if (!value.empty()) {
-            out_.put("<tr><td>", name, "<td>");
-            put(out_, Html{value.substr(0, limit)});
+    std::string_view key = row.key;
+    for (const std::string_view unit : {"_bytes", "_ms", "_s"}) {
+        if (key.ends_with(unit)) {
+            key.remove_suffix(unit.size());
         }
-        return *this;
     }
-    template <typename... Values>
-    Section &row(std::string_view name, const Values &...values) {
-        out_.put("<tr><td>", name, "<td>", values...);
-        return *this;
-    }
-
-  private:
-    TextWriter &out_;
-};
-
-void write_overview(const SystemSnapshot &s, TextWriter &out) {
-    Section(out, "Overview")
-        .text("Status", health_name(s.health.state))
-        .text("", s.health.message, 240)
-        .row("Uptime", Fixed{s.uptime_s, 1}, " s")
-        .row("Ready after", Fixed{s.ready_ms, 1}, " ms")
-        .text("Version", s.version)
-        .text("Runs on", s.platform);
-}
-
-void write_work(const SystemSnapshot &s, TextWriter &out) {
-    Section(out, "Tokens")
-        .row("Last speed", Fixed{s.completions.last_tokens_per_second, 1}, " tokens/s")
-        .row("Made", s.completions.completion_tokens)
-        .row("Of prompts", s.completions.prompt_tokens)
-        .row("Decode time", Fixed{static_cast<double>(s.completions.decode_us) / 1e6, 2}, " s")
-        .row("Prompt time", Fixed{static_cast<double>(s.completions.prompt_us) / 1e6, 2}, " s");
-    Section(out, "Requests")
-        .row("Running", s.completions.running)
-        .row("Waiting", s.completions.waiting)
-        .row("Finished", s.completions.finished)
-        .row("Cancelled", s.completions.cancelled)
-        .row("Refused", s.completions.refused);
-}
-
-void write_model(const SystemSnapshot &s, TextWriter &out) {
-    if (!s.model.name.empty()) {
-        Section(out, "Model")
-            .text("Name", s.model.name)
-            .text("Weights", s.model.weight_type)
-            .row("Parameters", Fixed{static_cast<double>(s.model.parameters) / 1e6, 2}, " million")
-            .row("File", Bytes{s.model.file_bytes})
-            .row("Layers", s.model.layers)
-            .row("Context", s.model.context_length, " tokens")
-            .row("Loaded in", Fixed{s.model.load_ms, 1}, " ms");
+    bool first = true;
+    for (const char c : key) {
+        out.put(first ? static_cast<char>(c - 'a' + 'A') : c == '_' ? ' ' : c);
+        first = false;
     }
 }
 
-void write_machine(const SystemSnapshot &s, TextWriter &out) {
-    Section(out, "Memory")
-        .row("Total", Bytes{s.memory.total_bytes})
-        .row("Free", Bytes{s.memory.free_bytes})
-        .row("Program", Bytes{s.memory.image_bytes})
-        .row("Heap", Bytes{s.memory.heap_used_bytes})
-        .row("Heap, most ever", Bytes{s.memory.heap_peak_bytes})
-        .row("Model", Bytes{s.memory.model_bytes})
-        .row("KV cache", Bytes{s.memory.kv_bytes})
-        .row("Scratch", Bytes{s.memory.scratch_bytes})
-        .row("HTTP", Bytes{s.memory.http_bytes});
-    Section(out, "Processor")
-        .text("Name", s.cpu.name)
-        .text("Hypervisor", s.cpu.hypervisor)
-        .row("Processors", s.cpu.processors)
-        .row("TSC", s.cpu.ticks_per_second / 1'000'000, " MHz")
-        .text("Features", s.cpu.features, 240);
-}
-
-void write_network(const SystemSnapshot &s, TextWriter &out) {
-    Section(out, "Network")
-        .text("Device", s.network.device)
-        .text("MAC", s.network.mac)
-        .text("Address", s.network.address)
-        .row("Link", s.network.link_up ? "up" : "down")
-        .row("Received", s.network.received_frames, " frames, ", Bytes{s.network.received_bytes})
-        .row("Sent", s.network.sent_frames, " frames, ", Bytes{s.network.sent_bytes})
-        .row("Dropped", s.network.dropped_frames)
-        .row("Errors", s.network.errors);
-    Section(out, "HTTP")
-        .row("Open connections", s.http.open)
-        .row("Connections", s.http.connections)
-        .row("Requests", s.http.requests)
-        .row("2xx / 4xx / 5xx", s.http.responses_2xx, " / ", s.http.responses_4xx, " / ",
-             s.http.responses_5xx)
-        .row("Hang-ups", s.http.hang_ups)
-        .row("Timeouts", s.http.timeouts)
-        .row("Evictions", s.http.evictions);
-    Section(out, "Optimiser")
-        .text("Mode", s.jit.mode)
-        .row("Warm / hot / very hot", s.jit.warm_calls, " / ", s.jit.hot_calls, " / ",
-             s.jit.very_hot_calls, " calls")
-        .row("Promotions", s.jit.promotions)
-        .row("Candidates", s.jit.candidates_tried, " tried, ", s.jit.candidates_rejected,
-             " rejected")
-        .row("Code", Bytes{s.jit.code_bytes})
-        .row("Unbalanced", s.jit.unbalanced);
-}
-
-// The stages in two pieces: [begin, end), with what opens and closes their section.
-void write_stages(const SystemSnapshot &s, uint32_t begin, uint32_t end, TextWriter &out) {
-    if (begin == 0) {
-        out.put("<section><h2>Start</h2><table>");
-    }
-    for (uint32_t i = begin; i < s.stage_count && i < end; ++i) {
+void write_rows(const SystemSnapshot &s, ProfileSection section, TextWriter &out) {
+    for (const ProfileRow &row : profile_rows()) {
+        const std::string_view text = profile_text(s, row);
+        if (row.section != section || (row.kind == ProfileKind::kText && text.empty())) {
+            continue;
+        }
         out.put("<tr><td>");
-        put(out, Html{s.stages[i].name.substr(0, 24)});
-        out.put("<td>", Fixed{s.stages[i].took_ms, 2}, " ms");
+        write_label(row, out);
+        out.put("<td>");
+        if (row.kind == ProfileKind::kText) {
+            put(out, Html{text});
+        } else if (row.kind == ProfileKind::kBytes) {
+            out.put(Bytes{profile_integer(s, row)});
+        } else if (row.kind == ProfileKind::kBool) {
+            out.put(profile_integer(s, row) != 0 ? "yes" : "no");
+        } else if (profile_is_real(row)) {
+            const std::string_view key = row.key;
+            out.put(Fixed{profile_number(s, row), 1}, key.ends_with("_ms")  ? " ms"
+                                                      : key.ends_with("_s") ? " s"
+                                                                            : "");
+        } else {
+            out.put(profile_integer(s, row));
+        }
     }
-    if (end == SystemSnapshot::kMaxStages) {
-        out.put("</table></section>\n");
+}
+
+void write_section(const SystemSnapshot &s, ProfileSection section, TextWriter &out) {
+    if (section == ProfileSection::kModel && s.model.name.empty()) {
+        return;
     }
+    out.put("<section><h2>", profile_section(section).title, "</h2><table>");
+    if (section == ProfileSection::kOverview) {
+        out.put("<tr><td>Status<td>", health_name(s.health.state), " ");
+        put(out, Html{s.health.message.substr(0, 160)});
+    }
+    write_rows(s, section, out);
+    if (section == ProfileSection::kJit) {
+        write_rows(s, ProfileSection::kThresholds, out);
+    }
+    out.put("</table></section>\n");
+}
+
+void write_stages(const SystemSnapshot &s, TextWriter &out) {
+    out.put("<section><h2>Start</h2><table>");
+    for (uint32_t i = 0; i < s.stage_count; ++i) {
+        out.put("<tr><td>");
+        put(out, Html{s.stages[i].name.substr(0, kMaxStageName)});
+        out.put("<td>", Fixed{s.stages[i].took_ms, 1}, " ms");
+    }
+    out.put("</table></section>\n");
 }
 
 void write_function(const FunctionRow &f, TextWriter &out) {
@@ -214,9 +161,12 @@ void write_function(const FunctionRow &f, TextWriter &out) {
 
 }  // namespace
 
+// Pieces: the head, one for each section, the stages, the functions' heading, each of them, the
+// end.
 bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
-    constexpr uint32_t kFirstFunction = 9;
+    constexpr uint32_t kStages = static_cast<uint32_t>(ProfileSection::kJit) + 2;
+    constexpr uint32_t kFirstFunction = kStages + 2;
     if (piece >= kFirstFunction) {
         const uint32_t index = piece - kFirstFunction;
         if (index < functions) {
@@ -228,40 +178,16 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
     }
     if (piece == 0) {
         out.put(kHead);
-        return true;
-    }
-    if (piece == 8) {
-        out.put(
-            "<section class=\"wide\"><h2>Functions</h2><table><thead><tr><th>Name<th>Shape"
-            "<th>Calls<th>Cycles<th>Average<th>Minimum<th>Level<th>Code bytes</thead>"
-            "<tbody class=\"f\">\n");
-        return true;
-    }
-    SystemSnapshot snapshot;
-    source.fill(snapshot);
-    constexpr uint32_t kHalf = SystemSnapshot::kMaxStages / 2;
-    switch (piece) {
-        case 1:
-            write_overview(snapshot, out);
-            break;
-        case 2:
-            write_work(snapshot, out);
-            break;
-        case 3:
-            write_model(snapshot, out);
-            break;
-        case 4:
-            write_machine(snapshot, out);
-            break;
-        case 5:
-            write_network(snapshot, out);
-            break;
-        case 6:
-            write_stages(snapshot, 0, kHalf, out);
-            break;
-        default:
-            write_stages(snapshot, kHalf, SystemSnapshot::kMaxStages, out);
-            break;
+    } else if (piece == kStages + 1) {
+        out.put(kFunctionsHead);
+    } else {
+        SystemSnapshot snapshot;
+        source.fill(snapshot);
+        if (piece == kStages) {
+            write_stages(snapshot, out);
+        } else {
+            write_section(snapshot, static_cast<ProfileSection>(piece - 1), out);
+        }
     }
     return true;
 }

@@ -121,7 +121,7 @@ def test_profile_counters_only_grow(api):
     api.get("/nowhere")
     after = totals()
     assert all(after[name] >= value for name, value in before.items())
-    assert after["bareflow_completion_tokens_total"] >= before["bareflow_completion_tokens_total"] + 1
+    assert after["bareflow_tokens_completion_total"] >= before["bareflow_tokens_completion_total"] + 1
     assert after['bareflow_http_responses_total{class="4xx"}'] == (
         before['bareflow_http_responses_total{class="4xx"}'] + 1
     )

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -76,6 +78,46 @@ TEST(Json, IntegersUpTo64Bits) {
     Recorder wide;
     EXPECT_TRUE(parse("[18446744073709551616, -9223372036854775808, 1.0]", wide).ok);
     EXPECT_EQ(wide.seen.find('i'), std::string::npos) << wide.seen;
+}
+
+TEST(Json, NumbersAgreeWithStrtod) {
+    class Last final : public JsonHandler {
+      public:
+        double number = 0;
+        bool on_event(const JsonEvent &event) override {
+            number = event.kind == JsonEvent::Kind::kNumber ? event.number : number;
+            return true;
+        }
+    };
+    for (const char *text : {"0",
+                             "-0",
+                             "0.0",
+                             "1",
+                             "-1",
+                             "0.8",
+                             "1.95",
+                             "0.1e1",
+                             "5E-1",
+                             "2e+2",
+                             "123456789.125",
+                             "0.000001",
+                             "1e-300",
+                             "1e-400",
+                             "1.5e300",
+                             "1e308",
+                             "-1e308",
+                             "9007199254740993",
+                             "18446744073709551615",
+                             "18446744073709551616",
+                             "99999999999999999999999.5e-20",
+                             "0.00000000000000000000000000001e29",
+                             "3.14159265358979323846264338327950288419716939937"}) {
+        Last last;
+        std::string body = std::string("[") + text + "]";
+        ASSERT_TRUE(parse_json({body.data(), body.size()}, last).ok) << text;
+        const double expected = std::strtod(text, nullptr);
+        EXPECT_NEAR(last.number, expected, std::abs(expected) * 1e-13) << text;
+    }
 }
 
 struct Bad {
