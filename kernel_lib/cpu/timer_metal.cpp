@@ -16,8 +16,10 @@ namespace {
 constexpr uint32_t kCalibrationCounts = pit::kHz / 200;  // 5 ms
 constexpr uint32_t kCounterStart = 0xFFFF;
 constexpr int kSampleTries = 4;
-// A counter that does not count: one port read takes 0.1 us at the very least.
-constexpr int kCalibrationPolls = 1'000'000;
+// A counter that does not count: a poll is five port accesses of 0.1 us at the very least.
+constexpr int kCalibrationPolls = 20'000;
+// Each may fail because a busy host put the virtual machine aside for longer than the counter runs.
+constexpr int kCalibrationTries = 6;
 constexpr uint64_t kGuessedTicksPerSecond = 2'000'000'000;
 
 // One look at all clocks. `counts_left` falls, `apic_left` falls.
@@ -46,10 +48,23 @@ uint32_t apic_read(uint32_t offset) {
     return timer.apic[offset / 4];
 }
 
-uint32_t read_counter2() {
-    PortIo::out8(pit::kControl, pit::kLatchCounter2);
-    const uint32_t low = PortIo::in8(pit::kCounter2);
-    return low | static_cast<uint32_t>(PortIo::in8(pit::kCounter2)) << 8;
+// Counter 0, not 2, whose gate is in a register (port 61h) that not every machine has. The line of
+// counter 0 is masked meanwhile.
+void start_counter(uint32_t counts) {
+    PortIo::out8(pit::kControl, pit::kCounter0OneShot);
+    PortIo::out8(pit::kCounter0, static_cast<uint8_t>(counts));
+    PortIo::out8(pit::kCounter0, static_cast<uint8_t>(counts >> 8));
+}
+
+uint32_t read_counter() {
+    PortIo::out8(pit::kControl, pit::kLatchCounter0);
+    const uint32_t low = PortIo::in8(pit::kCounter0);
+    return low | static_cast<uint32_t>(PortIo::in8(pit::kCounter0)) << 8;
+}
+
+bool counter_expired() {
+    PortIo::out8(pit::kControl, pit::kReadBackStatus0);
+    return (PortIo::in8(pit::kCounter0) & pit::kStatusOutput) != 0;
 }
 
 // The tightest of a few tries: another process on the host may take the processor away in between.
@@ -59,7 +74,7 @@ Sample take_sample() {
     for (int i = 0; i < kSampleTries; ++i) {
         Sample sample;
         const uint64_t before = read_tsc();
-        sample.counts_left = read_counter2();
+        sample.counts_left = read_counter();
         sample.apic_left = timer.apic != nullptr ? apic_read(lapic::kCurrentCount) : 0;
         const uint64_t after = read_tsc();
         sample.ticks = before + (after - before) / 2;
@@ -72,30 +87,22 @@ Sample take_sample() {
 }
 
 void start_counters() {
-    const uint8_t gate = PortIo::in8(pit::kGatePort);
-    PortIo::out8(pit::kGatePort, static_cast<uint8_t>((gate & ~pit::kSpeakerOn) | pit::kGate2On));
-    PortIo::out8(pit::kControl, pit::kCounter2OneShot);
-    PortIo::out8(pit::kCounter2, kCounterStart & 0xFF);
-    PortIo::out8(pit::kCounter2, kCounterStart >> 8);
+    start_counter(kCounterStart);
     if (timer.apic != nullptr) {
         apic_write(lapic::kLvtTimer, lapic::kLvtMasked | kVectorTimer);
         apic_write(lapic::kDivide, lapic::kDivideBy16);
         apic_write(lapic::kInitialCount, 0xFFFF'FFFF);
     }
     // The counter takes its start value with its next clock; a sample before that is stale.
-    for (int i = 0; i < 100 && read_counter2() == 0; ++i) {
+    for (int i = 0; i < 100 && read_counter() == 0; ++i) {
     }
     timer.begin = take_sample();
-}
-
-bool counter_expired() {
-    return (PortIo::in8(pit::kGatePort) & pit::kOut2High) != 0;
 }
 
 // False: the counter ran out (too much time went by since start_counters) or does not count.
 bool measure() {
     for (int polls = 0; polls < kCalibrationPolls; ++polls) {
-        const uint32_t left = read_counter2();
+        const uint32_t left = read_counter();
         if (counter_expired() || left > timer.begin.counts_left) {
             return false;
         }
@@ -156,10 +163,7 @@ void arm(uint64_t wait_ticks) {
                    static_cast<uint32_t>(scaled(ticks, timer.apic_per_tick_q32) + 1));
         return;
     }
-    const auto counts = static_cast<uint16_t>(scaled(ticks, timer.pit_per_tick_q32) + 1);
-    PortIo::out8(pit::kControl, pit::kCounter0OneShot);
-    PortIo::out8(pit::kCounter0, static_cast<uint8_t>(counts));
-    PortIo::out8(pit::kCounter0, static_cast<uint8_t>(counts >> 8));
+    start_counter(static_cast<uint32_t>(scaled(ticks, timer.pit_per_tick_q32) + 1));
 }
 
 // So that an alarm that is no longer wanted wakes nobody.
@@ -177,15 +181,17 @@ void timer_begin_calibration(volatile uint32_t *local_apic) {
 }
 
 void timer_init() {
-    if (!measure()) {
+    bool measured = measure();
+    for (int i = 1; i < kCalibrationTries && !measured; ++i) {
         start_counters();
-        if (!measure()) {
-            timer.ticks_per_second = ticks_per_second_by_cpuid();
-            timer.source = "cpuid 15h";
-            if (timer.ticks_per_second == 0) {
-                timer.ticks_per_second = kGuessedTicksPerSecond;
-                timer.source = "guess";
-            }
+        measured = measure();
+    }
+    if (!measured) {
+        timer.ticks_per_second = ticks_per_second_by_cpuid();
+        timer.source = "cpuid 15h";
+        if (timer.ticks_per_second == 0) {
+            timer.ticks_per_second = kGuessedTicksPerSecond;
+            timer.source = "guess";
         }
     }
     if (timer.apic_per_tick_q32 == 0) {

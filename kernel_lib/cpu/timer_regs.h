@@ -1,5 +1,5 @@
-// Timers. Sources: 8254 interval timer: Intel 82C54 data sheet (1994); port 61h: PIIX3 data sheet
-// (1996), section 2.5.6; local APIC: Intel SDM volume 3, chapter 10 (table 10-1, 10.4.4, 10.5.4).
+// Timers. Sources: 8254 interval timer: Intel 82C54 data sheet (1994); local APIC: Intel SDM volume
+// 3, chapter 10 (table 10-1, 10.4.4, 10.5.4).
 #pragma once
 
 #include <cstdint>
@@ -9,16 +9,13 @@ namespace bareflow {
 namespace pit {
 inline constexpr uint32_t kHz = 1'193'182;
 inline constexpr uint16_t kCounter0 = 0x40;
-inline constexpr uint16_t kCounter2 = 0x42;
 inline constexpr uint16_t kControl = 0x43;
-inline constexpr uint16_t kGatePort = 0x61;
-inline constexpr uint8_t kGate2On = 0x01;
-inline constexpr uint8_t kSpeakerOn = 0x02;
-inline constexpr uint8_t kOut2High = 0x20;
-// Control word: counter, both bytes, mode 0 (one shot), binary.
+// Control word: counter 0, both bytes, mode 0 (one shot), binary.
 inline constexpr uint8_t kCounter0OneShot = 0x30;
-inline constexpr uint8_t kCounter2OneShot = 0xB0;
-inline constexpr uint8_t kLatchCounter2 = 0x80;
+inline constexpr uint8_t kLatchCounter0 = 0x00;
+// Read-back command: the status of counter 0, whose bit 7 is its output.
+inline constexpr uint8_t kReadBackStatus0 = 0xE2;
+inline constexpr uint8_t kStatusOutput = 0x80;
 }  // namespace pit
 
 namespace lapic {

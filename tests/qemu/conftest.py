@@ -292,7 +292,9 @@ class Qemu:
         None for a machine without a network card; guest port 80 is reachable at Machine.url."""
         log = self._new_log()
         port = free_port()
-        line = ["-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults", "-device", "VGA", "-monitor", "none"]
+        line = ["-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"]
+        if machine != "microvm":  # which has no PCI
+            line += ["-device", "VGA"]
         if debug_exit:
             line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
         for option, value in (("-cpu", cpu), ("-m", memory), ("-machine", machine), ("-smp", smp), ("-rtc", rtc)):

@@ -76,14 +76,36 @@ def test_elf_boots(qemu, machine):
     {"cpu": "kvm64", "smp": 2},
     {"memory": "6G"},           # some of it above 4 GiB
     {"memory": "2G", "cpu": "Skylake-Client"},
+    {"machine": "microvm", "nic": None},  # no keyboard controller, no port 61h, no PCI
 ], ids=lambda s: "-".join(f"{v}" for v in s.values()).replace(",", ""))
 def test_elf_boots_on_other_machines(qemu, settings):
     vm = qemu.boot_elf("selftest=recovery", **settings)
     vm.wait_for(BOOTED)
+    megahertz = vm.wait_for(re.compile(r"processor: .* (\d+) MHz \(8254\)"))
+    assert float(megahertz.group(1)) == pytest.approx(host_megahertz(), rel=0.01)
     # A fault, a handler that takes it, and on it goes.
     vm.wait_for("selftest: recovered from an invalid opcode")
     if settings.get("memory") == "6G":
         vm.wait_for(re.compile(r"memory: (6\.0 GiB|5\.\d GiB|61\d\d\.\d MiB)"))
+
+
+def host_megahertz():
+    """How fast the time-stamp counter runs, which under TCG is the guest's: as the hosted program
+    measures it."""
+    code = ("#include <stdio.h>\n#include <time.h>\n#include <x86intrin.h>\n"
+            "static double now(void){struct timespec t;clock_gettime(CLOCK_MONOTONIC,&t);"
+            "return t.tv_sec*1e6+t.tv_nsec*1e-3;}\n"
+            "int main(void){double a=now();unsigned long long b=__rdtsc();struct timespec p={0,100000000};"
+            "nanosleep(&p,0);double c=now();unsigned long long d=__rdtsc();printf(\"%f\",(d-b)/(c-a));}")
+    program = host_megahertz.folder / "tsc"
+    if not program.exists():
+        subprocess.run(["clang-19", "-O1", "-x", "c", "-", "-o", program], input=code, text=True, check=True)
+    return float(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folder_for_programs(tmp_path_factory):
+    host_megahertz.folder = tmp_path_factory.mktemp("programs")
 
 
 def test_image_options_reach_the_program(qemu, make_image):
