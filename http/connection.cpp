@@ -204,7 +204,7 @@ void Connection::refuse(uint16_t status, std::string_view message) {
     ++shared_.counters.requests;
     keep_alive_ = false;
     no_body_ = parser_.is_head();
-    respond_error(*this, {status, message, status >= 500 ? "overloaded" : "bad_request"});
+    respond_error(*this, {status, message, status == 503 ? "overloaded" : "bad_request"});
 }
 
 void Connection::put_head(const ResponseHead &head, Framing framing, uint64_t len_bytes) {
