@@ -10,8 +10,9 @@
 
 // boot/link.ld
 extern "C" char kernel_begin[], kernel_text_begin[], kernel_text_end[], kernel_rodata_begin[],
-    kernel_rodata_end[], kernel_data_begin[], kernel_end[], boot_stack_guard[],
-    exception_stack_guard[], double_fault_stack_guard[], nmi_stack_guard[];
+    kernel_rodata_end[], kernel_data_begin[], kernel_end[], boot_stack_guard[], boot_stack_bottom[],
+    exception_stack_guard[], exception_stack_bottom[], double_fault_stack_guard[],
+    double_fault_stack_bottom[], nmi_stack_guard[], nmi_stack_bottom[];
 
 namespace bareflow {
 
@@ -30,15 +31,19 @@ constexpr PageAccess kDevice{.writable = true, .device = true};
 constexpr size_t kMaxFreeRuns = 512;
 constexpr size_t kMaxUsableRanges = 256;
 
-struct GuardPage {
-    const char *address;
+struct Guard {
+    const char *begin;
+    const char *end;
     std::string_view meaning;
 };
 constexpr std::array kGuards = {
-    GuardPage{boot_stack_guard, "stack overflow: the boot stack ran into its guard page"},
-    GuardPage{exception_stack_guard, "stack overflow: the exception stack ran out"},
-    GuardPage{double_fault_stack_guard, "stack overflow: the double fault stack ran out"},
-    GuardPage{nmi_stack_guard, "stack overflow: the NMI stack ran out"},
+    Guard{boot_stack_guard, boot_stack_bottom,
+          "stack overflow: the boot stack ran into its guard page"},
+    Guard{exception_stack_guard, exception_stack_bottom,
+          "stack overflow: the exception stack ran out"},
+    Guard{double_fault_stack_guard, double_fault_stack_bottom,
+          "stack overflow: the double fault stack ran out"},
+    Guard{nmi_stack_guard, nmi_stack_bottom, "stack overflow: the NMI stack ran out"},
 };
 
 constinit std::array<AddressRange, kMaxFreeRuns> free_storage{};
@@ -96,8 +101,9 @@ Status map_everything(const BootInfo &info, uint64_t local_apic) {
     BF_TRY(map_same(address_of(kernel_text_begin), address_of(kernel_text_end), kReadExecute));
     BF_TRY(map_same(address_of(kernel_rodata_begin), address_of(kernel_rodata_end), kReadOnly));
     BF_TRY(map_same(address_of(kernel_data_begin), kernel_last, kReadWrite));
-    for (const GuardPage &guard : kGuards) {
-        BF_TRY(tables.unmap(address_of(guard.address), kPage));
+    for (const Guard &guard : kGuards) {
+        BF_TRY(
+            tables.unmap(address_of(guard.begin), address_of(guard.end) - address_of(guard.begin)));
     }
 
     for (const AddressRange &range : usable.ranges()) {
@@ -174,8 +180,8 @@ std::string_view explain_fault(uint64_t address) {
     if (address < kPage) {
         return "a null pointer, or close to one";
     }
-    for (const GuardPage &guard : kGuards) {
-        if (address - address_of(guard.address) < kPage) {
+    for (const Guard &guard : kGuards) {
+        if (address >= address_of(guard.begin) && address < address_of(guard.end)) {
             return guard.meaning;
         }
     }
