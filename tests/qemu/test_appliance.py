@@ -269,7 +269,7 @@ def test_seed_command_answers_a_prompt_typed_on_the_serial_line(qemu):
     assert "http://10.0.2.15:80/" in line
     vm.wait_for("address: 10.0.2.15, by DHCP")
     vm.send_serial(PROMPT + "\r")
-    told = vm.wait_for(re.compile(re.escape(PROMPT) + r"\n(Once upon a time, [^\[]+)\[\d+ tokens, [\d.]+ tokens/s"))
+    told = vm.wait_for(re.compile(re.escape(PROMPT) + r"\n(Once upon a time[^\[]+)\[\d+ tokens, [\d.]+ tokens/s"))
     assert len(told.group(1).split()) > 10
     vm.send_serial("help\rstats\r")
     vm.wait_for("Ctrl-C stops it")
