@@ -61,7 +61,8 @@ void result_misused(std::string_view what) {
 
 // The bounds checks of span, array, string_view, optional.
 void bareflow_library_check_failed() noexcept {
-    bareflow::platform::panic("library check failed: an index or an empty value (see the backtrace)");
+    bareflow::platform::panic(
+        "library check failed: an index or an empty value (see the backtrace)");
 }
 
 namespace std {
