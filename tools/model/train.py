@@ -268,7 +268,8 @@ def work(rank, team, args, vocab, train, held):
         for _ in range(first * team.size):
             next(source)
     began = time.monotonic() - spent
-    for step in range(first, args.steps):
+    last = min(args.steps, args.stop or args.steps)
+    for step in range(first, last):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, args)
         step_batches = [next(source) for _ in range(team.size)]
@@ -283,7 +284,7 @@ def work(rank, team, args, vocab, train, held):
         recent.append(loss.item())
         if rank != 0:
             continue
-        if (step + 1) % 50 == 0 or step + 1 == args.steps:
+        if (step + 1) % 50 == 0 or step + 1 == last:
             print(
                 (
                     f"step {step + 1} loss {np.mean(recent):.4f} tokens {seen} seconds "
@@ -292,7 +293,7 @@ def work(rank, team, args, vocab, train, held):
                 flush=True,
             )
             recent = []
-        if (step + 1) % 250 == 0:
+        if (step + 1) % 250 == 0 or step + 1 == args.stop:
             torch.save(
                 {
                     "model": model.state_dict(),
@@ -303,7 +304,7 @@ def work(rank, team, args, vocab, train, held):
                 },
                 checkpoint,
             )
-    if rank != 0:
+    if rank != 0 or last < args.steps:
         return
 
     seconds = time.monotonic() - began
@@ -335,7 +336,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument(
-        "--decay", type=int, default=1500, help="steps at the end in which the rate falls"
+        "--decay", type=int, default=1300, help="steps at the end in which the rate falls"
     )
     parser.add_argument(
         "--batch-tokens", type=int, default=2048, help="tokens a process takes in one step"
@@ -343,6 +344,9 @@ def main():
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--stop", type=int, help="write a checkpoint after this step and end; --resume goes on"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of this run"
     )
