@@ -11,6 +11,7 @@
 #include "drivers/pci/pci_ids.h"
 #include "drivers/virtio/virtio_pci.h"
 #include "drivers/virtio/virtio_rng.h"
+#include "kernel_lib/io/log.h"
 #include "kernel_lib/io/port.h"
 #include "kernel_lib/platform/metal/device_memory.h"
 #include "kernel_lib/platform/metal/entropy.h"
@@ -130,6 +131,12 @@ Result<NetDevice *> start_virtio_net(const PciFunction &function) {
     return &*virtio_card;
 }
 
+// One line for a device that is there and does not work.
+void log_unused(std::string_view kind, const PciFunction &function, std::string_view why) {
+    log_line(kind, ": ", pci_name(function), " (", Hex{function.vendor, 4}, ":",
+             Hex{function.device, 4}, ") is not used: ", why);
+}
+
 // The disks found so far.
 struct DiskList {
     std::span<BlockDevice *> out;
@@ -185,6 +192,10 @@ void probe_ata(const PciFunction &function, DiskList &disks) {
             if (identity) {
                 const size_t index = 2 * channel + drive;
                 disks.add(ata_disks[index].emplace(cable, drive, *identity, kAtaNames[index]));
+            } else if (identity.error().code != ErrorCode::kNotFound &&
+                       identity.error().message != kPacketDevice) {
+                log_line("disk: ", kAtaNames[2 * channel + drive],
+                         " is not used: ", identity.error().message);
             }
         }
     }
@@ -227,9 +238,15 @@ size_t probe_disks(std::span<BlockDevice *> out) {
     bool ata_found = false;
     size_t virtio_count = 0;
     for (const PciFunction &function : pci_inventory().all()) {
-        if (!ata_found && function.is_class(pci::kClassStorage, pci::kSubclassIde)) {
+        if (function.class_code != pci::kClassStorage ||
+            virtio_type(function) == virtio::kTypeBlock) {
+            continue;
+        }
+        if (!ata_found && function.subclass == pci::kSubclassIde) {
             ata_found = true;
             probe_ata(function, disks);
+        } else {
+            log_unused("disk", function, "attach disks as IDE or virtio");
         }
     }
     for (const PciFunction &function : pci_inventory().all()) {
@@ -246,6 +263,8 @@ size_t probe_disks(std::span<BlockDevice *> out) {
         if (started) {
             ++virtio_count;
             disks.add(*disk);
+        } else {
+            log_unused("disk", function, started.message());
         }
     }
     return disks.count;
@@ -268,6 +287,7 @@ bool probe_entropy() {
                 "virtio-rng");
             return true;
         }
+        log_unused("entropy", function, started.message());
     }
     return false;
 }

@@ -22,6 +22,9 @@ struct AtaTimeouts {
     uint32_t command_ms = 10000;  // one command, an idle disk's spin-up included
 };
 
+// identify() of a CD-ROM: nothing to be told of.
+inline constexpr std::string_view kPacketDevice = "packet device (CD-ROM)";
+
 // Where a channel is, and the memory its bus master uses.
 struct AtaChannelSetup {
     // One piece for each 64 KiB, and one more when the first and the last are short.
@@ -68,7 +71,7 @@ class AtaChannel {
             acknowledge();
             const bool packet = in8(ata::kLbaMid) == ata::kPacketSignatureMid &&
                                 in8(ata::kLbaHigh) == ata::kPacketSignatureHigh;
-            return packet ? Error{ErrorCode::kUnsupported, "packet device (CD-ROM)"}
+            return packet ? Error{ErrorCode::kUnsupported, kPacketDevice}
                           : Error{ErrorCode::kNotFound, "drive does not identify itself"};
         }
         BF_TRY(wait_for_data());

@@ -160,7 +160,7 @@ class E1000 final : public NetDevice, public E1000Layout {
         }
         regs_.write32(e1000::kImc, e1000::kIntAll);
         (void)regs_.read32(e1000::kIcr);
-        // SDM section 14.5.2: the PHY and the MAC agree by themselves (ASDE), link on (SLU); the
+        // SDM section 14.3: the PHY and the MAC agree by themselves (ASDE), link on (SLU); the
         // bits that force something are cleared.
         uint32_t ctrl = regs_.read32(e1000::kCtrl);
         ctrl |= e1000::kCtrlSetLinkUp | e1000::kCtrlAutoSpeed;
@@ -246,7 +246,7 @@ class E1000 final : public NetDevice, public E1000Layout {
                  kTxCount * sizeof(e1000::TxDescriptor));
         regs_.write32(e1000::kTdh, 0);
         regs_.write32(e1000::kTdt, 0);
-        regs_.write32(e1000::kTipg, e1000::kTipgCopper);
+        regs_.write32(e1000::kTipg, model_->tipg);
         regs_.write32(e1000::kTctl, e1000::kTctlEnable | e1000::kTctlPadShort |
                                         e1000::kTctlCollisionThreshold |
                                         e1000::kTctlCollisionDistance);

@@ -10,7 +10,7 @@
 
 namespace bareflow::e1000 {
 
-// SDM section 13.4, table 13-2: register offsets in BAR 0.
+// SDM section 13.4: register offsets in BAR 0.
 inline constexpr uint32_t kCtrl = 0x00000;    // 13.4.1
 inline constexpr uint32_t kStatus = 0x00008;  // 13.4.2
 inline constexpr uint32_t kEerd = 0x00014;    // 13.4.4
@@ -38,10 +38,10 @@ inline constexpr uint32_t kMtaEntries = 128;
 inline constexpr uint32_t kRal0 = 0x05400;  // 13.5.2, receive address 0
 inline constexpr uint32_t kRah0 = 0x05404;  // 13.5.3
 
-// The registers above all lie in the first 128 KiB (SDM section 4.1, table 4-2).
+// BAR 0 is 128 KiB of registers (SDM section 4.1).
 inline constexpr size_t kRegisterBytes = 0x20000;
 
-// SDM table 13-3.
+// SDM section 13.4.1.
 inline constexpr uint32_t kCtrlFullDuplex = 1u << 0;
 inline constexpr uint32_t kCtrlLinkReset = 1u << 3;
 inline constexpr uint32_t kCtrlAutoSpeed = 1u << 5;
@@ -51,11 +51,11 @@ inline constexpr uint32_t kCtrlReset = 1u << 26;
 inline constexpr uint32_t kCtrlVlanMode = 1u << 30;
 inline constexpr uint32_t kCtrlPhyReset = 1u << 31;
 
-// SDM table 13-5.
+// SDM section 13.4.2.
 inline constexpr uint32_t kStatusLinkUp = 1u << 1;
 
-// EEPROM read register. 8254x: SDM table 13-7. 82541/82547 and 82574L have the other layout (SDM
-// table 13-8; 82574L datasheet section 10.2.2.4).
+// EEPROM read register, SDM section 13.4.4 and 5.3.1. The 82541, the 82547 and the 82574L have the
+// second layout.
 struct EerdLayout {
     uint32_t done;
     unsigned address_shift;
@@ -64,10 +64,10 @@ inline constexpr uint32_t kEerdStart = 1u << 0;
 inline constexpr unsigned kEerdDataShift = 16;
 inline constexpr EerdLayout kEerd8254x{1u << 4, 8};
 inline constexpr EerdLayout kEerd82574{1u << 1, 2};
-// SDM table 5-2: the Ethernet address is in EEPROM words 0-2, low byte first.
+// SDM section 5.6.1: the Ethernet address is in EEPROM words 0-2, low byte first.
 inline constexpr uint32_t kEepromMacWord = 0;
 
-// SDM table 13-62: interrupt causes, the same in ICR, IMS and IMC.
+// SDM table 13-63: interrupt causes, the same in ICR, IMS and IMC.
 inline constexpr uint32_t kIntLinkChange = 1u << 2;
 inline constexpr uint32_t kIntRxMinThreshold = 1u << 4;
 inline constexpr uint32_t kIntRxOverrun = 1u << 6;
@@ -84,16 +84,17 @@ inline constexpr uint32_t kRctlLongPackets = 1u << 5;
 inline constexpr uint32_t kRctlBufferSizeMask = 3u << 16;
 inline constexpr uint32_t kRctlBufferExtend = 1u << 25;
 
-// SDM table 13-76; the thresholds are those it recommends for full duplex.
+// SDM section 13.4.33; the thresholds are those it recommends for full duplex.
 inline constexpr uint32_t kTctlEnable = 1u << 1;
 inline constexpr uint32_t kTctlPadShort = 1u << 3;
 inline constexpr uint32_t kTctlCollisionThreshold = 0x0Fu << 4;
 inline constexpr uint32_t kTctlCollisionDistance = 0x40u << 12;
 inline constexpr uint32_t kTctlReserved = 1u << 0 | 1u << 2 | 0xFu << 26 | 3u << 30;
-// SDM section 13.4.34: IPGT 10, IPGR1 8, IPGR2 6 for a copper link.
+// SDM table 13-77, copper link: IPGT 10 (8 for the 82544), IPGR1 8, IPGR2 6.
 inline constexpr uint32_t kTipgCopper = 10u | 8u << 10 | 6u << 20;
+inline constexpr uint32_t kTipgCopper82544 = 8u | 8u << 10 | 6u << 20;
 
-// SDM table 13-90.
+// SDM table 13-91.
 inline constexpr uint32_t kRahAddressValid = 1u << 31;
 
 // SDM section 3.2.3: legacy receive descriptor.
@@ -123,10 +124,10 @@ struct TxDescriptor {
     uint16_t special;
 };
 static_assert(sizeof(TxDescriptor) == 16);
-inline constexpr uint8_t kTxEndOfPacket = 1u << 0;  // table 3-9
+inline constexpr uint8_t kTxEndOfPacket = 1u << 0;  // command
 inline constexpr uint8_t kTxInsertCrc = 1u << 1;
 inline constexpr uint8_t kTxReportStatus = 1u << 3;
-inline constexpr uint8_t kTxDone = 1u << 0;  // table 3-10
+inline constexpr uint8_t kTxDone = 1u << 0;  // status
 
 // Rings are a multiple of 128 bytes long and 16-byte aligned (SDM section 3.2.6, 3.4).
 inline constexpr uint32_t kRingLenUnit = 128;
@@ -136,12 +137,14 @@ inline constexpr uint32_t kRingLenUnit = 128;
 struct Model {
     uint16_t device;
     EerdLayout eerd;
+    uint32_t tipg;
     const char *name;
 };
 inline constexpr std::array kModels{
-    Model{0x100E, kEerd8254x, "82540EM"}, Model{0x1008, kEerd8254x, "82544EI"},
-    Model{0x100C, kEerd8254x, "82544GC"}, Model{0x100F, kEerd8254x, "82545EM"},
-    Model{0x10D3, kEerd82574, "82574L"},
+    Model{0x100E, kEerd8254x, kTipgCopper, "82540EM"},
+    Model{0x100C, kEerd8254x, kTipgCopper82544, "82544GC"},
+    Model{0x100F, kEerd8254x, kTipgCopper, "82545EM"},
+    Model{0x10D3, kEerd82574, kTipgCopper, "82574L"},
 };
 constexpr const Model *find_model(uint16_t device) {
     for (const Model &model : kModels) {
