@@ -78,7 +78,10 @@ Connection *Server::make_room(uint64_t now) {
 }
 
 bool Server::poll() {
-    const uint64_t now = platform::ticks();
+    return poll_at(platform::ticks());
+}
+
+bool Server::poll_at(uint64_t now) {
     bool more = false;
     for (Connection &connection : connections_) {
         if (connection.is_open()) {

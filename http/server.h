@@ -30,6 +30,8 @@ class Server {
 
     // True: more can be done at once; call again before idling.
     bool poll();
+    // The same at a time of the caller's (platform::ticks()), for tests.
+    bool poll_at(uint64_t now);
     // platform::ticks() when poll() must be called though nothing arrived (a timeout), or
     // Connection::kNever.
     [[nodiscard]] uint64_t next_deadline() const;
