@@ -1,13 +1,15 @@
 """The HTTP API from outside: hosted by default, a machine in QEMU with BAREFLOW_URL."""
 
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
-from api_client import events, read_answer
+from api_client import ROOT, events, read_answer
 from api_fixture import api  # noqa: F401 (a fixture)
 
 HOST = b"Host: test\r\n"
@@ -125,6 +127,16 @@ def test_profile_counters_only_grow(api):
     assert after['bareflow_http_responses_total{class="4xx"}'] == (
         before['bareflow_http_responses_total{class="4xx"}'] + 1
     )
+
+
+def test_promtool_has_nothing_to_say(api):
+    promtool = ROOT / "build/tools/promtool"
+    program = str(promtool) if promtool.exists() else shutil.which("promtool")
+    assert program, "the set-up brings promtool"
+    api.complete(max_tokens=2)
+    result = subprocess.run([program, "check", "metrics"], input=api.get("/profile").body,
+                            capture_output=True, timeout=30, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
 # ---------------------------------------------------------------- paths and methods
