@@ -19,11 +19,13 @@ struct GemvShape {
     uint64_t row_bytes = 0;  // at least what cols needs
 };
 
-// How: rows side by side (an activation word that was loaded serves them all), and blocks of 32
-// columns in a row without a loop.
+// How: rows side by side, blocks of 32 columns in a row without a loop, and where the words of
+// activations are: in registers, so that one that was loaded serves all rows, or left in memory as
+// operands of the multiplications (for one or two rows), which leaves registers for the rest.
 struct GemvPlan {
-    uint8_t rows = 1;    // 1..kMaxPlanRows
+    uint8_t rows = 1;    // 1..kMaxPlanRows; direct: 1 or 2
     uint8_t unroll = 1;  // 1, 2, 4 or 8
+    bool direct = false;
 };
 inline constexpr uint32_t kMaxPlanRows = 4;
 

@@ -16,9 +16,17 @@ struct NamedPlan {
 };
 // What was best somewhere comes first, then its neighbours, then the extremes.
 constexpr NamedPlan kPlans[] = {
-    {"jit r4 u2", {4, 2}}, {"jit r3 u2", {3, 2}}, {"jit r2 u2", {2, 2}}, {"jit r4 u1", {4, 1}},
-    {"jit r4 u4", {4, 4}}, {"jit r3 u4", {3, 4}}, {"jit r2 u4", {2, 4}}, {"jit r1 u4", {1, 4}},
-    {"jit r4 u8", {4, 8}}, {"jit r2 u8", {2, 8}}, {"jit r1 u8", {1, 8}},
+    {"jit r2 u2", {.rows = 2, .unroll = 2}},
+    {"jit r4 u2", {.rows = 4, .unroll = 2}},
+    {"jit r3 u2", {.rows = 3, .unroll = 2}},
+    {"jit r2 u2 direct", {.rows = 2, .unroll = 2, .direct = true}},
+    {"jit r1 u4 direct", {.rows = 1, .unroll = 4, .direct = true}},
+    {"jit r2 u1", {.rows = 2, .unroll = 1}},
+    {"jit r2 u4", {.rows = 2, .unroll = 4}},
+    {"jit r4 u4", {.rows = 4, .unroll = 4}},
+    {"jit r1 u4", {.rows = 1, .unroll = 4}},
+    {"jit r1 u1 direct", {.rows = 1, .unroll = 1, .direct = true}},
+    {"jit r1 u8 direct", {.rows = 1, .unroll = 8, .direct = true}},
 };
 
 // Multiply-adds of one timed run, of one step of checking, and of all checking with one activation.
