@@ -13,6 +13,25 @@ uint8_t pattern(uint64_t sector, size_t at) {
     return static_cast<uint8_t>(sector * 13 + at * 7 + (sector >> 8));
 }
 
+// The IDENTIFY answer.
+void describe(FakeAtaChannel::Drive &disk, uint64_t sectors) {
+    auto &words = disk.identify;
+    words[0] = 0x0040;
+    const std::string model = "FAKE DISK                               ";
+    for (size_t i = 0; i < 20; ++i) {
+        words[27 + i] = static_cast<uint16_t>(model[2 * i] << 8 | model[2 * i + 1]);
+    }
+    words[49] = static_cast<uint16_t>(1u << 9 | (disk.dma ? 1u << 8 : 0));
+    words[60] = static_cast<uint16_t>(sectors);
+    words[61] = static_cast<uint16_t>(sectors >> 16);
+    words[83] = static_cast<uint16_t>(1u << 14 | 1u << 12 | (disk.lba48 ? 1u << 13 | 1u << 10 : 0));
+    if (disk.lba48) {
+        for (unsigned i = 0; i < 4; ++i) {
+            words[100 + i] = static_cast<uint16_t>(sectors >> 16 * i);
+        }
+    }
+}
+
 }  // namespace
 
 FakeAtaChannel::Drive &FakeAtaChannel::add_disk(unsigned which, uint64_t sectors, bool lba48,
@@ -27,22 +46,14 @@ FakeAtaChannel::Drive &FakeAtaChannel::add_disk(unsigned which, uint64_t sectors
             disk.bytes[sector * kSector + i] = pattern(sector, i);
         }
     }
-    auto &words = disk.identify;
-    words[0] = 0x0040;
-    const std::string model = "FAKE DISK                               ";
-    for (size_t i = 0; i < 20; ++i) {
-        words[27 + i] = static_cast<uint16_t>(model[2 * i] << 8 | model[2 * i + 1]);
-    }
-    words[49] = static_cast<uint16_t>(1u << 9 | (dma_capable ? 1u << 8 : 0));
-    words[60] = static_cast<uint16_t>(sectors);
-    words[61] = static_cast<uint16_t>(sectors >> 16);
-    words[83] = static_cast<uint16_t>(1u << 14 | 1u << 12 | (lba48 ? 1u << 13 | 1u << 10 : 0));
-    if (lba48) {
-        for (unsigned i = 0; i < 4; ++i) {
-            words[100 + i] = static_cast<uint16_t>(sectors >> 16 * i);
-        }
-    }
+    describe(disk, sectors);
     return disk;
+}
+
+void FakeAtaChannel::move_to_end_of(unsigned which, uint64_t sectors) {
+    Drive &disk = drives_[which];
+    disk.first_sector = sectors - disk.bytes.size() / kSector;
+    describe(disk, sectors);
 }
 
 FakeAtaChannel::Drive &FakeAtaChannel::add_cdrom(unsigned which) {
@@ -274,11 +285,13 @@ void FakeAtaChannel::begin(uint8_t code, Phase phase, bool ext) {
         lba |= uint64_t{device_ & 0x0Fu} << 24;
         count = count == 0 ? ata::kMaxSectorsLba28 : count;
     }
-    if ((lba + count) * kSector > disk.bytes.size()) {
-        violations.add("transfer past the end of the disk");
+    const uint64_t held = disk.bytes.size() / kSector;
+    if (lba < disk.first_sector || lba - disk.first_sector + count > held) {
+        violations.add("transfer outside the disk");
+        lba = disk.first_sector;
         count = 0;
     }
-    pending_ = {code, phase, lba, static_cast<uint32_t>(count), 0};
+    pending_ = {code, phase, lba - disk.first_sector, static_cast<uint32_t>(count), 0};
     buffer_.clear();
     // A DMA command waits for the bus master; a write by the processor may begin at once.
     busy_left_ = phase == Phase::kDma ? UINT32_MAX : std::max(1u, disk.busy_polls);

@@ -35,6 +35,7 @@ class FakeAtaChannel {
         bool lba48 = true;
         bool dma = true;
         std::vector<uint8_t> bytes;
+        uint64_t first_sector = 0;  // where `bytes` begins; the rest of the disk is not there
         std::array<uint16_t, kIdentifyWords> identify{};
         // The next command's fault, and after how many sectors of it.
         Fault fault = Fault::kNone;
@@ -46,6 +47,8 @@ class FakeAtaChannel {
 
     // A disk of `sectors` filled with a pattern, with an IDENTIFY answer to match.
     Drive &add_disk(unsigned drive, uint64_t sectors, bool lba48 = true, bool dma = true);
+    // Moves the disk's bytes to the very end of a disk of `sectors`.
+    void move_to_end_of(unsigned drive, uint64_t sectors);
     Drive &add_cdrom(unsigned drive);
     [[nodiscard]] Drive &drive(unsigned which) { return drives_[which]; }
 
@@ -100,7 +103,8 @@ class FakeAtaChannel {
     std::vector<uint16_t> buffer_;  // words still to be moved of this sector
     size_t buffer_at_ = 0;
     uint8_t bm_command_ = 0;
-    uint8_t bm_status_ = ata::kBmStatusDriveCapable;
+    // As firmware leaves it: an old interrupt, an old error.
+    uint8_t bm_status_ = ata::kBmStatusDriveCapable | ata::kBmStatusInterrupt | ata::kBmStatusError;
     uint32_t bm_table_ = 0;
     bool bm_armed_ = false;  // table and direction set since the last transfer
 };

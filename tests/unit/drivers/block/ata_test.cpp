@@ -203,6 +203,24 @@ TEST_F(AtaTest, LongestTransferFromTheWorstAddress) {
     expect_same(0, bytes);
 }
 
+// Every bit of an address counts.
+TEST_F(AtaTest, SectorsAtTheEndOfTheLargestDisks) {
+    for (const bool lba48 : {false, true}) {
+        for (const bool dma : {false, true}) {
+            const uint64_t sectors = lba48 ? 0xFEDCBA987654 : 0xFEDCBA9;
+            fake_.add_disk(0, 300, lba48, dma);
+            fake_.move_to_end_of(0, sectors);
+            Disk disk_under_test = disk();
+            ASSERT_EQ(disk_under_test.sector_count(), sectors);
+            const std::span bytes = memory_.span().first(200 * 512);
+            ASSERT_TRUE(disk_under_test.read(sectors - 250, bytes).ok());
+            expect_same(50, bytes);
+            ASSERT_TRUE(disk_under_test.write(sectors - 200, bytes).ok());
+            expect_same(100, bytes);
+        }
+    }
+}
+
 struct FaultCase {
     const char *name;
     Fault fault;
