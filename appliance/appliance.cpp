@@ -194,6 +194,7 @@ bool Appliance::turn() {
     } else {
         more |= optimize();
     }
+    surroundings_.announce_network();
     if (!ready_shown_ && surroundings_.network_settled()) {
         show_ready();
     }

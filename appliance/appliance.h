@@ -37,6 +37,8 @@ class Surroundings {
     virtual bool poll_network() = 0;
     // platform::ticks() at which poll_network() must be called though nothing arrives.
     [[nodiscard]] virtual uint64_t network_deadline() = 0;
+    // Says on the consoles what has changed; called where a line may begin.
+    virtual void announce_network() {}
     // An address is there (or there will never be one): the ready line may be shown.
     [[nodiscard]] virtual bool network_settled() = 0;
     [[nodiscard]] virtual http::NetworkInfo network_info() = 0;

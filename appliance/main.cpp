@@ -37,7 +37,8 @@ class Machine final : public Surroundings {
     void start_network(const Settings &settings);
     [[nodiscard]] Network *network() const { return network_; }
 
-    bool poll_network() override;
+    bool poll_network() override { return network_ != nullptr && network_->poll(); }
+    void announce_network() override;
     [[nodiscard]] uint64_t network_deadline() override;
     [[nodiscard]] bool network_settled() override;
     [[nodiscard]] http::NetworkInfo network_info() override;
@@ -47,8 +48,6 @@ class Machine final : public Surroundings {
     }
 
   private:
-    void follow_address();
-
     NetDevice *card_ = nullptr;
     bool polled_ = true;
     Network *network_ = nullptr;
@@ -89,17 +88,8 @@ void Machine::start_network(const Settings &settings) {
               polled_ ? ", polled" : ", interrupts");
 }
 
-bool Machine::poll_network() {
-    if (network_ == nullptr) {
-        return false;
-    }
-    const bool worked = network_->poll();
-    follow_address();
-    return worked;
-}
-
-void Machine::follow_address() {
-    if (network_->address_source() == shown_source_) {
+void Machine::announce_network() {
+    if (network_ == nullptr || network_->address_source() == shown_source_) {
         return;
     }
     shown_source_ = network_->address_source();

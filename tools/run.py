@@ -168,10 +168,13 @@ def pump(stream, symbols, port):
     """Copies the serial line to the terminal as it comes, a token at a time; a finished line gets
     the names of the addresses in it."""
     line = ""
+    held = ""  # a carriage return whose line feed may still come
     announced = False
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while chunk := os.read(stream.fileno(), 65536):
-        for piece in decoder.decode(chunk).replace("\r", "").splitlines(keepends=True):
+        text = (held + decoder.decode(chunk)).replace("\r\n", "\n")
+        held = "\r" if text.endswith("\r") else ""
+        for piece in re.findall(r"[^\n]*\n|[^\n]+", text.removesuffix(held)):
             sys.stdout.write(piece.rstrip("\n"))
             line += piece
             if not line.endswith("\n"):
