@@ -85,7 +85,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup hosted run test check unit qemu bench fuzz fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit qemu bench fuzz fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -100,11 +100,14 @@ help:
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
 ## make setup      install what is missing (called by the others when needed)
+## make setup-train, setup-browser, setup-bench   what only these need
 ## make clean      remove build/ (third-party sources stay)
 
 # ---------------------------------------------------------------- set-up
 setup:
 	@tools/setup.sh build run test
+setup-train setup-browser setup-bench: setup-%:
+	@tools/setup.sh $*
 # Any goal that builds passes through here; the script is silent when nothing is missing.
 $(SETUP_STAMP): tools/setup.sh third_party/pins.tsv
 	@tools/setup.sh build run test
@@ -219,7 +222,7 @@ check: all
 	@$(PYTHON) tools/check_budgets.py
 
 qemu: all
-	@$(PYTHON) -m pytest -q tests/api tests/qemu tests/tools tests/golden
+	@$(PYTHON) -m pytest -q -m 'not soak' tests/api tests/qemu tests/tools tests/golden
 
 test: setup
 	@$(MAKE) --no-print-directory all unit check fuzz-smoke qemu
@@ -231,7 +234,7 @@ run: all
 bench: all
 	@$(PYTHON) tools/bench.py
 soak: all
-	@$(PYTHON) -m pytest -q tests/soak
+	@$(PYTHON) -m pytest -q -m soak tests/qemu
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 
 clean:
