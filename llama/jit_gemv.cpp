@@ -16,8 +16,8 @@ struct NamedPlan {
 };
 // What was best somewhere comes first, then its neighbours, then the extremes.
 constexpr NamedPlan kPlans[] = {
-    {"jit r2 u2", {.rows = 2, .unroll = 2}},
     {"jit r4 u2", {.rows = 4, .unroll = 2}},
+    {"jit r2 u2", {.rows = 2, .unroll = 2}},
     {"jit r3 u2", {.rows = 3, .unroll = 2}},
     {"jit r2 u2 direct", {.rows = 2, .unroll = 2, .direct = true}},
     {"jit r1 u4 direct", {.rows = 1, .unroll = 4, .direct = true}},
