@@ -25,7 +25,7 @@ SIZE_TOOL = "llvm-size-19"
 # lld's map: address, load address, size, alignment, then the name, indented by its depth.
 MAP_LINE = re.compile(r"^\s*([0-9a-f]+)\s+([0-9a-f]+)\s+([0-9a-f]+)\s+\d+ ( *)(\S.*)$")
 INPUT_SECTION = re.compile(r"^(?P<object>.*?)(?:\((?P<member>[^()]+)\))?:\((?P<section>[^()]*)\)$")
-NOT_LOADED = (".debug", ".comment", ".symtab", ".strtab", ".shstrtab", ".note.GNU")
+NOT_LOADED = (".debug", ".comment", ".symtab", ".strtab", ".shstrtab")
 
 
 class Broken(Exception):
@@ -124,7 +124,7 @@ def main():
         verdict = "ok" if size <= budget else f"BROKEN by {size - budget} bytes"
         broken += size > budget
         print(f"{name:<28}{kib(size)} of {kib(budget)}   {verdict}")
-    print(f"{'bareflow.elf, by folder':<28}{'code+data':>12}{'zeroed':>16}")
+    print(f"{'unpacked, by folder':<28}{'code+data':>12}{'zeroed':>16}")
     for folder, (loaded, zeroed) in rows:
         print(f"  {folder:<26}{kib(loaded)}    {kib(zeroed)}")
     print(f"  {'sum':<26}{kib(sum(r[1][0] for r in rows))}    {kib(sum(r[1][1] for r in rows))}")
