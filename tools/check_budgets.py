@@ -91,10 +91,10 @@ def shares(map_file, build):
         if indent != 8 or size == 0 or output.startswith(NOT_LOADED):
             continue
         section = INPUT_SECTION.match(name)
-        folder = folder_of(section["object"], section["member"], build) if section else "(linker)"
+        folder = folder_of(section["object"], section["member"], build) if section else "(merged strings, stacks)"
         if folder.startswith("<internal>"):
-            folder = "(linker)"
-        zeroed = section is not None and output.startswith((".bss", ".tbss", ".stack"))
+            folder = "(merged strings, stacks)"
+        zeroed = output.startswith((".bss", ".tbss", ".stack"))
         total[folder][1 if zeroed else 0] += size
     return total
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+import zipfile
 
 import pytest
 
@@ -349,6 +350,7 @@ class Machine:
         self.bin.mkdir()
         shutil.copy(ROOT / "tools/setup.sh", self.root / "tools")
         self.script(self.root / "third_party/fetch.sh", f'echo "fetch $*" >> "{self.calls}"')
+        self.script(self.root / "tools/make_venv.sh", "exit 0")
         self.script(self.bin / "promtool", "exit 0")
         self.script(self.bin / "dpkg-query", f"sed 's/^/ii  /' '{self.installed}'")
         self.be(root=True, sudo=False)
@@ -456,6 +458,84 @@ def test_a_failing_fetch_fails_the_setup(machine):
     machine.script(machine.root / "third_party/fetch.sh", "echo no archive >&2; exit 1")
     done = machine.setup("build")
     assert done.returncode == 1 and "no archive" in done.stderr
+
+
+def test_a_failing_venv_fails_the_setup_of_the_tests_only(machine):
+    machine.has(*packages_of(machine))
+    machine.script(machine.root / "tools/make_venv.sh", "echo no packages >&2; exit 1")
+    done = machine.setup("test")
+    assert done.returncode == 1 and "no packages" in done.stderr
+    assert machine.setup("build", "run").returncode == 0
+
+
+# ---------------------------------------------------------------- tools/make_venv.sh
+
+
+def make_wheel(folder, name):
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{name}.py", "answer = 42\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: a test\n"
+                                          "Root-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+class Venv:
+    """A copy of make_venv.sh and a folder of wheels instead of PyPI."""
+
+    def __init__(self, tmp_path):
+        self.root = tmp_path / "project"
+        self.wheels = tmp_path / "wheels"
+        for folder in (self.root / "tools", self.root / "tests", self.wheels):
+            folder.mkdir(parents=True)
+        shutil.copy(ROOT / "tools/make_venv.sh", self.root / "tools")
+
+    def want(self, name, digest):
+        (self.root / "tests/requirements.txt").write_text(f"{name}==1.0 --hash=sha256:{digest}\n")
+
+    def make(self, **environment):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+        return run(self.root / "tools/make_venv.sh", env={
+            **clean, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels), **environment})
+
+    def answer(self):
+        return run(self.root / "build/venv/bin/python", "-c", "import tiny; print(tiny.answer)").stdout
+
+
+@pytest.fixture
+def venv(tmp_path):
+    return Venv(tmp_path)
+
+
+def test_venv_holds_what_is_pinned_and_is_made_once(venv):
+    venv.want("tiny", sha256(make_wheel(venv.wheels, "tiny").read_bytes()))
+    done = venv.make()
+    assert done.returncode == 0, done.stderr
+    assert venv.answer() == "42\n"
+    shutil.rmtree(venv.wheels)
+    done = venv.make()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_venv_refuses_another_package_and_tries_again(venv):
+    digest = sha256(make_wheel(venv.wheels, "tiny").read_bytes())
+    venv.want("tiny", "0" * 64)
+    done = venv.make()
+    assert done.returncode == 1 and "tests/requirements.txt" in done.stderr
+    venv.want("tiny", digest)
+    assert venv.make().returncode == 0
+    assert venv.answer() == "42\n"
+
+
+def test_venv_without_a_network_says_so(venv):
+    venv.want("nowhere", "0" * 64)
+    done = venv.make()
+    assert done.returncode == 1 and "can PyPI be reached" in done.stderr
+    assert "build/venv.log" in done.stderr
 
 
 def test_real_tree_is_set_up_quiet_and_quick():
