@@ -107,6 +107,13 @@ constexpr Gp kT = Gp::kRax;
 constexpr Gp kU = Gp::kRcx;
 constexpr std::array<Gp, 4> kX = {Gp::kRbx, Gp::kRbp, Gp::kRdx, Gp::kR12};
 constexpr std::array<Gp, kMaxPlanRows> kSum = {Gp::kR8, Gp::kR9, Gp::kR10, Gp::kR11};
+// Of one or two rows, in place of the frame: totals where the sums of rows 3 and 4 would be, and
+// when activations stay in memory, the pointer to the next block sum and two registers for
+// products.
+constexpr uint32_t kRowsInRegisters = 2;
+constexpr Gp kNextSumRegister = kX[1];
+constexpr std::array<Gp, 2> kProducts = {kX[0], kX[2]};
+constexpr Gp kBlockSum = kX[3];
 constexpr Gp kWeights = Gp::kRsi;      // row 0's next block
 constexpr Gp kActivations = Gp::kRdi;  // its packed activations
 constexpr Gp kTable = Gp::kR13;
@@ -139,7 +146,11 @@ constexpr Mem slot(int32_t index) {
 class Generator {
   public:
     Generator(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out)
-        : shape_(shape), plan_(plan), format_(format_of(shape.type)), a_(out) {}
+        : shape_(shape),
+          plan_(plan),
+          format_(format_of(shape.type)),
+          direct_(plan.direct),
+          a_(out) {}
 
     Result<size_t> run() {
         prologue();
@@ -185,12 +196,15 @@ class Generator {
         a_.add(kT, mem(Gp::kRdi, field(offsetof(GemvArgs, weights))));
         a_.mov(kWeights, kT);
         a_.mov(kMask, format_.mask);
-        a_.mov(kConstant, format_.constant);
+        // Without `start`, Q4_x need half of a field instead of E.
+        a_.mov(kConstant,
+               direct_ && format_.form == kFormQuads ? uint64_t{1} << 47 : format_.constant);
         a_.mov(kTable, reinterpret_cast<uintptr_t>(&kMantissas));
     }
 
     // As long as there are `rows` rows left.
     void row_loop(uint32_t rows, uint32_t unroll) {
+        rows_ = rows;
         const Label next = a_.new_label();
         const Label end = a_.new_label();
         a_.bind(next);
@@ -203,13 +217,15 @@ class Generator {
             a_.xorps(jit::xmm(row), jit::xmm(row));
         }
         a_.mov(kActivations, slot(kFirstActivation));
-        a_.mov(kT, slot(kFirstSum));
-        a_.mov(slot(kNextSum), kT);
+        a_.mov(direct_ ? kNextSumRegister : kT, slot(kFirstSum));
+        if (!direct_) {
+            a_.mov(slot(kNextSum), kT);
+        }
         a_.mov(kT, slot(kFirstScale));
         a_.mov(slot(kNextScale), kT);
-        repeat(kGroupsLeft, groups, [&] { group(rows, kGroupBlocks, unroll); });
+        repeat(kGroupsLeft, groups, [&] { group(kGroupBlocks, unroll); });
         if (blocks % kGroupBlocks != 0) {
-            group(rows, blocks % kGroupBlocks, unroll);
+            group(blocks % kGroupBlocks, unroll);
         }
         a_.mov(kT, slot(kOut));
         for (uint32_t row = 0; row < rows; ++row) {
@@ -243,34 +259,58 @@ class Generator {
     }
 
     // y = y + float(T) * scale for each row, T summed over `blocks` blocks.
-    void group(uint32_t rows, uint32_t blocks, uint32_t unroll) {
-        a_.alu(Alu::kXor, kT, kT, Width::k32);
-        for (uint32_t row = 0; row < rows; ++row) {
-            a_.mov(slot(kTotal + static_cast<int32_t>(row)), kT);
+    void group(uint32_t blocks, uint32_t unroll) {
+        if (rows_ > kRowsInRegisters) {
+            a_.alu(Alu::kXor, kT, kT, Width::k32);
         }
-        repeat(kRunsLeft, blocks / unroll, [&] { blocks_in_line(rows, unroll); });
+        for (uint32_t row = 0; row < rows_; ++row) {
+            if (rows_ <= kRowsInRegisters) {
+                a_.alu(Alu::kXor, total_register(row), total_register(row), Width::k32);
+            } else {
+                a_.mov(total_slot(row), kT);
+            }
+        }
+        repeat(kRunsLeft, blocks / unroll, [&] { blocks_in_line(unroll); });
         if (blocks % unroll != 0) {
-            blocks_in_line(rows, blocks % unroll);
+            blocks_in_line(blocks % unroll);
         }
         a_.mov(kT, slot(kNextScale));
         a_.movss(kGroupScale, mem(kT));
         a_.alu(Alu::kAdd, slot(kNextScale), 4);
-        for (uint32_t row = 0; row < rows; ++row) {
+        for (uint32_t row = 0; row < rows_; ++row) {
             // The conversion leaves the upper lanes alone: a fresh register saves the wait.
             a_.xorps(kProduct, kProduct);
-            a_.cvtsi2ss(kProduct, slot(kTotal + static_cast<int32_t>(row)));
+            if (rows_ <= kRowsInRegisters) {
+                a_.cvtsi2ss(kProduct, total_register(row));
+            } else {
+                a_.cvtsi2ss(kProduct, total_slot(row));
+            }
             a_.ss(Ss::kMul, kProduct, kGroupScale);
             a_.ss(Ss::kAdd, jit::xmm(row), kProduct);
         }
     }
+    static Mem total_slot(uint32_t row) { return slot(kTotal + static_cast<int32_t>(row)); }
+    static Gp total_register(uint32_t row) { return kSum[kRowsInRegisters + row]; }
 
-    void blocks_in_line(uint32_t rows, uint32_t count) {
+    void blocks_in_line(uint32_t count) {
         for (uint32_t i = 0; i < count; ++i) {
-            block(rows, i);
+            block(i);
         }
         a_.add(kWeights, static_cast<int32_t>(count * format_.block_bytes));
         a_.add(kActivations, static_cast<int32_t>(count * format_.loads * 4 * 8));
-        a_.alu(Alu::kAdd, slot(kNextSum), static_cast<int32_t>(count * 4));
+        if (direct_) {
+            a_.add(kNextSumRegister, static_cast<int32_t>(count * 4));
+        } else {
+            a_.alu(Alu::kAdd, slot(kNextSum), static_cast<int32_t>(count * 4));
+        }
+    }
+
+    // The sum of a block's activations; kT is lost.
+    void load_block_sum(Gp to, uint32_t index) {
+        if (!direct_) {
+            a_.mov(kT, slot(kNextSum));
+        }
+        a_.movsxd(to, mem(direct_ ? kNextSumRegister : kT, static_cast<int32_t>(4 * index)));
     }
 
     // Byte `offset` of the block that lies `index` blocks ahead.
@@ -282,51 +322,109 @@ class Generator {
         return mem(kActivations, static_cast<int32_t>((index * format_.loads * 4 + word) * 8));
     }
 
-    void block(uint32_t rows, uint32_t index) {
-        start_sums(rows, index);
-        for (uint32_t load = 0; load < format_.loads; ++load) {
-            if (load != 0 || format_.form == kFormPairs) {
-                for (uint32_t i = 0; i < 4; ++i) {
-                    a_.mov(kX[i], activation(index, 4 * load + i));
-                }
-            }
-            for (uint32_t row = 0; row < rows; ++row) {
-                products(row, weight(row, index, format_.header_bytes + 8 * load));
-            }
-        }
-        if (shape_.type == TensorType::kQ4_1) {
-            // kX are free again.
-            a_.mov(kT, slot(kNextSum));
-            a_.movsxd(kX[0], mem(kT, static_cast<int32_t>(4 * index)));
-        }
-        for (uint32_t row = 0; row < rows; ++row) {
+    void block(uint32_t index) {
+        direct_ ? direct_sums(index) : shared_sums(index);
+        for (uint32_t row = 0; row < rows_; ++row) {
             const Gp dot = kSum[row];
-            a_.shift(Shift::kSar, dot, format_.form == kFormPairs ? 32 : 48);
-            if (shape_.type == TensorType::kQ4_1) {
-                a_.lea(dot, mem(dot, kX[0], Scale::k8));
+            if (shape_.type == TensorType::kQ4_1 && !direct_) {
+                a_.lea(dot, mem(dot, kBlockSum, Scale::k8));
             }
             mantissa(kU, weight(row, index, 0));
             a_.imul(dot, kU);
             if (shape_.type == TensorType::kQ4_1) {
                 mantissa(kU, weight(row, index, 2));
-                a_.imul(kU, kX[0]);
-                a_.add(dot, kU);
+                a_.imul(kU, kBlockSum);
+                a_.lea(dot, mem(dot, kU, Scale::k1));
             }
-            a_.alu(Alu::kAdd, slot(kTotal + static_cast<int32_t>(row)), dot);
+            if (rows_ <= kRowsInRegisters) {
+                a_.add(total_register(row), dot);
+            } else {
+                a_.alu(Alu::kAdd, total_slot(row), dot);
+            }
+        }
+    }
+
+    // kSum = each row's dot product; Q4_1: less 8 X, and kBlockSum = X.
+    void shared_sums(uint32_t index) {
+        start_sums(index);
+        for (uint32_t load = 0; load < format_.loads; ++load) {
+            if (load != 0 || format_.form == kFormPairs) {
+                load_activations(index, load);
+            }
+            for (uint32_t row = 0; row < rows_; ++row) {
+                load_weights(row, index, load);
+                products(row);
+            }
+        }
+        for (uint32_t row = 0; row < rows_; ++row) {
+            a_.shift(Shift::kSar, kSum[row], format_.form == kFormPairs ? 32 : 48);
+        }
+        if (shape_.type == TensorType::kQ4_1) {
+            load_block_sum(kBlockSum, index);  // kX are free again
+        }
+    }
+
+    // The same with activations in memory. Made for an emulator: sums are trees, not chains, and
+    // added with lea, because it keeps registers and flags in memory between two loads.
+    // Q4_x flush after each load (four products a field at most 4 * 4 * 15 * 127 = 30,480 < 2^15)
+    // and take off 8 X, which is cheaper here than `start`.
+    void direct_sums(uint32_t index) {
+        load_block_sum(kBlockSum, index);
+        if (format_.form == kFormPairs) {
+            a_.shift(Shift::kShl, kBlockSum, 32 + 7);
+            a_.mov(kT, uint64_t{1} << 31);
+            a_.sub(kT, kBlockSum);
+            a_.mov(kBlockSum, kT);
+        }
+        for (uint32_t row = 0; row < rows_; ++row) {
+            const Gp sum = kSum[row];
+            for (uint32_t load = 0; load < format_.loads; ++load) {
+                load_weights(row, index, load);
+                direct_products(index, load);
+                if (format_.form == kFormQuads) {
+                    a_.lea(kT, mem(kT, kConstant, Scale::k1));
+                    a_.shift(Shift::kSar, kT, 48);
+                }
+                if (load == 0) {
+                    a_.mov(sum, kT);
+                } else {
+                    a_.lea(sum, mem(sum, kT, Scale::k1));
+                }
+            }
+            if (format_.form == kFormPairs) {
+                a_.lea(sum, mem(sum, kBlockSum, Scale::k1));
+                a_.shift(Shift::kSar, sum, 32);
+            }
+        }
+        if (shape_.type == TensorType::kQ4_0) {
+            a_.shift(Shift::kShl, kBlockSum, 3);
+            for (uint32_t row = 0; row < rows_; ++row) {
+                a_.sub(kSum[row], kBlockSum);
+            }
+        }
+    }
+
+    void load_weights(uint32_t row, uint32_t index, uint32_t load) {
+        a_.mov(kU, weight(row, index, format_.header_bytes + 8 * load));
+        if (format_.form == kFormPairs) {
+            a_.alu(Alu::kXor, kU, kConstant);
+        }
+    }
+
+    void load_activations(uint32_t index, uint32_t load) {
+        for (uint32_t i = 0; i < 4; ++i) {
+            a_.mov(kX[i], activation(index, 4 * load + i));
         }
     }
 
     // Format's `start`, the same for all rows. Q4_x leave the first four activation words in kX.
-    void start_sums(uint32_t rows, uint32_t index) {
+    void start_sums(uint32_t index) {
         if (format_.form == kFormPairs) {
-            a_.mov(kT, slot(kNextSum));
-            a_.movsxd(kU, mem(kT, static_cast<int32_t>(4 * index)));
+            load_block_sum(kU, index);
             a_.shift(Shift::kShl, kU, 32 + 7);
             a_.mov(kT, uint64_t{1} << 31);
         } else {
-            for (uint32_t i = 0; i < 4; ++i) {
-                a_.mov(kX[i], activation(index, i));
-            }
+            load_activations(index, 0);
             a_.lea(kU, mem(kX[0], kX[1], Scale::k1));
             a_.add(kU, kX[2]);
             a_.add(kU, kX[3]);
@@ -337,29 +435,42 @@ class Generator {
             a_.mov(kT, uint64_t{1} << 47);
         }
         a_.sub(kT, kU);
-        for (uint32_t row = 0; row < rows; ++row) {
+        for (uint32_t row = 0; row < rows_; ++row) {
             a_.mov(kSum[row], kT);
         }
     }
 
-    // Four words of one row.
-    void products(uint32_t row, Mem from) {
-        a_.mov(kU, from);
-        if (format_.form == kFormPairs) {
-            a_.alu(Alu::kXor, kU, kConstant);
+    // `to` = word number i of the four in kU.
+    void field_word(Gp to, uint32_t i) {
+        if (to != kU) {
+            a_.mov(to, kU);
         }
+        if (i != 0) {
+            a_.shift(Shift::kShr, to, i * format_.field_bits);
+        }
+        a_.alu(Alu::kAnd, to, kMask);
+    }
+
+    // Adds the four words in kU times kX.
+    void products(uint32_t row) {
         for (uint32_t i = 0; i < 4; ++i) {
             const Gp word = i < 3 ? kT : kU;
-            if (i < 3) {
-                a_.mov(kT, kU);
-            }
-            if (i != 0) {
-                a_.shift(Shift::kShr, word, i * format_.field_bits);
-            }
-            a_.alu(Alu::kAnd, word, kMask);
+            field_word(word, i);
             a_.imul(word, kX[i]);
             a_.add(kSum[row], word);
         }
+    }
+
+    // kT = the sum of the four words in kU times activations in memory.
+    void direct_products(uint32_t index, uint32_t load) {
+        const std::array<Gp, 4> word = {kT, kProducts[0], kProducts[1], kU};
+        for (uint32_t i = 0; i < 4; ++i) {
+            field_word(word[i], i);
+            a_.imul(word[i], activation(index, 4 * load + i));
+        }
+        a_.lea(word[0], mem(word[0], word[1], Scale::k1));
+        a_.lea(word[2], mem(word[2], word[3], Scale::k1));
+        a_.lea(word[0], mem(word[0], word[2], Scale::k1));
     }
 
     void mantissa(Gp to, Mem from) {
@@ -374,7 +485,9 @@ class Generator {
     const GemvShape &shape_;
     const GemvPlan &plan_;
     const Format &format_;
+    const bool direct_;
     Assembler a_;
+    uint32_t rows_ = 1;  // of the loop that is being written
 };
 
 }  // namespace
@@ -388,7 +501,7 @@ bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
            shape.row_bytes < kReach / kMaxPlanRows &&
            shape.row_bytes >=
                uint64_t{shape.cols} / kBlockElements * format_of(shape.type).block_bytes &&
-           plan.rows >= 1 && plan.rows <= kMaxPlanRows &&
+           plan.rows >= 1 && plan.rows <= (plan.direct ? kRowsInRegisters : kMaxPlanRows) &&
            (plan.unroll == 1 || plan.unroll == 2 || plan.unroll == 4 || plan.unroll == 8);
 }
 
