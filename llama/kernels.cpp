@@ -5,6 +5,7 @@
 #include "kernel_lib/platform/platform.h"
 #include "llama/ops.h"
 #include "llama/vec.h"
+#include "llama/weight_blocks.h"
 
 namespace bareflow::llama {
 namespace {
@@ -66,10 +67,34 @@ void gemv_f32(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-void gemv_f16(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    for (uint32_t row = row_begin; row < row_end; ++row) {
-        args.y[row] = dot8_f16(args.weights + row * args.row_bytes, args.x, args.cols);
+// dot8 of weights that are widened one by one.
+template <float (*kWiden)(uint16_t)>
+float dot8_halves(const uint8_t *w, const float *x, uint32_t n) {
+    float lane[kLanes] = {};
+    const uint32_t whole = n - n % kLanes;
+    for (uint32_t i = 0; i < whole; i += kLanes) {
+        for (uint32_t j = 0; j < kLanes; ++j) {
+            lane[j] = lane[j] + kWiden(load_u16(w + 2 * uint64_t{i + j})) * x[i + j];
+        }
     }
+    for (uint32_t i = whole; i < n; ++i) {
+        lane[i - whole] = lane[i - whole] + kWiden(load_u16(w + 2 * uint64_t{i})) * x[i];
+    }
+    return fold_lanes(lane);
+}
+
+template <float (*kWiden)(uint16_t)>
+void gemv_halves(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
+    for (uint32_t row = row_begin; row < row_end; ++row) {
+        const uint8_t *const w = args.weights + row * args.row_bytes;
+        args.y[row] = dot8_halves<kWiden>(w, args.x, args.cols);
+    }
+}
+
+// The types that have no portable kernel of their own.
+template <TensorType kType>
+void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
+    gemv_unpacked(kType, args, row_begin, row_end);
 }
 
 // ------------------------------------------------------------------ SWAR
@@ -237,7 +262,7 @@ void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// ------------------------------------------------------------------ F16, eight at a time
+// ------------------------------------------------------------------ F16 and BF16, eight at a time
 // A normal f16 is widened by moving its exponent and fraction and adding to the exponent: no branch
 // for each of eight when a look at them all has shown that none is zero, denormal or special.
 
@@ -250,31 +275,41 @@ inline bool all_normal(uint64_t halves) {
     return ((high + 0x7800780078007800) & 0x8000800080008000) == 0x8000800080008000;
 }
 
-void gemv_f16_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
+void widen_8_f16(const uint8_t *from, float *wide) {
+    if (all_normal(load_u64(from)) && all_normal(load_u64(from + 8))) {
+        uint16_t half[kLanes];
+        __builtin_memcpy(half, from, sizeof(half));
+        for (uint32_t j = 0; j < kLanes; ++j) {
+            const uint32_t h = half[j];
+            wide[j] =
+                std::bit_cast<float>(((h & 0x8000u) << 16) + ((h & 0x7fffu) << 13) + (112u << 23));
+        }
+    } else {
+        for (uint32_t j = 0; j < kLanes; ++j) {
+            wide[j] = f16_to_f32(load_u16(from + 2 * j));
+        }
+    }
+}
+
+void widen_8_bf16(const uint8_t *from, float *wide) {
+    for (uint32_t j = 0; j < kLanes; ++j) {
+        wide[j] = bf16_to_f32(load_u16(from + 2 * j));
+    }
+}
+
+template <void (*kWiden8)(const uint8_t *, float *), float (*kWiden)(uint16_t)>
+void gemv_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint32_t whole = args.cols - args.cols % kLanes;
     for (uint32_t row = row_begin; row < row_end; ++row) {
         const uint8_t *w = args.weights + row * args.row_bytes;
         Lanes lanes;
         for (uint32_t i = 0; i < whole; i += kLanes) {
             float wide[kLanes];
-            const uint8_t *const at = w + 2 * uint64_t{i};
-            if (all_normal(load_u64(at)) && all_normal(load_u64(at + 8))) {
-                uint16_t half[kLanes];
-                __builtin_memcpy(half, at, sizeof(half));
-                for (uint32_t j = 0; j < kLanes; ++j) {
-                    const uint32_t h = half[j];
-                    wide[j] = std::bit_cast<float>(((h & 0x8000u) << 16) + ((h & 0x7fffu) << 13) +
-                                                   (112u << 23));
-                }
-            } else {
-                for (uint32_t j = 0; j < kLanes; ++j) {
-                    wide[j] = f16_to_f32(load_u16(at + 2 * j));
-                }
-            }
+            kWiden8(w + 2 * uint64_t{i}, wide);
             lanes.add_product(wide, args.x + i);
         }
         for (uint32_t i = whole; i < args.cols; ++i) {
-            lanes.add_at(i - whole, f16_to_f32(load_u16(w + 2 * uint64_t{i})) * args.x[i]);
+            lanes.add_at(i - whole, kWiden(load_u16(w + 2 * uint64_t{i})) * args.x[i]);
         }
         args.y[row] = lanes.fold();
     }
@@ -283,7 +318,14 @@ void gemv_f16_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 // ------------------------------------------------------------------ which there are
 
 constexpr GemvVariant kF32[] = {{"portable", gemv_f32, 0}};
-constexpr GemvVariant kF16[] = {{"portable", gemv_f16, 0}, {"by 8", gemv_f16_by_8, 0}};
+constexpr GemvVariant kF16[] = {
+    {"portable", gemv_halves<f16_to_f32>, 0},
+    {"by 8", gemv_by_8<widen_8_f16, f16_to_f32>, 0},
+};
+constexpr GemvVariant kBF16[] = {
+    {"portable", gemv_halves<bf16_to_f32>, 0},
+    {"by 8", gemv_by_8<widen_8_bf16, bf16_to_f32>, 0},
+};
 constexpr GemvVariant kQ8_0[] = {
     {"portable", gemv_blocks<kQ8_0BlockBytes, block_total_q8_0>, 0},
     {"swar2", gemv_swar<SwarQ8_0, 1>, kFormPairs},
@@ -296,21 +338,13 @@ constexpr GemvVariant kQ4_1[] = {
     {"portable", gemv_blocks<kQ4_1BlockBytes, block_total_q4_1>, 0},
     {"swar4", gemv_swar<SwarQ4_1, 1>, kFormQuads},
 };
+template <TensorType kType>
+constexpr GemvVariant kUnpacked[] = {{"portable", gemv_portable<kType>, 0}};
 
 }  // namespace
 
 float dot8_f16(const uint8_t *w, const float *x, uint32_t n) {
-    float lane[kLanes] = {};
-    const uint32_t whole = n - n % kLanes;
-    for (uint32_t i = 0; i < whole; i += kLanes) {
-        for (uint32_t j = 0; j < kLanes; ++j) {
-            lane[j] = lane[j] + f16_to_f32(load_u16(w + 2 * uint64_t{i + j})) * x[i + j];
-        }
-    }
-    for (uint32_t i = whole; i < n; ++i) {
-        lane[i - whole] = lane[i - whole] + f16_to_f32(load_u16(w + 2 * uint64_t{i})) * x[i];
-    }
-    return fold_lanes(lane);
+    return dot8_halves<f16_to_f32>(w, x, n);
 }
 
 std::span<const GemvVariant> gemv_variants(TensorType type) {
@@ -325,6 +359,24 @@ std::span<const GemvVariant> gemv_variants(TensorType type) {
             return kQ4_0;
         case TensorType::kQ4_1:
             return kQ4_1;
+        case TensorType::kQ5_0:
+            return kUnpacked<TensorType::kQ5_0>;
+        case TensorType::kQ5_1:
+            return kUnpacked<TensorType::kQ5_1>;
+        case TensorType::kQ2_K:
+            return kUnpacked<TensorType::kQ2_K>;
+        case TensorType::kQ3_K:
+            return kUnpacked<TensorType::kQ3_K>;
+        case TensorType::kQ4_K:
+            return kUnpacked<TensorType::kQ4_K>;
+        case TensorType::kQ5_K:
+            return kUnpacked<TensorType::kQ5_K>;
+        case TensorType::kQ6_K:
+            return kUnpacked<TensorType::kQ6_K>;
+        case TensorType::kIQ4_NL:
+            return kUnpacked<TensorType::kIQ4_NL>;
+        case TensorType::kBF16:
+            return kBF16;
     }
     platform::panic("gemv of an unknown tensor type");
 }
@@ -335,7 +387,7 @@ const GemvVariant &kernel_for(TensorType type) {
 }
 
 bool takes_quantized(TensorType type) {
-    return type != TensorType::kF32 && type != TensorType::kF16;
+    return type != TensorType::kF32 && type != TensorType::kF16 && type != TensorType::kBF16;
 }
 
 }  // namespace bareflow::llama

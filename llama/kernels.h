@@ -18,8 +18,8 @@ namespace bareflow::llama {
 struct GemvArgs {
     const uint8_t *weights = nullptr;  // row 0
     uint64_t row_bytes = 0;
-    uint32_t cols = 0;         // block types: a multiple of 32
-    const float *x = nullptr;  // [cols], for F32 and F16
+    uint32_t cols = 0;         // a whole number of blocks
+    const float *x = nullptr;  // [cols], for F32, F16 and BF16
     QuantizedActivation xq;    // [cols], for block types, with the forms that the kernel declares
     float *y = nullptr;        // indexed by row
 };

@@ -337,7 +337,6 @@ namespace {
 
 constexpr uint16_t kF16Magnitude = 0x7FFF;
 constexpr uint16_t kF16Infinity = 0x7C00;
-constexpr uint16_t kF16Limit = 0x5800;  // 128
 
 template <typename T>
 T load(const uint8_t *from) {
@@ -362,53 +361,56 @@ bool row_finite(const uint8_t *row, uint64_t bytes, uint64_t magnitudes, uint64_
     return (carries & ~magnitudes) == 0;
 }
 
-bool row_scales_fit(const uint8_t *row, const TensorTypeInfo &type, uint64_t bytes, bool minimum) {
+bool row_scales_fit(const uint8_t *row, const TensorTypeInfo &type, uint64_t bytes) {
     uint32_t greatest = 0;
-    for (uint64_t i = 0; i < bytes; i += type.block_bytes) {
-        const uint32_t scale = load<uint16_t>(row + i) & kF16Magnitude;
-        greatest = scale > greatest ? scale : greatest;
-        if (minimum) {
-            const uint32_t offset = load<uint16_t>(row + i + 2) & kF16Magnitude;
-            greatest = offset > greatest ? offset : greatest;
-        }
+    for (uint64_t i = type.scale_offset; i < bytes; i += type.block_bytes) {
+        // One scale is looked at twice.
+        const uint32_t first = load<uint16_t>(row + i) & kF16Magnitude;
+        const uint32_t last = load<uint16_t>(row + i + 2 * (type.scales - 1)) & kF16Magnitude;
+        greatest = first > greatest ? first : greatest;
+        greatest = last > greatest ? last : greatest;
     }
-    return greatest < kF16Limit;
+    return greatest < type.scale_limit;
+}
+
+// What every bit of the exponent set, in each of the numbers that fill 64 bits, looks like.
+constexpr uint64_t exponents_of(TensorType type) {
+    return type == TensorType::kF32   ? 0x7F8000007F800000
+           : type == TensorType::kF16 ? 0x7C007C007C007C00
+                                      : 0x7F807F807F807F80;
 }
 
 bool row_fits(const Tensor &tensor, const uint8_t *row) {
-    switch (tensor.type) {
-        case TensorType::kF32:
-            return row_finite(row, tensor.row_bytes, 0x7FFFFFFF7FFFFFFF, 0x0080000000800000);
-        case TensorType::kF16:
-            return row_finite(row, tensor.row_bytes, 0x7FFF7FFF7FFF7FFF, 0x0400040004000400);
-        case TensorType::kQ4_0:
-        case TensorType::kQ8_0:
-            return row_scales_fit(row, tensor_type_info(tensor.type), tensor.row_bytes, false);
-        case TensorType::kQ4_1:
-            return row_scales_fit(row, tensor_type_info(tensor.type), tensor.row_bytes, true);
+    const TensorTypeInfo &type = tensor_type_info(tensor.type);
+    if (type.scales != 0) {
+        return row_scales_fit(row, type, tensor.row_bytes);
     }
-    return false;
+    const uint64_t signs = type.block_bytes == 4 ? 0x8000000080000000 : 0x8000800080008000;
+    // One in the exponent's lowest place.
+    return row_finite(row, tensor.row_bytes, ~signs, signs - exponents_of(tensor.type));
 }
 
 // The same slowly, one value at a time, to say where and what it is.
 Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
     const TensorTypeInfo &type = tensor_type_info(tensor.type);
-    const bool floats = type.block_elements == 1;
+    const bool floats = type.scales == 0;
     bool infinite = floats;
     uint32_t column = 0;
     for (uint64_t i = 0; i < tensor.row_bytes; i += type.block_bytes) {
         const uint8_t *value = tensor.row(row) + i;
-        bool bad;
-        if (tensor.type == TensorType::kF32) {
-            bad = (load<uint32_t>(value) & 0x7F800000) == 0x7F800000;
-        } else if (tensor.type == TensorType::kF16) {
-            bad = (load<uint16_t>(value) & kF16Infinity) == kF16Infinity;
-        } else {
-            const uint32_t scale = load<uint16_t>(value) & kF16Magnitude;
-            const uint32_t offset =
-                tensor.type == TensorType::kQ4_1 ? load<uint16_t>(value + 2) & kF16Magnitude : 0;
-            bad = scale >= kF16Limit || offset >= kF16Limit;
-            infinite = scale >= kF16Infinity || offset >= kF16Infinity;
+        bool bad = false;
+        if (floats) {
+            const auto exponent = static_cast<uint32_t>(exponents_of(tensor.type));
+            const uint32_t bits =
+                type.block_bytes == 4 ? load<uint32_t>(value) : load<uint16_t>(value);
+            const uint32_t all = type.block_bytes == 4 ? exponent : exponent & 0xFFFF;
+            bad = (bits & all) == all;
+        }
+        for (uint32_t j = 0; j < type.scales; ++j) {
+            const uint32_t scale =
+                load<uint16_t>(value + type.scale_offset + 2 * j) & kF16Magnitude;
+            bad = bad || scale >= type.scale_limit;
+            infinite = infinite || scale >= kF16Infinity;
         }
         if (bad) {
             break;
@@ -421,10 +423,12 @@ Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
                       "tensor @ has % that is not finite in row %, column %",
                       {tensor.name, what, row, column});
     }
+    // A power of two of at least 1.
+    const uint32_t limit = 1u << ((type.scale_limit >> 10) - 15);
     return refuse(
-        detail, ErrorCode::kUnsupported, "the model has a block scale of 128 or more",
-        "tensor @ has a block scale of 128 or more in row %, column %, which is not supported",
-        {tensor.name, row, column});
+        detail, ErrorCode::kUnsupported, "the model has a block scale that is too great",
+        "tensor @ has a block scale of % or more in row %, column %, which is not supported",
+        {tensor.name, limit, row, column});
 }
 
 }  // namespace

@@ -115,8 +115,8 @@ class Model {
     uint64_t weight_bytes_ = 0;
 };
 
-// Reads every number that the numeric contract sets a condition on: F32 and F16 weights are finite,
-// f16 block scales and minima are finite and below 128 in magnitude.
+// Reads every number that the numeric contract sets a condition on: F32, F16 and BF16 weights are
+// finite, f16 block scales and minima are finite and below their type's limit in magnitude.
 class ValueCheck {
   public:
     explicit ValueCheck(const Model &model) : model_(model) {}

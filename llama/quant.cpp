@@ -163,48 +163,4 @@ void quantize_activation(const float *x, const QuantizedActivation &out, Activat
     }
 }
 
-void dequantize_row_f32(const uint8_t *row, uint32_t cols, float *y) {
-    for (uint32_t i = 0; i < cols; ++i) {
-        y[i] = load_f32(row + sizeof(float) * i);
-    }
-}
-
-void dequantize_row_f16(const uint8_t *row, uint32_t cols, float *y) {
-    for (uint32_t i = 0; i < cols; ++i) {
-        y[i] = f16_to_f32(load_u16(row + sizeof(uint16_t) * i));
-    }
-}
-
-void dequantize_row_q8_0(const uint8_t *row, uint32_t cols, float *y) {
-    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ8_0BlockBytes) {
-        const float scale = f16_to_f32(load_u16(row));
-        for (uint32_t i = 0; i < kBlockElements; ++i) {
-            y[begin + i] = static_cast<float>(static_cast<int8_t>(row[2 + i])) * scale;
-        }
-    }
-}
-
-void dequantize_row_q4_0(const uint8_t *row, uint32_t cols, float *y) {
-    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ4_0BlockBytes) {
-        const float scale = f16_to_f32(load_u16(row));
-        for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-            const int byte = row[2 + i];
-            y[begin + i] = static_cast<float>((byte & 15) - 8) * scale;
-            y[begin + i + 16] = static_cast<float>((byte >> 4) - 8) * scale;
-        }
-    }
-}
-
-void dequantize_row_q4_1(const uint8_t *row, uint32_t cols, float *y) {
-    for (uint32_t begin = 0; begin < cols; begin += kBlockElements, row += kQ4_1BlockBytes) {
-        const float scale = f16_to_f32(load_u16(row));
-        const float minimum = f16_to_f32(load_u16(row + 2));
-        for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-            const int byte = row[4 + i];
-            y[begin + i] = static_cast<float>(byte & 15) * scale + minimum;
-            y[begin + i + 16] = static_cast<float>(byte >> 4) * scale + minimum;
-        }
-    }
-}
-
 }  // namespace bareflow::llama

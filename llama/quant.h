@@ -1,5 +1,6 @@
-// Number formats: f16, the weight blocks of GGUF, and activations quantised to int8. Implements
-// "Quantising activations" and "Embedding" of docs/decisions/0001-numeric-contract.md bit for bit.
+// Number formats: f16, bf16, the plainest weight blocks of GGUF, and activations quantised to int8.
+// Implements "Quantising activations" of docs/decisions/0001-numeric-contract.md bit for bit. For
+// every type of block see weight_blocks.h.
 //
 // No allocation, no errors: sizes are the caller's (the model's shapes were checked at load).
 #pragma once
@@ -14,7 +15,7 @@
 
 namespace bareflow::llama {
 
-// Elements that share an f16 scale in Q8_0, Q4_0 and Q4_1.
+// Elements that share an f16 scale in the types that are no K-quants.
 inline constexpr uint32_t kBlockElements = 32;
 // Elements that share an f32 scale in a quantised activation.
 inline constexpr uint32_t kGroupElements = 256;
@@ -52,6 +53,11 @@ inline float load_f32(const uint8_t *from) {
         return f16_to_f32_special(half);
     }
     return std::bit_cast<float>(((half & 0x8000u) << 16) + ((half & 0x7fffu) << 13) + (112u << 23));
+}
+
+// bf16 is the upper half of an f32.
+[[nodiscard]] inline float bf16_to_f32(uint16_t bits) {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
 // A finite f16 is M * 2^-24; returns M. |M| < 2^31 for |value| < 128, which is all that the loader
@@ -115,13 +121,5 @@ inline uint32_t group_count(uint32_t count) {
 // A NaN becomes -127 (comparisons with it are false); nothing traps on any input.
 void quantize_activation(const float *x, const QuantizedActivation &out, ActivationForms forms,
                          uint32_t group_begin, uint32_t group_end);
-
-// One row of a tensor as floats: y[cols]. Q8_0 w*d; Q4_0 (n-8)*d; Q4_1 n*d + m.
-// cols is a multiple of 32 for the block formats.
-void dequantize_row_f32(const uint8_t *row, uint32_t cols, float *y);
-void dequantize_row_f16(const uint8_t *row, uint32_t cols, float *y);
-void dequantize_row_q8_0(const uint8_t *row, uint32_t cols, float *y);
-void dequantize_row_q4_0(const uint8_t *row, uint32_t cols, float *y);
-void dequantize_row_q4_1(const uint8_t *row, uint32_t cols, float *y);
 
 }  // namespace bareflow::llama

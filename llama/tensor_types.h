@@ -12,9 +12,18 @@ namespace bareflow::llama {
 enum class TensorType : uint32_t {
     kF32 = 0,
     kF16 = 1,
-    kQ4_0 = 2,  // f16 scale, 16 bytes of nibbles (low nibbles: elements 0-15, high: 16-31)
-    kQ4_1 = 3,  // f16 scale, f16 minimum, 16 bytes of nibbles
-    kQ8_0 = 8,  // f16 scale, 32 int8
+    kQ4_0 = 2,
+    kQ4_1 = 3,
+    kQ5_0 = 6,
+    kQ5_1 = 7,
+    kQ8_0 = 8,
+    kQ2_K = 10,
+    kQ3_K = 11,
+    kQ4_K = 12,
+    kQ5_K = 13,
+    kQ6_K = 14,
+    kIQ4_NL = 20,
+    kBF16 = 30,
 };
 
 struct TensorTypeInfo {
@@ -23,7 +32,13 @@ struct TensorTypeInfo {
     uint32_t
         block_elements;  // consecutive elements of a row that are stored together; a power of 2
     uint32_t block_bytes;
-    bool supported;  // the engine can compute with it
+    bool supported = false;  // the engine can compute with it
+    // Of supported block types: where the f16 scales of a block lie, one after the other (the
+    // scale, then perhaps the minimum or its scale), and the f16 that their magnitudes must be
+    // below (numeric contract, "Bounds"). 0: no block type.
+    uint8_t scales = 0;
+    uint8_t scale_offset = 0;
+    uint16_t scale_limit = 0;
 };
 
 inline constexpr uint32_t kLastTensorTypeId = 39;
@@ -31,7 +46,8 @@ inline constexpr uint32_t kLastTensorTypeId = 39;
 [[nodiscard]] const TensorTypeInfo *find_tensor_type(uint32_t id);
 // Of a supported type.
 [[nodiscard]] const TensorTypeInfo &tensor_type_info(TensorType type);
-// The names of all supported types, for messages: "F32, F16, Q4_0, Q4_1, Q8_0".
-inline constexpr std::string_view kSupportedTensorTypes = "F32, F16, Q4_0, Q4_1, Q8_0";
+// The names of all supported types, for messages.
+inline constexpr std::string_view kSupportedTensorTypes =
+    "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL";
 
 }  // namespace bareflow::llama

@@ -3,6 +3,7 @@
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/math.h"
+#include "llama/weight_blocks.h"
 
 namespace bareflow::llama {
 namespace {
@@ -20,36 +21,12 @@ constexpr uint32_t units_for(uint32_t n, uint32_t per_unit) {
     return (n + per_unit - 1) / per_unit;
 }
 
-std::string_view gemv_prefix(TensorType type) {
-    switch (type) {
-        case TensorType::kF32:
-            return "f32_gemv ";
-        case TensorType::kF16:
-            return "f16_gemv ";
-        case TensorType::kQ8_0:
-            return "q8_0_gemv ";
-        case TensorType::kQ4_0:
-            return "q4_0_gemv ";
-        case TensorType::kQ4_1:
-            return "q4_1_gemv ";
+// "q4_k_gemv "
+void put_gemv_name(TensorType type, TextWriter &out) {
+    for (const char c : tensor_type_info(type).name) {
+        out.put(c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
     }
-    platform::panic("gemv of an unknown tensor type");
-}
-
-void dequantize_row(const Tensor &tensor, uint32_t row, float *y) {
-    switch (tensor.type) {
-        case TensorType::kF32:
-            return dequantize_row_f32(tensor.row(row), tensor.cols, y);
-        case TensorType::kF16:
-            return dequantize_row_f16(tensor.row(row), tensor.cols, y);
-        case TensorType::kQ8_0:
-            return dequantize_row_q8_0(tensor.row(row), tensor.cols, y);
-        case TensorType::kQ4_0:
-            return dequantize_row_q4_0(tensor.row(row), tensor.cols, y);
-        case TensorType::kQ4_1:
-            return dequantize_row_q4_1(tensor.row(row), tensor.cols, y);
-    }
-    platform::panic("row of an unknown tensor type");
+    out.put("_gemv ");
 }
 
 }  // namespace
@@ -185,7 +162,8 @@ class Transformer::Builder {
         }
         char text[64];
         TextWriter name(text);
-        name.put(gemv_prefix(tensor.type), tensor.rows, 'x', tensor.cols);
+        put_gemv_name(tensor.type, name);
+        name.put(tensor.rows, 'x', tensor.cols);
         const GemvVariant &variant = kernel_for(tensor.type);
         t_.slots_[t_.slot_count_] = {.name = intern_name(name.view()),
                                      .type = tensor.type,
@@ -379,7 +357,8 @@ void Transformer::run_attention(const Step &step, uint32_t begin, uint32_t end) 
 }
 
 void Transformer::embed(float *y) {
-    dequantize_row(model_->token_embedding(), static_cast<uint32_t>(token_), y);
+    const Tensor &embedding = model_->token_embedding();
+    dequantize_row(embedding.type, embedding.row(static_cast<uint32_t>(token_)), embedding.cols, y);
     rope_angles(position_, inv_freq_.data(), parameters_.rope_dim / 2, cos_sin_.data());
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "llama/ops.h"
+#include "llama/weight_blocks.h"
 #include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
@@ -12,8 +13,10 @@ namespace {
 
 using testing::Random;
 
-constexpr TensorType kAllTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0,
-                                    TensorType::kQ4_0, TensorType::kQ4_1};
+constexpr TensorType kAllTypes[] = {
+    TensorType::kF32,  TensorType::kF16,  TensorType::kBF16, TensorType::kQ8_0,   TensorType::kQ4_0,
+    TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kIQ4_NL, TensorType::kQ2_K,
+    TensorType::kQ3_K, TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
 
 struct Operands {
     std::vector<uint8_t> weights;
@@ -35,30 +38,24 @@ void prepare(Operands &operands, TensorType type, uint32_t cols) {
                         group_count(cols));
 }
 
-// The contract's text for one row, in 128-bit integers.
+// The contract's text for one row, in 128-bit integers. What a block holds is taken from
+// unpack_block (compared with the reference implementation in tests/golden/test_dequantize.py).
 float expected_row(TensorType type, const GemvArgs &args, uint32_t row) {
-    const uint8_t *w = args.weights + row * args.row_bytes;
+    const TensorTypeInfo &info = tensor_type_info(type);
+    const uint8_t *block = args.weights + row * args.row_bytes;
+    const auto mantissa = [](uint16_t f16) {
+        return static_cast<__int128>(std::ldexp(f16_to_f32(f16), 24));
+    };
     float y = 0.0f;
     for (uint32_t group = 0; group < args.cols; group += 256) {
         __int128 total = 0;
-        for (uint32_t b = group; b < std::min(group + 256, args.cols); b += 32) {
-            const uint8_t *block = w + b / 32 * testing::block_bytes(type);
-            __int128 sum = 0;
-            __int128 activations = 0;
-            for (uint32_t i = 0; i < 32; ++i) {
-                const uint32_t offset = type == TensorType::kQ4_1 ? 4 : 2;
-                const int nibble =
-                    i < 16 ? block[offset + i % 16] & 15 : block[offset + i % 16] >> 4;
-                const int weight = type == TensorType::kQ8_0   ? static_cast<int8_t>(block[2 + i])
-                                   : type == TensorType::kQ4_0 ? nibble - 8
-                                                               : nibble;
-                sum += weight * args.xq.q[b + i];
-                activations += args.xq.q[b + i];
-            }
-            total += static_cast<__int128>(std::ldexp(f16_to_f32(load_u16(block)), 24)) * sum;
-            if (type == TensorType::kQ4_1) {
-                total += static_cast<__int128>(std::ldexp(f16_to_f32(load_u16(block + 2)), 24)) *
-                         activations;
+        for (uint32_t b = group; b < std::min(group + 256, args.cols);
+             b += info.block_elements, block += info.block_bytes) {
+            UnpackedBlock u;
+            unpack_block(type, block, u);
+            for (uint32_t i = 0; i < info.block_elements; ++i) {
+                const __int128 scaled = mantissa(u.d) * u.scales[i / 16] * u.weights[i];
+                total += (scaled - mantissa(u.dmin) * u.minimums[i / 16]) * args.xq.q[b + i];
             }
         }
         EXPECT_LE(total < 0 ? -total : total, static_cast<__int128>(1) << 53);
@@ -99,8 +96,8 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
 TEST(KernelsTest, EveryVariantEqualsTheReferenceAtEveryLength) {
     Random random(1);
     for (const TensorType type : kAllTypes) {
-        const uint32_t step = takes_quantized(type) ? 32 : 1;
-        for (uint32_t cols = step; cols <= (step == 1 ? 67 : 1088); cols += step) {
+        const uint32_t step = tensor_type_info(type).block_elements;
+        for (uint32_t cols = step; cols <= (step == 1 ? 67 : 1280); cols += step) {
             const uint32_t rows = 1 + cols / step % 5;
             Operands operands;
             operands.weights = testing::random_weights(type, rows, cols, random);
@@ -115,27 +112,37 @@ TEST(KernelsTest, EveryVariantEqualsTheReferenceAtEveryLength) {
 // Values that fill every field of every word: weights at either end against activations at either
 // end, in every arrangement of signs that repeats within a word or a block.
 TEST(KernelsTest, ExtremesDoNotOverflow) {
+    constexpr uint16_t kGreatest = 0x7bff;  // below the type's limit; or with a sign its negative
     const uint16_t scales[] = {
-        0x57ff,  // the greatest below 128
-        0xd7ff,  // and its negative
+        kGreatest, kGreatest | 0x8000,
         0x0001,  // the smallest denormal
         0x83ff,  // the greatest negative denormal
         0x0400,  // the smallest normal
-        0x0000, 0x8000,
+        0x0000,    0x8000,
     };
     const uint8_t fills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88};
-    for (const TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1}) {
+    for (const TensorType type : kAllTypes) {
+        const TensorTypeInfo &info = tensor_type_info(type);
         for (const uint32_t cols : {32u, 256u, 288u, 512u}) {
+            if (info.scales == 0 || cols % info.block_elements != 0) {
+                continue;
+            }
             for (const uint16_t scale : scales) {
                 for (const uint8_t fill : fills) {
                     for (uint32_t signs = 0; signs < 6; ++signs) {
                         Operands operands;
                         operands.weights.assign(testing::row_bytes(type, cols) * 3, fill);
-                        for (size_t at = 0; at < operands.weights.size();
-                             at += testing::block_bytes(type)) {
-                            testing::put_u16(operands.weights, at, scale);
-                            if (type == TensorType::kQ4_1) {
-                                testing::put_u16(operands.weights, at + 2, scale);
+                        const uint16_t sign = scale & 0x8000;
+                        const bool greatest = (scale & 0x7fff) == kGreatest;
+                        const auto bits =
+                            static_cast<uint16_t>(greatest ? sign | (info.scale_limit - 1) : scale);
+                        for (size_t at = info.scale_offset; at < operands.weights.size();
+                             at += info.block_bytes) {
+                            testing::put_u16(operands.weights, at, bits);
+                            if (info.scales == 2) {
+                                // Both products with the same sign.
+                                const uint16_t flip = info.block_elements == 256 ? 0x8000 : 0;
+                                testing::put_u16(operands.weights, at + 2, bits ^ flip);
                             }
                         }
                         operands.x.resize(cols);
@@ -157,11 +164,11 @@ TEST(KernelsTest, ExtremesDoNotOverflow) {
 
 TEST(KernelsTest, MisalignedWeights) {
     Random random(2);
-    for (const TensorType type :
-         {TensorType::kF16, TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1}) {
-        for (uint32_t shift = 0; shift < 9; ++shift) {
+    for (const TensorType type : kAllTypes) {
+        const uint32_t alignment = type == TensorType::kF32 ? 4 : 1;
+        for (uint32_t shift = 0; shift < 9; shift += alignment) {
             Operands operands;
-            const uint32_t cols = 96;
+            const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 256 : 96;
             operands.weights = testing::random_weights(type, 2, cols, random);
             operands.x = random.floats(cols);
             operands.weights.insert(operands.weights.begin(), shift, 0xee);
@@ -186,7 +193,7 @@ TEST(KernelsTest, F16WeightsOfEveryKind) {
     prepare(operands, TensorType::kF16, cols);
     expect_all_variants_agree(TensorType::kF16, operands, 2);
     std::vector<float> wide(cols);
-    dequantize_row_f16(operands.weights.data(), cols, wide.data());
+    dequantize_row(TensorType::kF16, operands.weights.data(), cols, wide.data());
     EXPECT_EQ(dot8_f16(operands.weights.data(), operands.x.data(), cols),
               dot8(wide.data(), operands.x.data(), cols));
 }
@@ -195,36 +202,22 @@ TEST(KernelsTest, F16WeightsOfEveryKind) {
 TEST(KernelsTest, ResultsAreCloseToFloat64) {
     Random random(4);
     for (const TensorType type : kAllTypes) {
-        const uint32_t cols = 544;
+        const TensorTypeInfo &info = tensor_type_info(type);
+        const uint32_t cols = info.block_elements == 256 ? 768 : 544;
         Operands operands;
         operands.weights = testing::random_weights(type, 1, cols, random);
-        for (size_t at = 0; takes_quantized(type) && at < operands.weights.size();
-             at += testing::block_bytes(type)) {
-            testing::put_u16(operands.weights, at, 0x2000);  // 2^-7
-            if (type == TensorType::kQ4_1) {
-                testing::put_u16(operands.weights, at + 2, 0xa400);
+        for (size_t at = 0; info.scales != 0 && at < operands.weights.size();
+             at += info.block_bytes) {
+            testing::put_u16(operands.weights, at + info.scale_offset, 0x2000);  // 2^-7
+            if (info.scales == 2) {
+                testing::put_u16(operands.weights, at + info.scale_offset + 2,
+                                 info.block_elements == 256 ? 0x2400 : 0xa400);
             }
         }
         operands.x = random.floats(cols);
         prepare(operands, type, cols);
         std::vector<float> w(cols);
-        switch (type) {
-            case TensorType::kF32:
-                dequantize_row_f32(operands.weights.data(), cols, w.data());
-                break;
-            case TensorType::kF16:
-                dequantize_row_f16(operands.weights.data(), cols, w.data());
-                break;
-            case TensorType::kQ8_0:
-                dequantize_row_q8_0(operands.weights.data(), cols, w.data());
-                break;
-            case TensorType::kQ4_0:
-                dequantize_row_q4_0(operands.weights.data(), cols, w.data());
-                break;
-            case TensorType::kQ4_1:
-                dequantize_row_q4_1(operands.weights.data(), cols, w.data());
-                break;
-        }
+        dequantize_row(type, operands.weights.data(), cols, w.data());
         double exact = 0;
         double magnitude = 0;
         for (uint32_t i = 0; i < cols; ++i) {

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "llama/quant.h"
 #include "tests/unit/llama/gguf_builder.h"
 
 namespace bareflow::llama {
@@ -274,9 +277,9 @@ const BadFile kCatalogue[] = {
     {"NormInF16", [](GgufBuilder &b) { b.retype("output_norm.weight", TensorType::kF16); },
      "norm weights must be F32, but \"output_norm.weight\" is F16", ErrorCode::kUnsupported},
     {"TypeNotSupported",
-     [](GgufBuilder &b) { b.retype("blk.0.attn_v.weight", static_cast<TensorType>(30)); },
-     "tensor \"blk.0.attn_v.weight\" is BF16, which is not supported; supported: F32, F16, Q4_0, "
-     "Q4_1, Q8_0",
+     [](GgufBuilder &b) { b.retype("blk.0.attn_v.weight", static_cast<TensorType>(39)); },
+     "tensor \"blk.0.attn_v.weight\" is MXFP4, which is not supported; supported: F32, F16, BF16, "
+     "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL",
      ErrorCode::kUnsupported},
     {"UnknownTensor", [](GgufBuilder &b) { b.add_tensor("rope_freqs.weight", {4}); },
      "the tensor \"rope_freqs.weight\" is not supported", ErrorCode::kUnsupported},
@@ -365,6 +368,10 @@ const BadValue kBadValues[] = {
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 31, column 63"},
     {"NanF16", "blk.1.ffn_down.weight", kF16, 2, half(0xFE01),
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 0, column 1"},
+    {"NanBF16", "blk.1.ffn_down.weight", TensorType::kBF16, 128 * 2 + 6, half(0x7F81),
+     "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 2, column 3"},
+    {"InfiniteBF16", "blk.1.ffn_down.weight", TensorType::kBF16, 128 * 31 + 2 * 63, half(0xFF80),
+     "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 31, column 63"},
     {"NanScaleQ8", "blk.1.ffn_down.weight", TensorType::kQ8_0, 68 * 5 + 34, half(0x7E00),
      "tensor \"blk.1.ffn_down.weight\" has a block scale that is not finite in row 5, column 32"},
     {"InfiniteScaleQ4_0", "token_embd.weight", TensorType::kQ4_0, 18 * 7, half(0xFC00),
@@ -383,41 +390,93 @@ const BadValue kBadValues[] = {
 INSTANTIATE_TEST_SUITE_P(Catalogue, ModelValues, ::testing::ValuesIn(kBadValues),
                          [](const auto &param) { return param.param.name; });
 
-// The greatest values that are allowed, everywhere; odd row lengths for the float rows.
+constexpr TensorType kBlockTypes[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1,
+                                      TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kIQ4_NL,
+                                      TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K,
+                                      TensorType::kQ5_K, TensorType::kQ6_K};
+// Long enough for two blocks of every type.
+const testing::Shape kWide = {.dim = 512};
+
+// The greatest values that are allowed, everywhere.
 TEST(ModelValues, TheGreatestAllowedPass) {
-    for (const TensorType type :
-         {kF32, kF16, TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1}) {
-        GgufBuilder builder = model_builder();
+    const auto check = [](TensorType type, const auto &put) {
+        GgufBuilder builder = model_builder(kWide);
         builder.retype("output.weight", type);
         std::string &data = builder.tensor("output.weight").data;
         const TensorTypeInfo &info = tensor_type_info(type);
+        std::ranges::fill(data, '\xFF');
         for (size_t i = 0; i < data.size(); i += info.block_bytes) {
-            const std::string value = type == kF32   ? GgufBuilder::raw(uint32_t{0xFF7FFFFF})
-                                      : type == kF16 ? half(0xFBFF)
-                                                     : half(0xD7FF);  // -127.9375
-            data.replace(i, value.size(), value);
-            for (size_t j = i + value.size(); j < i + info.block_bytes; ++j) {
-                data[j] = static_cast<char>(type == TensorType::kQ4_1 && j == i + 3 ? 0x57 : 0xFF);
-            }
+            put(data, i, info);
         }
         const FileBytes bytes = builder.file();
         const ModelPointer model = create(bytes);
         ASSERT_NE(model, nullptr);
         Detail detail;
         EXPECT_TRUE(ValueCheck::run(*model, detail.writer)) << info.name << ": " << detail.str();
+    };
+    const auto put_scales = [](std::string &data, size_t at, const TensorTypeInfo &info) {
+        for (uint32_t i = 0; i < info.scales; ++i) {
+            const auto bits = static_cast<uint16_t>((info.scale_limit - 1) | (i == 0 ? 0x8000 : 0));
+            data.replace(at + info.scale_offset + 2 * i, 2, half(bits));
+        }
+    };
+    for (const TensorType type : kBlockTypes) {
+        check(type, put_scales);
+    }
+    const auto put_value = [](const std::string &value) {
+        return [value](std::string &data, size_t at, const TensorTypeInfo &) {
+            data.replace(at, value.size(), value);
+        };
+    };
+    check(kF32, put_value(GgufBuilder::raw(uint32_t{0xFF7FFFFF})));
+    check(kF16, put_value(half(0xFBFF)));
+    check(TensorType::kBF16, put_value(half(0xFF7F)));
+}
+
+// Each scale of each type, at its limit and beyond, of the last block of a row in the middle.
+TEST(ModelValues, EveryScaleOfEveryTypeIsLookedAt) {
+    for (const TensorType type : kBlockTypes) {
+        const TensorTypeInfo &info = tensor_type_info(type);
+        for (uint32_t i = 0; i < info.scales; ++i) {
+            for (const uint16_t bits : {info.scale_limit, uint16_t{0xFE00}, uint16_t{0x7C00}}) {
+                GgufBuilder builder = model_builder(kWide);
+                builder.retype("output.weight", type);
+                const uint32_t blocks = kWide.dim / info.block_elements;
+                const size_t at = size_t{info.block_bytes} * (7 * blocks + blocks - 1);
+                builder.tensor("output.weight")
+                    .data.replace(at + info.scale_offset + 2 * i, 2, half(bits));
+                const FileBytes bytes = builder.file();
+                const ModelPointer model = create(bytes);
+                ASSERT_NE(model, nullptr);
+                Detail detail;
+                const Status status = ValueCheck::run(*model, detail.writer);
+                ASSERT_FALSE(status) << info.name;
+                const bool limit = bits == info.scale_limit;
+                EXPECT_EQ(status.code(), limit ? ErrorCode::kUnsupported : ErrorCode::kInvalid);
+                const std::string place =
+                    " in row 7, column " + std::to_string(kWide.dim - info.block_elements);
+                const std::string scale =
+                    std::to_string(static_cast<int>(f16_to_f32(info.scale_limit)));
+                EXPECT_EQ(detail.str(),
+                          limit ? "tensor \"output.weight\" has a block scale of " + scale +
+                                      " or more" + place + ", which is not supported"
+                                : "tensor \"output.weight\" has a block scale that is not finite" +
+                                      place);
+            }
+        }
     }
 }
 
 // Every position of a row of a length that is no multiple of what is looked at together.
 TEST(ModelValues, NoPlaceIsPassedOver) {
-    for (const TensorType type : {kF32, kF16}) {
+    for (const TensorType type : {kF32, kF16, TensorType::kBF16}) {
         const size_t width = type == kF32 ? 4 : 2;
         for (size_t column = 0; column < 7; ++column) {
             GgufBuilder builder = model_builder({.hidden = 7});
             builder.retype("blk.0.ffn_down.weight", type);
             builder.tensor("blk.0.ffn_down.weight")
                 .data.replace((7 * 2 + column) * width, width,
-                              type == kF32 ? GgufBuilder::raw(kNan) : half(0x7C01));
+                              type == kF32 ? GgufBuilder::raw(kNan) : half(0x7FFF));
             const FileBytes bytes = builder.file();
             const ModelPointer model = create(bytes);
             ASSERT_NE(model, nullptr);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "llama/weight_blocks.h"
 #include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
@@ -167,13 +168,13 @@ TEST(QuantTest, DequantizesRows) {
     std::vector<float> y(cols);
 
     const auto q8 = testing::random_weights(TensorType::kQ8_0, 1, cols, random);
-    dequantize_row_q8_0(q8.data(), cols, y.data());
+    dequantize_row(TensorType::kQ8_0, q8.data(), cols, y.data());
     const auto q4 = testing::random_weights(TensorType::kQ4_0, 1, cols, random);
     std::vector<float> y4(cols);
-    dequantize_row_q4_0(q4.data(), cols, y4.data());
+    dequantize_row(TensorType::kQ4_0, q4.data(), cols, y4.data());
     const auto q41 = testing::random_weights(TensorType::kQ4_1, 1, cols, random);
     std::vector<float> y41(cols);
-    dequantize_row_q4_1(q41.data(), cols, y41.data());
+    dequantize_row(TensorType::kQ4_1, q41.data(), cols, y41.data());
     for (uint32_t i = 0; i < cols; ++i) {
         const uint32_t b = i / 32;
         const uint32_t e = i % 32;
@@ -190,12 +191,12 @@ TEST(QuantTest, DequantizesRows) {
     }
 
     const uint8_t halves[] = {0x00, 0x3c, 0x01, 0x00, 0x00, 0xc0};
-    dequantize_row_f16(halves, 3, y.data());
+    dequantize_row(TensorType::kF16, halves, 3, y.data());
     EXPECT_EQ(y[0], 1.0f);
     EXPECT_EQ(y[1], std::ldexp(1.0f, -24));
     EXPECT_EQ(y[2], -2.0f);
     const std::vector<float> floats = random.floats(5);
-    dequantize_row_f32(reinterpret_cast<const uint8_t *>(floats.data()), 5, y.data());
+    dequantize_row(TensorType::kF32, reinterpret_cast<const uint8_t *>(floats.data()), 5, y.data());
     EXPECT_EQ(memcmp(y.data(), floats.data(), 20), 0);
 }
 

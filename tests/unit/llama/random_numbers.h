@@ -29,9 +29,9 @@ class Random {
         }
         return out;
     }
-    // A finite f16 of magnitude below 128, either sign, denormals included.
-    uint16_t scale_f16() {
-        return static_cast<uint16_t>(below(0x5800) | (next() & 1 ? 0x8000u : 0u));
+    // A finite f16 of magnitude below a limit (128), either sign, denormals included.
+    uint16_t scale_f16(uint16_t limit = 0x5800) {
+        return static_cast<uint16_t>(below(limit) | (next() & 1 ? 0x8000u : 0u));
     }
 
   private:
@@ -39,23 +39,11 @@ class Random {
 };
 
 inline uint32_t block_bytes(TensorType type) {
-    switch (type) {
-        case TensorType::kF32:
-            return 4;
-        case TensorType::kF16:
-            return 2;
-        case TensorType::kQ8_0:
-            return kQ8_0BlockBytes;
-        case TensorType::kQ4_0:
-            return kQ4_0BlockBytes;
-        case TensorType::kQ4_1:
-            return kQ4_1BlockBytes;
-    }
-    return 0;
+    return tensor_type_info(type).block_bytes;
 }
 
 inline uint64_t row_bytes(TensorType type, uint32_t cols) {
-    return uint64_t{cols} / (takes_quantized(type) ? kBlockElements : 1) * block_bytes(type);
+    return uint64_t{cols} / tensor_type_info(type).block_elements * block_bytes(type);
 }
 
 inline void put_u16(std::vector<uint8_t> &bytes, size_t at, uint16_t value) {
@@ -70,16 +58,17 @@ inline std::vector<uint8_t> random_weights(TensorType type, uint32_t rows, uint3
     for (uint8_t &byte : bytes) {
         byte = static_cast<uint8_t>(random.next() >> 56);
     }
-    const uint32_t step = block_bytes(type);
-    for (size_t at = 0; at < bytes.size(); at += step) {
-        if (type == TensorType::kF32) {
+    const TensorTypeInfo &info = tensor_type_info(type);
+    for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
+        if (type == TensorType::kF32 || type == TensorType::kBF16) {
             const auto bits = std::bit_cast<uint32_t>(random.unit());
-            __builtin_memcpy(bytes.data() + at, &bits, sizeof(bits));
-        } else {
+            const uint32_t kept = type == TensorType::kF32 ? bits : bits >> 16;
+            __builtin_memcpy(bytes.data() + at, &kept, info.block_bytes);
+        } else if (type == TensorType::kF16) {
             put_u16(bytes, at, random.scale_f16());
-            if (type == TensorType::kQ4_1) {
-                put_u16(bytes, at + 2, random.scale_f16());
-            }
+        }
+        for (uint32_t i = 0; i < info.scales; ++i) {
+            put_u16(bytes, at + info.scale_offset + 2 * i, random.scale_f16(info.scale_limit));
         }
     }
     return bytes;
