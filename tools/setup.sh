@@ -15,7 +15,7 @@ usage: tools/setup.sh [--list] [--help] [GROUP ...]
 Groups (default: build run test):
   build     compiler, linker, assembler, third-party sources
   run       QEMU
-  test      GoogleTest, pytest, numpy, clang-format, clang-tidy, promtool
+  test      GoogleTest, pytest, numpy, clang-format, clang-tidy, promtool, Python packages (build/venv)
   train     what trains the small model
   bench     what the benchmarks need
   browser   a browser, for looking at /profile in tests
@@ -30,7 +30,7 @@ packages_of() {
         build) echo clang-19 lld-19 llvm-19 nasm make python3 xz-utils ;;
         run) echo qemu-system-x86 python3 ;;
         test) echo libclang-rt-19-dev clang-format-19 clang-tidy-19 libgtest-dev libgmock-dev \
-            qemu-system-x86 python3 python3-pytest python3-numpy git curl ;;
+            qemu-system-x86 python3 python3-pytest python3-numpy python3-venv git curl ;;
         train) echo python3 python3-numpy python3-torch libopenblas0-pthread ;;
         bench) echo python3 python3-numpy qemu-system-x86 curl ;;
         browser) echo chromium ;;
@@ -126,6 +126,7 @@ for group in "${groups[@]}"; do
                 "$root/third_party/fetch.sh" --tool prometheus usr/bin/promtool \
                     "$root/build/tools/promtool" || exit 1
             fi
+            "$root/tools/make_venv.sh" || exit 1
             ;;
     esac
 done
