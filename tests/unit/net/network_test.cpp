@@ -81,7 +81,7 @@ struct Client {
     uint16_t port;
     uint32_t sequence = 1000;
     uint32_t expected = 0;  // next sequence number from the appliance
-    std::string received;
+    std::string received = {};
     bool fin_seen = false;
     bool reset_seen = false;
 
