@@ -18,7 +18,9 @@ import numpy as np
 
 import gguf_format as gguf
 
-TYPES = ("F32", "F16", "Q8_0", "Q4_0", "Q4_1")
+TYPES = (
+    "F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 IQ4_NL Q2_K Q3_K Q4_K Q5_K Q6_K"
+).split()
 PRESETS = {
     # Karpathy's stories15M.
     "15m": dict(
@@ -77,13 +79,47 @@ def scales(rng, count, sigma, spread):
     return (rng.uniform(0.6, 1.4, count).astype(np.float32) * (sigma / spread)).astype("<f2")
 
 
+# Of types whose other bits are simply random: where the scale lies; the standard deviation of a
+# weight when the scale is 1; the second scale, just behind, as a multiple of the first (so that the
+# mean is zero), or None. Types without one have scales of either sign for the same reason.
+RANDOM_BITS = {
+    "Q5_0": (0, 9.3, None),
+    "Q5_1": (0, 9.2, -15.5),
+    "IQ4_NL": (0, 69, None),
+    "Q2_K": (80, 13.9, 1.5),
+    "Q3_K": (108, 43, None),
+    "Q4_K": (0, 258, 7.5),
+    "Q5_K": (0, 527, 15.5),
+    "Q6_K": (208, 1366, None),
+}
+
+
+def random_bit_blocks(rng, type_name, blocks, size, sigma):
+    at, spread, second = RANDOM_BITS[type_name]
+    out = rng.integers(0, 256, (blocks, size), dtype=np.uint8)
+    scale = scales(rng, blocks, sigma, spread)
+    if second is None:
+        scale = scale * rng.choice(np.array([-1, 1], dtype="<f2"), blocks)
+    else:
+        minimum = (scale.astype(np.float32) * second).astype("<f2")
+        out[:, at + 2 : at + 4] = minimum.view(np.uint8).reshape(blocks, 2)
+    out[:, at : at + 2] = scale.view(np.uint8).reshape(blocks, 2)
+    return out
+
+
 def weights(rng, type_name, elements, sigma):
     """The bytes of so many random elements of a type."""
-    if type_name in ("F32", "F16"):
-        table = (QUANTILES * np.float32(sigma)).astype("<f4" if type_name == "F32" else "<f2")
+    if type_name in ("F32", "F16", "BF16"):
+        table = QUANTILES * np.float32(sigma)
+        if type_name == "BF16":
+            table = (table.view("<u4") >> 16).astype("<u2")
+        elif type_name == "F16":
+            table = table.astype("<f2")
         return table[rng.integers(0, 1 << 16, elements, dtype=np.uint16)]
-    blocks = elements // 32
-    _, _, size = gguf.TENSOR_TYPES[gguf.TYPE_IDS[type_name]]
+    _, block_elements, size = gguf.TENSOR_TYPES[gguf.TYPE_IDS[type_name]]
+    blocks = elements // block_elements
+    if type_name in RANDOM_BITS:
+        return random_bit_blocks(rng, type_name, blocks, size, sigma)
     out = np.empty((blocks, size), dtype=np.uint8)
     if type_name == "Q8_0":
         out[:, :2] = scales(rng, blocks, sigma, 42).view(np.uint8).reshape(blocks, 2)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import gguf_format  # noqa: E402
 
 F32 = np.float32
-BLOCK, GROUP, LANES = 32, 256, 8
+GROUP, LANES = 256, 8
 ROUND = F32(12582912.0)
 
 
@@ -100,64 +100,149 @@ def quantize(x):
 
 # ---------------------------------------------------------------------------- weights
 
+NON_LINEAR = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
+PART = 16  # weights that share integer scales, at least
+
+
+def f16_at(blocks, at):
+    return np.ascontiguousarray(blocks[:, at:at + 2]).view("<f2")[:, 0].astype(F32)
+
+
+def halves(data):
+    """Nibbles of each row: all the low ones, then all the high ones."""
+    return np.concatenate([data & 15, data >> 4], axis=1)
+
+
+def fields(data, bits, run=32):
+    """Runs of bytes; of each run the lowest fields, then the next ones."""
+    runs = data.reshape(len(data), -1, 1, run)
+    shifts = np.arange(0, 8, bits).reshape(1, 1, -1, 1)
+    return (runs >> shifts & ((1 << bits) - 1)).reshape(len(data), -1)
+
+
+def bits_of(data):
+    return np.unpackbits(np.ascontiguousarray(data), axis=1, bitorder="little")
+
+
+def six_bits(s):
+    """The eight scales and the eight minimums of Q4_K and Q5_K."""
+    first, second, rest = s[:, 0:4], s[:, 4:8], s[:, 8:12]
+    scales = np.concatenate([first & 63, rest & 15 | first >> 6 << 4], axis=1)
+    minimums = np.concatenate([second & 63, rest >> 4 | second >> 6 << 4], axis=1)
+    return np.repeat(scales, 2, axis=1), np.repeat(minimums, 2, axis=1)
+
+
+def unpack(kind, b):
+    """Blocks, a row of bytes each: weights, integer scales and minimums of each PART (or None), the
+    two f16 factors (or None). A block of 32 has no integer scales, and its minimum is added."""
+    b = b.astype(np.int64)
+    raw = b.astype(np.uint8)
+    if kind == "Q8_0":
+        return raw[:, 2:].view(np.int8), None, None, f16_at(raw, 0), None
+    if kind == "IQ4_NL":
+        return NON_LINEAR[halves(b[:, 2:])], None, None, f16_at(raw, 0), None
+    if kind in ("Q4_0", "Q5_0"):
+        low, high = (b[:, 2:], 0) if kind == "Q4_0" else (b[:, 6:], bits_of(raw[:, 2:6]) * 16)
+        return halves(low) + high - (8 if kind == "Q4_0" else 16), None, None, f16_at(raw, 0), None
+    if kind in ("Q4_1", "Q5_1"):
+        low, high = (b[:, 4:], 0) if kind == "Q4_1" else (b[:, 8:], bits_of(raw[:, 4:8]) * 16)
+        return halves(low) + high, None, None, f16_at(raw, 0), f16_at(raw, 2)
+    if kind == "Q2_K":
+        scales, minimums = b[:, :16] & 15, b[:, :16] >> 4
+        return fields(b[:, 16:80], 2), scales, minimums, f16_at(raw, 80), f16_at(raw, 82)
+    if kind == "Q3_K":
+        s = b[:, 96:108]
+        high = np.concatenate([s[:, 8:] >> shift & 3 for shift in (0, 2, 4, 6)], axis=1)
+        weights = fields(b[:, 32:96], 2) + 4 * fields(b[:, :32], 1) - 4
+        return weights, halves(s[:, :8]) + 16 * high - 32, None, f16_at(raw, 108), None
+    if kind == "Q4_K":
+        scales, minimums = six_bits(b[:, 4:16])
+        return fields(b[:, 16:], 4), scales, minimums, f16_at(raw, 0), f16_at(raw, 2)
+    if kind == "Q5_K":
+        scales, minimums = six_bits(b[:, 4:16])
+        weights = fields(b[:, 48:], 4) + 16 * fields(b[:, 16:48], 1)
+        return weights, scales, minimums, f16_at(raw, 0), f16_at(raw, 2)
+    if kind == "Q6_K":
+        weights = fields(b[:, :128], 4, run=64) + 16 * fields(b[:, 128:192], 2) - 32
+        return weights, raw[:, 192:208].view(np.int8), None, f16_at(raw, 208), None
+    raise SystemExit(f"no type {kind}")
+
+
+def mantissa(f16):
+    """A finite f16 is M * 2^-24."""
+    return (f16.astype(np.float64) * 2.0 ** 24).astype(np.int64)
+
+
 class Matrix:
-    """rows x cols, in one of the types. `floats` are the weights as float64 (exact)."""
+    """rows x cols, in one of the types."""
 
     def __init__(self, tensor, data):
         self.cols = tensor.dims[0]
         self.rows = tensor.elements // self.cols
-        self.type = tensor.type_name
-        self.mantissa = None
-        if self.type in ("F32", "F16"):
-            kind = "<f4" if self.type == "F32" else "<f2"
-            self.weights = data.view(kind).astype(F32).reshape(self.rows, self.cols)
+        self.weights = None
+        shape = (self.rows, self.cols)
+        if tensor.type_name == "BF16":
+            self.weights = (data.view("<u2").astype(np.uint32) << 16).view(F32).reshape(shape)
             return
-        size = gguf_format.TENSOR_TYPES[tensor.type_id][2]
-        blocks = data.reshape(self.rows, self.cols // BLOCK, size)
-        halves = 2 if self.type == "Q4_1" else 1
-        scale = np.ascontiguousarray(blocks[:, :, :2 * halves]).view("<f2").astype(F32)
-        self.scale, self.minimum = scale[:, :, 0], scale[:, :, -1]
-        body = blocks[:, :, 2 * halves:]
-        if self.type == "Q8_0":
-            self.ints = body.view(np.int8).astype(np.int64)
-        else:
-            self.ints = np.concatenate([body & 15, body >> 4], axis=2).astype(np.int64)
-            if self.type == "Q4_0":
-                self.ints = self.ints - 8
-        # A finite f16 is M * 2^-24.
-        self.mantissa = (self.scale.astype(np.float64) * 2.0 ** 24).astype(np.int64)
-        self.min_mantissa = (self.minimum.astype(np.float64) * 2.0 ** 24).astype(np.int64)
+        if tensor.type_name in ("F32", "F16"):
+            kind = "<f4" if tensor.type_name == "F32" else "<f2"
+            self.weights = data.view(kind).astype(F32).reshape(shape)
+            return
+        _, elements, size = gguf_format.TENSOR_TYPES[tensor.type_id]
+        weights, sc, mn, d, dmin = unpack(tensor.type_name, data.reshape(-1, size))
+        self.ints = weights.astype(np.int64).reshape(self.rows, -1, PART)
+        # Everything else once for each part.
+        parts = elements // PART
+        self.d = self.per_part(np.repeat(d, parts))
+        self.dmin = None if dmin is None else self.per_part(np.repeat(dmin, parts))
+        self.sc = None if sc is None else self.per_part(sc.astype(np.int64))
+        self.mn = None if mn is None else self.per_part(mn.astype(np.int64))
+
+    def per_part(self, values):
+        return values.reshape(self.rows, self.cols // PART)
+
+    def dequantized(self, d, dmin, ints, sc, mn, real):
+        """The contract's "Embedding" in numbers of type `real`."""
+        if sc is not None:
+            d = d * sc.astype(real)
+        values = ints.astype(real) * d[..., None]
+        if mn is not None:
+            values = values - (dmin * mn.astype(real))[..., None]
+        elif dmin is not None:
+            values = values + dmin[..., None]
+        return values
 
     def row(self, index):
         """The embedding: one row as float32."""
-        if self.mantissa is None:
+        if self.weights is not None:
             return self.weights[index]
-        values = self.ints[index].astype(F32) * self.scale[index][:, None]
-        if self.type == "Q4_1":
-            values = values + self.minimum[index][:, None]
-        return values.reshape(self.cols)
+        d, dmin, sc, mn = (None if a is None else a[index]
+                           for a in (self.d, self.dmin, self.sc, self.mn))
+        return self.dequantized(d, dmin, self.ints[index], sc, mn, F32).reshape(self.cols)
 
     def float64(self):
-        if self.mantissa is None:
+        if self.weights is not None:
             return self.weights.astype(np.float64)
-        values = self.ints * self.scale.astype(np.float64)[:, :, None]
-        if self.type == "Q4_1":
-            values = values + self.minimum.astype(np.float64)[:, :, None]
-        return values.reshape(self.rows, self.cols)
+        dmin = None if self.dmin is None else self.dmin.astype(np.float64)
+        return self.dequantized(self.d.astype(np.float64), dmin, self.ints, self.sc, self.mn,
+                                np.float64).reshape(self.rows, self.cols)
 
     def times(self, x):
-        if self.mantissa is None:
+        if self.weights is not None:
             return dot8(self.weights, x[None, :])
         q, scales = quantize(x)
-        q = q.reshape(-1, BLOCK)
-        totals = np.einsum("rbi,bi->rb", self.ints, q) * self.mantissa
-        if self.type == "Q4_1":
-            totals = totals + self.min_mantissa * q.sum(axis=1)[None, :]
+        q = q.reshape(-1, PART)
+        totals = np.einsum("rpi,pi->rp", self.ints, q) * mantissa(self.d)
+        if self.sc is not None:
+            totals = totals * self.sc
+        if self.dmin is not None:
+            offsets = mantissa(self.dmin) * q.sum(axis=1)[None, :]
+            totals = totals + (offsets if self.mn is None else -self.mn * offsets)
         y = np.zeros(self.rows, F32)
         for group, scale in enumerate(scales):
-            begin = group * (GROUP // BLOCK)
-            total = totals[:, begin:begin + GROUP // BLOCK].sum(axis=1)
-            assert np.abs(total).max() < 2 ** 53
+            begin = group * (GROUP // PART)
+            total = totals[:, begin:begin + GROUP // PART].sum(axis=1)
+            assert np.abs(total).max() <= 2 ** 53
             y = y + total.astype(F32) * scale
         return y
 
