@@ -85,7 +85,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit qemu bench fuzz fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit qemu bench fuzz fuzzers fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -120,6 +120,8 @@ $(THIRD_PARTY_FILES): $(SETUP_STAMP) ;
 # Flags in a file that changes only when they do, so that changing them rebuilds what they govern.
 $(BUILD)/flags/%: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_$*)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_$*)' > $@
+# In a recipe: as many jobs as processors, unless the user said how many.
+JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 FORCE:
 .PRECIOUS: $(BUILD)/flags/%
 TP_FLAGS     = $(lwip_flags) $(llhttp_flags) $(musl_flags)
@@ -189,8 +191,10 @@ $(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT))): $(call obj,san-ob
 # GoogleTest wants exceptions and RTTI in the test files only.
 $(BUILD)/san-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
 $(BUILD)/san-obj/tests/fakes/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
+ifneq ($(UNIT),)
 .PHONY: $(BUILD)/hosted/unit_tests
-$(if $(UNIT),$(eval $(BUILD)/hosted/unit_tests: $(UNIT_BIN)))
+$(BUILD)/hosted/unit_tests: $(UNIT_BIN)
+endif
 
 unit: $(UNIT_BIN)
 	@$(UNIT_BIN) --gtest_brief=1
@@ -209,10 +213,11 @@ $(BUILD)/fuzz/lib.a: $(FUZZ_LIB_OBJS)
 	@mkdir -p $(@D); rm -f $@; $(AR) rcsD $@ $^
 $(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/tests/fuzz/%_fuzz.cpp.o $(BUILD)/fuzz/lib.a
 	@echo "  link    $@"; $(CXX) -fuse-ld=lld-19 $(SAN) -fsanitize=fuzzer -pthread -o $@ $< $(BUILD)/fuzz/lib.a
-fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+fuzz: fuzzers
 	@tools/fuzz.sh --seconds $(FUZZ_SECONDS) $(FUZZERS)
 # Every seed plus a fixed number of mutations: seconds, not minutes.
-fuzz-smoke: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+fuzz-smoke: fuzzers
 	@tools/fuzz.sh --runs 20000 $(FUZZERS)
 
 check: all
@@ -224,10 +229,13 @@ check: all
 qemu: all
 	@$(PYTHON) -m pytest -q -m 'not soak' tests/api tests/qemu tests/tools tests/golden
 
+# One after the other: tests that watch the clock don't share it with a compiler.
 test: setup
-	@$(MAKE) --no-print-directory all unit check fuzz-smoke qemu
+	@for goal in all $(BUILD)/hosted/unit_tests fuzzers unit check fuzz-smoke qemu; do \
+	  $(MAKE) --no-print-directory $(JOBS) $$goal || exit 1; done
 
-run: all
+run:
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@exec $(PYTHON) tools/run.py --model "$(MODEL)" --port "$(PORT)" --smp "$(SMP)" --mem "$(MEM)" \
 	  --nic "$(NIC)" --accel "$(ACCEL)" --vga "$(VGA)" --options "$(OPTIONS)"
 

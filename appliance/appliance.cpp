@@ -435,14 +435,38 @@ size_t Appliance::function_count() {
 
 http::FunctionRow Appliance::function(size_t index) {
     const FunctionProfile f = profiler().profile(static_cast<FunctionId>(index));
+    std::string_view variant;
+    if (jit_ != nullptr) {
+        for (const llama::KernelSlot &slot : engine_->kernel_slots()) {
+            if (f.name == slot.name) {
+                variant = jit_->variant(slot);
+            }
+        }
+    }
     return {.name = f.name,
             .shape = f.shape,
+            .variant = variant,
             .calls = f.calls,
             .total_cycles = f.total_cycles,
             .average_cycles = f.average_cycles(),
             .minimum_cycles = f.min_cycles,
             .level = static_cast<uint32_t>(f.level),
             .code_bytes = static_cast<uint32_t>(f.code_bytes)};
+}
+
+size_t Appliance::try_count() {
+    return optimizer().try_count();
+}
+
+http::TryRow Appliance::try_at(size_t index) {
+    const OptimizationTry &t = optimizer().try_at(index);
+    return {.function = t.function,
+            .variant = t.variant(),
+            .verdict = verdict_name(t.verdict),
+            .level = t.level,
+            .code_bytes = t.code_bytes,
+            .cycles = t.candidate_ticks,
+            .current_cycles = t.current_ticks};
 }
 
 }  // namespace bareflow

@@ -81,6 +81,8 @@ class Appliance final : private http::SnapshotSource,
     void fill(http::SystemSnapshot &out) override;
     size_t function_count() override;
     http::FunctionRow function(size_t index) override;
+    size_t try_count() override;
+    http::TryRow try_at(size_t index) override;
     // http::LocalClient, http::CompletionObserver
     void on_text(std::string_view text) override;
     void on_done(const http::CompletionSummary &summary, std::string_view error) override;

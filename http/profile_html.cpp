@@ -31,8 +31,13 @@ thead th{border-bottom:1px solid #8886;font-weight:600}
 )html";
 
 constexpr std::string_view kFunctionsHead =
-    "<section class=\"wide\"><h2>Functions</h2><table><thead><tr><th>Name<th>Shape<th>Calls"
+    "<section class=\"wide\"><h2>Functions</h2><table><thead><tr><th>Name<th>In force<th>Calls"
     "<th>Cycles<th>Average<th>Minimum<th>Level<th>Code bytes</thead><tbody class=\"f\">\n";
+
+constexpr std::string_view kTriesHead =
+    "</tbody></table></section>\n<section class=\"wide\"><h2>Candidates "
+    "tried</h2><table><thead><tr>"
+    "<th>Function<th>Candidate<th>Level<th>Cycles<th>Cycles before<th>Verdict</thead><tbody>\n";
 
 constexpr std::string_view kTail = R"html(</tbody></table></section>
 </main>
@@ -153,16 +158,24 @@ void write_function(const FunctionRow &f, TextWriter &out) {
     out.put("<tr data-c=\"", f.total_cycles, "\"><td>");
     put(out, Html{f.name.substr(0, kMaxShownText)});
     out.put("<td>");
-    put(out, Html{f.shape.substr(0, kMaxShownText)});
+    put(out, Html{f.variant.substr(0, kMaxShownText)});
     out.put("<td>", f.calls, "<td>", f.total_cycles, "<td>", f.average_cycles, "<td>",
             f.minimum_cycles, "<td>", f.level, " ", level_name(f.level), "<td>", f.code_bytes,
             "\n");
 }
 
+void write_try(const TryRow &t, TextWriter &out) {
+    out.put("<tr><td>");
+    put(out, Html{t.function.substr(0, kMaxShownText)});
+    out.put("<td>");
+    put(out, Html{t.variant.substr(0, kMaxShownText)});
+    out.put("<td>", t.level, "<td>", t.cycles, "<td>", t.current_cycles, "<td>", t.verdict, "\n");
+}
+
 }  // namespace
 
-// Pieces: the head, one for each section, the stages, the functions' heading, each of them, the
-// end.
+// Pieces: the head, one for each section, the stages, the functions' heading, each of them, each
+// candidate (the first with its heading), the end.
 bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kStages = static_cast<uint32_t>(ProfileSection::kJit) + 2;
@@ -171,6 +184,14 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
         const uint32_t index = piece - kFirstFunction;
         if (index < functions) {
             write_function(source.function(index), out);
+            return true;
+        }
+        if (index == functions) {
+            out.put(kTriesHead);
+        }
+        const uint32_t candidate = index - functions;
+        if (candidate < source.try_count()) {
+            write_try(source.try_at(candidate), out);
             return true;
         }
         out.put(kTail);

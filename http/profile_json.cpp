@@ -56,15 +56,24 @@ void write_boot(const SystemSnapshot &s, TextWriter &out) {
 
 void write_function(const FunctionRow &f, bool first, TextWriter &out) {
     out.put(first ? "\n" : ",\n", "{\"name\":", JsonString{f.name.substr(0, kMaxShownText)},
-            ",\"shape\":", JsonString{f.shape.substr(0, kMaxShownText)}, ",\"calls\":", f.calls,
+            ",\"shape\":", JsonString{f.shape.substr(0, kMaxShownText)},
+            ",\"variant\":", JsonString{f.variant.substr(0, kMaxShownText)}, ",\"calls\":", f.calls,
             ",\"total_cycles\":", f.total_cycles, ",\"average_cycles\":", f.average_cycles,
             ",\"minimum_cycles\":", f.minimum_cycles, ",\"level\":", f.level,
             ",\"code_bytes\":", f.code_bytes, "}");
 }
 
+void write_try(const TryRow &t, bool first, TextWriter &out) {
+    out.put(first ? "\n" : ",\n", "{\"function\":", JsonString{t.function.substr(0, kMaxShownText)},
+            ",\"variant\":", JsonString{t.variant.substr(0, kMaxShownText)}, ",\"level\":", t.level,
+            ",\"verdict\":\"", t.verdict, "\",\"cycles\":", t.cycles,
+            ",\"current_cycles\":", t.current_cycles, ",\"code_bytes\":", t.code_bytes, "}");
+}
+
 }  // namespace
 
-// Pieces: overview, boot stages, one for each section, one for each function, the end.
+// Pieces: overview, boot stages, one for each section, for each function and for each candidate,
+// the end.
 bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kLastSection = static_cast<uint32_t>(ProfileSection::kJit) + 1;
@@ -73,6 +82,14 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
         const uint32_t index = piece - kFirstFunction;
         if (index < functions) {
             write_function(source.function(index), index == 0, out);
+            return true;
+        }
+        if (index == functions) {
+            out.put("],\n\"candidates\":[");
+        }
+        const uint32_t candidate = index - functions;
+        if (candidate < source.try_count()) {
+            write_try(source.try_at(candidate), candidate == 0, out);
             return true;
         }
         out.put("]}\n");

@@ -119,14 +119,26 @@ struct SystemSnapshot {
 
 // One profiled function (kernel_lib/jit_runtime.h).
 struct FunctionRow {
-    std::string_view name;   // "q8_0_gemv"
-    std::string_view shape;  // "352x128"; may be empty
+    std::string_view name;     // "q8_0_gemv"
+    std::string_view shape;    // "352x128"; may be empty
+    std::string_view variant;  // of the code in force: "jit r4 u2"; empty: there is no choice
     uint64_t calls = 0;
     uint64_t total_cycles = 0;
     uint64_t average_cycles = 0;
     uint64_t minimum_cycles = 0;
     uint32_t level = 0;  // 0-3
     uint32_t code_bytes = 0;
+};
+
+// One candidate that the optimiser tried: a version of a function, and what came of it.
+struct TryRow {
+    std::string_view function;
+    std::string_view variant;
+    std::string_view verdict;  // "won", "lost", "differed", "unavailable"
+    uint32_t level = 0;
+    uint32_t code_bytes = 0;
+    uint64_t cycles = 0;          // of the candidate, median; 0: not timed
+    uint64_t current_cycles = 0;  // of what was in force, in the same minutes
 };
 
 class SnapshotSource {
@@ -137,6 +149,9 @@ class SnapshotSource {
     // Functions are only ever added; an index keeps its function.
     virtual size_t function_count() = 0;
     virtual FunctionRow function(size_t index) = 0;
+    // The latest candidates tried, oldest first. The oldest may go while a page is written.
+    virtual size_t try_count() = 0;
+    virtual TryRow try_at(size_t index) = 0;
 
   protected:
     ~SnapshotSource() = default;

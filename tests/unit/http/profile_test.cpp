@@ -58,6 +58,7 @@ class Awkward final : public SnapshotSource {
     FunctionRow function(size_t index) override {
         return {.name = names[index],
                 .shape = nasty,
+                .variant = nasty,
                 .calls = ~uint64_t{0},
                 .total_cycles = 5,
                 .average_cycles = 5,
@@ -65,7 +66,26 @@ class Awkward final : public SnapshotSource {
                 .level = 3,
                 .code_bytes = 7};
     }
+    size_t tries = 3;
+    size_t try_count() override { return tries; }
+    TryRow try_at(size_t /*index*/) override {
+        return {.function = nasty,
+                .variant = nasty,
+                .verdict = "differed",
+                .level = 3,
+                .code_bytes = ~uint32_t{0},
+                .cycles = ~uint64_t{0},
+                .current_cycles = ~uint64_t{0}};
+    }
 };
+
+size_t occurrences(const std::string &page, std::string_view what) {
+    size_t count = 0;
+    for (size_t at = page.find(what); at != std::string::npos; at = page.find(what, at + 1)) {
+        ++count;
+    }
+    return count;
+}
 
 using Render = bool (*)(SnapshotSource &, uint32_t, uint32_t, TextWriter &);
 
@@ -84,6 +104,19 @@ std::string render(Render renderer, SnapshotSource &source) {
     }
     ADD_FAILURE() << "the page never ends";
     return page;
+}
+
+TEST(Profile, EveryCandidateTriedIsShown) {
+    for (const size_t tries : {size_t{0}, size_t{1}, size_t{40}}) {
+        for (const size_t functions : {size_t{0}, size_t{2}}) {
+            Awkward source;
+            source.tries = tries;
+            source.functions = functions;
+            EXPECT_EQ(occurrences(render(render_profile_json, source), "\"verdict\":\"differed\""),
+                      tries);
+            EXPECT_EQ(occurrences(render(render_profile_html, source), "<td>differed"), tries);
+        }
+    }
 }
 
 class Count final : public JsonHandler {

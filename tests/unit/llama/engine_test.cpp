@@ -235,6 +235,7 @@ TEST(EngineTest, SlotsNameEveryShapeOnce) {
 }
 
 TEST(EngineTest, OperationsAreProfiledOncePerCall) {
+    const uint64_t unbalanced = jit_get_unbalanced_count();
     Loaded loaded(random_model(TensorType::kQ8_0, {.dim = 160, .heads = 5, .kv_heads = 5}));
     const char *const name = "q8_0_gemv 265x160";
     const uint64_t before = jit_get_call_count(name);
@@ -245,7 +246,7 @@ TEST(EngineTest, OperationsAreProfiledOncePerCall) {
     EXPECT_EQ(jit_get_call_count(name) - before, 4u);
     EXPECT_EQ(jit_get_call_count("softmax 5") % 16, 0u);  // two layers, eight positions
     EXPECT_GT(jit_get_call_count("softmax 5"), 0u);
-    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+    EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
 }
 
 TEST(EngineTest, TheSameSeedGivesTheSameText) {
@@ -263,6 +264,7 @@ TEST(EngineTest, TheSameSeedGivesTheSameText) {
 }
 
 TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
+    const uint64_t unbalanced = jit_get_unbalanced_count();
     Loaded loaded(random_model(TensorType::kQ4_1));
     const Request request{.prompt = kPrompt, .max_tokens = 4, .sampling = {.seed = 9}};
     const std::vector<Token> expected = generate(*loaded, request);
@@ -288,7 +290,7 @@ TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
             ASSERT_EQ(generate(*loaded, request), expected) << "after " << calls << " steps";
         }
     }
-    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+    EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
 }
 
 TEST(EngineTest, TheSinkMayCancelAndStartAgain) {

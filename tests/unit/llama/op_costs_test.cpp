@@ -69,6 +69,7 @@ TEST(OpCostsTest, OddMeasurementsDoNoHarm) {
 }
 
 TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
+    const uint64_t unbalanced = jit_get_unbalanced_count();
     OpCosts costs = make();
     const char *const name = "op_costs_test pieces";
     const uint32_t op = costs.find_or_add(name);
@@ -83,7 +84,7 @@ TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
     costs.record(op, 1, 100, 12000, true);
     EXPECT_EQ(jit_get_call_count(name), 2u);
     EXPECT_EQ(jit_get_avg_cycles(name), 200u);
-    EXPECT_EQ(jit_get_unbalanced_count(), 0u);
+    EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
 }
 
 }  // namespace
