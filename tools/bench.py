@@ -138,8 +138,8 @@ def bench_start(args):
 
 
 def bench_load(_):
-    model = synthetic("94mb", "--dim", "512", "--hidden", "1376", "--layers", "24", "--heads", "8",
-                      "--kv-heads", "8", "--vocab", "32000", "--context", "256", "--type", "Q8_0")
+    model = synthetic("94mb", "--dim", "512", "--hidden", "1376", "--layers", "18", "--heads", "8",
+                      "--kv-heads", "8", "--vocab", "30400", "--context", "256", "--type", "Q8_0")
     with Guest(model=model) as guest:
         healthy = guest.wait_healthy()
         lines = [l for l in guest.serial().splitlines() if "model" in l.lower()]
