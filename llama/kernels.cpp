@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "kernel_lib/platform/platform.h"
+#include "llama/kernels_swar.h"
 #include "llama/ops.h"
 #include "llama/vec.h"
 #include "llama/weight_blocks.h"
@@ -338,8 +339,15 @@ constexpr GemvVariant kQ4_1[] = {
     {"portable", gemv_blocks<kQ4_1BlockBytes, block_total_q4_1>, 0},
     {"swar4", gemv_swar<SwarQ4_1, 1>, kFormQuads},
 };
-template <TensorType kType>
-constexpr GemvVariant kUnpacked[] = {{"portable", gemv_portable<kType>, 0}};
+template <TensorType kType, GemvKernel kSwar>
+constexpr GemvVariant kRare[] = {
+    {"portable", gemv_portable<kType>, 0},
+    {"swar4", kSwar, kFormQuads},
+};
+constexpr GemvVariant kIQ4_NL[] = {
+    {"portable", gemv_portable<TensorType::kIQ4_NL>, 0},
+    {"direct", gemv_direct_iq4_nl, 0},
+};
 
 }  // namespace
 
@@ -360,21 +368,21 @@ std::span<const GemvVariant> gemv_variants(TensorType type) {
         case TensorType::kQ4_1:
             return kQ4_1;
         case TensorType::kQ5_0:
-            return kUnpacked<TensorType::kQ5_0>;
+            return kRare<TensorType::kQ5_0, gemv_swar_q5_0>;
         case TensorType::kQ5_1:
-            return kUnpacked<TensorType::kQ5_1>;
+            return kRare<TensorType::kQ5_1, gemv_swar_q5_1>;
         case TensorType::kQ2_K:
-            return kUnpacked<TensorType::kQ2_K>;
+            return kRare<TensorType::kQ2_K, gemv_swar_q2_k>;
         case TensorType::kQ3_K:
-            return kUnpacked<TensorType::kQ3_K>;
+            return kRare<TensorType::kQ3_K, gemv_swar_q3_k>;
         case TensorType::kQ4_K:
-            return kUnpacked<TensorType::kQ4_K>;
+            return kRare<TensorType::kQ4_K, gemv_swar_q4_k>;
         case TensorType::kQ5_K:
-            return kUnpacked<TensorType::kQ5_K>;
+            return kRare<TensorType::kQ5_K, gemv_swar_q5_k>;
         case TensorType::kQ6_K:
-            return kUnpacked<TensorType::kQ6_K>;
+            return kRare<TensorType::kQ6_K, gemv_swar_q6_k>;
         case TensorType::kIQ4_NL:
-            return kUnpacked<TensorType::kIQ4_NL>;
+            return kIQ4_NL;
         case TensorType::kBF16:
             return kBF16;
     }

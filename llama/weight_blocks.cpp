@@ -20,9 +20,6 @@ int field(const uint8_t *bytes, uint32_t bits, uint32_t i) {
     return bytes[32 * run + i % 32] >> (bits * (i / 32 % fields)) & ((1 << bits) - 1);
 }
 
-constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                   1,    13,   25,  38,  53,  69,  89,  113};
-
 void unpack_32(TensorType type, const uint8_t *block, UnpackedBlock &out) {
     const bool has_minimum = type == TensorType::kQ4_1 || type == TensorType::kQ5_1;
     const bool five_bits = type == TensorType::kQ5_0 || type == TensorType::kQ5_1;

@@ -17,6 +17,9 @@ namespace bareflow::llama {
 // Elements that share an integer scale, at least.
 inline constexpr uint32_t kPartElements = 16;
 inline constexpr uint32_t kSuperBlockElements = 256;
+// What the nibbles of IQ4_NL stand for.
+inline constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
 
 // Element i of the block means  (d * scales[i / 16]) * weights[i] - (dmin * minimums[i / 16]),
 // d and dmin being finite f16. Blocks of 32 have scales of 1, and minimums of -1 where they have
