@@ -18,6 +18,7 @@
 
 #include "appliance/appliance.h"
 #include "appliance/dequantize_mode_hosted.h"
+#include "appliance/encode_mode_hosted.h"
 #include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
 #include "http/posix_transport_hosted.h"
@@ -207,6 +208,9 @@ int run(Options &options) {
 int main(int argc, char **argv) {
     if (bareflow::dequantize_mode_wanted(argc, argv)) {
         return bareflow::run_dequantize_mode(argc, argv);
+    }
+    if (bareflow::encode_mode_wanted(argc, argv)) {
+        return bareflow::run_encode_mode(argc, argv);
     }
     if (bareflow::token_mode_wanted(argc, argv)) {
         return bareflow::run_token_mode(argc, argv);

@@ -1,12 +1,12 @@
-// Text to tokens and back, with the vocabulary of the model file. Knows `tokenizer.ggml.model =
-// llama`: SentencePiece's BPE. The text is cut into characters, then the adjacent pair whose joined
-// text is the token with the highest score is joined (leftmost first among equals), until no pair
-// is a token. What is no token then is written as byte tokens <0xNN>, or as the unknown token where
-// the vocabulary has no bytes. A space is U+2581 in the vocabulary, and one is put before the text
-// where the file says so. Control tokens are never made out of text: "<s>" in a prompt is three
-// characters.
+// Text to tokens and back, with the vocabulary of the model file. Knows `tokenizer.ggml.model` =
+// llama (SentencePiece's BPE, tokenizer_spm.h) and gpt2 (byte-level BPE with merges,
+// tokenizer_bpe.h).
 //
-// The vocabulary's texts and scores stay in the file; memory is a hash table and an index of them.
+// Tokens with a meaning of their own: user-defined ones are taken out of any text, control tokens
+// only where the caller asks for it (SpecialTokens::kParsed: templates of chats). "<s>" in a prompt
+// is three characters otherwise.
+//
+// The vocabulary's texts and scores stay in the file; memory is hash tables and an index of them.
 #pragma once
 
 #include <array>
@@ -19,48 +19,51 @@
 #include "kernel_lib/memory/buffer.h"
 #include "llama/gguf.h"
 #include "llama/token.h"
+#include "llama/tokenizer_bpe.h"
+#include "llama/tokenizer_spm.h"
+#include "llama/vocabulary.h"
 
 namespace bareflow::llama {
 
-// As numbered in `tokenizer.ggml.token_type`.
-enum class TokenKind : uint8_t {
-    kNormal = 1,
-    kUnknown = 2,
-    kControl = 3,
-    kUserDefined = 4,
-    kUnused = 5,
-    kByte = 6,
+enum class SpecialTokens : uint8_t {
+    kAsText,  // the names of control tokens are ordinary text
+    kParsed,  // they are those tokens
 };
 
 class Tokenizer {
   public:
     static constexpr size_t kMaxTextBytes = 1u << 20;  // of one text to encode
-    static constexpr uint32_t kMaxTokens = 1u << 20;   // of a vocabulary
-    static constexpr uint32_t kMaxPieceBytes = 1024;   // of one token's text
+    static constexpr uint32_t kMaxPieceBytes = Vocabulary::kMaxPieceBytes;
 
     // The file's bytes must outlive the tokenizer; the GgufFile object need not. `detail` as there.
     [[nodiscard]] static Result<Tokenizer *> create(const GgufFile &file, TextWriter &detail);
     void destroy();
 
-    [[nodiscard]] uint32_t vocab_size() const { return vocab_size_; }
+    [[nodiscard]] uint32_t vocab_size() const { return vocabulary_.size(); }
     // kNoToken where the vocabulary has none.
-    [[nodiscard]] Token bos() const { return bos_; }
-    [[nodiscard]] Token eos() const { return eos_; }
-    [[nodiscard]] Token unknown() const { return unknown_; }
+    [[nodiscard]] Token bos() const { return vocabulary_.bos(); }
+    [[nodiscard]] Token eos() const { return vocabulary_.eos(); }
+    [[nodiscard]] Token unknown() const { return vocabulary_.unknown(); }
     [[nodiscard]] bool adds_bos() const { return add_bos_; }
     [[nodiscard]] bool adds_eos() const { return add_eos_; }
     [[nodiscard]] bool adds_space_prefix() const { return add_space_prefix_; }
+    // The vocabulary is of bytes (gpt2), not of characters (llama).
+    [[nodiscard]] bool byte_level() const { return byte_level_; }
     // The model ends its text with this token (end of sequence, or end of turn).
     [[nodiscard]] bool ends_text(Token token) const;
 
     // token: 0..vocab_size()-1. text() is the token's text as it stands in the file.
-    [[nodiscard]] std::string_view text(Token token) const;
-    [[nodiscard]] TokenKind kind(Token token) const;
-    [[nodiscard]] float score(Token token) const;
-    // The token that stands for this piece of text (U+2581 for spaces); kNoToken: none.
+    [[nodiscard]] std::string_view text(Token token) const { return vocabulary_.text(token); }
+    [[nodiscard]] TokenKind kind(Token token) const { return vocabulary_.kind(token); }
+    // 0 where the vocabulary has merges instead.
+    [[nodiscard]] float score(Token token) const { return byte_level_ ? 0 : spm_.score(token); }
+    // The token that stands for this piece of text, as it is written in the file; kNoToken: none.
     // Control, unknown and byte tokens stand for no text.
-    [[nodiscard]] Token find(std::string_view piece) const;
-    [[nodiscard]] Token byte_token(uint8_t byte) const { return byte_tokens_[byte]; }
+    [[nodiscard]] Token find(std::string_view piece) const { return vocabulary_.find(piece); }
+    // kNoToken: none.
+    [[nodiscard]] Token byte_token(uint8_t byte) const { return vocabulary_.byte_tokens[byte]; }
+    // The control or user-defined token of this name; kNoToken: none.
+    [[nodiscard]] Token find_special(std::string_view name) const;
 
     // The bytes the token adds to a text, spaces as spaces; at most kMaxPieceBytes. Control tokens
     // add nothing, the unknown token adds " \u2047 " as SentencePiece has it. Returns the count.
@@ -68,45 +71,35 @@ class Tokenizer {
 
     // Encodes a whole text at once; returns the number of tokens written. See Encoder for errors,
     // and for doing it in slices.
-    [[nodiscard]] Result<uint32_t> encode(std::string_view text, std::span<Token> out) const;
+    [[nodiscard]] Result<uint32_t> encode(std::string_view text, std::span<Token> out,
+                                          SpecialTokens special = SpecialTokens::kAsText) const;
 
   private:
-    friend class TokenizerBuilder;
     friend class Encoder;
     Tokenizer() = default;
     ~Tokenizer() = default;
+    [[nodiscard]] Status read(const GgufFile &file, TextWriter &detail);
 
-    // False: no token holds these two characters side by side, so no merge crosses them.
-    [[nodiscard]] bool may_join(uint32_t left_character, uint32_t right_character) const;
-
-    GgufArray texts_;
-    GgufArray scores_;
-    GgufArray kinds_;  // count 0: the file has none
-    uint32_t vocab_size_ = 0;
-    uint32_t longest_bytes_ = 0;  // of the tokens that stand for text
-    uint32_t longest_characters_ = 1;
-    Buffer<uint32_t> text_offsets_;  // per token, into texts_.bytes
-    Buffer<Token> slots_;            // hash table, open addressing; kNoToken: free
-    Buffer<uint64_t> joins_;         // bit set over hashes of character pairs inside tokens
-    std::array<Token, 256> byte_tokens_{};
-    bool has_bytes_ = false;
-    Token bos_ = kNoToken;
-    Token eos_ = kNoToken;
-    Token end_of_turn_ = kNoToken;
-    Token unknown_ = kNoToken;
+    Vocabulary vocabulary_;
+    SpmVocabulary spm_;  // of the two, the one that byte_level_ says
+    BpeVocabulary bpe_;
+    bool byte_level_ = false;
     bool add_bos_ = true;
     bool add_eos_ = false;
     bool add_space_prefix_ = true;
 };
 
 // One text on its way to tokens, in slices: O(n log n) whatever the text. The text falls apart into
-// stretches wherever two neighbouring characters stand side by side in no token; one stretch is
-// worked on at a time, and only for it is memory taken (40 bytes a character; a word or so of
-// ordinary text) and given back at the end. Text and `out` must live until it is done.
+// fragments between special tokens, and these into stretches that no merge crosses: words where the
+// vocabulary is byte-level, otherwise whatever lies between two neighbouring characters that stand
+// side by side in no token. One stretch is worked on at a time, and only for it is memory taken (44
+// bytes a character or byte; a word or so of ordinary text) and given back at the end. Text and
+// `out` must live until it is done.
 class Encoder {
   public:
     // BOS first and EOS last where the file says so.
-    Encoder(const Tokenizer &tokenizer, std::string_view text, std::span<Token> out);
+    Encoder(const Tokenizer &tokenizer, std::string_view text, std::span<Token> out,
+            SpecialTokens special = SpecialTokens::kAsText);
     Encoder(const Encoder &) = delete;
     Encoder &operator=(const Encoder &) = delete;
 
@@ -118,24 +111,46 @@ class Encoder {
     [[nodiscard]] uint32_t count() const { return count_; }
 
   private:
-    enum class Stage : uint8_t { kBegin, kScan, kFill, kPair, kMerge, kEmit, kEnd, kDone };
-    // A character, or several that were joined; a chain in text order.
+    enum class Stage : uint8_t {
+        kBegin,
+        kFragment,  // look for the special token that ends the fragment
+        kScan,      // look for the end of the stretch
+        kCount,     // bytes with a token (byte-level)
+        kFill,      // characters or bytes to symbols
+        kPair,      // look at each pair of symbols
+        kMerge,
+        kEmit,
+        kSpecial,  // the special token behind the fragment
+        kEnd,
+        kDone,
+    };
+    // A character or byte, or several that were joined; a chain in text order.
     struct Symbol {
-        uint32_t begin;  // in escaped_
-        uint32_t end;
-        uint32_t previous;
-        uint32_t next;
-        Token joined;  // what it and its successor make together; kNoToken: nothing
-        float score;   // of `joined`
+        uint32_t begin = 0;  // in escaped_; byte-level: not used
+        uint32_t end = 0;
+        uint32_t previous = 0;
+        uint32_t next = 0;
+        Token token = kNoToken;   // kNoToken: not looked up yet
+        Token joined = kNoToken;  // what it and its successor make together; kNoToken: nothing
+        float score = 0;          // of `joined`: the highest first
     };
 
     [[nodiscard]] Status step();
     [[nodiscard]] Status begin();
-    [[nodiscard]] Status scan();
-    void fill();
+    void find_fragment();
+    [[nodiscard]] Status scan_characters();
+    [[nodiscard]] Status scan_words();
+    [[nodiscard]] Status count_bytes();
+    [[nodiscard]] Status begin_fill();
+    void fill_characters();
+    void fill_bytes();
+    void add_symbol(const Symbol &symbol);
     void merge();
     [[nodiscard]] Status emit();
+    [[nodiscard]] Status emit_characters(const Symbol &symbol);
+    [[nodiscard]] Status put_special();
     [[nodiscard]] Status put(Token token);
+    void end_stretch();
     void look_at_pair(uint32_t left);
     void update_best(uint32_t symbol);
     [[nodiscard]] uint32_t better(uint32_t left, uint32_t right) const;
@@ -144,11 +159,16 @@ class Encoder {
     const Tokenizer &tokenizer_;
     std::string_view text_;
     std::span<Token> out_;
+    SpecialTokens special_tokens_;
     uint32_t count_ = 0;
     Stage stage_ = Stage::kBegin;
-    bool prefix_pending_ = false;  // the space before the text is still to come
-    bool last_unknown_ = false;    // a run of unknown characters is one token
     size_t position_ = 0;          // in text_: the first character of no stretch yet
+    size_t fragment_end_ = 0;      // in text_
+    Token special_ = kNoToken;     // what stands there; kNoToken: the text ends
+    bool prefix_pending_ = false;  // the space before the fragment is still to come
+    bool last_unknown_ = false;    // a run of unknown characters is one token
+    WordScanner words_;            // of the fragment (byte-level)
+    size_t fragment_begin_ = 0;
     // The stretch being worked on.
     size_t stretch_begin_ = 0;
     bool stretch_prefix_ = false;

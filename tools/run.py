@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import models
+
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
 DEFAULT_MEM_MIB = 256
@@ -32,7 +34,8 @@ def parse_arguments(argv):
     parser.add_argument("--image", default=ROOT / "build/fluid_llama.img", type=Path)
     parser.add_argument("--elf", default=ROOT / "build/bareflow.elf", type=Path,
                         help="where the symbols come from")
-    parser.add_argument("--model", default="", help="a GGUF file, given to the guest as second disk")
+    parser.add_argument("--model", default="", help="a GGUF file, given to the guest as second disk; or one of "
+                        f"{', '.join(models.MODELS)}: fetched when it is not there")
     parser.add_argument("--port", default="8080", help="host port on 127.0.0.1 (default 8080)")
     parser.add_argument("--smp", default="2", help="processors (default 2)")
     parser.add_argument("--mem", default="", help="memory in MiB (default: enough for the model)")
@@ -64,6 +67,16 @@ def kvm_is_real():
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     return (flags is not None and not {"vmx", "svm"}.isdisjoint(flags[1].split())
             and os.access("/dev/kvm", os.R_OK | os.W_OK))
+
+
+def find_model(model):
+    """A path: what is given, or the file of a model known by name."""
+    if model not in models.MODELS:
+        return model
+    try:
+        return str(models.fetch(model))
+    except models.CannotBeHad as error:
+        fail(f"{model} can't be had: {error}")
 
 
 def check_model(path):
@@ -193,6 +206,7 @@ def main(argv):
         fail("qemu-system-x86_64 is missing; `make setup` installs it")
     if not args.image.exists():
         fail(f"{args.image} is missing; `make` builds it")
+    args.model = find_model(args.model)
     command, port = qemu_command(args)
     if args.print_command:
         print(" ".join(command))

@@ -226,8 +226,9 @@ void set_texts(GgufBuilder &builder, size_t index, const std::string &text) {
 const BadFile kCatalogue[] = {
     {"NoModel", [](GgufBuilder &b) { b.remove("tokenizer.ggml.model"); },
      "the model file lacks the key \"tokenizer.ggml.model\"", ErrorCode::kNotFound},
-    {"OtherModel", [](GgufBuilder &b) { b.set("tokenizer.ggml.model", "gpt2"); },
-     "a vocabulary of kind \"gpt2\" is not supported; supported: llama", ErrorCode::kUnsupported},
+    {"OtherModel", [](GgufBuilder &b) { b.set("tokenizer.ggml.model", "bert"); },
+     "a vocabulary of kind \"bert\" is not supported; supported: llama, gpt2",
+     ErrorCode::kUnsupported},
     {"NoTokens", [](GgufBuilder &b) { b.remove("tokenizer.ggml.tokens"); },
      "the model file lacks the key \"tokenizer.ggml.tokens\"", ErrorCode::kNotFound},
     {"TokensAreNumbers",
