@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sanitizer/allocator_interface.h>
 
+#include <bit>
 #include <cmath>
 #include <functional>
 
@@ -39,16 +40,24 @@ void fill_tensor(GgufBuilder::Tensor &tensor, Random &random) {
             testing::put_u16(bytes, at,
                              static_cast<uint16_t>(sign | (0x2400 + random.below(0xc00))));
         }
+    } else if (type == TensorType::kBF16) {
+        for (size_t at = 0; at < bytes.size(); at += 2) {
+            const auto bits = std::bit_cast<uint32_t>(random.unit() * scale);
+            testing::put_u16(bytes, at, static_cast<uint16_t>(bits >> 16));
+        }
     } else {
         for (uint8_t &byte : bytes) {
             byte = static_cast<uint8_t>(random.next() >> 56);
         }
-        const uint16_t unit = type == TensorType::kQ8_0 ? 0x1400 : 0x2400;
-        for (size_t at = 0; at < bytes.size(); at += testing::block_bytes(type)) {
+        const TensorTypeInfo &info = tensor_type_info(type);
+        const bool super_block = info.block_elements == 256;
+        const uint16_t unit = super_block ? 0x0800 : type == TensorType::kQ8_0 ? 0x1400 : 0x2400;
+        const uint16_t minimum_unit = super_block ? 0x1000 : 0xb000;
+        for (size_t at = info.scale_offset; at < bytes.size(); at += info.block_bytes) {
             testing::put_u16(bytes, at, static_cast<uint16_t>(unit + random.below(0x400)));
-            if (type == TensorType::kQ4_1) {
+            if (info.scales == 2) {
                 testing::put_u16(bytes, at + 2,
-                                 static_cast<uint16_t>(0xb000 + random.below(0x400)));
+                                 static_cast<uint16_t>(minimum_unit + random.below(0x400)));
             }
         }
     }
@@ -141,16 +150,25 @@ std::vector<float> copy_logits(const Engine &engine) {
     return {engine.logits().begin(), engine.logits().end()};
 }
 
-constexpr TensorType kAllTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0,
-                                    TensorType::kQ4_0, TensorType::kQ4_1};
+constexpr TensorType kAllTypes[] = {
+    TensorType::kF32,  TensorType::kF16,  TensorType::kBF16, TensorType::kQ8_0,   TensorType::kQ4_0,
+    TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kIQ4_NL, TensorType::kQ2_K,
+    TensorType::kQ3_K, TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
+
+// Rows are whole numbers of blocks.
+testing::Shape shape_for(TensorType type) {
+    return tensor_type_info(type).block_elements == 256
+               ? testing::Shape{.dim = 256, .hidden = 512, .layers = 1}
+               : testing::Shape{};
+}
 
 TEST(EngineTest, SlicesOfAnyLengthGiveTheSameText) {
     for (const TensorType type : kAllTypes) {
-        Loaded loaded(random_model(type));
-        const Request request{.prompt = kPrompt, .max_tokens = 20, .sampling = {.seed = 4}};
+        Loaded loaded(random_model(type, shape_for(type)));
+        const Request request{.prompt = kPrompt, .max_tokens = 20, .sampling = {.seed = 6}};
         const std::vector<Token> whole = generate(*loaded, request);
         const std::vector<float> logits = copy_logits(*loaded);
-        ASSERT_FALSE(whole.empty());
+        ASSERT_FALSE(whole.empty()) << tensor_type_info(type).name;
         EXPECT_EQ(generate(*loaded, request, 0), whole);  // one unit at a time
         EXPECT_EQ(copy_logits(*loaded), logits);
         Listener listener;
@@ -179,7 +197,10 @@ TEST(EngineTest, APassedDeadlineMeansOneSmallStep) {
 
 TEST(EngineTest, FastKernelsAndReferenceGiveTheSameLogits) {
     for (const TensorType type : kAllTypes) {
-        const testing::Shape shape{.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3};
+        testing::Shape shape = shape_for(type);
+        if (shape.dim < 256) {
+            shape = {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3};
+        }
         Loaded fast(random_model(type, shape));
         Loaded slow(random_model(type, shape));
         for (KernelSlot &slot : slow->kernel_slots()) {
@@ -414,17 +435,20 @@ TEST(EngineTest, AnImpossibleContextIsASentence) {
 // outside the vocabulary, and the same nonsense every time.
 TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
     for (const TensorType type : kAllTypes) {
-        GgufBuilder builder = random_model(type);
+        GgufBuilder builder = random_model(type, shape_for(type));
         for (GgufBuilder::Tensor &tensor : builder.tensors) {
             std::vector<uint8_t> bytes(tensor.data.begin(), tensor.data.end());
-            const bool blocks = takes_quantized(static_cast<TensorType>(tensor.type));
-            const uint32_t step = testing::block_bytes(static_cast<TensorType>(tensor.type));
-            for (size_t at = 0; at < bytes.size(); at += step) {
+            const TensorTypeInfo &info = *find_tensor_type(tensor.type);
+            for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
                 if (tensor.type == static_cast<uint32_t>(TensorType::kF32)) {
                     const float value = at % 8 == 0 ? 3e38f : -3e38f;
                     memcpy(bytes.data() + at, &value, 4);
+                } else if (tensor.type == static_cast<uint32_t>(TensorType::kBF16)) {
+                    testing::put_u16(bytes, at, at % 4 == 0 ? 0x7f7f : 0xff7f);
                 } else {
-                    testing::put_u16(bytes, at, blocks ? 0x57ff : 0x7bff);
+                    const int greatest = info.scales == 0 ? 0x7bff : info.scale_limit - 1;
+                    testing::put_u16(bytes, at + info.scale_offset,
+                                     static_cast<uint16_t>(greatest));
                 }
             }
             tensor.data.assign(reinterpret_cast<const char *>(bytes.data()), bytes.size());
@@ -469,7 +493,7 @@ TEST(EngineTest, NothingIsAllocatedAfterCreate) {
         int count = 0;
     };
     for (const TensorType type : kAllTypes) {
-        Loaded loaded(random_model(type));
+        Loaded loaded(random_model(type, shape_for(type)));
         Quiet quiet;
         const Request request{.prompt = kPrompt, .max_tokens = 25, .sampling = {.seed = 2}};
         allocations = 0;
