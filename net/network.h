@@ -4,6 +4,7 @@
 // Boot processor only; poll() does all the work. There can be one Network (lwIP's state is global).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -29,6 +30,11 @@ struct NetworkConfig {
     Ipv4 fallback_address{{10, 0, 2, 15}};
     Ipv4 fallback_gateway{{10, 0, 2, 2}};
 };
+
+// Streams there can be at once on one port, those not yet accepted included. More than the HTTP
+// server has connections: a newcomer must get as far as the server, which then drops an idle client
+// for it.
+inline constexpr size_t kMaxStreams = 48;
 
 enum class AddressSource : uint8_t { kNone, kDhcp, kStatic, kFallback };
 

@@ -10,8 +10,6 @@
 
 namespace bareflow {
 
-inline constexpr size_t kMaxStreams = 32;
-
 class TcpStream final : public ByteStream {
   public:
     size_t read(std::span<uint8_t> into) override;

@@ -12,15 +12,17 @@ namespace bareflow {
 
 struct VirtioNetLayout {
     static constexpr uint16_t kRxCount = 64;
-    static constexpr uint16_t kTxCount = 32;
+    // The device takes frames when it gets round to it, so a burst of answers has to fit.
+    static constexpr uint16_t kTxCount = 128;
     static constexpr uint16_t kLeastCount = 2;
     static constexpr size_t kBufferBytes = 2048;
     static constexpr size_t kHeaderBytes = sizeof(virtio::NetHeader);
     static_assert(kHeaderBytes + kMaxFrameBytes <= kBufferBytes);
+    static_assert(std::max(kRxCount, kTxCount) <= Virtqueue::kMaxSize);
 
     static constexpr size_t kRxQueue = 0;
     static constexpr size_t kTxQueue = 2048;
-    static constexpr size_t kRxBuffers = 4096;
+    static constexpr size_t kRxBuffers = 8192;
     static constexpr size_t kTxBuffers = kRxBuffers + kRxCount * kBufferBytes;
     static constexpr size_t kDmaBytes = kTxBuffers + kTxCount * kBufferBytes;
     static_assert(Virtqueue::bytes_needed(kRxCount) <= kTxQueue - kRxQueue);

@@ -17,7 +17,7 @@ namespace bareflow {
 
 class Virtqueue {
   public:
-    static constexpr uint16_t kMaxSize = 64;
+    static constexpr uint16_t kMaxSize = 128;
 
     // What a queue of `size` entries takes of a DMA region.
     static constexpr size_t bytes_needed(uint16_t size) {

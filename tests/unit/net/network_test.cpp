@@ -300,26 +300,40 @@ TEST(Network, AReaderThatDoesNotReadClosesTheWindow) {
     });
 }
 
+TEST(Network, FirstClientsThatComeTogetherAreAllAnswered) {
+    in_child([] {
+        Wire wire;
+        wire.start(fixed_address());
+        ASSERT_TRUE(wire.network->listen(80));
+        // None of the answers can leave before the router's hardware address is known.
+        for (uint16_t i = 0; i < 8; i++) {
+            Client{wire, static_cast<uint16_t>(43000 + i)}.send(kSyn);
+        }
+        wire.settle();
+        EXPECT_EQ(wire.peer.segments.size(), 8U);
+    });
+}
+
 TEST(Network, MoreConnectionsThanStreamsAreRefusedAndTheRestLives) {
     in_child([] {
         Wire wire;
         wire.start(fixed_address());
         StreamSource *source = *wire.network->listen(80);
-        int refused = 0;
-        for (uint16_t i = 0; i < 40; i++) {
+        size_t refused = 0;
+        for (uint16_t i = 0; i < kMaxStreams + 8; i++) {
             Client client{wire, static_cast<uint16_t>(41000 + i)};
             client.connect();
             client.take();
             refused += client.reset_seen;
         }
-        EXPECT_EQ(refused, 8);
+        EXPECT_EQ(refused, 8U);
         EXPECT_EQ(wire.network->stream_counters().refused, 8U);
-        int accepted = 0;
+        size_t accepted = 0;
         while (ByteStream *stream = source->accept()) {
             accepted++;
             stream->abort();
         }
-        EXPECT_EQ(accepted, 32);
+        EXPECT_EQ(accepted, kMaxStreams);
         wire.settle();
         wire.peer.segments.clear();
         Client later{wire, 42000};

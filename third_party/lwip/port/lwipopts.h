@@ -22,6 +22,11 @@
 #define LWIP_DHCP_GET_NTP_SRV 0
 #define LWIP_NETIF_HOSTNAME 1
 #define LWIP_NETIF_LINK_CALLBACK 0
+/* The first clients come together, before the router's hardware address is known: without a queue
+ * only the last answer would wait for it, the others would be lost for 3 s. */
+#define ARP_QUEUEING 1
+#define ARP_QUEUE_LEN 16
+#define MEMP_NUM_ARP_QUEUE 16
 #define IP_FRAG 0 /* nothing we send is longer than a frame */
 #define IP_REASSEMBLY 0
 
@@ -33,7 +38,7 @@
 #define PBUF_POOL_BUFSIZE 1536 /* one whole frame a buffer */
 #define MEMP_NUM_PBUF 64
 #define MEMP_NUM_UDP_PCB 4
-#define MEMP_NUM_TCP_PCB 48 /* 32 streams, and some that are closing */
+#define MEMP_NUM_TCP_PCB 72 /* 48 streams (net/network.h), and some that are closing */
 #define MEMP_NUM_TCP_PCB_LISTEN 2
 #define MEMP_NUM_TCP_SEG 512
 #define MEMP_NUM_SYS_TIMEOUT 12

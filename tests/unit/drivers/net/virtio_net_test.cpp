@@ -224,7 +224,7 @@ TEST_F(VirtioNetTest, FullTransmitRingIsSaidAndRecovers) {
     EXPECT_EQ(driver_->transmit(make_frame(60, 99)).code(), ErrorCode::kExhausted);
     fake_.finish(1);
     EXPECT_TRUE(driver_->transmit(make_frame(60, 100)).ok());
-    fake_.finish(100);
+    fake_.finish(VirtioNetLayout::kTxCount);
     EXPECT_EQ(fake_.sent.size(), VirtioNetLayout::kTxCount + 1u);
 }
 
