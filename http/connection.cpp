@@ -15,6 +15,26 @@ constexpr size_t kMaxPollBytes = 64 * 1024;
 constexpr size_t kChunkHeadBytes = 6;  // "0abc\r\n"
 constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
+// `code` of the answer to a request that did not get as far as a handler.
+std::string_view refusal_code(uint16_t status) {
+    switch (status) {
+        case 408:
+            return "request_timeout";
+        case 413:
+            return "body_too_large";
+        case 414:
+            return "target_too_long";
+        case 431:
+            return "headers_too_large";
+        case 503:
+            return "overloaded";
+        case 505:
+            return "unsupported_http_version";
+        default:
+            return "bad_request";
+    }
+}
+
 std::span<const uint8_t> as_bytes(std::string_view text) {
     return {reinterpret_cast<const uint8_t *>(text.data()), text.size()};
 }
@@ -204,7 +224,7 @@ void Connection::refuse(uint16_t status, std::string_view message) {
     ++shared_.counters.requests;
     keep_alive_ = false;
     no_body_ = parser_.is_head();
-    respond_error(*this, {status, message, status == 503 ? "overloaded" : "bad_request"});
+    respond_error(*this, {status, message, refusal_code(status)});
 }
 
 void Connection::put_head(const ResponseHead &head, Framing framing, uint64_t len_bytes) {

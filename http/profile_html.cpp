@@ -23,7 +23,7 @@ h1{font-size:1.4rem}h2{font-size:1rem;margin:.2rem 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 td,th{padding:.12rem .6rem .12rem 0;text-align:left;vertical-align:top;font-weight:normal}
 td+td,th+th,.n{text-align:right}
-.wide td:first-child,.wide td:nth-child(2){text-align:left}
+.wide td:first-child,.wide td:nth-child(2),.wide th:nth-child(2){text-align:left}
 thead th{border-bottom:1px solid #8886;font-weight:600}
 </style></head><body>
 <h1>BareFlow <small id="live"></small></h1>

@@ -67,6 +67,7 @@ struct RequestParser::Callbacks {
         table.on_header_value = data<&RequestParser::on_value>;
         table.on_header_value_complete = event<&RequestParser::on_value_end>;
         table.on_headers_complete = event<&RequestParser::on_head_end>;
+        table.on_chunk_header = event<&RequestParser::on_chunk_head>;
         table.on_body = data<&RequestParser::on_body>;
         table.on_message_complete = event<&RequestParser::on_end>;
         return table;
@@ -236,6 +237,15 @@ int RequestParser::on_head_end() {
         return 0;
     }
     return -1;
+}
+
+// A chunk that cannot fit is refused before it comes.
+int RequestParser::on_chunk_head() {
+    if (llhttp_.content_length > kMaxBodyBytes - body_.bytes().size()) {
+        fail(413, "The body is longer than 1 MiB.");
+        return HPE_USER;
+    }
+    return 0;
 }
 
 int RequestParser::on_body(std::string_view piece) {

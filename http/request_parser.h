@@ -77,6 +77,7 @@ class RequestParser {
     int on_value(std::string_view piece);
     int on_value_end();
     int on_head_end();
+    int on_chunk_head();
     int on_body(std::string_view piece);
     int on_end();
     [[nodiscard]] bool split_target();

@@ -223,6 +223,9 @@ std::vector<Bad> bad_requests() {
         {"many headers", many_headers + "\r\n", 431},
         {"body too long", post + "Content-Length: 1048577\r\n\r\n", 413},
         {"chunks too long", nested_chunks, 413},
+        {"one chunk too long", post + "Transfer-Encoding: chunked\r\n\r\n100001\r\n", 413},
+        {"second chunk too long", post + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\nfffff\r\n",
+         413},
     };
 }
 

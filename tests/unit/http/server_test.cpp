@@ -257,6 +257,7 @@ TEST_F(ServerTest, ExpectContinueIsAnsweredBeforeTheBody) {
         ask("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: "
             "3000000\r\n\r\n");
     EXPECT_EQ(refused.status, 413);
+    EXPECT_NE(refused.body.find("\"code\":\"body_too_large\""), std::string::npos);
 }
 
 TEST_F(ServerTest, RefusedRequestsAreAnsweredThenDrainedThenClosed) {
