@@ -12,8 +12,7 @@
 extern "C" {
 #endif
 
-/* --- Screen: 80x25 text at 0xB8000 --------------------------------------------------------------
- */
+/* --- Screen: 80x25 text at 0xB8000 --- */
 
 /* Clears the screen, homes the cursor, sets light grey on black. Call once before vga_puts. */
 void vga_init(void);
@@ -23,8 +22,7 @@ void vga_puts(const char *text);
 /* Foreground and background, 0-15 and 0-7, for the text that follows. */
 void vga_set_color(uint8_t foreground, uint8_t background);
 
-/* --- Serial line: 16550 at COM1, 115200 baud, 8N1 ------------------------------------------------
- */
+/* --- Serial line: 16550 at COM1, 115200 baud, 8N1 --- */
 
 /* Sets the line up. Returns 0, or -1 when there is no UART (loop-back test failed). */
 int serial_init(void);
@@ -33,8 +31,7 @@ void serial_puts(const char *text);
 /* Next received byte, or -1 when there is none. */
 int serial_getchar(void);
 
-/* --- Keyboard: PS/2, scancode set 1
- * --------------------------------------------------------------- */
+/* --- Keyboard: PS/2, scancode set 1 --- */
 
 enum {
     KEY_UP = 0x100,
@@ -49,8 +46,7 @@ enum {
  * KEY_*; -1 when there is none. Never waits. */
 int keyboard_getchar(void);
 
-/* --- Memory
- * --------------------------------------------------------------------------------------- */
+/* --- Memory --- */
 
 /* 16-byte aligned. NULL when there is no room or bytes is 0. */
 void *malloc(size_t bytes);
@@ -68,8 +64,7 @@ void *memset(void *to, int value, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
 size_t strlen(const char *text);
 
-/* --- Processor
- * ------------------------------------------------------------------------------------ */
+/* --- Processor --- */
 
 /* The time-stamp counter, ordered after all earlier loads (LFENCE; RDTSC). Any context. */
 uint64_t cpu_rdtsc(void);
