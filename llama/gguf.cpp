@@ -6,6 +6,7 @@
 
 #include "kernel_lib/base/byte_reader.h"
 #include "llama/refusal.h"
+#include "llama/sort_numbers.h"
 
 namespace bareflow::llama {
 
@@ -42,33 +43,6 @@ uint32_t fixed_bytes(GgufType type) {
 
 bool known_value_type(uint32_t type) {
     return type <= static_cast<uint32_t>(GgufType::kFloat64);
-}
-
-// Heap sort: no recursion, no memory, n log n whatever the order of the file.
-void sort_indices(std::span<uint32_t> indices, const void *context,
-                  bool (*less)(const void *context, uint32_t a, uint32_t b)) {
-    for (uint32_t i = 0; i < indices.size(); ++i) {
-        indices[i] = i;
-    }
-    auto sift_down = [&](size_t root, size_t end) {
-        for (size_t child = 2 * root + 1; child < end; child = 2 * root + 1) {
-            if (child + 1 < end && less(context, indices[child], indices[child + 1])) {
-                ++child;
-            }
-            if (!less(context, indices[root], indices[child])) {
-                return;
-            }
-            std::swap(indices[root], indices[child]);
-            root = child;
-        }
-    };
-    for (size_t root = indices.size() / 2; root-- > 0;) {
-        sift_down(root, indices.size());
-    }
-    for (size_t end = indices.size(); end-- > 1;) {
-        std::swap(indices[0], indices[end]);
-        sift_down(0, end);
-    }
 }
 
 // The place of `name` in a sorted index, or its length when it is not there.
@@ -303,7 +277,8 @@ class GgufParser {
         }
         file_.entries_by_key_ = std::move(sorted).value();
         const std::span<uint32_t> index = file_.entries_by_key_.span();
-        sort_indices(index, file_.entries_.data(), [](const void *items, uint32_t a, uint32_t b) {
+        fill_with_places(index);
+        sort_numbers(index, file_.entries_.data(), [](const void *items, uint32_t a, uint32_t b) {
             const auto *entries = static_cast<const GgufEntry *>(items);
             return entries[a].key < entries[b].key;
         });
@@ -430,7 +405,8 @@ class GgufParser {
         file_.tensors_by_name_ = std::move(sorted).value();
         const std::span<uint32_t> index = file_.tensors_by_name_.span();
         // First by place, in the memory that then holds the order by name.
-        sort_indices(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
+        fill_with_places(index);
+        sort_numbers(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
             const auto *tensors = static_cast<const GgufTensor *>(items);
             return tensors[a].bytes.data() < tensors[b].bytes.data();
         });
@@ -442,7 +418,8 @@ class GgufParser {
                                {before.name, after.name});
             }
         }
-        sort_indices(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
+        fill_with_places(index);
+        sort_numbers(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
             const auto *tensors = static_cast<const GgufTensor *>(items);
             return tensors[a].name < tensors[b].name;
         });

@@ -6,6 +6,7 @@
 
 #include "kernel_lib/base/utf8.h"
 #include "llama/refusal.h"
+#include "llama/sort_numbers.h"
 
 namespace bareflow::llama {
 
@@ -203,7 +204,7 @@ Status Vocabulary::index_specials(TextWriter &detail) {
     for (uint32_t i = 0; i < size_; ++i) {
         count += is_special(static_cast<Token>(i)) ? 1 : 0;
     }
-    auto specials = Buffer<Token>::create(count);
+    auto specials = Buffer<uint32_t>::create(count);
     if (!specials) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");
     }
@@ -212,13 +213,16 @@ Status Vocabulary::index_specials(TextWriter &detail) {
     for (uint32_t i = 0; i < size_; ++i) {
         const auto token = static_cast<Token>(i);
         if (is_special(token)) {
-            specials_[count++] = token;
+            specials_[count++] = i;
             const auto byte = static_cast<uint8_t>(text(token)[0]);
             special_first_[byte >> 6] |= uint64_t{1} << (byte & 63);
             has_user_defined_ |= kind(token) == TokenKind::kUserDefined;
         }
     }
-    std::ranges::sort(specials_.span(), [this](Token a, Token b) { return text(a) < text(b); });
+    sort_numbers(specials_.span(), this, [](const void *context, uint32_t a, uint32_t b) {
+        const auto &vocabulary = *static_cast<const Vocabulary *>(context);
+        return vocabulary.text(static_cast<Token>(a)) < vocabulary.text(static_cast<Token>(b));
+    });
     return {};
 }
 
@@ -266,12 +270,17 @@ Token Vocabulary::special_at(std::string_view rest, bool control) const {
     // bytes in common with it as any such; then the same for just those bytes.
     std::string_view key(rest.data(), std::min<size_t>(rest.size(), kMaxPieceBytes));
     while (!key.empty()) {
-        const std::span<Token> all = specials_.span();
-        auto after = std::ranges::upper_bound(all, key, {}, [this](Token t) { return text(t); });
-        if (after == all.begin()) {
+        size_t low = 0;
+        size_t high = specials_.size();
+        while (low < high) {  // the first text after `key`
+            const size_t middle = (low + high) / 2;
+            const bool after = key < text(static_cast<Token>(specials_[middle]));
+            (after ? high : low) = after ? middle : middle + 1;
+        }
+        if (low == 0) {
             return kNoToken;
         }
-        const Token candidate = *--after;
+        const auto candidate = static_cast<Token>(specials_[low - 1]);
         const std::string_view piece = text(candidate);
         const size_t common = common_prefix(piece, key);
         if (common == piece.size()) {

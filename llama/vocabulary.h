@@ -75,7 +75,7 @@ class Vocabulary {
     uint32_t longest_bytes_ = 0;               // of the tokens that stand for text
     Buffer<uint32_t> text_offsets_;            // per token, into texts_.bytes
     Buffer<Token> slots_;                      // hash table, open addressing; kNoToken: free
-    Buffer<Token> specials_;                   // user-defined and control tokens, sorted by text
+    Buffer<uint32_t> specials_;                // user-defined and control tokens, sorted by text
     std::array<uint64_t, 4> special_first_{};  // bit set over their first bytes
     bool has_user_defined_ = false;
     Token bos_ = kNoToken;

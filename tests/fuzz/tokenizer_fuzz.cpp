@@ -1,6 +1,9 @@
 // A vocabulary and a text out of any bytes: the tokens are those of the slow twin, in slices of any
 // size, and the text comes back. Input: a byte of flags, a byte of slice size, a byte of room, then
-// pieces of the vocabulary ended by 0xFE each, 0xFF, and the text.
+// pieces of the vocabulary ended by 0xFE each, 0xFF, and the text. The highest flag: byte-level
+// BPE; the pieces then say which symbols are merged ("u..." and "c...": user-defined and control
+// tokens).
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -9,6 +12,7 @@
 #include "kernel_lib/base/utf8.h"
 #include "llama/tokenizer.h"
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/slow_byte_tokenizer.h"
 #include "tests/unit/llama/slow_tokenizer.h"
 
 namespace {
@@ -59,6 +63,77 @@ void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, si
     }
 }
 
+// A tokenizer out of what the builder has, in `use`; the file may be one to refuse.
+template <typename Use>
+void with_tokenizer(const testing::GgufBuilder &builder, Use use) {
+    const testing::FileBytes bytes = builder.file();
+    char detail_text[300];
+    TextWriter detail(detail_text);
+    auto file = GgufFile::parse(bytes.span(), detail);
+    require(bool(file));
+    auto tokenizer = Tokenizer::create(*file, detail);
+    require(tokenizer || !detail.view().empty());
+    if (tokenizer) {
+        use(**tokenizer);
+        (*tokenizer)->destroy();
+    }
+}
+
+testing::ByteVocabulary byte_vocabulary(const std::vector<std::string> &pieces, uint8_t flags) {
+    testing::ByteVocabulary out;
+    out.pre = testing::kPreNames[(flags >> 2 & 31) % 5];
+    if ((flags & 1) != 0) {
+        out.without = "b\xFF\xE2";
+    }
+    std::vector<std::string> symbols;
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+        if (out.without.find(static_cast<char>(byte)) == std::string::npos) {
+            symbols.emplace_back(1, static_cast<char>(byte));
+        }
+    }
+    for (const std::string &piece : pieces) {
+        if (piece.starts_with('u') && utf8_valid(piece)) {
+            out.user_defined.push_back(piece.substr(1));
+        } else if (piece.starts_with('c') && utf8_valid(piece)) {
+            out.control.push_back(piece.substr(1));
+        } else if (piece.size() >= 2) {
+            // The first two bytes choose among the symbols, the newest ones with high numbers.
+            const auto pick = [&](char byte) {
+                const size_t number = static_cast<uint8_t>(byte);
+                return number < 128 ? symbols[number % symbols.size()]
+                                    : symbols[symbols.size() - 1 - (number - 128)];
+            };
+            const std::pair<std::string, std::string> merge = {pick(piece[0]), pick(piece[1])};
+            if (merge.first.size() + merge.second.size() <= 32 &&
+                std::ranges::find(out.merges, merge) == out.merges.end()) {
+                out.merges.push_back(merge);
+                symbols.push_back(merge.first + merge.second);
+            }
+        }
+    }
+    return out;
+}
+
+void check_bytes(const testing::ByteVocabulary &vocabulary, const Tokenizer &tokenizer,
+                 std::string_view text, uint32_t slice, size_t room, bool control) {
+    const std::vector<Token> expected =
+        testing::encode_specials_slowly(vocabulary, tokenizer, text, control);
+    const SpecialTokens special = control ? SpecialTokens::kParsed : SpecialTokens::kAsText;
+    std::vector<Token> out(expected.size());
+    Encoder encoder(tokenizer, text, out, special);
+    while (!encoder.done()) {
+        require(bool(encoder.advance(slice)));
+    }
+    require(encoder.count() == expected.size() && out == expected);
+
+    std::vector<Token> few(room);
+    require(bool(tokenizer.encode(text, few, special)) == (room >= expected.size()));
+
+    const std::string back = decode(tokenizer, out, StreamDecoder::Start::kText);
+    require(back == testing::decode_slowly(tokenizer, out));
+    require(control || !vocabulary.without.empty() || !utf8_valid(text) || back == text);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -84,6 +159,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const std::string_view text = rest.substr(0, kMaxText);
 
     testing::GgufBuilder builder;
+    if ((flags & 128) != 0) {
+        const testing::ByteVocabulary vocabulary = byte_vocabulary(pieces, flags);
+        vocabulary.write(builder);
+        builder.set("tokenizer.ggml.add_bos_token", false);
+        with_tokenizer(builder, [&](const Tokenizer &tokenizer) {
+            check_bytes(vocabulary, tokenizer, text, slice, room, (flags & 2) != 0);
+        });
+        return 0;
+    }
     testing::add_vocabulary(builder, pieces, (flags & 1) != 0);
     builder.set("tokenizer.ggml.add_bos_token", (flags & 2) != 0);
     builder.set("tokenizer.ggml.add_eos_token", (flags & 4) != 0);
@@ -95,16 +179,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         builder.set("tokenizer.ggml.scores", scores);
     }
-    const testing::FileBytes bytes = builder.file();
-    char detail_text[300];
-    TextWriter detail(detail_text);
-    auto file = GgufFile::parse(bytes.span(), detail);
-    require(bool(file));
-    auto tokenizer = Tokenizer::create(*file, detail);
-    require(tokenizer || !detail.view().empty());
-    if (tokenizer) {
-        check(**tokenizer, text, slice, room);
-        (*tokenizer)->destroy();
-    }
+    with_tokenizer(builder,
+                   [&](const Tokenizer &tokenizer) { check(tokenizer, text, slice, room); });
     return 0;
 }
