@@ -38,8 +38,8 @@ u32_t sys_now(void) {
     return static_cast<u32_t>(microseconds() / 1000);
 }
 
-void bareflow_lwip_assert(const char *message) {
-    bareflow::platform::panic(message);
+void bareflow_lwip_assert(void) {
+    bareflow::platform::panic("a check inside lwIP failed (see the backtrace)");
 }
 
 unsigned int bareflow_lwip_random(void) {
