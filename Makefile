@@ -125,8 +125,10 @@ JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 FORCE:
 .PRECIOUS: $(BUILD)/flags/%
 TP_FLAGS     = $(lwip_flags) $(llhttp_flags) $(musl_flags)
-FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS) $(TP_FLAGS)
-FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS)
+FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS) $(TP_FLAGS) hot: $(HOT_SOURCES)
+FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS) $(SAN)
+# What is linked: a source that goes away relinks what it was in.
+FLAGS_objects = $(KERNEL_LIB_OBJS) $(METAL_OBJS) $(HOSTED_OBJS) $(LINK_METAL)
 
 $(BUILD)/metal/third_party/%.c.o: third_party/%.c $(BUILD)/flags/metal | $(SETUP_STAMP)
 	@mkdir -p $(@D)
@@ -153,14 +155,14 @@ $(BUILD)/san-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(SAN) $(SAN_EXTRA) -c $< -o $@
 
 # ---------------------------------------------------------------- link
-$(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS)
-	@rm -f $@; $(AR) rcsD $@ $^
+$(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS) $(BUILD)/flags/objects
+	@rm -f $@; $(AR) rcsD $@ $(KERNEL_LIB_OBJS)
 
 # kernel_lib.a goes in whole members at a time as needed, like any library.
-$(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld
+LINK_METAL = $(LD) -nostdlib -static --gc-sections --icf=all -z max-page-size=4096 --build-id=none
+$(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)/flags/objects
 	@echo "  link    $@"
-	@$(LD) -nostdlib -static --gc-sections --icf=all -z max-page-size=4096 --build-id=none -T boot/link.ld \
-	  -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
+	@$(LINK_METAL) -T boot/link.ld -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
 
 $(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(NASM) -f bin -I. -w+error $< -o $@
@@ -172,7 +174,7 @@ $(BUILD)/fluid_llama.img: $(BUILD)/bareflow.elf $(BUILD)/boot/stage1.bin $(BUILD
 	  --kernel $(BUILD)/bareflow.elf --model $(DEFAULT_MODEL) --output $@
 
 hosted: $(BUILD)/hosted/bareflow
-$(BUILD)/hosted/bareflow: $(HOSTED_OBJS)
+$(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 

@@ -162,10 +162,11 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     }
     const llama::HyperParameters &p = model_->parameters();
     log_stage("model", model_->name(), ", ", model_->weight_type(), ", ",
-              Fixed{static_cast<double>(model_->parameter_count()) / 1e6, 2},
-              " million parameters, ", Bytes{file.bytes.size()}, " from ", file.place);
+              Fixed{static_cast<double>(model_->parameter_count()) / 1e6, 2}, "M parameters, ",
+              file.place);
     log_line("model: ", p.layers, " layers, ", p.dim, "/", p.hidden, ", ", p.heads, "/", p.kv_heads,
-             " heads, ", p.vocab, " tokens, context ", engine_->context_length(), ", KV ",
+             " heads, ", p.vocab, " tokens");
+    log_line("model: context ", engine_->context_length(), ", KV cache ",
              Bytes{engine_->memory().kv_bytes});
     return {};
 }
@@ -247,6 +248,7 @@ void Appliance::show_ready() {
     } else {
         log_stage("ready", "http://", network.address, ":", settings_.port, "/, ", state);
     }
+    show_status();
     console_.start();
 }
 
@@ -263,7 +265,7 @@ void Appliance::show_status() {
     }
     const std::string_view address = surroundings_.network_info().address;
     out.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
-            requests_logged_, " requests | ",
+            requests_logged_, requests_logged_ == 1 ? " request | " : " requests | ",
             Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
     console_set_status(out.view());
 }

@@ -136,18 +136,38 @@ http::NetworkInfo Machine::network_info() {
             .sent_frames = counters.tx_frames,
             .received_bytes = counters.rx_bytes,
             .sent_bytes = counters.tx_bytes,
-            .dropped_frames = counters.rx_dropped + counters.tx_dropped};
+            .dropped_frames = counters.rx_dropped + counters.tx_dropped +
+                              network_->stream_counters().frames_lost};
+}
+
+// CPUID's signatures in plain words, where they are known.
+std::string_view hypervisor_name(std::string_view signature) {
+    return signature == "TCGTCGTCGTCG" ? "QEMU's emulation (TCG)"
+           : signature == "KVMKVMKVM"  ? "KVM"
+                                       : signature;
 }
 
 void log_processor() {
     const CpuFeatures &cpu = cpu_features();
     log_line("processor: ", cpu.brand().empty() ? cpu.vendor() : cpu.brand(), ", ",
-             platform::ticks_per_second() / 1'000'000, " MHz (", timer_source(), ")",
-             cpu.hypervisor().empty() ? "" : ", under ", cpu.hypervisor());
-    char text[220];
+             platform::ticks_per_second() / 1'000'000, " MHz (", timer_source(), ")");
+    if (!cpu.hypervisor().empty()) {
+        log_line("processor: under ", hypervisor_name(cpu.hypervisor()));
+    }
+    char text[400];
     TextWriter out(text);
     format_features(out, cpu);
-    log_line("processor: ", out.view());
+    // The screen has eighty columns.
+    constexpr size_t kColumns = 58;
+    for (std::string_view rest = out.view(); !rest.empty();) {
+        size_t len = rest.size();
+        if (len > kColumns) {
+            len = rest.rfind(' ', kColumns);
+            len = len == std::string_view::npos ? rest.size() : len;
+        }
+        log_line("processor: ", rest.substr(0, len));
+        rest.remove_prefix(len < rest.size() ? len + 1 : len);
+    }
 }
 
 Settings read_settings() {

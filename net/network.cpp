@@ -28,6 +28,7 @@ struct NetworkState {
     bool dhcp_running = false;
     uint32_t dhcp_started_ms = 0;
     uint32_t link_checked_ms = 0;
+    uint64_t frames_lost = 0;
     std::array<uint8_t, kMaxFrameBytes> frame{};
     std::array<TcpListener, kMaxListeners> listeners;
     size_t listener_count = 0;
@@ -83,7 +84,8 @@ bool receive_frames() {
         }
         pbuf *const packet = pbuf_alloc(PBUF_RAW, static_cast<u16_t>(len), PBUF_POOL);
         if (packet == nullptr) {
-            continue;  // dropped; the sender will try again
+            state.frames_lost++;
+            continue;  // the sender will try again
         }
         pbuf_take(packet, state.frame.data(), static_cast<u16_t>(len));
         if (state.interface.input(packet, &state.interface) != ERR_OK) {
@@ -189,6 +191,7 @@ Result<StreamSource *> Network::listen(uint16_t port) {
 
 StreamCounters Network::stream_counters() const {
     StreamCounters sum;
+    sum.frames_lost = state.frames_lost;
     for (size_t i = 0; i < state.listener_count; i++) {
         const StreamCounters one = state.listeners[i].counters();
         sum.accepted += one.accepted;

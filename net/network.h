@@ -40,8 +40,9 @@ enum class AddressSource : uint8_t { kNone, kDhcp, kStatic, kFallback };
 
 struct StreamCounters {
     uint64_t accepted = 0;
-    uint64_t refused = 0;  // all streams in use
-    uint64_t open = 0;     // now
+    uint64_t refused = 0;      // all streams in use
+    uint64_t open = 0;         // now
+    uint64_t frames_lost = 0;  // received, but lwIP had no buffer
 };
 
 class Network {

@@ -232,7 +232,7 @@ StreamCounters TcpListener::counters() const {
     const auto open = std::count_if(streams_.begin(), streams_.end(), [](const TcpStream &stream) {
         return stream.use_ != TcpStream::Use::kFree;
     });
-    return {accepted_, refused_, static_cast<uint64_t>(open)};
+    return {.accepted = accepted_, .refused = refused_, .open = static_cast<uint64_t>(open)};
 }
 
 }  // namespace bareflow

@@ -1,5 +1,5 @@
 // Progress of a long load, told twice: a bar that grows inside one log line (no control characters,
-// at most one '#' per fortieth: right for a serial line, a file and a screen alike), and a line of
+// at most 24 '#': right for a serial line, a file and a screen alike), and a line of
 // figures for the status line.
 #pragma once
 
@@ -13,10 +13,10 @@ namespace bareflow {
 // Pure: what the bar grows by.
 class GrowingBar {
   public:
-    static constexpr uint64_t kWidth = 40;
+    static constexpr uint64_t kWidth = 24;  // with time, name, size and speed: eighty columns
 
     constexpr explicit GrowingBar(uint64_t total) : total_(total) {}
-    // Appends '[' the first time, a '#' for each further fortieth of the total, and ']' when it is
+    // Appends '[' the first time, a '#' for each further 24th of the total, and ']' when it is
     // reached; nothing when nothing is new. Going backwards changes nothing.
     void update(uint64_t done, TextWriter &out);
     [[nodiscard]] bool complete() const { return complete_; }

@@ -55,7 +55,8 @@ def test_mixed_load_leaves_nothing_behind(qemu, nic):
         elif kind == 4:
             assert call(vm, "GET", rng.choice(["/health", "/profile", "/", "/v1/models"]))[0] == 200
         else:
-            clients = [socket.create_connection(("127.0.0.1", vm.port), timeout=20) for _ in range(12)]
+            # More at once than four or so is a test of QEMU's user network, which loses some.
+            clients = [socket.create_connection(("127.0.0.1", vm.port), timeout=20) for _ in range(4)]
             for client in clients:
                 client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             for client in clients:

@@ -113,7 +113,7 @@ TEST(Progress, LoadThatFails) {
     load.update(500);
     load.finish("the disk stopped answering");
     const std::string written = testing::internal::GetCapturedStderr();
-    EXPECT_NE(written.find("[####################! the disk stopped answering\n"),
+    EXPECT_NE(written.find("[############! the disk stopped answering\n"),
               std::string::npos)
         << written;
 }

@@ -129,13 +129,11 @@ TEST(Network, DhcpGivesTheAddressWithoutAddressCheck) {
         Wire wire;
         wire.peer.serve_dhcp = true;
         wire.peer.appliance_ip = 0x0A000263;
-        const auto start = std::chrono::steady_clock::now();
         wire.start({});
         ASSERT_TRUE(
             wire.until([&] { return wire.network->address_source() == AddressSource::kDhcp; }));
         EXPECT_EQ(wire.network->address(), (Ipv4{{10, 0, 2, 99}}));
         EXPECT_EQ(wire.peer.arp_requests_for_address_check, 0);
-        EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(900));
     });
 }
 
