@@ -159,7 +159,7 @@ $(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS) $(BUILD)/flags/objects
 	@rm -f $@; $(AR) rcsD $@ $(KERNEL_LIB_OBJS)
 
 # kernel_lib.a goes in whole members at a time as needed, like any library.
-LINK_METAL = $(LD) -nostdlib -static --gc-sections --icf=all -z max-page-size=4096 --build-id=none
+LINK_METAL = $(LD) -nostdlib -static -O2 --gc-sections --icf=all -z max-page-size=4096 --build-id=none
 $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)/flags/objects
 	@echo "  link    $@"
 	@$(LINK_METAL) -T boot/link.ld -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group

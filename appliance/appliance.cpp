@@ -85,6 +85,7 @@ Status Appliance::start_http(StreamSource &streams) {
         {http::Method::kGet, "/profile", &profile_page_},
         {http::Method::kGet, "/v1/models", &api_->models()},
         {http::Method::kPost, "/v1/completions", api_},
+        {http::Method::kPost, "/v1/chat/completions", &api_->chat()},
     }};
     router_.emplace(routes_);
     BF_ASSIGN(server_, http::Server::create(streams, *router_, {}));
@@ -138,7 +139,12 @@ void Appliance::take_model(const ModelFile &file) {
         return;
     }
     health_state_ = http::HealthState::kOk;
-    generator_.emplace(*engine_, *tokenizer_, model_->name());
+    const auto chat = model_->file().text_or("tokenizer.chat_template", {}, detail);
+    generator_.emplace(*engine_, *tokenizer_, model_->name(), chat ? *chat : std::string_view());
+    const http::ChatTemplate &format = generator_->chat_template();
+    log_line(
+        "chat: ", format.known ? "" : "the model's template is not a known one; its format is ",
+        http::chat_family_name(format.family));
     if (api_ != nullptr) {
         api_->set_generator(*generator_);
     }

@@ -117,7 +117,7 @@ class Appliance final : private http::SnapshotSource,
     http::FaviconHandler favicon_;
     http::HealthHandler health_page_;
     http::ProfileHandler profile_page_;
-    std::array<http::Route, 6> routes_{};
+    std::array<http::Route, 7> routes_{};
     std::optional<http::Router> router_;
 
     llama::Model *model_ = nullptr;

@@ -17,6 +17,10 @@ constexpr size_t kMaxTextBytes = 8 * 1024 * 1024;  // of one completion
 constexpr size_t kMaxEventText = 384;  // bytes of text in one event, escapes not counted
 constexpr uint32_t kDrainingJobs = 8;
 constexpr size_t kMaxShownId = 96;
+constexpr size_t kMaxShownToken = 64;  // bytes of one token's text among probabilities
+constexpr ApiError kNoMemory{503, "There is no memory for the prompt right now.", "out_of_memory"};
+constexpr uint32_t kCompletionLogprobLists = 4;
+constexpr double kLeastLogprob = -9999.0;
 
 double to_ms(uint64_t ticks) {
     return static_cast<double>(ticks) * 1000.0 / static_cast<double>(platform::ticks_per_second());
@@ -43,6 +47,39 @@ void put_escaped(TextWriter &out, std::string_view text) {
     TextWriter quoted(buffer);
     quoted.put(JsonString{text});
     out.put(quoted.view().substr(1, quoted.size() - 2));
+}
+
+std::string_view prompt_field(bool chat) {
+    return chat ? "messages" : "prompt";
+}
+
+uint32_t characters(std::string_view text) {
+    uint32_t count = 0;
+    for (const char c : text) {
+        count += (static_cast<uint8_t>(c) & 0xc0) != 0x80 ? 1 : 0;
+    }
+    return count;
+}
+
+// Room for `more` values behind `used`, twice the old at least. False: over `limit`, or no memory.
+template <typename T>
+bool make_room(Buffer<T> &buffer, size_t used, size_t more, size_t limit) {
+    if (more <= buffer.size() - used) {
+        return true;
+    }
+    const size_t target = std::max({used + more, buffer.size() * 2, size_t{1024} / sizeof(T)});
+    if (target > limit) {
+        return false;
+    }
+    auto grown = Buffer<T>::create(target);
+    if (!grown) {
+        return false;
+    }
+    if (used > 0) {
+        std::memcpy(grown->data(), buffer.data(), used * sizeof(T));
+    }
+    buffer = std::move(*grown);
+    return true;
 }
 
 std::string_view finish_name(FinishKind kind) {
@@ -152,7 +189,7 @@ void CompletionApi::respond_unavailable(Exchange &exchange) {
                    loading_ ? std::string_view("Retry-After: 1\r\n") : std::string_view()});
 }
 
-void CompletionApi::handle(Exchange &exchange) {
+void CompletionApi::accept(Exchange &exchange, bool chat) {
     if (generator_ == nullptr) {
         respond_unavailable(exchange);
         return;
@@ -162,17 +199,12 @@ void CompletionApi::handle(Exchange &exchange) {
     ApiError error{};
     CompletionRequest request;
     const uint32_t context = generator_->context_length();
-    const CompletionLimits limits{.model_id = generator_->model_id(),
-                                  .max_tokens = std::min(context, config_.max_tokens)};
+    const CompletionLimits limits{
+        .model_id = generator_->model_id(),
+        .max_tokens = std::min(context, config_.max_tokens),
+        .messages = chat ? std::span(messages_) : std::span<ChatMessage>()};
     if (!parse_completion_request(exchange.request().body, limits, request, message, error)) {
         respond_error(exchange, error);
-        return;
-    }
-    // So long that no tokenizer needs to look at it.
-    if (request.prompt.size() / generator_->max_piece_bytes() >= context) {
-        message.clear();
-        message.put("prompt is longer than the model's context of ", context, " tokens.");
-        respond_error(exchange, {400, message.view(), "context_length_exceeded", "prompt"});
         return;
     }
     Job *job = has_room() ? free_job() : nullptr;
@@ -185,16 +217,22 @@ void CompletionApi::handle(Exchange &exchange) {
                                  "Retry-After: 2\r\n"});
         return;
     }
+    job->prompt = {request.prompt, {}};
+    if (chat && !render(*job, exchange, request.message_count)) {
+        release(*job);
+        return;
+    }
     job->state = JobState::kWaiting;
     job->order = next_order_++;
     job->exchange = &exchange;
-    job->prompt = request.prompt;
+    job->chat = chat;
+    job->include_usage = request.include_usage;
     job->max_tokens = request.max_tokens;
-    job->sampling = {.temperature = request.temperature,
-                     .top_k = request.top_k,
-                     .top_p = request.top_p,
-                     // 53 bits at most: a seed survives clients whose numbers are doubles.
-                     .seed = request.has_seed ? request.seed : random_u64() >> 32};
+    job->sampling = request.sampling;
+    if (!request.has_seed) {
+        // 53 bits at most: a seed survives clients whose numbers are doubles.
+        job->sampling.seed = random_u64() >> 32;
+    }
     job->stream = request.stream;
     job->stop_count = request.stop_count;
     for (uint32_t i = 0; i < request.stop_count; ++i) {
@@ -204,6 +242,36 @@ void CompletionApi::handle(Exchange &exchange) {
     job->id = random_u64();
     job->created_s = platform::unix_time_s();
     exchange.defer(*this);
+}
+
+bool CompletionApi::render(Job &job, Exchange &exchange, uint32_t message_count) {
+    const ChatTemplate &chat = generator_->chat_template();
+    const std::span<const ChatMessage> messages = std::span(messages_).first(message_count);
+    uint32_t bad = 0;
+    PromptWriter size({}, {});
+    if (const Status status = render_chat(chat, messages, size, bad); !status) {
+        char text[256];
+        TextWriter message(text);
+        message.put("messages[", bad, "].role");
+        const std::string_view field = message.view();
+        message.put(status.message());
+        respond_error(exchange, {400, message.view(), "invalid_value", field});
+        return false;
+    }
+    auto text = Buffer<char>::create(size.size());
+    auto controls = Buffer<ControlSpan>::create(size.control_count());
+    if (!text || !controls) {
+        respond_error(exchange, kNoMemory);
+        return false;
+    }
+    job.prompt_copy = std::move(*text);
+    job.controls = std::move(*controls);
+    PromptWriter writer(job.prompt_copy.span(), job.controls.span());
+    if (!render_chat(chat, messages, writer, bad)) {
+        platform::panic("http: messages that could be written, and then not");
+    }
+    job.prompt = {{job.prompt_copy.data(), job.prompt_copy.size()}, job.controls.span()};
+    return true;
 }
 
 Status CompletionApi::submit_local(std::string_view prompt, uint32_t max_tokens,
@@ -217,7 +285,7 @@ Status CompletionApi::submit_local(std::string_view prompt, uint32_t max_tokens,
     }
     BF_ASSIGN(job->prompt_copy, Buffer<char>::create(prompt.size() + 1));
     std::copy(prompt.begin(), prompt.end(), job->prompt_copy.data());
-    job->prompt = {job->prompt_copy.data(), prompt.size()};
+    job->prompt = {{job->prompt_copy.data(), prompt.size()}, {}};
     job->state = JobState::kWaiting;
     job->order = next_order_++;
     job->local = &client;
@@ -274,32 +342,49 @@ void CompletionApi::fail(Job &job, const ApiError &error) {
 
 void CompletionApi::encode(Job &job) {
     const uint32_t context = generator_->context_length();
+    bool too_long = false;
+    TextGenerator::Encoding made;
     if (job.state == JobState::kWaiting) {
-        const size_t most = std::min<size_t>(context, job.prompt.size() + 8);
+        const size_t most =
+            std::min<size_t>(context, job.prompt.text.size() + job.prompt.controls.size() + 8);
         auto tokens = Buffer<llama::Token>::create(most);
         if (!tokens) {
-            fail(job, {503, "There is no memory for the prompt right now.", "out_of_memory"});
+            fail(job, kNoMemory);
             return;
         }
         job.tokens = std::move(*tokens);
         job.state = JobState::kEncoding;
+        // So long that no tokenizer needs to look at it.
+        too_long = job.prompt.text.size() / generator_->max_piece_bytes() >= context;
         generator_->encode_begin(job.prompt, job.tokens.span());
     }
-    const auto step = generator_->encode_step();
-    if (!step || (step->done && step->count >= context)) {
-        char text[128];
-        TextWriter message(text);
-        message.put("prompt is longer than the model's context of ", context, " tokens.");
-        fail(job, {400, message.view(), "context_length_exceeded", "prompt"});
-    } else if (step->done && step->count == 0) {
-        fail(job, {400, "prompt is empty, and this model needs something to begin with.",
-                   "invalid_value", "prompt"});
-    } else if (step->done) {
-        job.token_count = step->count;
-        job.prompt = {};
-        job.prompt_copy = Buffer<char>();
-        job.state = JobState::kReady;
+    if (!too_long) {
+        const auto step = generator_->encode_step();
+        too_long = !step || (step->done && step->count >= context);
+        made = step ? *step : made;
     }
+    char text[128];
+    TextWriter message(text);
+    message.put(prompt_field(job.chat));
+    if (too_long) {
+        message.put(job.chat ? " are" : " is", " longer than the model's context of ", context,
+                    " tokens.");
+    } else if (made.done && made.count == 0) {
+        message.put(job.chat ? " make no prompt" : " is empty",
+                    ", and this model needs something to begin with.");
+    } else {
+        if (made.done) {
+            job.token_count = made.count;
+            job.prompt = {};
+            job.prompt_copy = Buffer<char>();
+            job.controls = Buffer<ControlSpan>();
+            job.state = JobState::kReady;
+        }
+        return;
+    }
+    generator_->encode_cancel();
+    fail(job, {400, message.view(), too_long ? "context_length_exceeded" : "invalid_value",
+               prompt_field(job.chat)});
 }
 
 void CompletionApi::start(Job &job) {
@@ -309,13 +394,14 @@ void CompletionApi::start(Job &job) {
     }
     const llama::Request request{.prompt = job.tokens.span().first(job.token_count),
                                  .max_tokens = job.max_tokens,
-                                 .sampling = job.sampling};
+                                 .sampling = job.sampling,
+                                 .also_ends = job.chat ? generator_->turn_end() : llama::kNoToken};
     const Status status = generator_->start(request, *this);
     if (status.code() == ErrorCode::kExhausted) {
         return;  // somebody else uses the engine; later
     }
     if (!status) {
-        fail(job, {400, status.message(), "invalid_value", "prompt"});
+        fail(job, {400, status.message(), "invalid_value", prompt_field(job.chat)});
         return;
     }
     matcher_.reset(std::span(stops).first(job.stop_count));
@@ -381,7 +467,9 @@ void CompletionApi::on_token(llama::Token token) {
     if (first_token_ticks_ == 0) {
         first_token_ticks_ = platform::ticks();
     }
-    emit(*job, matcher_.put(generator_->decode(token)));
+    const std::string_view text = generator_->decode(token);
+    job->failed = job->failed || !keep_logprobs(*job, text);
+    emit(*job, matcher_.put(text));
     stop_generator_ = stop_generator_ || matcher_.matched() || job->failed;
 }
 
@@ -489,42 +577,157 @@ bool CompletionApi::append(Job &job, std::string_view text) {
         job.text_end = job.pending();
         job.text_begin = 0;
     }
-    if (text.size() > job.text.size() - job.text_end) {
-        const size_t target =
-            std::max({job.text_end + text.size(), job.text.size() * 2, size_t{1024}});
-        auto grown = Buffer<char>::create(target);
-        if (target > kMaxTextBytes || !grown) {
-            return false;
-        }
-        if (job.text_end > 0) {
-            std::memcpy(grown->data(), job.text.data(), job.text_end);
-        }
-        job.text = std::move(*grown);
+    if (!make_room(job.text, job.text_end, text.size(), kMaxTextBytes)) {
+        return false;
     }
     std::memcpy(job.text.data() + job.text_end, text.data(), text.size());
     job.text_end += text.size();
     return true;
 }
 
-// ------------------------------------------------------------------ answers
-
-void CompletionApi::write_opening(const Job &job, TextWriter &out) const {
-    out.put("{\"id\":\"cmpl-", Hex{job.id, 16},
-            "\",\"object\":\"text_completion\",\"created\":", job.created_s,
-            ",\"model\":", JsonString{generator_->model_id().substr(0, kMaxShownId)},
-            ",\"choices\":[{\"index\":0,\"logprobs\":null,\"text\":\"");
+bool CompletionApi::keep_logprobs(Job &job, std::string_view text) {
+    if (!job.sampling.wants_logprobs) {
+        return true;
+    }
+    const size_t used = job.logprob_count * job.stride();
+    if (!make_room(job.logprobs, used, job.stride(), kMaxTextBytes / sizeof(llama::TokenLogprob))) {
+        return false;
+    }
+    const std::span<const llama::TokenLogprob> given = generator_->logprobs();
+    llama::TokenLogprob *const to = job.logprobs.data() + used;
+    std::fill_n(to, job.stride(), llama::TokenLogprob{});
+    to[1].token = static_cast<llama::Token>(job.text_characters);
+    for (size_t i = 0; i < std::min(given.size(), job.stride() - 1); ++i) {
+        to[i == 0 ? 0 : i + 1] = given[i];
+    }
+    ++job.logprob_count;
+    job.text_characters += characters(text);
+    return true;
 }
 
-void CompletionApi::write_closing(const Job &job, std::string_view finish, TextWriter &out) const {
+// ------------------------------------------------------------------ answers
+
+void CompletionApi::write_head(const Job &job, TextWriter &out) const {
+    out.put(
+        "{\"id\":\"", job.chat ? "chatcmpl-" : "cmpl-", Hex{job.id, 16}, "\",\"object\":\"",
+        job.chat ? (job.stream ? "chat.completion.chunk" : "chat.completion") : "text_completion",
+        "\",\"created\":", job.created_s,
+        ",\"model\":", JsonString{generator_->model_id().substr(0, kMaxShownId)}, ",\"choices\":[");
+}
+
+void CompletionApi::write_text_begin(const Job &job, TextWriter &out) {
+    out.put("{\"index\":0,", !job.chat    ? "\"text\":\""
+                             : job.stream ? "\"delta\":{\"content\":\""
+                                          : "\"message\":{\"role\":\"assistant\",\"content\":\"");
+}
+
+void CompletionApi::write_text_end(const Job &job, TextWriter &out) {
+    out.put(job.chat ? "\"}" : "\"");
+}
+
+void CompletionApi::write_usage(const Job &job, TextWriter &out) {
     const CompletionSummary &summary = job.summary;
-    out.put("\",\"finish_reason\":\"", finish,
-            "\"}],\"usage\":{\"prompt_tokens\":", summary.prompt_tokens,
+    out.put(",\"usage\":{\"prompt_tokens\":", summary.prompt_tokens,
             ",\"completion_tokens\":", summary.completion_tokens,
-            ",\"total_tokens\":", summary.prompt_tokens + summary.completion_tokens,
-            "},\"bareflow\":{\"seed\":", job.sampling.seed,
+            ",\"total_tokens\":", summary.prompt_tokens + summary.completion_tokens, "}");
+}
+
+void CompletionApi::write_figures(const Job &job, TextWriter &out) {
+    const CompletionSummary &summary = job.summary;
+    out.put(",\"bareflow\":{\"seed\":", job.sampling.seed,
             ",\"prompt_ms\":", Fixed{summary.prompt_ms, 3},
             ",\"decode_ms\":", Fixed{summary.decode_ms, 3},
             ",\"tokens_per_second\":", Fixed{summary.tokens_per_second, 2}, "}}");
+}
+
+void CompletionApi::write_token(llama::Token token, TextWriter &out, bool bytes) const {
+    char buffer[kMaxShownToken];
+    const std::string_view text(buffer, generator_->token_text(token, buffer));
+    out.put(JsonString{text});
+    if (bytes) {
+        out.put(",\"bytes\":[");
+        for (size_t i = 0; i < text.size(); ++i) {
+            out.put(i == 0 ? "" : ",", static_cast<uint8_t>(text[i]));
+        }
+        out.put("]");
+    }
+}
+
+// cursor.count: 0 the token itself, then the likeliest, one at a time.
+void CompletionApi::write_chat_logprob(const Job &job, Cursor &cursor, TextWriter &out) const {
+    const llama::TokenLogprob *const entry = job.logprob(cursor.other);
+    const uint32_t tops = job.sampling.top_logprobs;
+    const llama::TokenLogprob &shown = cursor.count == 0 ? entry[0] : entry[1 + cursor.count];
+    if (shown.token != llama::kNoToken) {
+        out.put(cursor.count > 1 ? "," : "", "{\"token\":");
+        write_token(shown.token, out, true);
+        out.put(",\"logprob\":", Fixed{std::max<double>(shown.logprob, kLeastLogprob), 6},
+                cursor.count == 0 ? ",\"top_logprobs\":[" : "}");
+    }
+    if (cursor.count++ == tops) {
+        cursor.count = 0;
+        out.put("]}", ++cursor.other == cursor.piece ? "]}" : ",");
+    }
+}
+
+// cursor.count: which of four lists.
+void CompletionApi::write_completion_logprob(const Job &job, Cursor &cursor,
+                                             TextWriter &out) const {
+    const llama::TokenLogprob *const entry = job.logprob(cursor.other);
+    const auto put_value = [&](float logprob) {
+        out.put(Fixed{std::max<double>(logprob, kLeastLogprob), 6});
+    };
+    switch (cursor.count) {
+        case 0:
+            write_token(entry[0].token, out, false);
+            break;
+        case 1:
+            put_value(entry[0].logprob);
+            break;
+        case 2:
+            out.put("{");
+            for (uint32_t i = 0; i < job.sampling.top_logprobs; ++i) {
+                if (entry[2 + i].token != llama::kNoToken) {
+                    out.put(i == 0 ? "" : ",");
+                    write_token(entry[2 + i].token, out, false);
+                    out.put(":");
+                    put_value(entry[2 + i].logprob);
+                }
+            }
+            out.put("}");
+            break;
+        default:
+            out.put(static_cast<uint32_t>(entry[1].token));
+            break;
+    }
+    if (++cursor.other < cursor.piece) {
+        out.put(",");
+        return;
+    }
+    constexpr std::string_view kBetween[kCompletionLogprobLists] = {
+        "],\"token_logprobs\":[", "],\"top_logprobs\":[", "],\"text_offset\":[", "]}"};
+    out.put(kBetween[cursor.count]);
+    if (++cursor.count < kCompletionLogprobLists) {
+        cursor.other = job.logprob_sent;
+    }
+}
+
+bool CompletionApi::begin_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const {
+    cursor.piece = job.logprob_count;
+    cursor.count = 0;
+    cursor.other = job.logprob_sent;
+    const bool any = cursor.other < cursor.piece;
+    out.put(",\"logprobs\":", !any ? "null" : job.chat ? "{\"content\":[" : "{\"tokens\":[");
+    return any;
+}
+
+bool CompletionApi::write_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const {
+    if (job.chat) {
+        write_chat_logprob(job, cursor, out);
+        return cursor.other < cursor.piece;
+    }
+    write_completion_logprob(job, cursor, out);
+    return cursor.count < kCompletionLogprobLists;
 }
 
 AnswerSource::Piece CompletionApi::produce(Exchange &exchange, Cursor &cursor, TextWriter &out) {
@@ -535,59 +738,152 @@ AnswerSource::Piece CompletionApi::produce(Exchange &exchange, Cursor &cursor, T
     return job->stream ? produce_event(*job, cursor, out) : produce_whole(*job, cursor, out);
 }
 
+namespace {
+
+// Cursor::form of a stream: what comes next.
+enum EventForm : uint32_t {
+    kRole,           // the first event of a chat
+    kText,           // an event with text, or the one that closes the answer
+    kTextLogprobs,   // the rest of it
+    kCloseLogprobs,  // the rest of the closing one
+    kUsage,          // a chat's, if asked for
+    kDone,
+};
+// And of a whole answer.
+enum WholeForm : uint32_t { kWholeHead, kWholeText, kWholeLogprobs, kWholeTail };
+
+}  // namespace
+
 AnswerSource::Piece CompletionApi::produce_event(Job &job, Cursor &cursor, TextWriter &out) {
-    if (job.pending() > 0) {
-        const char *at = job.text.data() + job.text_begin;
-        const size_t len =
-            static_cast<uint8_t>(at[0]) | static_cast<size_t>(static_cast<uint8_t>(at[1])) << 8;
-        out.put("data: ");
-        write_opening(job, out);
-        put_escaped(out, {at + 2, len});
-        out.put("\",\"finish_reason\":null}]}\n\n");
+    const auto end_text_event = [&] {
+        out.put(",\"finish_reason\":null}]}\n\n");
+        cursor.form = kText;
         if (!out.truncated()) {
-            job.text_begin += 2 + len;
+            job.logprob_sent = cursor.piece;
         }
-        return Piece::kMore;
-    }
-    if (!job.done) {
-        return Piece::kWait;
-    }
-    if (cursor.piece == 0) {
-        cursor.piece = 1;
-        out.put("data: ");
-        if (job.failed) {
-            write_error(out, {500, "There is no memory for the whole text.", "out_of_memory"});
-            out.put("\n");
-        } else {
-            write_opening(job, out);
-            write_closing(job, finish_name(job.summary.finish), out);
-            out.put("\n\n");
+    };
+    const auto end_closing_event = [&] {
+        out.put(",\"finish_reason\":\"", finish_name(job.summary.finish), "\"}]");
+        if (!job.chat) {
+            write_usage(job, out);
         }
-        return Piece::kMore;
+        write_figures(job, out);
+        out.put("\n\n");
+        cursor.form = job.include_usage ? kUsage : kDone;
+    };
+    switch (cursor.form) {
+        case kRole:
+            cursor.form = kText;
+            if (job.chat) {
+                out.put("data: ");
+                write_head(job, out);
+                out.put(
+                    "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
+                    "\"logprobs\":null,\"finish_reason\":null}]}\n\n");
+                return Piece::kMore;
+            }
+            [[fallthrough]];
+        case kText:
+            if (job.pending() > 0) {
+                const char *at = job.text.data() + job.text_begin;
+                const size_t len = static_cast<uint8_t>(at[0]) |
+                                   static_cast<size_t>(static_cast<uint8_t>(at[1])) << 8;
+                out.put("data: ");
+                write_head(job, out);
+                write_text_begin(job, out);
+                put_escaped(out, {at + 2, len});
+                write_text_end(job, out);
+                if (begin_logprobs(job, cursor, out)) {
+                    cursor.form = kTextLogprobs;
+                } else {
+                    end_text_event();
+                }
+                if (!out.truncated()) {
+                    job.text_begin += 2 + len;
+                }
+                return Piece::kMore;
+            }
+            if (!job.done) {
+                return Piece::kWait;
+            }
+            out.put("data: ");
+            if (job.failed) {
+                write_error(out, {500, "There is no memory for the whole text.", "out_of_memory"});
+                out.put("\n");
+                cursor.form = kDone;
+                return Piece::kMore;
+            }
+            write_head(job, out);
+            if (job.chat) {
+                out.put("{\"index\":0,\"delta\":{}");
+            } else {
+                write_text_begin(job, out);
+                write_text_end(job, out);
+            }
+            if (begin_logprobs(job, cursor, out)) {
+                cursor.form = kCloseLogprobs;
+            } else {
+                end_closing_event();
+            }
+            return Piece::kMore;
+        case kTextLogprobs:
+            if (!write_logprobs(job, cursor, out)) {
+                end_text_event();
+            }
+            return Piece::kMore;
+        case kCloseLogprobs:
+            if (!write_logprobs(job, cursor, out)) {
+                end_closing_event();
+            }
+            return Piece::kMore;
+        case kUsage:
+            out.put("data: ");
+            write_head(job, out);
+            out.put("]");
+            write_usage(job, out);
+            out.put("}\n\n");
+            cursor.form = kDone;
+            return Piece::kMore;
+        default:
+            out.put("data: [DONE]\n\n");
+            return Piece::kEnd;
     }
-    out.put("data: [DONE]\n\n");
-    return Piece::kEnd;
 }
 
-// cursor.piece: bytes of text written, behind the opening (piece 0 of form 0).
+// cursor.piece: bytes of text written, while it is being written.
 AnswerSource::Piece CompletionApi::produce_whole(const Job &job, Cursor &cursor,
                                                  TextWriter &out) const {
-    if (cursor.form == 0) {
-        cursor.form = 1;
-        write_opening(job, out);
-        return Piece::kMore;
+    switch (cursor.form) {
+        case kWholeHead:
+            cursor.form = kWholeText;
+            write_head(job, out);
+            write_text_begin(job, out);
+            return Piece::kMore;
+        case kWholeText: {
+            const std::string_view text(job.text.data() + job.text_begin, job.pending());
+            const std::string_view rest = text.substr(cursor.piece);
+            if (!rest.empty()) {
+                const std::string_view front = whole_characters(rest, kMaxEventText);
+                put_escaped(out, front);
+                cursor.piece += static_cast<uint32_t>(front.size());
+                return Piece::kMore;
+            }
+            write_text_end(job, out);
+            cursor.form = begin_logprobs(job, cursor, out) ? kWholeLogprobs : kWholeTail;
+            return Piece::kMore;
+        }
+        case kWholeLogprobs:
+            if (!write_logprobs(job, cursor, out)) {
+                cursor.form = kWholeTail;
+            }
+            return Piece::kMore;
+        default:
+            out.put(",\"finish_reason\":\"", finish_name(job.summary.finish), "\"}]");
+            write_usage(job, out);
+            write_figures(job, out);
+            out.put("\n");
+            return Piece::kEnd;
     }
-    const std::string_view text(job.text.data() + job.text_begin, job.pending());
-    const std::string_view rest = text.substr(cursor.piece);
-    if (!rest.empty()) {
-        const std::string_view front = whole_characters(rest, kMaxEventText);
-        put_escaped(out, front);
-        cursor.piece += static_cast<uint32_t>(front.size());
-        return Piece::kMore;
-    }
-    write_closing(job, finish_name(job.summary.finish), out);
-    out.put("\n");
-    return Piece::kEnd;
 }
 
 void CompletionApi::ended(Exchange &exchange, bool complete) {

@@ -1,6 +1,9 @@
-// POST /v1/completions and GET /v1/models, in front of a generator that does one sequence at a
-// time: a bounded first-come queue, streaming as tokens are made, cancelling when a client leaves.
-// Prompts from the console stand in the same queue (submit_local()).
+// POST /v1/completions, POST /v1/chat/completions and GET /v1/models, in front of a generator that
+// does one sequence at a time: a bounded first-come queue, streaming as tokens are made, cancelling
+// when a client leaves. Prompts from the console stand in the same queue (submit_local()).
+//
+// A request is a prompt (a chat's messages, written in the model's own format), its settings and
+// the shape of its answer; from there on both kinds are the same.
 //
 // Memory: a slot holds a prompt's tokens while it waits, and the text that its client hasn't taken
 // yet. A streaming client that doesn't read pauses the generation (may_advance()) until the server
@@ -89,8 +92,9 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     // The speed of the request being decoded now, else of the last one.
     [[nodiscard]] double tokens_per_second() const;
 
-    // The two routes.
-    void handle(Exchange &exchange) override;
+    // The three routes.
+    void handle(Exchange &exchange) override { accept(exchange, false); }
+    [[nodiscard]] Handler &chat() { return chat_; }
     [[nodiscard]] Handler &models() { return models_; }
 
   private:
@@ -107,15 +111,18 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         uint64_t order = 0;
         Exchange *exchange = nullptr;  // nullptr: local, or the client has gone
         LocalClient *local = nullptr;
-        std::string_view prompt;
-        Buffer<char> prompt_copy;  // local only
+        PromptText prompt;
+        Buffer<char> prompt_copy;  // of a chat, and local
+        Buffer<ControlSpan> controls;
         Buffer<llama::Token> tokens;
         uint32_t token_count = 0;
         uint32_t max_tokens = 0;
         llama::SamplingParams sampling;
+        bool chat = false;
         bool stream = false;
-        bool done = false;    // nothing more will be made
-        bool failed = false;  // no memory for the text
+        bool include_usage = false;  // of a chat's stream
+        bool done = false;           // nothing more will be made
+        bool failed = false;         // no memory for the text
         std::array<std::array<char, CompletionRequest::kMaxStopBytes>, CompletionRequest::kMaxStops>
             stops;
         std::array<uint8_t, CompletionRequest::kMaxStops> stop_lens{};
@@ -128,6 +135,25 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         size_t text_begin = 0;
         size_t text_end = 0;
         [[nodiscard]] size_t pending() const { return text_end - text_begin; }
+        // One for each token, in stride() parts: the token, where it stands in the text (in
+        // characters), and the likeliest ones.
+        Buffer<llama::TokenLogprob> logprobs;
+        uint32_t logprob_count = 0;
+        uint32_t logprob_sent = 0;  // streaming
+        uint32_t text_characters = 0;
+        [[nodiscard]] size_t stride() const { return 2 + sampling.top_logprobs; }
+        [[nodiscard]] const llama::TokenLogprob *logprob(size_t index) const {
+            return logprobs.data() + index * stride();
+        }
+    };
+
+    class ChatHandler final : public Handler {
+      public:
+        explicit ChatHandler(CompletionApi &api) : api_(api) {}
+        void handle(Exchange &exchange) override { api_.accept(exchange, true); }
+
+      private:
+        CompletionApi &api_;
     };
 
     class ModelsHandler final : public Handler {
@@ -139,7 +165,8 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         CompletionApi &api_;
     };
 
-    explicit CompletionApi(const CompletionConfig &config) : config_(config), models_(*this) {}
+    explicit CompletionApi(const CompletionConfig &config)
+        : config_(config), chat_(*this), models_(*this) {}
     ~CompletionApi() = default;
 
     void on_token(llama::Token token) override;
@@ -152,6 +179,9 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     [[nodiscard]] Job *job_of(const Exchange &exchange);
     [[nodiscard]] uint32_t waiting() const;
     [[nodiscard]] bool has_room() const;
+    void accept(Exchange &exchange, bool chat);
+    // Writes the messages into the job. False: answered with what is wrong.
+    [[nodiscard]] bool render(Job &job, Exchange &exchange, uint32_t message_count);
     void encode(Job &job);
     void start(Job &job);
     void fail(Job &job, const ApiError &error);
@@ -161,12 +191,23 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     void complete(Job &job);
     void report(const Job &job);
     void respond_unavailable(Exchange &exchange);
+    [[nodiscard]] bool keep_logprobs(Job &job, std::string_view text);
     Piece produce_event(Job &job, Cursor &cursor, TextWriter &out);
     Piece produce_whole(const Job &job, Cursor &cursor, TextWriter &out) const;
-    void write_opening(const Job &job, TextWriter &out) const;
-    void write_closing(const Job &job, std::string_view finish, TextWriter &out) const;
+    void write_head(const Job &job, TextWriter &out) const;
+    static void write_text_begin(const Job &job, TextWriter &out);
+    static void write_text_end(const Job &job, TextWriter &out);
+    // Of tokens job.logprob_sent to cursor.piece. False: there are none (any more).
+    [[nodiscard]] bool begin_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const;
+    [[nodiscard]] bool write_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const;
+    void write_chat_logprob(const Job &job, Cursor &cursor, TextWriter &out) const;
+    void write_completion_logprob(const Job &job, Cursor &cursor, TextWriter &out) const;
+    void write_token(llama::Token token, TextWriter &out, bool bytes) const;
+    static void write_usage(const Job &job, TextWriter &out);
+    static void write_figures(const Job &job, TextWriter &out);
 
     CompletionConfig config_;
+    ChatHandler chat_;
     ModelsHandler models_;
     TextGenerator *generator_ = nullptr;
     CompletionObserver *observer_ = nullptr;
@@ -180,6 +221,8 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     StopMatcher matcher_;
     CompletionCounters counters_;
     uint64_t first_token_ticks_ = 0;
+    // Of the request being read.
+    std::array<ChatMessage, CompletionLimits::kMaxMessages> messages_{};
     // The queue, the one that runs, and as many that are made but not yet taken.
     Job *jobs_ = nullptr;
     uint32_t job_count_ = 0;

@@ -1,6 +1,6 @@
-// The body of POST /v1/completions, checked: every field has its type and range, and an error names
-// the field. Fields that nobody knows are ignored; known ones whose effect this program does not
-// have (echo, logprobs, penalties...) are refused unless they ask for nothing.
+// The bodies of POST /v1/completions and POST /v1/chat/completions, checked: every field has its
+// type and range, and an error names the field. Fields that nobody knows are ignored; known ones
+// whose effect this program does not have (echo, tools...) are refused unless they ask for nothing.
 #pragma once
 
 #include <array>
@@ -8,34 +8,42 @@
 #include <span>
 #include <string_view>
 
+#include "http/chat_template.h"
 #include "http/exchange.h"
 #include "kernel_lib/base/text_writer.h"
+#include "llama/engine.h"
 
 namespace bareflow::http {
 
 struct CompletionRequest {
     static constexpr size_t kMaxStops = 4;
     static constexpr size_t kMaxStopBytes = 64;
+    static constexpr uint32_t kDefaultTokens = 16;
 
-    std::string_view prompt;
-    uint32_t max_tokens = 16;
-    float temperature = 0.8f;
-    float top_p = 0.95f;
-    uint32_t top_k = 40;
+    std::string_view prompt;     // of a completion
+    uint32_t message_count = 0;  // of a chat, in the limits' `messages`
+    uint32_t max_tokens = 0;
+    llama::SamplingParams sampling;  // its seed only if has_seed
     bool has_seed = false;
-    uint64_t seed = 0;
     bool stream = false;
+    bool include_usage = false;  // chat: with an event of its own at the end of a stream
     std::array<std::string_view, kMaxStops> stops;
     uint32_t stop_count = 0;
 };
 
 struct CompletionLimits {
+    static constexpr size_t kMaxMessages = 256;
+
     std::string_view model_id;
     uint32_t max_tokens = 0;  // the most that a request may ask for: the context, or less
+    // Room for a chat's messages; empty: the body is a completion's.
+    std::span<ChatMessage> messages = {};
+    [[nodiscard]] bool chat() const { return !messages.empty(); }
 };
 
-// Texts in `out` point into `body`, which is overwritten (one NUL must follow its end). False: what
-// was wrong is in `error`, its message in `message`'s buffer.
+// Texts in `out` and the messages point into `body`, which is overwritten (one NUL must follow its
+// end). False: what was wrong is in `error`, its message and the field's name in `message`'s
+// buffer.
 [[nodiscard]] bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
                                             CompletionRequest &out, TextWriter &message,
                                             ApiError &error);

@@ -2,6 +2,7 @@
 // loop calls Engine::advance().
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "http/text_generator.h"
@@ -12,32 +13,55 @@ namespace bareflow::http {
 
 class LlamaGenerator final : public TextGenerator {
   public:
-    // All three must outlive it. `model_id`: what /v1/models shows.
+    // All four must outlive it. `model_id`: what /v1/models shows. `chat_template`: the file's,
+    // empty when it has none.
     LlamaGenerator(llama::Engine &engine, const llama::Tokenizer &tokenizer,
-                   std::string_view model_id)
-        : engine_(engine), tokenizer_(tokenizer), model_id_(model_id) {}
+                   std::string_view model_id, std::string_view chat_template);
 
     [[nodiscard]] std::string_view model_id() const override { return model_id_; }
     [[nodiscard]] uint32_t context_length() const override { return engine_.context_length(); }
     [[nodiscard]] uint32_t max_piece_bytes() const override {
         return llama::Tokenizer::kMaxPieceBytes;
     }
-    void encode_begin(std::string_view text, std::span<llama::Token> out) override;
+    [[nodiscard]] const ChatTemplate &chat_template() const override { return chat_template_; }
+    [[nodiscard]] llama::Token turn_end() const override {
+        return control_token(chat_turn_end(chat_template_.family));
+    }
+    void encode_begin(const PromptText &prompt, std::span<llama::Token> out) override;
     [[nodiscard]] Result<Encoding> encode_step() override;
-    void encode_cancel() override { encoder_.reset(); }
+    void encode_cancel() override;
     [[nodiscard]] Status start(const llama::Request &request, llama::TokenSink &sink) override {
         return engine_.start(request, sink);
     }
     void cancel() override { engine_.cancel(); }
     [[nodiscard]] bool busy() const override { return engine_.busy(); }
+    [[nodiscard]] std::span<const llama::TokenLogprob> logprobs() const override {
+        return engine_.logprobs();
+    }
+    size_t token_text(llama::Token token, std::span<char> out) const override;
     void decode_begin() override;
     [[nodiscard]] std::string_view decode(llama::Token token) override;
     [[nodiscard]] std::string_view decode_finish() override;
 
   private:
+    // kNoToken: the vocabulary has none of that text.
+    [[nodiscard]] llama::Token control_token(std::string_view text) const;
+    [[nodiscard]] Status next_part();
+
     llama::Engine &engine_;
     const llama::Tokenizer &tokenizer_;
     std::string_view model_id_;
+    ChatTemplate chat_template_;
+    static constexpr size_t kMaxControls = 16;
+    std::array<llama::Token, kMaxControls> controls_{};  // as chat_control_texts() has them
+
+    // The prompt being encoded: tokens and the texts between them, one after another.
+    PromptText prompt_;
+    std::span<llama::Token> out_;
+    bool encoding_ = false;
+    uint32_t count_ = 0;
+    size_t position_ = 0;      // in the text: what was done
+    size_t next_control_ = 0;  // of the prompt's
     std::optional<llama::Encoder> encoder_;
     std::optional<llama::StreamDecoder> decoder_;
 };

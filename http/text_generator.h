@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "http/chat_template.h"
 #include "kernel_lib/base/result.h"
 #include "llama/engine.h"
 
@@ -18,9 +19,16 @@ class TextGenerator {
     // No token's text is longer, so a text of context_length() times this cannot fit.
     [[nodiscard]] virtual uint32_t max_piece_bytes() const = 0;
 
-    // One text at a time: encode_begin(), then encode_step() until it says how many tokens there
-    // are. `text` and `out` must stay until then; beginning anew forgets the old one.
-    virtual void encode_begin(std::string_view text, std::span<llama::Token> out) = 0;
+    // How messages become a prompt.
+    [[nodiscard]] virtual const ChatTemplate &chat_template() const = 0;
+    // A token that ends an answer to messages, beside those that end any text; kNoToken: none.
+    [[nodiscard]] virtual llama::Token turn_end() const = 0;
+
+    // One prompt at a time: encode_begin(), then encode_step() until it says how many tokens there
+    // are. The prompt's text and controls and `out` must stay until then; beginning anew forgets
+    // the old one. A control whose text the vocabulary has as a token becomes that token; others,
+    // and what only looks like one, are text. Text between two tokens is encoded as one.
+    virtual void encode_begin(const PromptText &prompt, std::span<llama::Token> out) = 0;
     struct Encoding {
         bool done = false;
         uint32_t count = 0;
@@ -33,6 +41,10 @@ class TextGenerator {
     [[nodiscard]] virtual Status start(const llama::Request &request, llama::TokenSink &sink) = 0;
     virtual void cancel() = 0;
     [[nodiscard]] virtual bool busy() const = 0;
+
+    [[nodiscard]] virtual std::span<const llama::TokenLogprob> logprobs() const = 0;
+    // The beginning of the token's own bytes; returns how many were written.
+    virtual size_t token_text(llama::Token token, std::span<char> out) const = 0;
 
     // Text of the tokens made since decode_begin(), in whole UTF-8 characters; valid until the
     // next call.

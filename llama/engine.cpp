@@ -52,6 +52,7 @@ struct Engine::State {
     uint32_t context_length = 0;
     Token end_of_sequence = kNoToken;
     Token end_of_turn = kNoToken;
+    Token also_ends = kNoToken;  // of this request
     Transformer transformer;
     Sampler sampler;
     uint32_t sample_op = 0;
@@ -143,6 +144,10 @@ std::span<const float> Engine::logits() const {
     return state_->transformer.logits();
 }
 
+std::span<const TokenLogprob> Engine::logprobs() const {
+    return state_->sampler.logprobs();
+}
+
 bool Engine::busy() const {
     return state_->phase != State::Phase::kIdle;
 }
@@ -170,7 +175,8 @@ Status Engine::start(const Request &request, TokenSink &sink) {
     __builtin_memcpy(s.prompt.data(), request.prompt.data(), request.prompt.size_bytes());
     const uint32_t room = s.context_length - s.prompt_count;
     s.max_tokens = request.max_tokens < room ? request.max_tokens : room;
-    s.sampler.reset(request.sampling);
+    s.sampler.reset(request.sampling, request.prompt);
+    s.also_ends = request.also_ends;
     s.sink = &sink;
     s.usage = {.prompt_tokens = s.prompt_count};
     s.position = 0;
@@ -229,7 +235,7 @@ void Engine::State::token_computed() {
 }
 
 void Engine::State::token_chosen(Token token) {
-    if (token == end_of_sequence || token == end_of_turn) {
+    if (token == end_of_sequence || token == end_of_turn || token == also_ends) {
         return finish(FinishReason::kStop);
     }
     ++usage.completion_tokens;

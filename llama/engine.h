@@ -3,6 +3,7 @@
 // by time down to row ranges inside one operation, so that a caller can poll the network meanwhile.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -12,17 +13,49 @@
 
 namespace bareflow::llama {
 
+struct LogitBias {
+    Token token = 0;  // outside the vocabulary: no effect
+    float bias = 0.0f;
+};
+
+// Applied in this order, as docs/decisions/0001-numeric-contract.md ("Sampling") has them. The
+// defaults of all but temperature, top_k and top_p do nothing.
 struct SamplingParams {
-    float temperature = 0.8f;  // 0: greedy
-    uint32_t top_k = 40;       // 0: all
-    float top_p = 0.95f;       // 1: all
+    static constexpr uint32_t kMaxWindow = 256;
+    static constexpr uint32_t kMaxBiases = 32;
+    static constexpr uint32_t kMaxLogprobs = 20;
+
+    float repeat_penalty = 1.0f;  // of tokens among the last repeat_last_n
+    float presence_penalty = 0.0f;
+    float frequency_penalty = 0.0f;
+    uint32_t repeat_last_n = 64;  // at most kMaxWindow; the prompt's tokens count, too
+    uint32_t top_k = 40;          // 0: all
+    float typical_p = 1.0f;       // 1: all
+    float top_p = 0.95f;          // 1: all
+    float min_p = 0.0f;           // 0: all
+    float temperature = 0.8f;     // 0: greedy
+    bool mirostat = false;        // version 2, in the place of top_k, typical_p, top_p and min_p
+    float mirostat_tau = 5.0f;
+    float mirostat_eta = 0.1f;
     uint64_t seed = 0;
+    // Before everything else.
+    std::array<LogitBias, kMaxBiases> logit_biases{};
+    uint32_t logit_bias_count = 0;
+    // How the model itself saw the token chosen, and so many of the likeliest.
+    bool wants_logprobs = false;
+    uint32_t top_logprobs = 0;  // at most kMaxLogprobs
+};
+
+struct TokenLogprob {
+    Token token = kNoToken;
+    float logprob = 0.0f;  // natural logarithm
 };
 
 struct Request {
     std::span<const Token> prompt;  // BOS included where the model wants it; copied by start()
     uint32_t max_tokens = 16;       // 1..; cut to what the context still holds
     SamplingParams sampling = {};
+    Token also_ends = kNoToken;  // one more token that ends the text
 };
 
 enum class FinishReason : uint8_t {
@@ -82,6 +115,10 @@ class Engine {
     // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
     // to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots();
+
+    // From inside TokenSink::on_token(), where the request wants them: of the token, then of the
+    // likeliest ones, best first.
+    [[nodiscard]] std::span<const TokenLogprob> logprobs() const;
 
     // The logits of the last position computed, vocabulary long; for tests and tools.
     [[nodiscard]] std::span<const float> logits() const;

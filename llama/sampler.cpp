@@ -1,5 +1,7 @@
 #include "llama/sampler.h"
 
+#include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "kernel_lib/platform/platform.h"
@@ -14,7 +16,36 @@ constexpr uint64_t rotate_left(uint64_t x, int by) {
     return (x << by) | (x >> (64 - by));
 }
 
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr float kLog2E = 1.44269504f;
+
 }  // namespace
+
+float log_f32(float x) {
+    x = x >= std::numeric_limits<float>::min() ? x : std::numeric_limits<float>::min();
+    x = x <= std::numeric_limits<float>::max() ? x : std::numeric_limits<float>::max();
+    const auto bits = std::bit_cast<uint32_t>(x);
+    // x = m * 2^e with m from sqrt(1/2) to sqrt(2).
+    auto e = static_cast<float>(static_cast<int32_t>(bits >> 23) - 126);
+    float m = std::bit_cast<float>((bits & 0x007fffff) | 0x3f000000);
+    if (m < 0.707106781f) {
+        e = e - 1.0f;
+        m = m + m;
+    }
+    m = m - 1.0f;
+    constexpr float kCoefficients[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
+                                       -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
+                                       2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
+    float p = 0.0f;
+    for (const float coefficient : kCoefficients) {
+        p = p * m + coefficient;
+    }
+    const float square = m * m;
+    float y = (p * m) * square;
+    y = y + e * -2.12194440e-4f;
+    y = y - square * 0.5f;
+    return (m + y) + e * 0.693359375f;
+}
 
 RandomGenerator::RandomGenerator(uint64_t seed) {
     for (uint64_t &word : state_) {
@@ -45,9 +76,27 @@ Result<Sampler> Sampler::create(uint32_t vocab) {
     return sampler;
 }
 
-void Sampler::reset(const SamplingParams &params) {
+void Sampler::reset(const SamplingParams &params, std::span<const Token> prompt) {
     params_ = params;
+    params_.repeat_last_n = std::min(params.repeat_last_n, SamplingParams::kMaxWindow);
+    params_.logit_bias_count = std::min(params.logit_bias_count, SamplingParams::kMaxBiases);
+    params_.top_logprobs = std::min(params.top_logprobs, SamplingParams::kMaxLogprobs);
     generator_ = RandomGenerator(params.seed);
+    mirostat_mu_ = 2.0f * params.mirostat_tau;
+    window_count_ = 0;
+    window_next_ = 0;
+    for (const Token token : prompt.last(std::min<size_t>(prompt.size(), params_.repeat_last_n))) {
+        remember(token);
+    }
+}
+
+void Sampler::remember(Token token) {
+    if (params_.repeat_last_n == 0) {
+        return;
+    }
+    window_[window_next_] = token;
+    window_next_ = (window_next_ + 1) % params_.repeat_last_n;
+    window_count_ = std::min(window_count_ + 1, params_.repeat_last_n);
 }
 
 void Sampler::begin(std::span<const float> logits) {
@@ -55,17 +104,107 @@ void Sampler::begin(std::span<const float> logits) {
         platform::panic("sampler: more logits than it was made for");
     }
     logits_ = logits;
-    const auto count = static_cast<uint32_t>(logits.size());
+    make_changes();
+    if (params_.wants_logprobs) {
+        top_count_ = 0;
+        log_max_ = kLowest;
+        enter(Stage::kLogMax, static_cast<uint32_t>(logits.size()));
+        return;
+    }
+    choose();
+}
+
+void Sampler::choose() {
+    const auto count = static_cast<uint32_t>(logits_.size());
     // Written so that a NaN is greedy.
     if (!(params_.temperature >= kMinTemperature)) {
-        best_ = {-std::numeric_limits<float>::infinity(), 0};
+        best_ = {kLowest, 0};
         enter(Stage::kGreedy, count);
         return;
     }
-    limit_ = params_.top_k == 0 || params_.top_k > count ? count : params_.top_k;
-    kept_ = 0;
-    enter(Stage::kSelect, count);
+    const bool all = params_.mirostat || params_.top_k == 0 || params_.top_k > count;
+    from_logits_ = true;
+    select(Purpose::kTopK, all ? count : params_.top_k, count);
 }
+
+// ------------------------------------------------------------------ changed logits
+
+float Sampler::clean(float logit) {
+    return logit == logit ? logit : kLowest;
+}
+
+// The logit of this token, to be changed; kept in order of the tokens.
+Sampler::Candidate &Sampler::change_of(uint32_t index) {
+    uint32_t at = change_count_;
+    while (at > 0 && changes_[at - 1].index >= index) {
+        --at;
+    }
+    if (at == change_count_ || changes_[at].index != index) {
+        for (uint32_t i = change_count_; i > at; --i) {
+            changes_[i] = changes_[i - 1];
+        }
+        ++change_count_;
+        changes_[at] = {clean(logits_[index]), index};
+    }
+    return changes_[at];
+}
+
+void Sampler::make_changes() {
+    change_count_ = 0;
+    next_change_ = 0;
+    for (uint32_t i = 0; i < params_.logit_bias_count; ++i) {
+        const LogitBias &bias = params_.logit_biases[i];
+        if (bias.token >= 0 && static_cast<size_t>(bias.token) < logits_.size()) {
+            Candidate &to = change_of(static_cast<uint32_t>(bias.token));
+            to.logit = to.logit + bias.bias;
+        }
+    }
+    if (params_.repeat_penalty == 1.0f && params_.presence_penalty == 0.0f &&
+        params_.frequency_penalty == 0.0f) {
+        return;
+    }
+    for (uint32_t i = 0; i < window_count_; ++i) {
+        const Token token = window_[i];
+        uint32_t count = 0;
+        bool seen = token < 0 || static_cast<size_t>(token) >= logits_.size();
+        for (uint32_t k = 0; k < window_count_ && !seen; ++k) {
+            count += window_[k] == token ? 1 : 0;
+            seen = k < i && window_[k] == token;
+        }
+        if (seen) {
+            continue;
+        }
+        Candidate &to = change_of(static_cast<uint32_t>(token));
+        to.logit = to.logit <= 0.0f ? to.logit * params_.repeat_penalty
+                                    : to.logit / params_.repeat_penalty;
+        const float often = static_cast<float>(count) * params_.frequency_penalty;
+        to.logit = to.logit - (often + params_.presence_penalty);
+    }
+}
+
+float Sampler::changed(uint32_t index) {
+    if (next_change_ < change_count_ && changes_[next_change_].index == index) {
+        return changes_[next_change_++].logit;
+    }
+    return clean(logits_[index]);
+}
+
+void Sampler::look_at_likeliest(TokenLogprob seen) {
+    uint32_t at = top_count_;
+    while (at > 0 && seen.logprob > logprobs_[at].logprob) {
+        --at;
+    }
+    if (at == params_.top_logprobs) {
+        return;
+    }
+    top_count_ = std::min(top_count_ + 1, params_.top_logprobs);
+    for (uint32_t i = top_count_; i > at + 1; --i) {
+        logprobs_[i] = logprobs_[i - 1];
+    }
+    logprobs_[at + 1] = seen;
+}
+
+// ------------------------------------------------------------------ stages
 
 bool Sampler::advance(uint64_t deadline_ticks) {
     while (stage_ != Stage::kDone) {
@@ -90,20 +229,46 @@ void Sampler::enter(Stage stage, uint32_t items) {
     found_ = false;
 }
 
+void Sampler::select(Purpose purpose, uint32_t limit, uint32_t from) {
+    purpose_ = purpose;
+    limit_ = limit;
+    kept_ = 0;
+    enter(Stage::kSelect, from);
+}
+
+void Sampler::weigh(Purpose purpose, float temperature) {
+    purpose_ = purpose;
+    temperature_ = temperature;
+    softmax_ = {};
+    enter(Stage::kWeigh, kept_);
+}
+
 void Sampler::work(uint32_t end) {
     switch (stage_) {
+        case Stage::kLogMax:
+            for (uint32_t i = done_; i < end; ++i) {
+                const float logit = clean(logits_[i]);
+                log_max_ = logit > log_max_ ? logit : log_max_;
+                look_at_likeliest({static_cast<Token>(i), logit});
+            }
+            return;
+        case Stage::kLogSum:
+            for (uint32_t i = done_; i < end; ++i) {
+                float &lane = softmax_.lanes[i % kLanes];
+                lane = lane + exp_f32(clean(logits_[i]) - log_max_);
+            }
+            return;
         case Stage::kGreedy:
             for (uint32_t i = done_; i < end; ++i) {
-                if (logits_[i] > best_.logit) {
-                    best_ = {logits_[i], i};
+                const float logit = changed(i);
+                if (logit > best_.logit) {
+                    best_ = {logit, i};
                 }
             }
             return;
         case Stage::kSelect:
             for (uint32_t i = done_; i < end; ++i) {
-                const float logit = logits_[i];
-                // A NaN equals nothing, itself included.
-                offer({logit == logit ? logit : -std::numeric_limits<float>::infinity(), i});
+                offer(from_logits_ ? Candidate{changed(i), i} : candidates_[i]);
             }
             return;
         case Stage::kSort:
@@ -113,7 +278,11 @@ void Sampler::work(uint32_t end) {
                 candidates_[0] = candidates_[last];
                 candidates_[last] = worst;
                 sift_down(0, last);
-                weights_[last] = worst.logit / params_.temperature;
+            }
+            return;
+        case Stage::kWeigh:
+            for (uint32_t i = done_; i < end; ++i) {
+                weights_[i] = candidates_[i].logit / temperature_;
             }
             return;
         case Stage::kMax:
@@ -121,21 +290,21 @@ void Sampler::work(uint32_t end) {
         case Stage::kExp:
             return softmax_exp(weights_.data(), done_, end, softmax_);
         case Stage::kScale:
-            return softmax_scale(weights_.data(), done_, end, softmax_inverse(softmax_));
-        case Stage::kCut:
-            for (uint32_t i = done_; i < end && !found_; ++i) {
-                running_ = running_ + weights_[i];
-                if (params_.top_p < 1.0f && running_ >= params_.top_p) {
-                    kept_ = i + 1;
-                    found_ = true;
-                }
+            return softmax_scale(weights_.data(), done_, end, inverse_);
+        case Stage::kEntropy:
+            for (uint32_t i = done_; i < end; ++i) {
+                running_ = running_ - weights_[i] * log_f32(weights_[i]);
             }
             return;
+        case Stage::kTypical:
+        case Stage::kCut:
+        case Stage::kSum:
+            return cut(end);
         case Stage::kPick:
             for (uint32_t i = done_; i < end && !found_; ++i) {
                 running_ = running_ + weights_[i];
                 if (running_ > threshold_) {
-                    token_ = static_cast<Token>(candidates_[i].index);
+                    best_ = {weights_[i], candidates_[i].index};
                     found_ = true;
                 }
             }
@@ -145,33 +314,138 @@ void Sampler::work(uint32_t end) {
     }
 }
 
+// Looks at what is kept, in order, for the place where it ends.
+void Sampler::cut(uint32_t end) {
+    for (uint32_t i = done_; i < end && !found_; ++i) {
+        float weight = weights_[i];
+        float enough = params_.top_p;
+        bool too_small = false;
+        if (stage_ == Stage::kTypical) {
+            weight = exp_f32(candidates_[i].logit - softmax_.max) * inverse_;
+            enough = params_.typical_p;
+        } else if (stage_ == Stage::kSum) {
+            enough = 1.0f;
+            too_small = params_.mirostat && log_f32(weight) * -kLog2E > mirostat_mu_;
+        } else {
+            too_small = weight < params_.min_p * weights_[0];
+        }
+        if (too_small && i > 0) {
+            kept_ = i;
+            found_ = true;
+            return;
+        }
+        running_ = running_ + weight;
+        if (enough < 1.0f && running_ >= enough) {
+            kept_ = i + 1;
+            found_ = true;
+        }
+    }
+}
+
 void Sampler::finish_stage() {
     switch (stage_) {
+        case Stage::kLogMax:
+            softmax_ = {};
+            return enter(Stage::kLogSum, items_);
+        case Stage::kLogSum:
+            log_sum_ = log_f32(fold_lanes(softmax_.lanes));
+            return choose();
         case Stage::kGreedy:
-            token_ = static_cast<Token>(best_.index);
-            return enter(Stage::kDone, 0);
+            return finish_pick();
         case Stage::kSelect:
             return enter(Stage::kSort, kept_);
         case Stage::kSort:
+            return finish_list();
+        case Stage::kWeigh:
             return enter(Stage::kMax, kept_);
         case Stage::kMax:
             return enter(Stage::kExp, kept_);
         case Stage::kExp:
+            inverse_ = softmax_inverse(softmax_);
             return enter(Stage::kScale, kept_);
         case Stage::kScale:
-            running_ = 0.0f;
-            return enter(Stage::kCut, kept_);
+            return finish_weights();
+        case Stage::kEntropy:
+            entropy_ = running_;
+            return select(Purpose::kTypical, kept_, kept_);
+        case Stage::kTypical:
+            return select(Purpose::kAfterTypical, kept_, kept_);
         case Stage::kCut:
+            return weigh(Purpose::kPick, params_.temperature);
+        case Stage::kSum:
             threshold_ = generator_.uniform() * running_;
+            best_ = {weights_[kept_ - 1], candidates_[kept_ - 1].index};
+            inverse_ = running_;
             running_ = 0.0f;
-            // What is chosen should rounding (or a NaN) let none exceed the threshold.
-            token_ = static_cast<Token>(candidates_[kept_ - 1].index);
+            // What is chosen should rounding (or a NaN) let none exceed the threshold: the last.
             return enter(Stage::kPick, kept_);
         case Stage::kPick:
-            return enter(Stage::kDone, 0);
+            if (params_.mirostat) {
+                const float surprise = log_f32(best_.logit / inverse_) * -kLog2E;
+                mirostat_mu_ =
+                    mirostat_mu_ - params_.mirostat_eta * (surprise - params_.mirostat_tau);
+            }
+            return finish_pick();
         case Stage::kDone:
             return;
     }
+}
+
+// The candidates are in order.
+void Sampler::finish_list() {
+    from_logits_ = false;
+    if (purpose_ == Purpose::kTypical) {
+        running_ = 0.0f;
+        return enter(Stage::kTypical, kept_);
+    }
+    if (params_.mirostat) {
+        return weigh(Purpose::kPick, params_.temperature);
+    }
+    if (purpose_ == Purpose::kTopK && params_.typical_p < 1.0f) {
+        return weigh(Purpose::kTypical, 1.0f);
+    }
+    if (params_.top_p < 1.0f || params_.min_p > 0.0f) {
+        return weigh(Purpose::kCut, 1.0f);
+    }
+    weigh(Purpose::kPick, params_.temperature);
+}
+
+// The weights are probabilities.
+void Sampler::finish_weights() {
+    running_ = 0.0f;
+    enter(purpose_ == Purpose::kTypical ? Stage::kEntropy
+          : purpose_ == Purpose::kCut   ? Stage::kCut
+                                        : Stage::kSum,
+          kept_);
+}
+
+void Sampler::finish_pick() {
+    token_ = static_cast<Token>(best_.index);
+    remember(token_);
+    if (params_.wants_logprobs) {
+        logprobs_[0] = {token_, clean(logits_[best_.index])};
+        for (TokenLogprob &entry : std::span(logprobs_).first(1 + top_count_)) {
+            entry.logprob = (entry.logprob - log_max_) - log_sum_;
+        }
+    }
+    enter(Stage::kDone, 0);
+}
+
+float Sampler::strangeness(float logit) const {
+    const float surprise = -log_f32(exp_f32(logit - softmax_.max) * inverse_);
+    const float distance = surprise - entropy_;
+    return distance < 0.0f ? -distance : distance;
+}
+
+bool Sampler::better(const Candidate &a, const Candidate &b) const {
+    if (purpose_ == Purpose::kTypical) {
+        const float of_a = strangeness(a.logit);
+        const float of_b = strangeness(b.logit);
+        if (of_a != of_b) {
+            return of_a < of_b;
+        }
+    }
+    return a.logit > b.logit || (a.logit == b.logit && a.index < b.index);
 }
 
 // Keeps the best `limit_` seen so far.

@@ -1,8 +1,10 @@
-// Chooses the next token from logits: greedy, or temperature, top-k, top-p with a seeded generator,
-// exactly as docs/decisions/0001-numeric-contract.md ("Sampling") has it, so that a seed gives the
-// same text everywhere. Work is cut into pieces, since a vocabulary may have 128,000 tokens.
+// Chooses the next token from logits: greedy, or through penalties, top-k, typical-p, top-p, min-p
+// or mirostat, and temperature, with a seeded generator, exactly as
+// docs/decisions/0001-numeric-contract.md ("Sampling") has it, so that a seed gives the same text
+// everywhere. Work is cut into pieces, since a vocabulary may have 128,000 tokens.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -26,6 +28,10 @@ class RandomGenerator {
     uint64_t state_[4];
 };
 
+// Natural logarithm, error below 2^-22 relative or 2^-24 absolute. x <= 0, or below the smallest
+// normal number, or NaN: as of the smallest normal number; infinity: as of the greatest number.
+[[nodiscard]] float log_f32(float x);
+
 class Sampler {
   public:
     // Below this a temperature counts as 0: dividing by it could leave the range of f32.
@@ -38,8 +44,9 @@ class Sampler {
         return candidates_.size() * sizeof(Candidate) + weights_.size() * sizeof(float);
     }
 
-    // Starts a new text: its settings and its random numbers.
-    void reset(const SamplingParams &params);
+    // Starts a new text: its settings and its random numbers. The end of `prompt` fills the window
+    // of the penalties; what is chosen later goes into it by itself.
+    void reset(const SamplingParams &params, std::span<const Token> prompt = {});
     // Starts choosing. `logits` (vocab long) must stay until advance() was true. NaN counts as the
     // smallest of all.
     void begin(std::span<const float> logits);
@@ -48,6 +55,10 @@ class Sampler {
     [[nodiscard]] bool advance(uint64_t deadline_ticks);
     // The choice, after advance() was true.
     [[nodiscard]] Token token() const { return token_; }
+    // Of the choice, and of the params' top_logprobs likeliest tokens; empty if not wanted.
+    [[nodiscard]] std::span<const TokenLogprob> logprobs() const {
+        return std::span(logprobs_).first(params_.wants_logprobs ? 1 + top_count_ : 0);
+    }
 
   private:
     struct Candidate {
@@ -55,25 +66,49 @@ class Sampler {
         uint32_t index;
     };
     enum class Stage : uint8_t {
+        kLogMax,  // logprobs: the greatest logit, the likeliest tokens
+        kLogSum,
         kGreedy,  // first index with the greatest logit
-        kSelect,  // the best top_k into a heap whose root is the worst of them
+        kSelect,  // the best into a heap whose root is the worst of them
         kSort,    // the heap into a list, best first
+        kWeigh,   // logits, divided by a temperature, to be made probabilities
         kMax,     // the softmax's three passes
         kExp,
         kScale,
-        kCut,  // top_p
+        kEntropy,  // typical_p: what is expected of a token
+        kTypical,  // the first ones of a list ordered by how near they are to it
+        kCut,      // top_p and min_p
+        kSum,      // of what is kept; mirostat's cut
         kPick,
         kDone,
     };
+    // What a softmax, or a sorted list, is for.
+    enum class Purpose : uint8_t { kTopK, kTypical, kAfterTypical, kCut, kPick };
 
+    // A NaN equals nothing, itself included.
+    [[nodiscard]] static float clean(float logit);
+    // Of logits_[index], index increasing from call to call.
+    [[nodiscard]] float changed(uint32_t index);
+    void make_changes();
+    Candidate &change_of(uint32_t index);
+    void remember(Token token);
+    void look_at_likeliest(TokenLogprob seen);
+
+    // How far from typical.
+    [[nodiscard]] float strangeness(float logit) const;
     // a comes before b.
-    [[nodiscard]] static bool better(const Candidate &a, const Candidate &b) {
-        return a.logit > b.logit || (a.logit == b.logit && a.index < b.index);
-    }
+    [[nodiscard]] bool better(const Candidate &a, const Candidate &b) const;
     // One piece of the present stage: items [done_, end). The stage's last piece has end == items.
     void work(uint32_t end);
     void enter(Stage stage, uint32_t items);
+    void choose();
+    void select(Purpose purpose, uint32_t limit, uint32_t from);
+    void weigh(Purpose purpose, float temperature);
     void finish_stage();
+    void finish_list();
+    void finish_weights();
+    void finish_pick();
+    void cut(uint32_t end);
     void sift_down(uint32_t root, uint32_t count);
     void offer(Candidate candidate);
 
@@ -83,13 +118,32 @@ class Sampler {
     Buffer<Candidate> candidates_;
     Buffer<float> weights_;  // of the candidates in order: scaled logits, then probabilities
 
+    // The last tokens of the text, a ring.
+    std::array<Token, SamplingParams::kMaxWindow> window_{};
+    uint32_t window_count_ = 0;
+    uint32_t window_next_ = 0;
+    // Logits that are not as the model gave them, by index.
+    std::array<Candidate, SamplingParams::kMaxWindow + SamplingParams::kMaxBiases> changes_{};
+    uint32_t change_count_ = 0;
+    uint32_t next_change_ = 0;
+    float mirostat_mu_ = 0.0f;
+    std::array<TokenLogprob, 1 + SamplingParams::kMaxLogprobs> logprobs_{};
+    uint32_t top_count_ = 0;
+    float log_max_ = 0.0f;
+    float log_sum_ = 0.0f;
+
     Stage stage_ = Stage::kDone;
-    uint32_t items_ = 0;  // of this stage
+    Purpose purpose_ = Purpose::kTopK;
+    bool from_logits_ = false;  // kSelect: from the logits, or from the candidates themselves
+    uint32_t items_ = 0;        // of this stage
     uint32_t done_ = 0;
     uint32_t limit_ = 0;  // candidates wanted
     uint32_t kept_ = 0;   // candidates there are
     Candidate best_{};
     SoftmaxState softmax_;
+    float temperature_ = 1.0f;
+    float inverse_ = 0.0f;  // of the softmax's sum
+    float entropy_ = 0.0f;
     float running_ = 0.0f;
     float threshold_ = 0.0f;
     bool found_ = false;

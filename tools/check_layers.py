@@ -50,7 +50,8 @@ FORBIDDEN = (
     ("net/", "http/", "the network knows no HTTP"),
 )
 # The completion API, and the seam it reaches the engine through.
-HTTP_MAY_KNOW_LLAMA = ("http/completion_api", "http/text_generator", "http/llama_generator", "http/profile")
+HTTP_MAY_KNOW_LLAMA = ("http/completion_api", "http/completion_request", "http/text_generator",
+                       "http/llama_generator", "http/profile")
 # Rooms of one level that may include each other (cpu, memory and io are one floor).
 SAME_FLOOR = ({"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
               {"kernel_lib/platform/", "boot/"})

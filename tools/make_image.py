@@ -37,7 +37,8 @@ LZ4_MIN_MATCH = 4
 LZ4_LAST_LITERALS = 5
 LZ4_NO_MATCH_TAIL = 12
 LZ4_MAX_OFFSET = 65535
-LZ4_TRIES = 32
+LZ4_TRIES = 4096
+LZ4_LONG = 64
 
 
 class Refused(Exception):
@@ -84,36 +85,47 @@ def find_match(data, at, limit, chain, tries):
 
 
 def compress(data):
-    """One LZ4 block (lz4_Block_format.md): greedy, but a longer match one byte on is preferred."""
-    out = bytearray()
+    """One LZ4 block (lz4_Block_format.md): from the end to the front, what each place is best continued with."""
+    size = len(data)
+    match_limit = size - LZ4_LAST_LITERALS
     positions = {}
-    match_limit = len(data) - LZ4_LAST_LITERALS
+    matches = [(0, 0)] * size
+    for at in range(size - LZ4_NO_MATCH_TAIL):
+        chain = positions.setdefault(data[at:at + LZ4_MIN_MATCH], [])
+        before, source = matches[at - 1] if at else (0, 0)
+        if before > LZ4_LONG:  # inside a long one nothing better is looked for
+            matches[at] = before - 1, source + 1
+        elif chain:
+            matches[at] = find_match(data, at, match_limit, chain, LZ4_TRIES)
+        chain.append(at)
+    # Bytes from there to the end: a literal is one, a match three and what its length needs beyond 18.
+    cost = [0] * (size + 1)
+    taken = [1] * size
+    run = [0] * (size + 1)  # literals from there on
+    for at in range(size - 1, -1, -1):
+        run[at] = run[at + 1] + 1
+        best = cost[at + 1] + (2 if run[at] >= 15 and (run[at] - 15) % 255 == 0 else 1)
+        longest = matches[at][0]
+        if longest:
+            for length in range(LZ4_MIN_MATCH, longest + 1) if longest <= LZ4_LONG else (longest,):
+                bytes_here = 3 if length < 19 else 4 + (length - 19) // 255
+                if cost[at + length] + bytes_here <= best:
+                    best, taken[at] = cost[at + length] + bytes_here, length
+        cost[at] = best
+        if taken[at] > 1:
+            run[at] = 0
+    out = bytearray()
     literals_from = at = 0
-    seen = 0
-
-    def look(where):
-        nonlocal seen
-        while seen < where:
-            positions.setdefault(data[seen:seen + LZ4_MIN_MATCH], []).append(seen)
-            seen += 1
-        chain = positions.get(data[where:where + LZ4_MIN_MATCH])
-        return find_match(data, where, match_limit, chain, LZ4_TRIES) if chain else (0, 0)
-
-    while at < len(data) - LZ4_NO_MATCH_TAIL:
-        length, source = look(at)
-        if not length:
+    while at < size:
+        length = taken[at]
+        if length == 1:
             at += 1
             continue
-        while at + 1 < len(data) - LZ4_NO_MATCH_TAIL:
-            next_length, next_source = look(at + 1)
-            if next_length <= length:
-                break
-            at, length, source = at + 1, next_length, next_source
         literals = data[literals_from:at]
         out.append(min(len(literals), 15) << 4 | min(length - LZ4_MIN_MATCH, 15))
         if len(literals) >= 15:
             put_length(out, len(literals))
-        out += literals + struct.pack("<H", at - source)
+        out += literals + struct.pack("<H", at - matches[at][1])
         if length - LZ4_MIN_MATCH >= 15:
             put_length(out, length - LZ4_MIN_MATCH)
         at += length

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -18,6 +17,10 @@ namespace bareflow {
 [[nodiscard]] void *heap_allocate(size_t bytes, size_t alignment);
 void heap_release(void *memory);
 
+// What every Buffer's create() does, once. nullptr when there is nothing to hold.
+[[nodiscard]] Status allocate_zeroed(size_t count, size_t value_bytes, size_t alignment,
+                                     void *&memory);
+
 template <typename T>
 class Buffer {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
@@ -26,18 +29,12 @@ class Buffer {
     Buffer() = default;
     // `count` zeroed values, aligned to `alignment` bytes (64: a cache line).
     [[nodiscard]] static Result<Buffer> create(size_t count, size_t alignment = 64) {
-        if (count > std::numeric_limits<size_t>::max() / 2 / sizeof(T)) {
-            return Error{ErrorCode::kTooLarge, "array size overflows"};
-        }
         Buffer buffer;
-        if (count == 0) {
-            return buffer;
+        void *memory = nullptr;
+        if (const Status status = allocate_zeroed(count, sizeof(T), alignment, memory); !status) {
+            return status.error();
         }
-        buffer.data_ = static_cast<T *>(heap_allocate(count * sizeof(T), alignment));
-        if (buffer.data_ == nullptr) {
-            return Error{ErrorCode::kTooLarge, "out of memory"};
-        }
-        __builtin_memset(static_cast<void *>(buffer.data_), 0, count * sizeof(T));
+        buffer.data_ = static_cast<T *>(memory);
         buffer.count_ = count;
         return buffer;
     }

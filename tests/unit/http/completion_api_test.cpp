@@ -12,9 +12,10 @@
 namespace bareflow::http {
 namespace {
 
-std::string post(const std::string &body) {
-    return "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: " +
-           std::to_string(body.size()) + "\r\n\r\n" + body;
+std::string post(const std::string &body, const std::string &path = "/v1/completions") {
+    return "POST " + path +
+           " HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+           body;
 }
 
 // The value behind `"key":`, up to the next , } or ].
@@ -70,6 +71,8 @@ class Local final : public LocalClient {
     }
 };
 
+const std::string kChat = "/v1/chat/completions";
+
 class CompletionTest : public ::testing::Test {
   protected:
     void SetUp() override {
@@ -79,6 +82,7 @@ class CompletionTest : public ::testing::Test {
         api_->set_observer(&observer_);
         routes_[0] = {Method::kPost, "/v1/completions", api_};
         routes_[1] = {Method::kGet, "/v1/models", &api_->models()};
+        routes_[2] = {Method::kPost, kChat, &api_->chat()};
         auto server = Server::create(source_, router_, {});
         ASSERT_TRUE(server.ok());
         server_ = *server;
@@ -106,8 +110,8 @@ class CompletionTest : public ::testing::Test {
         }
         settle();
     }
-    Answer ask(const std::string &body) {
-        FakeStream &client = source_.connect(post(body));
+    Answer ask(const std::string &body, const std::string &path = "/v1/completions") {
+        FakeStream &client = source_.connect(post(body, path));
         settle();
         for (int i = 0; i < 1000 && generator_.busy(); ++i) {
             work(slice_);
@@ -118,7 +122,7 @@ class CompletionTest : public ::testing::Test {
     FakeSource source_;
     FakeGenerator generator_;
     Observer observer_;
-    Route routes_[2];
+    Route routes_[3];
     Router router_{routes_};
     CompletionApi *api_ = nullptr;
     Server *server_ = nullptr;
@@ -407,6 +411,152 @@ TEST_F(CompletionTest, Models) {
     EXPECT_EQ(answer.status, 200);
     EXPECT_EQ(value_of(answer.body, "id"), "fake");
     EXPECT_EQ(value_of(answer.body, "context_length"), "64");
+}
+
+TEST_F(CompletionTest, WholeChat) {
+    generator_.context = 500;
+    generator_.chat = recognise_chat_template("<|im_start|>", "", "");
+    generator_.ends = 77;
+    const Answer answer =
+        ask(R"({"messages":[{"role":"user","content":"Hi <|im_end|>"}],"seed":3,"max_tokens":3})",
+            kChat);
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_FALSE(answer.chunked) << "its length is known";
+    EXPECT_TRUE(value_of(answer.body, "id").starts_with("chatcmpl-"));
+    EXPECT_EQ(value_of(answer.body, "object"), "chat.completion");
+    EXPECT_NE(answer.body.find(R"("choices":[{"index":0,"message":{"role":"assistant","content":)"
+                               R"("One two three"},"logprobs":null,"finish_reason":"length"}],)"
+                               R"("usage":{)"),
+              std::string::npos)
+        << answer.body;
+    const std::string prompt(generator_.last_prompt.begin(), generator_.last_prompt.end());
+    EXPECT_EQ(prompt, "<|im_start|>user\nHi <|im_end|><|im_end|>\n<|im_start|>assistant\n");
+    ASSERT_EQ(generator_.last_controls.size(), 3u) << "the user's own is text";
+    EXPECT_EQ(generator_.last_controls[1].begin, 30u);
+    EXPECT_EQ(generator_.last.also_ends, 77);
+    EXPECT_EQ(generator_.last.max_tokens, 3u);
+    ask(R"({"prompt":"x"})");
+    EXPECT_EQ(generator_.last.also_ends, llama::kNoToken);
+}
+
+TEST_F(CompletionTest, StreamedChat) {
+    for (const bool usage : {false, true}) {
+        const Answer answer =
+            ask(std::string(R"({"messages":[{"role":"user","content":"Hi"}],"stream":true,)") +
+                    R"("stream_options":{"include_usage":)" + (usage ? "true}}" : "false}}"),
+                kChat);
+        const auto events = events_of(answer.body);
+        ASSERT_EQ(events.size(), usage ? 8u : 7u);
+        EXPECT_NE(events[0].find(R"("delta":{"role":"assistant","content":""},)"),
+                  std::string::npos);
+        std::string text;
+        for (size_t i = 1; i < 5; ++i) {
+            text += value_of(events[i], "content");
+            EXPECT_EQ(value_of(events[i], "object"), "chat.completion.chunk");
+            EXPECT_EQ(value_of(events[i], "finish_reason"), "null");
+            EXPECT_EQ(value_of(events[i], "id"), value_of(events[0], "id"));
+        }
+        EXPECT_EQ(text, "One two three four");
+        EXPECT_NE(events[5].find(R"("delta":{},"logprobs":null,"finish_reason":"stop"}])"),
+                  std::string::npos);
+        EXPECT_EQ(value_of(events[5], "completion_tokens"), "(none)");
+        if (usage) {
+            EXPECT_NE(events[6].find(R"("choices":[],"usage":{"prompt_tokens":2,)"),
+                      std::string::npos);
+        }
+        EXPECT_EQ(events.back(), "[DONE]");
+    }
+}
+
+TEST_F(CompletionTest, ChatsThatCannotBe) {
+    generator_.chat = recognise_chat_template("[INST]", "", "");
+    Answer answer = ask(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",)"
+                        R"("content":"b"},{"role":"assistant","content":"c"}]})",
+                        kChat);
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(value_of(answer.body, "param"), "messages[2].role");
+    for (const size_t len : {size_t{64}, size_t{100'000}}) {
+        answer = ask(R"({"messages":[{"role":"user","content":")" + std::string(len, 'x') + "\"}]}",
+                     kChat);
+        EXPECT_EQ(answer.status, 400);
+        EXPECT_EQ(value_of(answer.body, "code"), "context_length_exceeded");
+        EXPECT_EQ(value_of(answer.body, "param"), "messages");
+    }
+    generator_.chat = {};
+    answer = ask(R"({"messages":[{"role":"user","content":""}]})", kChat);
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(value_of(answer.body, "param"), "messages");
+    EXPECT_EQ(api_->counters().waiting, 0u);
+    EXPECT_EQ(ask(R"({"messages":[{"role":"user","content":"x"}]})", kChat).status, 200);
+}
+
+TEST_F(CompletionTest, LogprobsOfACompletion) {
+    generator_.likely = {{1, -0.5f}, {0, -0.25f}, {1, -0.5f}};
+    const std::string body = R"({"prompt":"x","logprobs":2,"max_tokens":2)";
+    const std::string expected =
+        R"("logprobs":{"tokens":[" two"," two"],"token_logprobs":[-0.500000,-0.500000],)"
+        R"("top_logprobs":[{"One":-0.250000," two":-0.500000},{"One":-0.250000," two":-0.500000}],)"
+        R"("text_offset":[0,3]},"finish_reason":"length")";
+    Answer answer = ask(body + "}");
+    ASSERT_TRUE(answer.valid);
+    EXPECT_NE(answer.body.find(expected), std::string::npos) << answer.body;
+    EXPECT_EQ(generator_.last.sampling.top_logprobs, 2u);
+    slice_ = 1;
+    answer = ask(body + R"(,"stream":true})");
+    const auto events = events_of(answer.body);
+    ASSERT_EQ(events.size(), 4u);
+    EXPECT_NE(
+        events[1].find(R"({"tokens":[" two"],"token_logprobs":[-0.500000],"top_logprobs":[)"
+                       R"({"One":-0.250000," two":-0.500000}],"text_offset":[3]},"finish_re)"),
+        std::string::npos)
+        << events[1];
+    EXPECT_EQ(value_of(events[2], "logprobs"), "null");
+}
+
+TEST_F(CompletionTest, LogprobsOfAChat) {
+    generator_.likely = {{1, -0.5f}, {0, -20000.0f}};
+    const std::string body =
+        R"({"messages":[{"role":"user","content":"x"}],"logprobs":true,"max_tokens":1)";
+    Answer answer = ask(body + R"(,"top_logprobs":1})", kChat);
+    ASSERT_TRUE(answer.valid);
+    EXPECT_NE(
+        answer.body.find(
+            R"("logprobs":{"content":[{"token":" two","bytes":[32,116,119,111],"logprob":-0.500000,)"
+            R"("top_logprobs":[{"token":"One","bytes":[79,110,101],"logprob":-9999.000000}]}]},"fin)"),
+        std::string::npos)
+        << answer.body;
+    answer = ask(body + R"(,"stream":true})", kChat);
+    const auto events = events_of(answer.body);
+    ASSERT_EQ(events.size(), 4u);
+    EXPECT_NE(events[1].find(R"("logprob":-0.500000,"top_logprobs":[]}]},"finish_reason":null)"),
+              std::string::npos)
+        << events[1];
+}
+
+TEST_F(CompletionTest, ManyLogprobsThroughASmallWindow) {
+    generator_.context = 5000;
+    generator_.script.assign(300, std::string(100, '\"'));
+    generator_.likely.assign(21, {5, -1.0f});
+    FakeStream &client = source_.connect(
+        post(R"({"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":20,)"
+             R"("stream":true})",
+             kChat));
+    for (int i = 0; i < 20000 && client.output.find("[DONE]") == std::string::npos; ++i) {
+        client.window = 1000;
+        work(1);
+    }
+    client.window = ~size_t{0};
+    work(1);
+    const Answer answer = take_answer(client.output);
+    ASSERT_TRUE(answer.valid);
+    const auto events = events_of(answer.body);
+    size_t tokens = 0;
+    for (const std::string &event : events) {
+        for (size_t at = 0; (at = event.find("\"token\":", at)) != std::string::npos; ++at) {
+            ++tokens;
+        }
+    }
+    EXPECT_EQ(tokens, 300u * 21);
 }
 
 TEST_F(CompletionTest, LocalPromptsStandInTheSameQueue) {

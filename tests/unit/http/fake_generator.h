@@ -23,8 +23,19 @@ class FakeGenerator final : public TextGenerator {
     [[nodiscard]] std::string_view model_id() const override { return "fake"; }
     [[nodiscard]] uint32_t context_length() const override { return context; }
     [[nodiscard]] uint32_t max_piece_bytes() const override { return 16; }
-    void encode_begin(std::string_view text, std::span<llama::Token> out) override {
-        text_ = text;
+    ChatTemplate chat;
+    llama::Token ends = llama::kNoToken;
+    std::vector<ControlSpan> last_controls;
+    std::vector<llama::TokenLogprob> likely;
+    [[nodiscard]] const ChatTemplate &chat_template() const override { return chat; }
+    [[nodiscard]] llama::Token turn_end() const override { return ends; }
+    [[nodiscard]] std::span<const llama::TokenLogprob> logprobs() const override { return likely; }
+    size_t token_text(llama::Token token, std::span<char> out) const override {
+        return script[static_cast<size_t>(token)].copy(out.data(), out.size());
+    }
+    void encode_begin(const PromptText &prompt, std::span<llama::Token> out) override {
+        text_ = prompt.text;
+        last_controls.assign(prompt.controls.begin(), prompt.controls.end());
         out_ = out;
         steps_left_ = encode_steps;
     }

@@ -1,0 +1,89 @@
+// Messages to the text a chat model was trained on. A file brings its format as a Jinja template
+// (`tokenizer.chat_template`); the published ones fall into a few families, which are recognised by
+// their markers, with the details in which they differ, and written exactly as Jinja would with
+// add_generation_prompt. Pure functions; nothing allocates.
+//
+// What a user wrote must not become a control token, whatever it says. So the text comes with the
+// places where the template, not a message, has put one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernel_lib/base/result.h"
+
+namespace bareflow::http {
+
+enum class ChatRole : uint8_t { kSystem, kUser, kAssistant };
+[[nodiscard]] std::string_view chat_role_name(ChatRole role);
+
+struct ChatMessage {
+    ChatRole role = ChatRole::kUser;
+    std::string_view content;
+};
+
+// Where in a prompt the text of one control token stands.
+struct ControlSpan {
+    uint32_t begin = 0;
+    uint32_t len_bytes = 0;
+};
+
+// What a model shall go on with.
+struct PromptText {
+    std::string_view text;
+    std::span<const ControlSpan> controls;  // in order, not overlapping
+};
+
+// Counts, and writes what its buffers have room for: empty ones find out the sizes needed.
+class PromptWriter {
+  public:
+    PromptWriter(std::span<char> text, std::span<ControlSpan> controls)
+        : text_(text), controls_(controls) {}
+
+    void put(std::string_view text);
+    void control(std::string_view text);
+    [[nodiscard]] size_t size() const { return len_; }
+    [[nodiscard]] size_t control_count() const { return count_; }
+
+  private:
+    std::span<char> text_;
+    std::span<ControlSpan> controls_;
+    size_t len_ = 0;
+    size_t count_ = 0;
+};
+
+enum class ChatFamily : uint8_t { kPlain, kChatMl, kLlama2, kLlama3, kZephyr, kGemma, kMistral };
+
+struct ChatTemplate {
+    ChatFamily family = ChatFamily::kPlain;
+    bool known = true;          // false: the file's template is of no family, ChatML stands in
+    bool writes_bos = false;    // before the first message
+    bool trims = false;         // white space around messages
+    bool takes_system = false;  // Llama-2, Mistral: with the first, or last, message of the user
+    bool system_last = false;
+    uint8_t spaces = 0;  // Mistral: blanks before and behind [INST], before [/INST] and the answer
+    bool has_default_system = false;  // ChatML: said when no message is of the system
+    std::string_view default_system = {};
+    std::string_view date = {};  // Llama 3.1 and later; empty: no date
+    // Texts of the vocabulary's tokens; empty: none.
+    std::string_view bos = {};
+    std::string_view eos = {};
+};
+
+// `text`: the file's template, empty when it has none. The result points into all three.
+[[nodiscard]] ChatTemplate recognise_chat_template(std::string_view text, std::string_view bos,
+                                                   std::string_view eos);
+[[nodiscard]] std::string_view chat_family_name(ChatFamily family);
+// The texts that any family but for bos and eos puts in as control tokens.
+[[nodiscard]] std::span<const std::string_view> chat_control_texts();
+// The control token that ends a turn, also where the file does not call it an end; empty: none.
+[[nodiscard]] std::string_view chat_turn_end(ChatFamily family);
+
+// kInvalid, with one sentence about the message number `bad_message`: what the template itself
+// would refuse (roles that do not alternate, a system message where there is no place for one).
+[[nodiscard]] Status render_chat(const ChatTemplate &chat, std::span<const ChatMessage> messages,
+                                 PromptWriter &out, uint32_t &bad_message);
+
+}  // namespace bareflow::http
