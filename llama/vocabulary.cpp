@@ -219,9 +219,18 @@ Status Vocabulary::index_specials(TextWriter &detail) {
             has_user_defined_ |= kind(token) == TokenKind::kUserDefined;
         }
     }
+    // Of two with one text the later one counts, and a user-defined one before a control token.
     sort_numbers(specials_.span(), this, [](const void *context, uint32_t a, uint32_t b) {
         const auto &vocabulary = *static_cast<const Vocabulary *>(context);
-        return vocabulary.text(static_cast<Token>(a)) < vocabulary.text(static_cast<Token>(b));
+        const auto left = static_cast<Token>(a);
+        const auto right = static_cast<Token>(b);
+        const int order = vocabulary.text(left).compare(vocabulary.text(right));
+        if (order != 0) {
+            return order < 0;
+        }
+        const bool left_user = vocabulary.kind(left) == TokenKind::kUserDefined;
+        const bool right_user = vocabulary.kind(right) == TokenKind::kUserDefined;
+        return left_user != right_user ? right_user : a < b;
     });
     return {};
 }

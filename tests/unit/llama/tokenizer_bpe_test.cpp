@@ -397,6 +397,14 @@ TEST(SpecialTokens, TheLongestOfTheLeftmostCounts) {
     EXPECT_EQ(t.encode("ab"), ids({"a", "b"}));
 }
 
+TEST(SpecialTokens, OfTwoWithOneNameTheLaterCountsAndUserDefinedFirst) {
+    const Bytes t(
+        ByteVocabulary{.control = {"<e>", "<c>", "<c>", "<u>"}, .user_defined = {"<u>", "<u>"}});
+    const Token last = static_cast<Token>(t->vocab_size()) - 1;
+    EXPECT_EQ(t.encode("<c><u>", SpecialTokens::kParsed), (Tokens{2, last}));
+    EXPECT_EQ(t.encode("<u>"), Tokens{last});
+}
+
 TEST(SpecialTokens, EqualTheirSlowTwinOnRandomTexts) {
     std::mt19937 random(14);
     for (int round = 0; round < 10; ++round) {
