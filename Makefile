@@ -63,7 +63,7 @@ HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
-HOT_SOURCES := llama/kernels% llama/ops% llama/quant% kernel_lib/memory/string%
+HOT_SOURCES := llama/ops% llama/quant% llama/kernels_swar% kernel_lib/memory/string%
 metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
 
 METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) \
