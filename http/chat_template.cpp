@@ -126,19 +126,24 @@ struct Format {
     const char *with_system;  // a user's message with the system's, which has no place of its own
     bool alternates;
 };
-#define BF_CHAT_ML "\1<|im_start|>\1\4\n\5\1<|im_end|>\1\n"
-#define BF_LLAMA_3 "\1<|start_header_id|>\1\4\1<|end_header_id|>\1\n\n\5\1<|eot_id|>\1"
-#define BF_GEMMA "\1<start_of_turn>\1\4\n\5\1<end_of_turn>\1\n"
+constexpr const char *kChatMlMessage = "\1<|im_start|>\1\4\n\5\1<|im_end|>\1\n";
+constexpr const char *kLlama3Message =
+    "\1<|start_header_id|>\1\4\1<|end_header_id|>\1\n\n\5\1<|eot_id|>\1";
+constexpr const char *kGemmaMessage = "\1<start_of_turn>\1\4\n\5\1<end_of_turn>\1\n";
 constexpr Format kFormats[] = {
     {"", {"\7\5", "\7\5", "\7\5"}, "", nullptr, false},
-    {"", {BF_CHAT_ML, BF_CHAT_ML, BF_CHAT_ML}, "\1<|im_start|>\1assistant\n", nullptr, false},
+    {"",
+     {kChatMlMessage, kChatMlMessage, kChatMlMessage},
+     "\1<|im_start|>\1assistant\n",
+     nullptr,
+     false},
     {"",
      {"", "\2\1[INST]\1 \5 \1[/INST]\1", " \5 \3"},
      "",
      "\2\1[INST]\1 <<SYS>>\n\6\n<</SYS>>\7\5 \1[/INST]\1",
      true},
     {"\2",
-     {BF_LLAMA_3, BF_LLAMA_3, BF_LLAMA_3},
+     {kLlama3Message, kLlama3Message, kLlama3Message},
      "\1<|start_header_id|>\1assistant\1<|end_header_id|>\1\n\n",
      nullptr,
      false},
@@ -147,16 +152,13 @@ constexpr Format kFormats[] = {
      "\1<|assistant|>\1\n",
      nullptr,
      false},
-    {"\2", {nullptr, BF_GEMMA, BF_GEMMA}, "\1<start_of_turn>\1model\n", nullptr, true},
+    {"\2", {nullptr, kGemmaMessage, kGemmaMessage}, "\1<start_of_turn>\1model\n", nullptr, true},
     {"\2",
      {nullptr, "\20\1[INST]\1\21\5\22\1[/INST]\1", "\23\5\3"},
      "",
      "\20\1[INST]\1\21\6\n\n\5\22\1[/INST]\1",
      true},
 };
-#undef BF_CHAT_ML
-#undef BF_LLAMA_3
-#undef BF_GEMMA
 constexpr const char *kDatedSystem =
     "\1<|start_header_id|>\1system\1<|end_header_id|>\1\n\nCutting Knowledge Date: December 2023\n"
     "Today Date: \6\n\n\5\1<|eot_id|>\1";
