@@ -106,6 +106,19 @@ def test_completion_equals_the_hosted_one_and_numpy(served):
     assert numpy_text(40) == text
 
 
+def test_chat_equals_the_hosted_one(served):
+    messages = [{"role": "system", "content": "Lily was a girl."}, {"role": "user", "content": PROMPT}]
+    status, _, data = call(served, "POST", "/v1/chat/completions",
+                           {"messages": messages, "max_tokens": 40, "temperature": 0}, timeout=60)
+    assert status == 200, data
+    answer = json.loads(data)
+    assert answer["object"] == "chat.completion" and answer["usage"]["completion_tokens"] == 40
+    # This model has no template: messages stand one below the other.
+    prompt = "Lily was a girl.\n" + PROMPT
+    assert answer["choices"][0]["message"] == {"role": "assistant",
+                                               "content": hosted_text(40, prompt=prompt)}
+
+
 def test_seeded_sampling_repeats(served):
     one = complete(served, temperature=0.9, seed=7)
     two = complete(served, temperature=0.9, seed=7)
