@@ -19,6 +19,7 @@
 #include "appliance/appliance.h"
 #include "appliance/dequantize_mode_hosted.h"
 #include "appliance/encode_mode_hosted.h"
+#include "appliance/render_chat_mode_hosted.h"
 #include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
 #include "http/posix_transport_hosted.h"
@@ -211,6 +212,9 @@ int main(int argc, char **argv) {
     }
     if (bareflow::encode_mode_wanted(argc, argv)) {
         return bareflow::run_encode_mode(argc, argv);
+    }
+    if (bareflow::render_chat_mode_wanted(argc, argv)) {
+        return bareflow::run_render_chat_mode(argc, argv);
     }
     if (bareflow::token_mode_wanted(argc, argv)) {
         return bareflow::run_token_mode(argc, argv);

@@ -152,7 +152,11 @@ constexpr Format kFormats[] = {
      "\1<|assistant|>\1\n",
      nullptr,
      false},
-    {"\2", {nullptr, kGemmaMessage, kGemmaMessage}, "\1<start_of_turn>\1model\n", nullptr, true},
+    {"\2",
+     {kGemmaMessage, kGemmaMessage, kGemmaMessage},
+     "\1<start_of_turn>\1model\n",
+     nullptr,
+     true},
     {"\2",
      {nullptr, "\20\1[INST]\1\21\5\22\1[/INST]\1", "\23\5\3"},
      "",
@@ -230,7 +234,7 @@ Status render_chat(const ChatTemplate &chat, std::span<const ChatMessage> messag
             return {ErrorCode::kInvalid, kNoSystem};
         }
         if (format.alternates && (message.role == ChatRole::kUser) != ((i - first) % 2 == 0)) {
-            return {ErrorCode::kInvalid, kMustAlternate};
+            return {ErrorCode::kInvalid, i == 0 && has_system ? kNoSystem : kMustAlternate};
         }
         Values values{
             .role = chat.family == ChatFamily::kGemma && message.role == ChatRole::kAssistant
