@@ -65,24 +65,25 @@ std::string grown(GrowingBar &bar, uint64_t done) {
 }
 
 TEST(Progress, BarGrowsAndEnds) {
-    GrowingBar bar(1000);
+    static_assert(GrowingBar::kWidth == 24);
+    GrowingBar bar(2400);
     EXPECT_EQ(grown(bar, 0), "[");
-    EXPECT_EQ(grown(bar, 24), "");
-    EXPECT_EQ(grown(bar, 25), "#");
+    EXPECT_EQ(grown(bar, 99), "");
+    EXPECT_EQ(grown(bar, 100), "#");
     EXPECT_EQ(grown(bar, 10), "");  // backwards
-    EXPECT_EQ(grown(bar, 500), std::string(19, '#'));
-    EXPECT_EQ(grown(bar, 999), std::string(19, '#'));
+    EXPECT_EQ(grown(bar, 1200), std::string(11, '#'));
+    EXPECT_EQ(grown(bar, 2399), std::string(11, '#'));
     EXPECT_FALSE(bar.complete());
-    EXPECT_EQ(grown(bar, 1000), "#]");
+    EXPECT_EQ(grown(bar, 2400), "#]");
     EXPECT_TRUE(bar.complete());
     EXPECT_EQ(grown(bar, 5000), "");
 }
 
 TEST(Progress, BarOfNothingAndOfAVeryLargeThing) {
     GrowingBar nothing(0);
-    EXPECT_EQ(grown(nothing, 0), "[" + std::string(40, '#') + "]");
+    EXPECT_EQ(grown(nothing, 0), "[" + std::string(24, '#') + "]");
     GrowingBar large(~uint64_t{0});
-    EXPECT_EQ(grown(large, ~uint64_t{0} / 2), "[" + std::string(19, '#'));
+    EXPECT_EQ(grown(large, ~uint64_t{0} / 2), "[" + std::string(11, '#'));
 }
 
 TEST(Progress, StatusLine) {
@@ -101,7 +102,7 @@ TEST(Progress, LoadIsOneLineOnTheConsole) {
     load.finish();
     const std::string written = testing::internal::GetCapturedStderr();
     EXPECT_EQ(std::count(written.begin(), written.end(), '\n'), 1);
-    EXPECT_NE(written.find("] loading stories, 1.0 MiB [" + std::string(40, '#') + "] "),
+    EXPECT_NE(written.find("] loading stories, 1.0 MiB [" + std::string(24, '#') + "] "),
               std::string::npos)
         << written;
     EXPECT_EQ(written.substr(written.size() - 3), "/s\n");
@@ -113,8 +114,7 @@ TEST(Progress, LoadThatFails) {
     load.update(500);
     load.finish("the disk stopped answering");
     const std::string written = testing::internal::GetCapturedStderr();
-    EXPECT_NE(written.find("[############! the disk stopped answering\n"),
-              std::string::npos)
+    EXPECT_NE(written.find("[############! the disk stopped answering\n"), std::string::npos)
         << written;
 }
 
