@@ -176,7 +176,7 @@ def bench_responsiveness(_):
     model = synthetic("135m", "--preset", "135m", "--type", "Q8_0")
     with Guest(model=model) as guest:
         guest.wait_healthy()
-        body = json.dumps({"prompt": "a b c d e f g h", "max_tokens": 24, "temperature": 0})
+        body = json.dumps({"prompt": "a b c d e f g h", "max_tokens": 400, "temperature": 0})
         stream = http.client.HTTPConnection("127.0.0.1", guest.port, timeout=600)
         stream.request("POST", "/v1/completions", body)
         times = []
