@@ -10,6 +10,7 @@
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/timer.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/metal/start.h"
@@ -221,6 +222,8 @@ int appliance_main(const BootInfo &info) {
     if (jit_set_threshold(settings.jit_warm, settings.jit_hot, settings.jit_very_hot) != 0) {
         log_line("jit: the thresholds were not taken");
     }
+    const uint32_t processors = start_workers(settings.threads);
+    log_stage("processors", processors, processors == 1 ? " computes" : " compute");
     run_self_test(settings.selftest);
 
     static constinit Permanent<Machine> machine_storage;
