@@ -213,7 +213,8 @@ $(BUILD)/tsan-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  tsan    $<"
 	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(TSAN) $(SAN_EXTRA) -c $< -o $@
 $(BUILD)/tsan-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
-$(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) $(call TP_OBJS,tsan-obj,HOSTED)
+$(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
+                             $(call obj,tsan-obj,$(filter third_party/musl/%,$(THIRD_PARTY_SOURCES_HOSTED)))
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 $(TSAN) -pthread -o $@ $^ -lgtest -lgtest_main
 tsan: $(BUILD)/hosted/tsan_tests

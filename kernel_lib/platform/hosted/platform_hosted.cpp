@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <ctime>
 
@@ -120,8 +121,14 @@ uint64_t ticks() {
     return __rdtsc();
 }
 uint64_t ticks_per_second() {
-    static const uint64_t rate = calibrate();
-    return rate;
+    // Workers ask as well; two that measure at once do no harm.
+    static constinit std::atomic<uint64_t> rate = 0;
+    uint64_t value = rate.load(std::memory_order_relaxed);
+    if (value == 0) {
+        value = calibrate();
+        rate.store(value, std::memory_order_relaxed);
+    }
+    return value;
 }
 uint64_t unix_time_s() {
     return static_cast<uint64_t>(std::time(nullptr));
