@@ -78,8 +78,8 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
     next_.store(0, std::memory_order_relaxed);
     const uint32_t job = (state_.load(std::memory_order_relaxed) & kJobMask) + kJobOne;
     state_.store(job | kOpen, std::memory_order_seq_cst);
-    const uint32_t seats = seats_taken_.load(std::memory_order_relaxed);
-    for (uint32_t worker = 1; worker < seats; ++worker) {
+    const uint32_t last = last_seat_.load(std::memory_order_relaxed);
+    for (uint32_t worker = 1; worker <= last; ++worker) {
         ring(worker);
     }
     take_chunks();
@@ -122,12 +122,12 @@ void WorkerPool::serve(uint32_t worker) {
     if (worker == 0 || worker >= kMaxProcessors) {
         platform::panic("worker_pool: no such seat");
     }
-    uint32_t seats = seats_taken_.load(std::memory_order_relaxed);
-    while (seats <= worker && !seats_taken_.compare_exchange_weak(seats, worker + 1)) {
+    uint32_t last = last_seat_.load(std::memory_order_relaxed);
+    while (last < worker && !last_seat_.compare_exchange_weak(last, worker)) {
     }
     const uint64_t patience = spin_ticks();
     uint32_t seen = state_.load(std::memory_order_relaxed) & kJobMask;
-    members_.fetch_add(1, std::memory_order_seq_cst);
+    workers_.fetch_add(1, std::memory_order_seq_cst);
     while (!stopping_.load(std::memory_order_acquire)) {
         const auto nothing_new = [&] {
             return (state_.load(std::memory_order_seq_cst) & kJobMask) == seen;
@@ -146,7 +146,7 @@ void WorkerPool::serve(uint32_t worker) {
             leave();
         }
     }
-    members_.fetch_sub(1, std::memory_order_seq_cst);
+    workers_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 void WorkerPool::stop() {

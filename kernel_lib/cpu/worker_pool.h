@@ -28,7 +28,7 @@ class WorkerPool {
     WorkerPool &operator=(const WorkerPool &) = delete;
 
     // Processors that take part, the caller of run() included.
-    [[nodiscard]] uint32_t size() const { return members_.load(std::memory_order_relaxed); }
+    [[nodiscard]] uint32_t size() const { return 1 + workers_.load(std::memory_order_relaxed); }
 
     // All items of [0, count), `chunk` >= 1 at a time. Everything written before is seen by the
     // tasks, everything the tasks wrote is seen afterwards. One caller, always the same processor
@@ -68,8 +68,9 @@ class WorkerPool {
     uint32_t count_ = 0;
     uint32_t chunk_ = 0;
     uint64_t spin_ticks_ = 0;  // of the caller of run()
-    std::atomic<uint32_t> members_ = 1;
-    std::atomic<uint32_t> seats_taken_ = 1;  // one more than the highest number that ever served
+    // All zero at first, so that the program's own pool takes no room in the image.
+    std::atomic<uint32_t> workers_ = 0;
+    std::atomic<uint32_t> last_seat_ = 0;  // the highest number that ever served
     std::atomic<bool> stopping_ = false;
     std::array<Seat, kMaxProcessors> seats_{};
 };
