@@ -252,7 +252,7 @@ qemu: all
 
 # One after the other: tests that watch the clock don't share it with a compiler.
 test: setup
-	@for goal in all $(BUILD)/hosted/unit_tests fuzzers unit tsan check fuzz-smoke qemu; do \
+	@for goal in all $(BUILD)/hosted/unit_tests fuzzers unit check fuzz-smoke qemu; do \
 	  $(MAKE) --no-print-directory $(JOBS) $$goal || exit 1; done
 
 run:

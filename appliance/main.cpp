@@ -222,8 +222,10 @@ int appliance_main(const BootInfo &info) {
     if (jit_set_threshold(settings.jit_warm, settings.jit_hot, settings.jit_very_hot) != 0) {
         log_line("jit: the thresholds were not taken");
     }
-    const uint32_t processors = start_workers(settings.threads);
-    log_stage("processors", processors, processors == 1 ? " computes" : " compute");
+    if (settings.threads != 1) {
+        const uint32_t processors = start_workers(settings.threads);
+        log_stage("processors", processors, processors == 1 ? " computes" : " compute");
+    }
     run_self_test(settings.selftest);
 
     static constinit Permanent<Machine> machine_storage;

@@ -26,7 +26,7 @@ struct TokenModeOptions {
     uint32_t max_tokens = 16;
     uint32_t context_length = 0;
     uint32_t slice_us = 10000;
-    uint32_t threads = 0;
+    uint32_t threads = 1;
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 

@@ -300,11 +300,14 @@ uint32_t Transformer::grain_of(const Step &step) const {
 
 bool Transformer::run_shared(const Step &step, uint32_t begin, uint32_t end) {
     const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
+    if (processors == 1) {
+        run(step, begin, end);
+        return false;
+    }
     const uint32_t grain = grain_of(step);
     const uint32_t first = begin / grain;
     const uint32_t grains = (end - 1) / grain + 1 - first;
-    if (processors == 1 || grains == 1 ||
-        !costs_.share(step.op, end - begin, min_shared_ticks_, sharing_)) {
+    if (grains == 1 || !costs_.share(step.op, end - begin, min_shared_ticks_, sharing_)) {
         run(step, begin, end);
         return false;
     }
