@@ -85,7 +85,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit qemu bench fuzz fuzzers fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit tsan qemu bench fuzz fuzzers fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -95,6 +95,7 @@ help:
 ## make run        boot it in QEMU and serve  (MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS)
 ## make test       set up, build, and pass every test
 ## make hosted     the same program for Linux: build/hosted/bareflow
+## make tsan       the threads under ThreadSanitizer
 ## make check      format, layers, size budgets, words
 ## make bench      figures for this machine (hosted and emulated)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
@@ -200,6 +201,24 @@ endif
 
 unit: $(UNIT_BIN)
 	@$(UNIT_BIN) --gtest_brief=1
+
+# The worker pool and the engine on several threads under ThreadSanitizer.
+TSAN := -fsanitize=thread
+TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter llama/% boot/%,$(PROGRAM_HOSTED)) \
+                tests/unit/cpu/worker_pool_test.cpp tests/unit/llama/engine_test.cpp
+$(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D)
+	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(TSAN) $(call third_party_flags,$<) -c $< -o $@
+$(BUILD)/tsan-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  tsan    $<"
+	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(TSAN) $(SAN_EXTRA) -c $< -o $@
+$(BUILD)/tsan-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
+$(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
+                             $(call obj,tsan-obj,$(filter third_party/musl/%,$(THIRD_PARTY_SOURCES_HOSTED)))
+	@mkdir -p $(@D); echo "  link    $@"
+	@$(CXX) -fuse-ld=lld-19 $(TSAN) -pthread -o $@ $^ -lgtest -lgtest_main
+tsan: $(BUILD)/hosted/tsan_tests
+	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='WorkerPoolTest.*:EngineTest.AnyNumber*'
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 FUZZ_SECONDS ?= 60

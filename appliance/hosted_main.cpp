@@ -23,6 +23,7 @@
 #include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
 #include "http/posix_transport_hosted.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/platform/platform.h"
 
@@ -182,6 +183,7 @@ int run(Options &options) {
         log_line(status.message());
         return 1;
     }
+    (void)start_workers(options.settings.threads);
     const std::span<const uint8_t> file = map_file(options.model);
     if (file.empty()) {
         appliance.refuse_model(options.model.empty() ? "no model was given (--model)"

@@ -10,6 +10,7 @@
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/timer.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/metal/start.h"
@@ -220,6 +221,10 @@ int appliance_main(const BootInfo &info) {
     const Settings settings = read_settings();
     if (jit_set_threshold(settings.jit_warm, settings.jit_hot, settings.jit_very_hot) != 0) {
         log_line("jit: the thresholds were not taken");
+    }
+    if (settings.threads != 1) {
+        const uint32_t processors = start_workers(settings.threads);
+        log_stage("processors", processors, processors == 1 ? " computes" : " compute");
     }
     run_self_test(settings.selftest);
 

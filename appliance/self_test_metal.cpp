@@ -2,6 +2,8 @@
 
 #include "appliance/self_test.h"
 #include "kernel_lib/cpu/interrupts.h"
+#include "kernel_lib/cpu/worker_pool.h"
+#include "kernel_lib/cpu/worker_wait.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/platform/platform.h"
 
@@ -68,6 +70,20 @@ bool skip_ud2(InterruptFrame &frame) {
             set_fault_recovery(before);
             log_line("selftest: recovered from an invalid opcode");
             return;
+        }
+        case SelfTest::kProcessor: {
+            // Two items: each processor waits for the other one, so both take part.
+            const auto fault_elsewhere = [](void *, uint32_t, uint32_t) {
+                if (platform::processor_index() != 0) {
+                    asm volatile("ud2");
+                }
+                const uint64_t end = platform::ticks() + platform::ticks_per_second();
+                while (platform::ticks() < end) {
+                    worker_pause();
+                }
+            };
+            worker_pool().run(fault_elsewhere, nullptr, 2, 1);
+            break;
         }
         case SelfTest::kReboot:
             platform::reboot();

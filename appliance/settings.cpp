@@ -3,6 +3,8 @@
 #include <array>
 #include <optional>
 
+#include "kernel_lib/cpu/worker_pool.h"
+
 namespace bareflow {
 namespace {
 
@@ -95,7 +97,7 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
                                                             {"initrd", ModelSource::kInitrd}}};
-constexpr std::array<Choice<SelfTest>, 10> kSelfTests{{{"none", SelfTest::kNone},
+constexpr std::array<Choice<SelfTest>, 11> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},
                                                        {"stack", SelfTest::kStack},
@@ -104,6 +106,7 @@ constexpr std::array<Choice<SelfTest>, 10> kSelfTests{{{"none", SelfTest::kNone}
                                                        {"write_code", SelfTest::kWriteCode},
                                                        {"run_data", SelfTest::kRunData},
                                                        {"recovery", SelfTest::kRecovery},
+                                                       {"processor", SelfTest::kProcessor},
                                                        {"reboot", SelfTest::kReboot}}};
 
 struct Entry {
@@ -111,7 +114,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 13> kEntries{{
+constexpr std::array<Entry, 14> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -139,9 +142,13 @@ constexpr std::array<Entry, 13> kEntries{{
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxContext, s.max_tokens); }},
     {{"queue", "0-64", "requests that may wait for the model; more get 503 (default: 8)"},
      [](std::string_view v, Settings &s) { return take_number(v, 0, 64, s.queue); }},
+    {{"threads", "0-16", "processors that compute; 0: all there are (default: 1)"},
+     [](std::string_view v, Settings &s) {
+         return take_number(v, 0, WorkerPool::kMaxProcessors, s.threads);
+     }},
     {{"selftest",
       "none, page_fault, divide, stack, invalid_opcode, panic, write_code, run_data, recovery, "
-      "reboot",
+      "processor, reboot",
       "a fault made on purpose, to see the report (default: none)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kSelfTests, s.selftest); }},
 }};

@@ -29,6 +29,7 @@ enum class SelfTest : uint8_t {
     kWriteCode,  // writes to the program's own code
     kRunData,    // jumps into data
     kRecovery,   // a fault that the recovery hook takes; goes on
+    kProcessor,  // an invalid opcode on another processor than the first
     kReboot,
 };
 
@@ -50,6 +51,7 @@ struct Settings {
     uint64_t jit_very_hot = 1024;
     ConsoleMode console = ConsoleMode::kBoth;
     uint32_t max_tokens = 4096;  // the most that one request may ask for
+    uint32_t threads = 1;        // processors that compute; 0: all
     uint32_t queue = 8;          // requests that may wait
     SelfTest selftest = SelfTest::kNone;
 };

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/model.h"
@@ -61,6 +62,7 @@ bool parse_options(int argc, char **argv, TokenModeOptions &out) {
             out.sampling.seed = seed;
         } else if (!(name == "--max-tokens" && parse_u32(value, out.max_tokens)) &&
                    !(name == "--context" && parse_u32(value, out.context_length)) &&
+                   !(name == "--threads" && parse_u32(value, out.threads)) &&
                    !(name == "--slice-us" && parse_u32(value, out.slice_us)) &&
                    !(name == "--top-k" && parse_u32(value, out.sampling.top_k)) &&
                    !(name == "--top-p" && parse_float(value, out.sampling.top_p)) &&
@@ -175,6 +177,7 @@ void print_speed(const llama::Usage &usage) {
 }
 
 Status run(const TokenModeOptions &options, TextWriter &detail) {
+    (void)start_workers(options.threads);
     BF_ASSIGN(const std::span<const uint8_t> file, map_file(options.model_path));
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
@@ -225,7 +228,7 @@ int run_token_mode(int argc, char **argv) {
         std::fprintf(stderr,
                      "usage: %s --model FILE (--tokens 1,2,3 | --prompt TEXT) [--max-tokens N] "
                      "[--logits] [--temperature T] [--top-k K] [--top-p P] [--seed S] "
-                     "[--context N] [--slice-us N]\n",
+                     "[--context N] [--slice-us N] [--threads N]\n",
                      argv[0]);
         return 2;
     }

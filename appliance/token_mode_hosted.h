@@ -8,7 +8,8 @@
 // token, "logits " and the bits of all logits, eight hexadecimal digits each. With --prompt: the
 // text as it comes instead. Speed goes to standard error.
 // Also: --temperature T --top-k K --top-p P --seed S (greedy unless a temperature is given),
-// --context N, --slice-us N (the length of a slice; 0: the shortest steps there are).
+// --context N, --slice-us N (the length of a slice; 0: the shortest steps there are), --threads N
+// (0: all processors).
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct TokenModeOptions {
     uint32_t max_tokens = 16;
     uint32_t context_length = 0;
     uint32_t slice_us = 10000;
+    uint32_t threads = 1;
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 

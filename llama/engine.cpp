@@ -105,6 +105,7 @@ Result<Engine *> Engine::create(const Model &model, uint32_t context_length) {
         return filled.error();
     }
     state->context_length = context;
+    state->transformer.use_workers(&worker_pool(), kMinSharedTicks);
     state->end_of_sequence = token_from_file(model, "tokenizer.ggml.eos_token_id");
     state->end_of_turn = token_from_file(model, "tokenizer.ggml.eot_token_id");
     char name[32];
@@ -138,6 +139,10 @@ EngineMemory Engine::memory() const {
 
 std::span<KernelSlot> Engine::kernel_slots() {
     return state_->transformer.kernel_slots();
+}
+
+void Engine::use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
+    state_->transformer.use_workers(pool, min_shared_ticks);
 }
 
 std::span<const float> Engine::logits() const {

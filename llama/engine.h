@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "kernel_lib/base/result.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "llama/token.h"
 
 namespace bareflow::llama {
@@ -119,6 +120,13 @@ class Engine {
     // From inside TokenSink::on_token(), where the request wants them: of the token, then of the
     // likeliest ones, best first.
     [[nodiscard]] std::span<const TokenLogprob> logprobs() const;
+
+    // Whose processors share the work; nullptr: the caller of advance() does it alone. At first
+    // worker_pool(). Operations shorter than `min_shared_ticks` stay on one processor (see
+    // Transformer). Not while busy. Text and logits do not depend on it.
+    void use_workers(WorkerPool *pool, uint64_t min_shared_ticks = kMinSharedTicks);
+    // Some 10 us: handing out work and the barrier cost about 1 us on hardware, 5 us emulated.
+    static constexpr uint64_t kMinSharedTicks = 25'000;
 
     // The logits of the last position computed, vocabulary long; for tests and tools.
     [[nodiscard]] std::span<const float> logits() const;

@@ -11,6 +11,11 @@ constexpr const char *kOtherName = "llama (other)";
 // How many units are tried before the cost of one is known.
 constexpr uint32_t kFirstUnits = 1;
 
+// Sharing: how many measurements an average looks back on, and when trials are due (in tokens).
+constexpr uint64_t kAverageOver = 16;
+constexpr uint64_t kFirstTokens = 16;
+constexpr uint64_t kTrialEvery = 64;
+
 }  // namespace
 
 const char *intern_name(std::string_view name) {
@@ -71,8 +76,24 @@ uint32_t OpCosts::units_within(uint32_t op, uint32_t left, uint64_t budget_ticks
     return units == 0 ? 1 : static_cast<uint32_t>(units);
 }
 
-void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks,
-                     bool finished) {
+OpCosts::Sharing OpCosts::trial(uint64_t count) {
+    // Whole tokens, so that the other processors are awake while sharing is tried. Often at first,
+    // then seldom: a trial costs at most what the better way saves.
+    const uint64_t place = count < kFirstTokens ? count % 4 : count % kTrialEvery;
+    return place == 1 ? Sharing::kAlways : place == 3 ? Sharing::kNever : Sharing::kMeasured;
+}
+
+bool OpCosts::share(uint32_t op, uint32_t units, uint64_t min_ticks, Sharing sharing) const {
+    const Op &entry = ops_[op];
+    if (sharing == Sharing::kNever || (entry.alone_q8 * units) >> 8 < min_ticks) {
+        return false;
+    }
+    return sharing == Sharing::kAlways ||
+           (entry.shared_q8 != 0 && entry.shared_q8 < entry.alone_q8);
+}
+
+void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
+                     bool shared) {
     Op &entry = ops_[op];
     // A cost that grew is believed at once, one that fell by and by: a piece that is too short
     // costs a little, one that is too long breaks a promise.
@@ -82,6 +103,8 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
     const uint64_t old = entry.ticks_per_unit_q8;
     const uint64_t next = capped >= old ? capped : old - (old - capped) / 4;
     entry.ticks_per_unit_q8 = next == 0 ? 1 : next;
+    uint64_t &average = shared ? entry.shared_q8 : entry.alone_q8;
+    average = average == 0 ? capped + 1 : average - average / kAverageOver + capped / kAverageOver;
     entry.open_ticks += ticks;
     if (finished) {
         profiler().begin(entry.function, now_ticks - entry.open_ticks);

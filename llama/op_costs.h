@@ -27,8 +27,18 @@ class OpCosts {
 
     // How many of `left` units (>= 1) may be started with `budget_ticks` left; at least 1.
     [[nodiscard]] uint32_t units_within(uint32_t op, uint32_t left, uint64_t budget_ticks) const;
-    // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones.
-    void record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished);
+    // Whether an operation is shared by the processors or done by one. Both ways are measured;
+    // kMeasured takes the one that was faster, the others make sure that there are measurements.
+    enum class Sharing : uint8_t { kMeasured, kAlways, kNever };
+    // The trial that the `count`-th token is due for.
+    [[nodiscard]] static Sharing trial(uint64_t count);
+    // `min_ticks`: what takes one processor less is done by one, whatever `sharing` says.
+    [[nodiscard]] bool share(uint32_t op, uint32_t units, uint64_t min_ticks,
+                             Sharing sharing) const;
+    // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones;
+    // `shared`: by several processors (ticks is what the clock showed, not their sum).
+    void record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
+                bool shared = false);
     // The operation was given up: what was recorded of it since it last finished does not count.
     void abandon(uint32_t op) { ops_[op].open_ticks = 0; }
 
@@ -38,6 +48,9 @@ class OpCosts {
         FunctionId function;         // in the profile
         uint64_t ticks_per_unit_q8;  // times 256; 0: not measured yet
         uint64_t open_ticks;         // spent on the call that is not finished
+        // Averages, times 256; 0: not measured yet.
+        uint64_t alone_q8;
+        uint64_t shared_q8;
     };
 
     Buffer<Op> ops_;

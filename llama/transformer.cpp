@@ -17,6 +17,10 @@ constexpr uint32_t kOtherOps = 16;
 // Elements of silu_mul that are one unit.
 constexpr uint32_t kSiluUnit = 64;
 
+// Rows of a matrix that one processor does together: 64 bytes of y.
+constexpr uint32_t kRowGrain = 16;
+constexpr uint32_t kChunksPerProcessor = 4;
+
 constexpr uint32_t units_for(uint32_t n, uint32_t per_unit) {
     return (n + per_unit - 1) / per_unit;
 }
@@ -246,6 +250,7 @@ void Transformer::begin(Token token, uint32_t position, bool want_logits) {
     step_ = 0;
     step_end_ = want_logits ? step_count_ : step_count_ - logits_steps_;
     units_done_ = 0;
+    sharing_ = min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways : OpCosts::trial(tokens_begun_++);
     forms_ = 0;
     for (KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
@@ -260,9 +265,9 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         const uint32_t left = units_of(step) - units_done_;
         const uint64_t budget = deadline_ticks > now ? deadline_ticks - now : 0;
         const uint32_t units = costs_.units_within(step.op, left, budget);
-        run(step, units_done_, units_done_ + units);
+        const bool shared = run_shared(step, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
-        costs_.record(step.op, units, after - now, after, units == left);
+        costs_.record(step.op, units, after - now, after, units == left, shared);
         now = after;
         units_done_ += units;
         if (units == left) {
@@ -278,6 +283,54 @@ bool Transformer::advance(uint64_t deadline_ticks) {
 
 uint32_t Transformer::units_of(const Step &step) const {
     return step.units != 0 ? step.units : parameters_.heads * (position_ + 1);
+}
+
+uint32_t Transformer::grain_of(const Step &step) const {
+    switch (step.kind) {
+        case StepKind::kAttentionScores:
+        case StepKind::kSoftmax:
+        case StepKind::kAttentionMix:
+            return position_ + 1;  // a head: its maximum and its sums run over the positions
+        case StepKind::kGemv:
+            return kRowGrain;
+        default:
+            return 1;
+    }
+}
+
+bool Transformer::run_shared(const Step &step, uint32_t begin, uint32_t end) {
+    const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
+    if (processors == 1) {
+        run(step, begin, end);
+        return false;
+    }
+    const uint32_t grain = grain_of(step);
+    const uint32_t first = begin / grain;
+    const uint32_t grains = (end - 1) / grain + 1 - first;
+    if (grains == 1 || !costs_.share(step.op, end - begin, min_shared_ticks_, sharing_)) {
+        run(step, begin, end);
+        return false;
+    }
+    struct Job {
+        Transformer &transformer;
+        const Step &step;
+        uint32_t begin;
+        uint32_t end;
+        uint32_t grain;
+    } job{*this, step, begin, end, grain};
+    const auto task = [](void *context, uint32_t from, uint32_t to) {
+        const Job &j = *static_cast<const Job *>(context);
+        // Whole grains, counted from unit 0, but for the ends of the range.
+        const uint64_t base = j.begin / j.grain;
+        const uint64_t low = (base + from) * j.grain;
+        const uint64_t high = (base + to) * j.grain;
+        j.transformer.run(j.step, low > j.begin ? static_cast<uint32_t>(low) : j.begin,
+                          high < j.end ? static_cast<uint32_t>(high) : j.end);
+    };
+    // Small enough that nobody waits long for the last one, large enough to take few of them.
+    const uint32_t chunk = grains / (processors * kChunksPerProcessor);
+    pool_->run(task, &job, grains, chunk == 0 ? 1 : chunk);
+    return true;
 }
 
 void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {

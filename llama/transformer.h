@@ -3,6 +3,10 @@
 // can be done in any split, so that advance() can stop between any two; the arithmetic is
 // docs/decisions/0001-numeric-contract.md whatever the split.
 //
+// A long operation is shared by the processors of a WorkerPool. Each unit is computed by one of
+// them, by the same code, and no sum runs across units that are apart, so the result does not
+// depend on how many there are.
+//
 // All memory is taken in create(). Not reentrant; one caller.
 #pragma once
 
@@ -10,6 +14,7 @@
 #include <span>
 
 #include "kernel_lib/base/result.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "llama/kernels.h"
 #include "llama/kv_cache.h"
@@ -49,6 +54,14 @@ class Transformer {
     // The matrix-vector kernels by shape; see KernelSlot for how to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots() { return slots_.span().first(slot_count_); }
     [[nodiscard]] OpCosts &costs() { return costs_; }
+    // Whose processors share the work from now on; nullptr: the caller of advance() does it alone.
+    // Operations that take one processor less than `min_shared_ticks` stay on one, longer ones are
+    // shared if that was measured to be faster; 0: all are shared, for tests. What is computed
+    // is the same to the last bit. The pool must outlive this.
+    void use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
+        pool_ = pool;
+        min_shared_ticks_ = min_shared_ticks;
+    }
 
   private:
     enum class StepKind : uint8_t {
@@ -79,6 +92,11 @@ class Transformer {
 
     [[nodiscard]] uint32_t units_of(const Step &step) const;
     void run(const Step &step, uint32_t begin, uint32_t end);
+    // How many units of a step belong together: one processor must do them in order (attention), or
+    // had better (rows of y that share a cache line).
+    [[nodiscard]] uint32_t grain_of(const Step &step) const;
+    // The same as run(), by all processors. False: it was done by one.
+    bool run_shared(const Step &step, uint32_t begin, uint32_t end);
     void run_attention(const Step &step, uint32_t begin, uint32_t end);
     void embed(float *y);
 
@@ -93,6 +111,10 @@ class Transformer {
     Buffer<KernelSlot> slots_;
     uint32_t slot_count_ = 0;
     OpCosts costs_;
+    WorkerPool *pool_ = nullptr;
+    uint64_t min_shared_ticks_ = 0;
+    OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this token
+    uint64_t tokens_begun_ = 0;
 
     KvCache kv_;
     Buffer<float> x_;               // [dim] residual stream

@@ -1,9 +1,9 @@
-// Exceptions and hardware interrupts of the boot processor (bare metal only).
+// Exceptions of all processors and hardware interrupts of the boot processor (bare metal only).
 //
 // Exceptions print everything known and stop the machine with an exit code of their own
-// (cpu/exit_codes.h), unless the fault recovery hook takes them. Hardware interrupts run registered
-// handlers on the stack of whatever they interrupt, with interrupts off: acknowledge, set a flag,
-// return.
+// (cpu/exit_codes.h), unless the fault recovery hook takes them (on the boot processor). Hardware
+// interrupts run registered handlers on the stack of whatever they interrupt, with interrupts off:
+// acknowledge, set a flag, return.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@ namespace bareflow {
 // Vectors of ours; 0-31 are the processor's.
 inline constexpr uint8_t kVectorIrqBase = 32;  // + legacy line 0-15
 inline constexpr uint8_t kVectorTimer = 48;    // local APIC timer
+inline constexpr uint8_t kVectorWake = 49;     // from another processor: look for work
 inline constexpr uint8_t kVectorSpurious = 63;
 inline constexpr uint64_t kInterruptVectors = 64;
 
@@ -45,6 +46,10 @@ void set_fault_explainer(FaultExplainer explainer);
 // Says whether 16 bytes at an address may be read for a backtrace. nullptr: no backtraces.
 using ReadableCheck = bool (*)(uint64_t address);
 void set_readable_check(ReadableCheck check);
+
+// Halts all other processors, by NMI, when the machine stops. nullptr: there are none.
+using MachineStopper = void (*)();
+void set_machine_stopper(MachineStopper stopper);
 
 // Return addresses of the calls that led here. Any context.
 [[nodiscard]] size_t backtrace(std::span<uint64_t> into);

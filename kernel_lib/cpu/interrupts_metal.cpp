@@ -6,6 +6,7 @@
 #include "kernel_lib/cpu/exit_codes.h"
 #include "kernel_lib/cpu/pic_regs.h"
 #include "kernel_lib/cpu/privileged.h"
+#include "kernel_lib/cpu/processor_tables.h"
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/devices.h"
 #include "kernel_lib/io/port.h"
@@ -22,18 +23,6 @@ namespace bareflow {
 
 namespace {
 
-// SDM 3, 8.7: 64-bit task state segment.
-struct [[gnu::packed]] TaskState {
-    uint32_t reserved0;
-    uint64_t rsp[3];
-    uint64_t reserved1;
-    uint64_t ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3;
-    uint16_t io_map_base;
-};
-static_assert(sizeof(TaskState) == 104);
-
 // SDM 3, 6.14.1.
 struct InterruptGate {
     uint16_t offset_low;
@@ -45,6 +34,8 @@ struct InterruptGate {
     uint32_t reserved;
 };
 static_assert(sizeof(InterruptGate) == 16);
+
+constexpr uint32_t kMsrGsBase = 0xC000'0101;
 
 constexpr uint16_t kCodeSelector = 0x08;
 constexpr uint16_t kDataSelector = 0x10;
@@ -67,8 +58,7 @@ struct Handler {
     void *context = nullptr;
 };
 
-constinit std::array<uint64_t, 5> gdt{};
-constinit TaskState task_state{};
+constinit ProcessorTables boot_tables{};
 constinit std::array<InterruptGate, kInterruptVectors> idt{};
 constinit std::array<std::array<Handler, kHandlersPerLine>, pic::kLines> handlers{};
 constinit uint16_t line_mask = 0xFFFF;
@@ -78,6 +68,11 @@ constinit FaultRecovery fault_recovery = nullptr;
 constinit FaultExplainer fault_explainer = nullptr;
 constinit ReadableCheck readable_check = nullptr;
 constinit int exceptions_told = 0;
+// Whose fault is being told, its number plus one; 0: nobody's. The first one has the word.
+constinit std::atomic<uint32_t> faulting_processor = 0;
+// Set before the others are stopped by NMI.
+constinit std::atomic<bool> machine_stopping = false;
+constinit MachineStopper stop_others = nullptr;
 
 uint8_t stack_of(uint64_t vector) {
     switch (vector) {
@@ -91,40 +86,7 @@ uint8_t stack_of(uint64_t vector) {
     }
 }
 
-void load_descriptor_tables() {
-    const auto task = reinterpret_cast<uint64_t>(&task_state);
-    task_state.ist[kStackException - 1] = reinterpret_cast<uint64_t>(exception_stack_top);
-    task_state.ist[kStackDoubleFault - 1] = reinterpret_cast<uint64_t>(double_fault_stack_top);
-    task_state.ist[kStackNmi - 1] = reinterpret_cast<uint64_t>(nmi_stack_top);
-    task_state.io_map_base = sizeof(TaskState);
-    gdt[kCodeSelector / 8] = kCodeDescriptor;
-    gdt[kDataSelector / 8] = kDataDescriptor;
-    gdt[kTaskSelector / 8] = (sizeof(TaskState) - 1) | (task & 0xFF'FFFF) << 16 |
-                             kTaskPresentAvailable << 40 | (task >> 24 & 0xFF) << 56;
-    gdt[kTaskSelector / 8 + 1] = task >> 32;
-
-    const DescriptorTablePointer gdt_pointer{sizeof(gdt) - 1,
-                                             reinterpret_cast<uint64_t>(gdt.data())};
-    asm volatile(
-        "lgdt %0\n"
-        "pushq %1\n"
-        "leaq 1f(%%rip), %%rax\n"
-        "pushq %%rax\n"
-        "lretq\n"
-        "1:\n"
-        "movl %2, %%eax\n"
-        "movl %%eax, %%ds\n"
-        "movl %%eax, %%es\n"
-        "movl %%eax, %%ss\n"
-        "xorl %%eax, %%eax\n"
-        "movl %%eax, %%fs\n"
-        "movl %%eax, %%gs\n"
-        "movl %3, %%eax\n"
-        "ltr %%ax\n"
-        :
-        : "m"(gdt_pointer), "i"(kCodeSelector), "i"(kDataSelector), "i"(kTaskSelector)
-        : "rax", "memory");
-
+void fill_idt() {
     for (uint64_t vector = 0; vector < kInterruptVectors; ++vector) {
         const uint64_t stub = interrupt_stub_table[vector];
         idt[vector] = {
@@ -137,9 +99,6 @@ void load_descriptor_tables() {
             .reserved = 0,
         };
     }
-    const DescriptorTablePointer idt_pointer{sizeof(idt) - 1,
-                                             reinterpret_cast<uint64_t>(idt.data())};
-    asm volatile("lidt %0" : : "m"(idt_pointer));
 }
 
 void write_line_mask() {
@@ -216,7 +175,20 @@ void tell(std::string_view text) {
     }
 }
 
+[[noreturn]] void halt_for_ever() {
+    while (true) {
+        interrupts_off();
+        halt();
+    }
+}
+
 [[noreturn]] void stop_on_exception(const InterruptFrame &frame) {
+    const uint32_t processor = current_processor();
+    uint32_t nobody = 0;
+    if (!faulting_processor.compare_exchange_strong(nobody, processor + 1) &&
+        nobody != processor + 1) {
+        halt_for_ever();  // another one is telling already, and stops the machine
+    }
     ++exceptions_told;
     const uint8_t exit_code = exit_code_of_exception(frame.vector);
     if (exceptions_told > 2) {
@@ -236,6 +208,9 @@ void tell(std::string_view text) {
     }
     static constinit std::array<char, kExceptionTextBytes> text{};
     TextWriter out(text);
+    if (processor != 0) {
+        out.put("Processor ", processor, ": ");
+    }
     format_exception(out, frame, control, std::span(calls).first(count), note);
     out.put("The machine stops here.\n");
     tell(out.view());
@@ -244,8 +219,52 @@ void tell(std::string_view text) {
 
 }  // namespace
 
+void load_processor_tables(ProcessorTables &tables, const InterruptStacks &stacks) {
+    TaskState &task_state = tables.task_state;
+    const auto task = reinterpret_cast<uint64_t>(&task_state);
+    task_state.ist[kStackException - 1] = stacks.exception;
+    task_state.ist[kStackDoubleFault - 1] = stacks.double_fault;
+    task_state.ist[kStackNmi - 1] = stacks.nmi;
+    task_state.io_map_base = sizeof(TaskState);
+    tables.gdt[kCodeSelector / 8] = kCodeDescriptor;
+    tables.gdt[kDataSelector / 8] = kDataDescriptor;
+    tables.gdt[kTaskSelector / 8] = (sizeof(TaskState) - 1) | (task & 0xFF'FFFF) << 16 |
+                                    kTaskPresentAvailable << 40 | (task >> 24 & 0xFF) << 56;
+    tables.gdt[kTaskSelector / 8 + 1] = task >> 32;
+
+    const DescriptorTablePointer gdt_pointer{sizeof(tables.gdt) - 1,
+                                             reinterpret_cast<uint64_t>(tables.gdt.data())};
+    asm volatile(
+        "lgdt %0\n"
+        "pushq %1\n"
+        "leaq 1f(%%rip), %%rax\n"
+        "pushq %%rax\n"
+        "lretq\n"
+        "1:\n"
+        "movl %2, %%eax\n"
+        "movl %%eax, %%ds\n"
+        "movl %%eax, %%es\n"
+        "movl %%eax, %%ss\n"
+        "xorl %%eax, %%eax\n"
+        "movl %%eax, %%fs\n"
+        "movl %%eax, %%gs\n"
+        "movl %3, %%eax\n"
+        "ltr %%ax\n"
+        :
+        : "m"(gdt_pointer), "i"(kCodeSelector), "i"(kDataSelector), "i"(kTaskSelector)
+        : "rax", "memory");
+    const DescriptorTablePointer idt_pointer{sizeof(idt) - 1,
+                                             reinterpret_cast<uint64_t>(idt.data())};
+    asm volatile("lidt %0" : : "m"(idt_pointer));
+    write_msr(kMsrGsBase, reinterpret_cast<uint64_t>(&tables));
+}
+
 void init_interrupts() {
-    load_descriptor_tables();
+    fill_idt();
+    load_processor_tables(boot_tables,
+                          {.exception = reinterpret_cast<uint64_t>(exception_stack_top),
+                           .double_fault = reinterpret_cast<uint64_t>(double_fault_stack_top),
+                           .nmi = reinterpret_cast<uint64_t>(nmi_stack_top)});
     init_legacy_controllers();
 }
 
@@ -290,13 +309,18 @@ size_t backtrace(std::span<uint64_t> into) {
                        into);
 }
 
+void set_machine_stopper(MachineStopper stopper) {
+    stop_others = stopper;
+}
+
 void stop_machine(uint8_t exit_code) {
     interrupts_off();
-    PortIo::out8(kDebugExitPort, exit_code);
-    while (true) {
-        interrupts_off();
-        halt();
+    machine_stopping.store(true, std::memory_order_seq_cst);
+    if (stop_others != nullptr) {
+        stop_others();
     }
+    PortIo::out8(kDebugExitPort, exit_code);
+    halt_for_ever();
 }
 
 }  // namespace bareflow
@@ -305,11 +329,22 @@ using namespace bareflow;
 
 void interrupt_dispatch(InterruptFrame *frame) {
     const uint64_t vector = frame->vector;
+    if (vector == kVectorWake) {
+        timer_end_of_interrupt();  // that it came is all there is to it
+        return;
+    }
     if (vector < kExceptionVectors) {
-        if (fault_recovery != nullptr && exceptions_told == 0 && fault_recovery(*frame)) {
+        if (vector == kVectorNmi && machine_stopping.load(std::memory_order_seq_cst)) {
+            halt_for_ever();
+        }
+        if (current_processor() == 0 && fault_recovery != nullptr && exceptions_told == 0 &&
+            fault_recovery(*frame)) {
             return;
         }
         stop_on_exception(*frame);
+    }
+    if (current_processor() != 0) {
+        return;  // spurious: nothing else is sent there
     }
     interrupts_seen.fetch_add(1, std::memory_order_relaxed);
     if (vector < kVectorIrqBase + pic::kLines) {

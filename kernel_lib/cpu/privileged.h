@@ -27,6 +27,11 @@ inline void write_msr(uint32_t index, uint64_t value) {
                  : "memory");
 }
 
+inline uint64_t read_cr0() {
+    uint64_t value = 0;
+    asm volatile("mov %%cr0, %0" : "=r"(value));
+    return value;
+}
 inline uint64_t read_cr2() {
     uint64_t value = 0;
     asm volatile("mov %%cr2, %0" : "=r"(value));
@@ -53,6 +58,19 @@ inline void write_xcr0(uint64_t value) {
                  :
                  : "a"(static_cast<uint32_t>(value)), "d"(static_cast<uint32_t>(value >> 32)),
                    "c"(0));
+}
+
+// Only with CR4.OSXSAVE.
+inline uint64_t read_xcr0() {
+    uint32_t low = 0;
+    uint32_t high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return static_cast<uint64_t>(high) << 32 | low;
+}
+inline uint32_t read_mxcsr() {
+    uint32_t value = 0;
+    asm volatile("stmxcsr %0" : "=m"(value));
+    return value;
 }
 
 inline void invalidate_page(uint64_t address) {

@@ -24,7 +24,10 @@ void timer_init();
 // Interrupts are on afterwards.
 void timer_wait(uint64_t deadline_ticks);
 
-// For the interrupt dispatcher.
+// The local APIC's registers (every processor sees its own there), or nullptr: not used.
+[[nodiscard]] volatile uint32_t *local_apic();
+
+// For the interrupt dispatcher. Any processor.
 void timer_end_of_interrupt();
 
 }  // namespace bareflow

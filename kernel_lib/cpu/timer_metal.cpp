@@ -229,6 +229,10 @@ void timer_wait(uint64_t deadline_ticks) {
     interrupts_on();
 }
 
+volatile uint32_t *local_apic() {
+    return timer.apic;
+}
+
 void timer_end_of_interrupt() {
     if (timer.apic != nullptr) {
         apic_write(lapic::kEndOfInterrupt, 0);

@@ -25,9 +25,12 @@ inline constexpr uint64_t kMsrX2Apic = 1 << 10;
 inline constexpr uint64_t kMsrAddressMask = 0xF'FFFF'FFFF'F000;
 inline constexpr uint32_t kRegisterBytes = 4096;
 // Offsets.
+inline constexpr uint32_t kId = 0x020;  // in its upper eight bits
 inline constexpr uint32_t kTaskPriority = 0x080;
 inline constexpr uint32_t kEndOfInterrupt = 0x0B0;
 inline constexpr uint32_t kSpurious = 0x0F0;
+inline constexpr uint32_t kCommandLow = 0x300;  // 10.6.1; writing it sends
+inline constexpr uint32_t kCommandHigh = 0x310;
 inline constexpr uint32_t kLvtTimer = 0x320;
 inline constexpr uint32_t kLvtLint0 = 0x350;
 inline constexpr uint32_t kLvtLint1 = 0x360;
@@ -40,6 +43,15 @@ inline constexpr uint32_t kLvtMasked = 1 << 16;
 inline constexpr uint32_t kLvtExtInt = 7 << 8;
 inline constexpr uint32_t kLvtNmi = 4 << 8;
 inline constexpr uint32_t kDivideBy16 = 3;
+// Commands: delivery mode, level (always "assert"), destination shorthand.
+inline constexpr uint32_t kIdShift = 24;
+inline constexpr uint32_t kCommandAssert = 1 << 14;
+inline constexpr uint32_t kCommandFixed = 0 << 8 | kCommandAssert;  // plus the vector
+inline constexpr uint32_t kCommandNmi = 4 << 8 | kCommandAssert;
+inline constexpr uint32_t kCommandInit = 5 << 8 | kCommandAssert;
+inline constexpr uint32_t kCommandStartUp = 6 << 8 | kCommandAssert;  // plus the page number
+inline constexpr uint32_t kCommandToOthers = 3 << 18;
+inline constexpr uint32_t kCommandPending = 1 << 12;
 }  // namespace lapic
 
 }  // namespace bareflow

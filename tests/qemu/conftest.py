@@ -8,7 +8,8 @@ screen, types, and puts every machine away again.
 
 Machines are emulated (TCG), their disks are never written to (snapshot=on), their serial log stays
 in build/qemu-logs/<test>.log. A machine that outlives its hang timeout fails the test. Settings from
-outside: BAREFLOW_QEMU (the program), BAREFLOW_BUILD (where image and ELF are).
+outside: BAREFLOW_QEMU (the program), BAREFLOW_BUILD (where image and ELF are),
+BAREFLOW_SMP (processors of machines whose test names no number).
 """
 import json
 import os
@@ -26,6 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BAREFLOW_BUILD", ROOT / "build"))
 QEMU = os.environ.get("BAREFLOW_QEMU", "qemu-system-x86_64")
+SMP = os.environ.get("BAREFLOW_SMP")
 IMAGE = BUILD / "fluid_llama.img"
 ELF = BUILD / "bareflow.elf"
 LOGS = ROOT / "build" / "qemu-logs"
@@ -292,6 +294,7 @@ class Qemu:
         None for a machine without a network card; guest port 80 is reachable at Machine.url."""
         log = self._new_log()
         port = free_port()
+        smp = smp or SMP
         line = ["-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"]
         if machine != "microvm":  # which has no PCI
             line += ["-device", "VGA"]

@@ -1,6 +1,8 @@
 // What only the hosted build has beside platform.h.
 #pragma once
 
+#include <cstdint>
+
 namespace bareflow::platform {
 
 // From now on platform::idle also returns when `fd` becomes readable; with `writable`, also when
@@ -9,5 +11,8 @@ namespace bareflow::platform {
 void hosted_idle_fd(int fd, bool writable = false);
 // Call before closing it. Unknown descriptors are ignored.
 void hosted_idle_forget(int fd);
+
+// What processor_index() answers in the calling thread from now on; 0 in threads that never said.
+void hosted_set_processor_index(uint32_t index);
 
 }  // namespace bareflow::platform

@@ -1,6 +1,7 @@
 // platform.h as an ordinary Linux process.
 #include <execinfo.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <ctime>
 
@@ -35,6 +37,7 @@ constexpr uint64_t kMaxWaitMs = 60'000;
 constinit std::array<pollfd, kMaxIdleFds> idle_fds{};
 constinit size_t idle_fd_count = 0;
 constinit size_t idle_fds_refused = 0;
+constinit thread_local uint32_t own_index = 0;
 
 uint64_t monotonic_ns() {
     timespec now{};
@@ -118,8 +121,14 @@ uint64_t ticks() {
     return __rdtsc();
 }
 uint64_t ticks_per_second() {
-    static const uint64_t rate = calibrate();
-    return rate;
+    // Workers ask as well; two that measure at once do no harm.
+    static constinit std::atomic<uint64_t> rate = 0;
+    uint64_t value = rate.load(std::memory_order_relaxed);
+    if (value == 0) {
+        value = calibrate();
+        rate.store(value, std::memory_order_relaxed);
+    }
+    return value;
 }
 uint64_t unix_time_s() {
     return static_cast<uint64_t>(std::time(nullptr));
@@ -210,11 +219,19 @@ void idle(uint64_t deadline_ticks) {
     (void)::poll(idle_fds.data(), idle_fd_count, static_cast<int>(wait_ms));
 }
 
+// Those that this process may use.
 uint32_t processor_count() {
-    return 1;
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    const int count =
+        ::sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+    return static_cast<uint32_t>(std::max(count, 1));
 }
 uint32_t processor_index() {
-    return 0;
+    return own_index;
+}
+void hosted_set_processor_index(uint32_t index) {
+    own_index = index;
 }
 
 }  // namespace platform

@@ -1,7 +1,9 @@
 // Pages: the metal half of platform.h that is about memory. See docs/decisions/0002 for the map.
 #include <array>
+#include <atomic>
 
 #include "kernel_lib/cpu/privileged.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/page_allocator.h"
 #include "kernel_lib/memory/paging.h"
 #include "kernel_lib/platform/metal/device_memory.h"
@@ -69,6 +71,12 @@ class MetalTables final : public TableMemory {
 };
 constinit MetalTables table_memory;
 constinit PageTables tables{table_memory, false};
+constinit std::atomic<uint32_t> translations = 0;
+
+// Holes below the stacks of the other processors.
+constexpr size_t kMaxHoles = 3 * WorkerPool::kMaxProcessors;
+constinit std::array<uint64_t, kMaxHoles> holes{};
+constinit size_t hole_count = 0;
 
 uint64_t address_of(const void *pointer) {
     return reinterpret_cast<uint64_t>(pointer);
@@ -84,8 +92,10 @@ Status map_same(uint64_t begin, uint64_t end, PageAccess access) {
     return begin < end ? tables.map(begin, begin, end - begin, access) : Status{};
 }
 
-// Everything that was changed may sit in the translation buffers.
+// Everything that was changed may sit in the translation buffers; those of the other processors are
+// flushed before they do any more work (translation_count).
 void flush_translations() {
+    translations.fetch_add(1, std::memory_order_relaxed);
     write_cr3(tables.root());
 }
 
@@ -168,6 +178,34 @@ Status init_memory(const BootInfo &info, bool no_execute, uint64_t local_apic) {
     return {};
 }
 
+Status protect_low_page(uint64_t address, bool executable) {
+    if (address % kPage != 0 || address == 0 || address >= kVideoBegin ||
+        !usable.contains({address, address + kPage})) {
+        return Error{ErrorCode::kInvalid, "this page is not the program's to change"};
+    }
+    const Status changed = tables.protect(address, kPage, executable ? kReadExecute : kReadWrite);
+    flush_translations();
+    return changed;
+}
+
+uint64_t allocate_stack(size_t page_count) {
+    void *const run = platform::allocate_pages_unzeroed(page_count + 1);
+    if (run == nullptr) {
+        return 0;
+    }
+    if (hole_count == holes.size() || !tables.unmap(address_of(run), kPage)) {
+        platform::free_pages(run, page_count + 1);
+        return 0;
+    }
+    flush_translations();
+    holes[hole_count++] = address_of(run);
+    return address_of(run) + (page_count + 1) * kPage;
+}
+
+uint32_t translation_count() {
+    return translations.load(std::memory_order_relaxed);
+}
+
 bool is_readable(uint64_t address) {
     const auto mapped = [](uint64_t at) {
         const std::optional<PageTables::Translation> page = tables.lookup(at);
@@ -183,6 +221,11 @@ std::string_view explain_fault(uint64_t address) {
     for (const Guard &guard : kGuards) {
         if (address >= address_of(guard.begin) && address < address_of(guard.end)) {
             return guard.meaning;
+        }
+    }
+    for (const uint64_t hole : std::span(holes).first(hole_count)) {
+        if (address >= hole && address < hole + kPage) {
+            return "stack overflow: a stack of this processor ran into its guard page";
         }
     }
     if (address >= address_of(kernel_text_begin) && address < address_of(kernel_text_end)) {

@@ -15,6 +15,16 @@ namespace bareflow {
 // registers to keep reachable: `local_apic` (0: none).
 [[nodiscard]] Status init_memory(const BootInfo &info, bool no_execute, uint64_t local_apic);
 
+// Makes the page at `address` (below 1 MiB, usable memory) executable and read-only, or writable
+// again. kInvalid: it is none of those.
+[[nodiscard]] Status protect_low_page(uint64_t address, bool executable);
+
+// The top of a new stack with a hole below it; 0: no memory. For ever.
+[[nodiscard]] uint64_t allocate_stack(size_t page_count);
+
+// Counts changes of the page tables: a processor that saw another count must reload CR3.
+[[nodiscard]] uint32_t translation_count();
+
 // For the exception handlers.
 [[nodiscard]] bool is_readable(uint64_t address);
 [[nodiscard]] std::string_view explain_fault(uint64_t address);

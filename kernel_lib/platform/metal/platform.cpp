@@ -7,10 +7,12 @@
 #include "kernel_lib/cpu/exit_codes.h"
 #include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/privileged.h"
+#include "kernel_lib/cpu/processor_tables.h"
 #include "kernel_lib/cpu/rtc.h"
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/devices.h"
 #include "kernel_lib/io/port.h"
+#include "kernel_lib/platform/metal/processors.h"
 
 namespace bareflow::platform {
 
@@ -96,10 +98,10 @@ void idle(uint64_t deadline_ticks) {
 }
 
 uint32_t processor_count() {
-    return 1;
+    return running_processors();
 }
 uint32_t processor_index() {
-    return 0;
+    return current_processor();
 }
 
 }  // namespace bareflow::platform

@@ -34,12 +34,14 @@ TEST(Settings, DefaultsStandWithoutWords) {
     EXPECT_EQ(applied.settings.port, 80);
     EXPECT_EQ(applied.settings.address, SettingsIpv4{});
     EXPECT_EQ(applied.settings.jit, JitMode::kFull);
+    EXPECT_EQ(applied.settings.threads, 1U);
 }
 
 TEST(Settings, EveryKeyTakesAValue) {
     const Applied applied = apply(
         "address=192.168.7.9/16 gateway=192.168.0.1 port=8081 context=64 jit=baseline jit.warm=2 "
-        "jit.hot=3 jit.very_hot=4 console=serial max_tokens=99 queue=0 selftest=divide model=disk");
+        "jit.hot=3 jit.very_hot=4 console=serial max_tokens=99 queue=0 selftest=divide model=disk "
+        "threads=3");
     EXPECT_TRUE(applied.sentences.empty()) << applied.sentences[0];
     const Settings &s = applied.settings;
     EXPECT_EQ(s.address, (SettingsIpv4{{192, 168, 7, 9}}));
@@ -54,6 +56,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.console, ConsoleMode::kSerial);
     EXPECT_EQ(s.max_tokens, 99U);
     EXPECT_EQ(s.queue, 0U);
+    EXPECT_EQ(s.threads, 3U);
     EXPECT_EQ(s.selftest, SelfTest::kDivide);
     EXPECT_EQ(s.model, ModelSource::kDisk);
 }
@@ -97,6 +100,8 @@ TEST(Settings, BadWordsAreNamedAndLeaveTheValue) {
         {"jit.hot=1", "jit.warm <= jit.hot"},
         {"context=1048577", "cannot be"},
         {"queue=65", "cannot be"},
+        {"threads=17", "cannot be '17', only 0-16"},
+        {"threads=-1", "cannot be"},
         {"\x01\x7f=\xff", "'?\?' (test) is unknown"},
     };
     for (const Case &c : cases) {

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sanitizer/allocator_interface.h>
 
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
+#include <thread>
 
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
@@ -464,6 +466,71 @@ TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
                 EXPECT_LT(token, 265);
             }
             EXPECT_EQ(generate(*loaded, request), tokens);
+        }
+    }
+}
+
+std::atomic<uint32_t> processors_seen = 0;
+GemvKernel watched_kernel = nullptr;
+thread_local uint32_t own_bit = 1;
+void watching_kernel(const GemvArgs &args, uint32_t begin, uint32_t end) {
+    processors_seen |= own_bit;
+    watched_kernel(args, begin, end);
+    std::this_thread::yield();  // so that the others get some, too
+}
+
+// Every operation that has two pieces is shared, however short it is; slices end anywhere, in the
+// middle of a head as well.
+TEST(EngineTest, AnyNumberOfProcessorsGivesTheSameLogits) {
+    for (const TensorType type : kAllTypes) {
+        testing::Shape shape{.dim = 96, .hidden = 1056, .heads = 6, .kv_heads = 3};
+        if (tensor_type_info(type).block_elements == 256) {
+            shape = {.dim = 256, .hidden = 1280, .layers = 1, .heads = 8, .kv_heads = 4};
+        }
+        shape.vocab = 265;
+        Loaded loaded(random_model(type, shape));
+        for (KernelSlot &slot : loaded->kernel_slots()) {
+            if (slot.cols == shape.dim && slot.rows == shape.hidden) {
+                watched_kernel = slot.kernel;
+                slot.kernel = watching_kernel;
+            }
+        }
+        const Request request{.prompt = kPrompt, .max_tokens = 6, .sampling = {.seed = 4}};
+        loaded->use_workers(nullptr);
+        const std::vector<Token> alone = generate(*loaded, request);
+        const std::vector<float> logits = copy_logits(*loaded);
+        ASSERT_FALSE(alone.empty());
+        for (const uint32_t processors : {1u, 2u, 4u}) {
+            WorkerPool pool;
+            std::vector<std::thread> threads;
+            for (uint32_t worker = 1; worker < processors; ++worker) {
+                threads.emplace_back([&pool, worker] {
+                    own_bit = 1u << worker;
+                    pool.serve(worker);
+                });
+            }
+            while (pool.size() < processors) {
+                std::this_thread::yield();
+            }
+            loaded->use_workers(&pool, 0);
+            processors_seen = 0;
+            EXPECT_EQ(generate(*loaded, request), alone);
+            EXPECT_EQ(copy_logits(*loaded), logits);
+            for (const uint64_t slice_ticks : {0u, 20'000u}) {
+                Listener listener;
+                ASSERT_TRUE(loaded->start(request, listener).ok());
+                while (loaded->busy()) {
+                    loaded->advance(platform::ticks() + slice_ticks);
+                }
+                EXPECT_EQ(listener.tokens, alone);
+                EXPECT_EQ(copy_logits(*loaded), logits);
+            }
+            EXPECT_EQ(processors_seen > 1, processors > 1) << processors;
+            pool.stop();
+            for (std::thread &thread : threads) {
+                thread.join();
+            }
+            loaded->use_workers(nullptr);
         }
     }
 }

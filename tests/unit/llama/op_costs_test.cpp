@@ -68,6 +68,40 @@ TEST(OpCostsTest, OddMeasurementsDoNoHarm) {
     EXPECT_GE(costs.units_within(op, UINT32_MAX, 1u << 23), 1u);
 }
 
+TEST(OpCostsTest, TheFasterWayIsTaken) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test shared");
+    EXPECT_FALSE(costs.share(op, 1000, 1, Sharing::kAlways));  // nothing is known: alone first
+    EXPECT_TRUE(costs.share(op, 1000, 0, Sharing::kAlways));
+    costs.record(op, 10, 400, 400, false);
+    EXPECT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));  // not tried yet
+    EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kAlways));
+    EXPECT_FALSE(costs.share(op, 1000, 50000, Sharing::kAlways));  // too short
+    EXPECT_FALSE(costs.share(op, 1000, 0, Sharing::kNever));
+    const auto shared = [&](uint64_t ticks) {
+        for (int i = 0; i < 100; ++i) {
+            costs.record(op, 10, ticks, 500, false, true);
+        }
+        return costs.share(op, 1000, 30000, Sharing::kMeasured);
+    };
+    EXPECT_TRUE(shared(200));
+    EXPECT_FALSE(shared(600));
+    EXPECT_TRUE(shared(390));
+}
+
+TEST(OpCostsTest, BothWaysAreTriedAgainAndAgain) {
+    using Sharing = OpCosts::Sharing;
+    int counts[3] = {};
+    for (uint64_t token = 0; token < 1000; ++token) {
+        ++counts[static_cast<size_t>(OpCosts::trial(token))];
+    }
+    EXPECT_NE(OpCosts::trial(0), Sharing::kAlways);
+    EXPECT_GT(counts[static_cast<size_t>(Sharing::kAlways)], 10);
+    EXPECT_GT(counts[static_cast<size_t>(Sharing::kNever)], 10);
+    EXPECT_GT(counts[static_cast<size_t>(Sharing::kMeasured)], 950);
+}
+
 TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
     OpCosts costs = make();

@@ -1,0 +1,161 @@
+#include "kernel_lib/cpu/worker_pool.h"
+
+#include "kernel_lib/cpu/worker_wait.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow {
+
+namespace {
+
+// How long a processor looks for work before it halts: longer than the single-handed operations
+// between two shared ones, much shorter than anything a person or the host's bill notices.
+constexpr uint64_t kSpinsPerSecond = 2000;  // 500 us
+
+uint64_t spin_ticks() {
+    return platform::ticks_per_second() / kSpinsPerSecond;
+}
+
+constinit WorkerPool the_pool;
+
+}  // namespace
+
+WorkerPool &worker_pool() {
+    return the_pool;
+}
+
+// Halts until rung, unless `reason()` no longer holds.
+//
+// No wake-up is lost. The sleeper writes asleep = 1 and then reads what `reason` looks at; whoever
+// ends the reason writes that first and then reads asleep. Both pairs are sequentially consistent,
+// so at least one of the two sees the other's write: either the sleeper finds its reason gone and
+// does not halt, or the other finds asleep = 1, clears it and rings. And a ring that comes between
+// the sleeper's check and its halt is not lost either, because worker_wait() compares asleep once
+// more at a point from which on a ring is kept (metal: interrupts are off until the HLT; hosted:
+// the kernel compares under its lock).
+template <typename Reason>
+void WorkerPool::sleep(uint32_t processor, Reason reason) {
+    std::atomic<uint32_t> &asleep = seats_[processor].asleep;
+    asleep.store(1, std::memory_order_seq_cst);
+    if (reason()) {
+        worker_wait(asleep);
+    }
+    asleep.store(0, std::memory_order_seq_cst);
+}
+
+void WorkerPool::ring(uint32_t processor) {
+    std::atomic<uint32_t> &asleep = seats_[processor].asleep;
+    // Looked at before it is written: for one who is awake the line stays where it is.
+    if (asleep.load(std::memory_order_seq_cst) != 0 &&
+        asleep.exchange(0, std::memory_order_seq_cst) != 0) {
+        worker_ring(processor, asleep);
+    }
+}
+
+void WorkerPool::take_chunks() {
+    while (true) {
+        const uint64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+        if (begin >= count_) {
+            return;
+        }
+        const uint64_t end = begin + chunk_;
+        task_(context_, static_cast<uint32_t>(begin),
+              static_cast<uint32_t>(end < count_ ? end : count_));
+    }
+}
+
+void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
+    if (size() == 1 || count <= chunk) {
+        return task(context, 0, count);
+    }
+    if (spin_ticks_ == 0) {
+        spin_ticks_ = spin_ticks();
+    }
+    // Nobody is inside, and nobody can join until kOpen is set.
+    task_ = task;
+    context_ = context;
+    count_ = count;
+    chunk_ = chunk;
+    next_.store(0, std::memory_order_relaxed);
+    const uint32_t job = (state_.load(std::memory_order_relaxed) & kJobMask) + kJobOne;
+    state_.store(job | kOpen, std::memory_order_seq_cst);
+    const uint32_t last = last_seat_.load(std::memory_order_relaxed);
+    for (uint32_t worker = 1; worker <= last; ++worker) {
+        ring(worker);
+    }
+    take_chunks();
+
+    // The barrier: nobody new comes in, and those inside finish the chunk they have.
+    const auto busy = [this] {
+        return (state_.load(std::memory_order_seq_cst) & kActiveMask) != 0;
+    };
+    if ((state_.fetch_and(~kOpen, std::memory_order_seq_cst) & kActiveMask) == 0) {
+        return;
+    }
+    const uint64_t since = platform::ticks();
+    while (busy()) {
+        worker_pause();
+        if (platform::ticks() - since > spin_ticks_) {
+            sleep(0, busy);
+        }
+    }
+}
+
+bool WorkerPool::join(uint32_t job) {
+    uint32_t state = state_.load(std::memory_order_relaxed);
+    while ((state & kOpen) != 0 && (state & kJobMask) == job) {
+        if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire,
+                                         std::memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void WorkerPool::leave() {
+    const uint32_t before = state_.fetch_sub(1, std::memory_order_seq_cst);
+    if ((before & (kActiveMask | kOpen)) == 1) {
+        ring(0);  // the last one of a closed job
+    }
+}
+
+void WorkerPool::serve(uint32_t worker) {
+    if (worker == 0 || worker >= kMaxProcessors) {
+        platform::panic("worker_pool: no such seat");
+    }
+    uint32_t last = last_seat_.load(std::memory_order_relaxed);
+    while (last < worker && !last_seat_.compare_exchange_weak(last, worker)) {
+    }
+    const uint64_t patience = spin_ticks();
+    uint32_t seen = state_.load(std::memory_order_relaxed) & kJobMask;
+    workers_.fetch_add(1, std::memory_order_seq_cst);
+    while (!stopping_.load(std::memory_order_acquire)) {
+        const auto nothing_new = [&] {
+            return (state_.load(std::memory_order_seq_cst) & kJobMask) == seen;
+        };
+        const uint64_t since = platform::ticks();
+        while (nothing_new()) {
+            worker_pause();
+            if (platform::ticks() - since > patience) {
+                sleep(worker, nothing_new);
+            }
+        }
+        seen = state_.load(std::memory_order_relaxed) & kJobMask;
+        if (join(seen)) {
+            worker_synchronize();
+            take_chunks();
+            leave();
+        }
+    }
+    workers_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void WorkerPool::stop() {
+    stopping_.store(true, std::memory_order_release);
+    const uint32_t job = (state_.load(std::memory_order_relaxed) & kJobMask) + kJobOne;
+    state_.store(job, std::memory_order_seq_cst);
+    for (uint32_t worker = 1; worker < kMaxProcessors; ++worker) {
+        ring(worker);
+    }
+}
+
+}  // namespace bareflow

@@ -1,0 +1,86 @@
+// All processors on one piece of work: whoever owns the work publishes it, every processor takes
+// chunks from one counter until none is left, and run() returns when the last chunk is done.
+//
+// A processor joins if it comes in time; nobody waits for one that is asleep, so run() is never
+// slower than the caller alone plus one chunk. Processors without work look for it for some 500 us
+// and then halt until they are rung: an idle machine costs nothing. Which processor computes a
+// chunk is left to chance; what is computed must not depend on it.
+//
+// The same source on bare metal (halt, inter-processor interrupt) and hosted (futex). No
+// allocation.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace bareflow {
+
+class WorkerPool {
+  public:
+    static constexpr uint32_t kMaxProcessors = 16;
+    // Does the items [begin, end). Called on several processors at once, with distinct items.
+    using Task = void (*)(void *context, uint32_t begin, uint32_t end);
+
+    constexpr WorkerPool() = default;
+    WorkerPool(const WorkerPool &) = delete;
+    WorkerPool &operator=(const WorkerPool &) = delete;
+
+    // Processors that take part, the caller of run() included.
+    [[nodiscard]] uint32_t size() const { return 1 + workers_.load(std::memory_order_relaxed); }
+
+    // All items of [0, count), `chunk` >= 1 at a time. Everything written before is seen by the
+    // tasks, everything the tasks wrote is seen afterwards. One caller, always the same processor
+    // (the boot processor); not from a task, not from an interrupt handler.
+    void run(Task task, void *context, uint32_t count, uint32_t chunk);
+
+    // A processor offers itself for as long as the pool lives, as number 1 .. kMaxProcessors - 1;
+    // returns after stop().
+    void serve(uint32_t worker);
+    // By the caller of run(): sends every worker home. The pool cannot be used with workers again.
+    void stop();
+
+  private:
+    // state_: how many workers are inside the job, whether others may join, and its number.
+    static constexpr uint32_t kActiveMask = 0xFF;
+    static constexpr uint32_t kOpen = 0x100;
+    static constexpr uint32_t kJobOne = 0x200;
+    static constexpr uint32_t kJobMask = ~(kOpen | kActiveMask);
+
+    // 1: its processor is about to halt, or halted, and must be rung. See sleep().
+    struct alignas(64) Seat {
+        std::atomic<uint32_t> asleep = 0;
+    };
+
+    template <typename Reason>
+    void sleep(uint32_t processor, Reason reason);
+    void ring(uint32_t processor);
+    void take_chunks();
+    [[nodiscard]] bool join(uint32_t job);
+    void leave();
+
+    alignas(64) std::atomic<uint32_t> state_ = 0;
+    alignas(64) std::atomic<uint64_t> next_ = 0;  // the first item that nobody has taken
+    // Written only while nobody is inside a job.
+    alignas(64) Task task_ = nullptr;
+    void *context_ = nullptr;
+    uint32_t count_ = 0;
+    uint32_t chunk_ = 0;
+    uint64_t spin_ticks_ = 0;  // of the caller of run()
+    // All zero at first, so that the program's own pool takes no room in the image.
+    std::atomic<uint32_t> workers_ = 0;
+    std::atomic<uint32_t> last_seat_ = 0;  // the highest number that ever served
+    std::atomic<bool> stopping_ = false;
+    std::array<Seat, kMaxProcessors> seats_{};
+};
+
+// The program's.
+[[nodiscard]] WorkerPool &worker_pool();
+
+// Starts processors (hosted: threads) that serve worker_pool(), so that `processors` of them take
+// part, the caller included; 0: as many as there are. Says in the log what it could not start.
+// Returns how many take part. Boot processor, once, when the clock runs.
+uint32_t start_workers(uint32_t processors);
+
+}  // namespace bareflow

@@ -1,0 +1,25 @@
+// What WorkerPool needs from the machine, implemented twice (platform/hosted/workers_hosted.cpp,
+// platform/metal/processors.cpp).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace bareflow {
+
+// Halts the calling processor while `asleep` is 1. Returns after a worker_ring() that followed the
+// change of `asleep` to 0, however the two are interleaved; may return earlier.
+void worker_wait(std::atomic<uint32_t> &asleep);
+// Ends the worker_wait() of `processor`; `asleep` is its word and has been set to 0.
+void worker_ring(uint32_t processor, std::atomic<uint32_t> &asleep);
+
+// Before a worker looks at a job: makes good what the publisher changed that caches of this
+// processor may still hold (metal: address translations, and thereby code).
+void worker_synchronize();
+
+// A short breath in a loop that waits for another processor.
+inline void worker_pause() {
+    __builtin_ia32_pause();
+}
+
+}  // namespace bareflow

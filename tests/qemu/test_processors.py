@@ -1,0 +1,111 @@
+"""More than one processor: started, counted, refused, at work, idle, and what a fault on one looks like."""
+import re
+import time
+
+import pytest
+
+from conftest import exit_exception
+from test_appliance import complete, hosted_text, synthetic, wait_ready
+from test_boot import INVALID_OPCODE, check_dump, processor_seconds
+
+ALL = ("-fw_cfg", "name=opt/bareflow/options,string=threads=0")
+COUNT = re.compile(r"processors: (\d+) computes?")
+
+
+@pytest.mark.parametrize("settings, count", [
+    ({"smp": 1}, 1),
+    ({"smp": 2}, 2),
+    ({"smp": 4}, 4),
+    ({"smp": 4, "machine": "q35", "cpu": "max"}, 4),
+    ({"smp": 3, "cpu": "qemu64,-nx"}, 3),
+    ({"smp": "2,sockets=2"}, 2),
+    ({"smp": "1,maxcpus=4"}, 1),          # listed by ACPI, but not there
+    ({"smp": 20}, 16),
+    ({"smp": 2, "cpu": "qemu64,-apic"}, 1),
+    ({"smp": 2, "machine": "microvm", "nic": None}, 2),
+], ids=lambda s: "-".join(f"{v}" for v in s.values()).replace(",", "") if isinstance(s, dict) else None)
+def test_all_processors_are_found(qemu, settings, count):
+    vm = qemu.boot_elf("threads=0", **settings)
+    assert int(vm.wait_for(COUNT).group(1)) == count
+    if "cpu" not in settings or "-apic" not in settings["cpu"]:  # where QEMU with two loses interrupts
+        vm.wait_for("ready")
+
+
+def test_bios_boot_finds_them_too(qemu):
+    vm = qemu.boot_image(None, *ALL, smp=2)
+    assert int(vm.wait_for(COUNT).group(1)) == 2
+
+
+@pytest.mark.parametrize("threads, count", [(2, 2), (3, 3), (0, 4), (16, 4)])
+def test_the_setting_limits_them(qemu, threads, count):
+    vm = qemu.boot_elf(f"threads={threads}", smp=4)
+    assert int(vm.wait_for(COUNT).group(1)) == count
+
+
+@pytest.mark.parametrize("options", ["", "threads=1"])
+def test_one_is_the_default(qemu, options):
+    vm = qemu.boot_elf(options, smp=4)
+    vm.wait_for("ready")
+    assert "processors:" not in vm.text
+
+
+def test_nobody_else_runs_by_default(qemu):
+    vm = qemu.boot_elf("selftest=processor", smp=4)
+    vm.wait_for("PANIC")
+    vm.wait_for("selftest: the fault did not happen")
+
+
+def test_no_acpi_is_a_sentence(qemu):
+    vm = qemu.boot_elf("threads=0", smp=2, machine="pc,acpi=off")
+    vm.wait_for("processors: only the first one is used: no ACPI tables")
+    vm.wait_for("ready")
+
+
+def test_fault_elsewhere_is_told_with_the_processor(qemu):
+    vm = qemu.boot_elf("selftest=processor threads=0", smp=2)
+    assert vm.wait_exit() == exit_exception(INVALID_OPCODE)
+    check_dump(vm.text, INVALID_OPCODE, "invalid opcode", "Processor 1: EXCEPTION 6")
+    assert vm.text.rstrip().endswith("The machine stops here.")
+
+
+def test_fault_elsewhere_stops_all(qemu):
+    vm = qemu.boot_elf("selftest=processor threads=0", smp=4, debug_exit=False)
+    vm.wait_for("The machine stops here.")
+    time.sleep(1.5)  # longer than the self-test's other processors wait
+    assert vm.text.count("EXCEPTION") == 1
+    assert "PANIC" not in vm.text
+    before = processor_seconds(vm.process.pid)
+    time.sleep(1.0)
+    assert processor_seconds(vm.process.pid) - before < 0.2
+    assert vm.running
+
+
+@pytest.mark.parametrize("kind", ["Q8_0"])
+def test_the_text_is_the_same_on_1_2_4_processors(qemu, tmp_path, kind):
+    """Shapes large enough that their products are shared."""
+    model = synthetic(tmp_path, kind, "--dim", "256", "--hidden", "704", "--layers", "3", "--heads", "8", "--kv-heads",
+                      "4", "--vocab", "600", "--context", "128", "--type", kind)
+    expected = hosted_text(48, model=model)
+    for smp in (1, 2, 4):
+        vm = qemu.boot_image(None, "-drive", f"file={model},format=raw,snapshot=on,if=ide,index=1", "-fw_cfg",
+                             "name=opt/bareflow/options,string=model=disk threads=0", nic="virtio-net-pci", smp=smp)
+        wait_ready(vm)
+        for _ in range(2):
+            assert complete(vm, max_tokens=48)["choices"][0]["text"] == expected, f"-smp {smp}"
+        vm.stop()
+
+
+def test_the_default_model_on_four_processors(qemu):
+    vm = qemu.boot_image(None, *ALL, nic="virtio-net-pci", smp=4)
+    wait_ready(vm)
+    assert complete(vm, max_tokens=120)["choices"][0]["text"] == hosted_text(120)
+
+
+def test_idle_processors_cost_next_to_nothing(qemu):
+    vm = qemu.boot_image(None, *ALL, nic="virtio-net-pci", smp=4)
+    wait_ready(vm)
+    complete(vm, max_tokens=16)
+    time.sleep(3.0)  # the optimiser ends its work
+    before = processor_seconds(vm.process.pid)
+    time.sleep(4.0)
+    assert (processor_seconds(vm.process.pid) - before) / 4.0 < 0.10
