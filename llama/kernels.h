@@ -27,12 +27,34 @@ struct GemvArgs {
 // Writes y[row_begin .. row_end) and nothing else. Any range is allowed; ranges are independent.
 using GemvKernel = void (*)(const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
 
+// The same for several vectors at once: y[b][row] = W[row] . x[b] for b < batch.
+struct GemmArgs {
+    const uint8_t *weights = nullptr;  // row 0
+    uint64_t row_bytes = 0;
+    uint32_t cols = 0;
+    uint32_t batch = 0;
+    const float *x = nullptr;                 // [batch][cols], for F32, F16 and BF16
+    uint64_t x_stride = 0;                    // floats from one vector to the next
+    const QuantizedActivation *xq = nullptr;  // [batch], for block types
+    float *y = nullptr;                       // [batch], each indexed by row
+    uint64_t y_stride = 0;                    // floats from one to the next
+};
+
+// Writes y[b][row_begin .. row_end) for every b and nothing else; the bits are those of GemvKernel.
+using GemmKernel = void (*)(const GemmArgs &args, uint32_t row_begin, uint32_t row_end);
+
 // A kernel compiled into the program.
 struct GemvVariant {
     std::string_view name;  // "portable", "swar2"
     GemvKernel kernel = nullptr;
-    ActivationForms forms = 0;  // packings of xq that it reads
+    ActivationForms forms = 0;    // packings of xq that it reads
+    GemmKernel matrix = nullptr;  // its twin for several vectors; nullptr: there is none
 };
+
+// Several vectors, by `matrix` or, where that is nullptr, by `kernel` for one vector after the
+// other, a few rows at a time, so that weights are read from memory once. One vector: by `kernel`.
+void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,
+              uint32_t row_end);
 
 // All compiled variants for a type; the first is the portable reference.
 [[nodiscard]] std::span<const GemvVariant> gemv_variants(TensorType type);
