@@ -7,10 +7,11 @@ implementation of the engine, bit for bit, and a third one in plain float64 to m
 prints what `bareflow --model ... --tokens ...` prints: "token N" for each token made greedily and
 "finish REASON"; with --logits, before each token, "logits " and their bits in hexadecimal.
 
-Written for clearness: weights are unpacked when the model is loaded. float32 work is done on
-np.float32 arrays, one operation at a time and so rounded at each; integer work is exact. pow, sin
-and cos are the host's: they may differ from musl's in the last bit of a double, which is 29 bits
-below the last one of the float that is kept.
+Many sequences are computed side by side (arrays have them along their first axis), which changes
+no result. float32 work is done on np.float32 arrays, one operation at a time and so rounded at each.
+Integer work is done in float64, where every sum that the contract allows is exact. pow, sin and cos
+are the host's: they may differ from musl's in the last bit of a double, which is 29 bits below the
+last one of the float that is kept.
 """
 
 import argparse
@@ -72,9 +73,9 @@ def softmax(x):
 
 
 def rms_norm(x, w, eps):
-    mean = dot8(x, x) / F32(len(x))
+    mean = dot8(x, x) / F32(x.shape[-1])
     scale = F32(1) / np.sqrt(mean + eps)
-    return (x * scale) * w
+    return (x * scale[..., None]) * w
 
 
 def silu_mul(g, u):
@@ -82,20 +83,18 @@ def silu_mul(g, u):
 
 
 def quantize(x):
-    """q8_activation: q (int64), and d * 2^-24 for each group."""
-    q = np.zeros(len(x), np.int64)
-    scales = []
-    for begin in range(0, len(x), GROUP):
-        group = x[begin:begin + GROUP]
-        amax = np.max(np.abs(group))
-        if amax < F32(2.0 ** -100):
-            scales.append(F32(0))
-            continue
-        inverse = F32(127) / amax
-        rounded = (group * inverse + ROUND) - ROUND
-        q[begin:begin + GROUP] = np.clip(rounded, -127, 127).astype(np.int64)
-        scales.append((amax / F32(127)) * F32(2.0 ** -24))
-    return q, scales
+    """q8_activation of each row: q as whole numbers in float64, and d * 2^-24 for each group."""
+    rows, cols = x.shape
+    padded = np.zeros((rows, -(-cols // GROUP) * GROUP), F32)
+    padded[:, :cols] = x
+    groups = padded.reshape(rows, -1, GROUP)
+    amax = np.max(np.abs(groups), axis=2)
+    zero = amax < F32(2.0 ** -100)
+    inverse = F32(127) / np.where(zero, F32(1), amax)
+    rounded = np.clip((groups * inverse[..., None] + ROUND) - ROUND, -127, 127)
+    q = np.where(zero[..., None], F32(0), rounded).astype(np.float64)
+    scales = np.where(zero, F32(0), (amax / F32(127)) * F32(2.0 ** -24))
+    return q.reshape(rows, -1)[:, :cols], scales
 
 
 # ---------------------------------------------------------------------------- weights
@@ -179,7 +178,7 @@ class Matrix:
     def __init__(self, tensor, data):
         self.cols = tensor.dims[0]
         self.rows = tensor.elements // self.cols
-        self.weights = None
+        self.weights = self.factors = self.lanes = None
         shape = (self.rows, self.cols)
         if tensor.type_name == "BF16":
             self.weights = (data.view("<u2").astype(np.uint32) << 16).view(F32).reshape(shape)
@@ -190,13 +189,13 @@ class Matrix:
             return
         _, elements, size = gguf_format.TENSOR_TYPES[tensor.type_id]
         weights, sc, mn, d, dmin = unpack(tensor.type_name, data.reshape(-1, size))
-        self.ints = weights.astype(np.int64).reshape(self.rows, -1, PART)
+        self.ints = weights.astype(np.int8).reshape(self.rows, -1, PART)
         # Everything else once for each part.
         parts = elements // PART
         self.d = self.per_part(np.repeat(d, parts))
         self.dmin = None if dmin is None else self.per_part(np.repeat(dmin, parts))
-        self.sc = None if sc is None else self.per_part(sc.astype(np.int64))
-        self.mn = None if mn is None else self.per_part(mn.astype(np.int64))
+        self.sc = None if sc is None else self.per_part(sc.astype(np.int16))
+        self.mn = None if mn is None else self.per_part(mn.astype(np.int16))
 
     def per_part(self, values):
         return values.reshape(self.rows, self.cols // PART)
@@ -212,13 +211,13 @@ class Matrix:
             values = values + dmin[..., None]
         return values
 
-    def row(self, index):
-        """The embedding: one row as float32."""
+    def rows_at(self, indices):
+        """The embedding: rows as float32."""
         if self.weights is not None:
-            return self.weights[index]
-        d, dmin, sc, mn = (None if a is None else a[index]
+            return self.weights[indices]
+        d, dmin, sc, mn = (None if a is None else a[indices]
                            for a in (self.d, self.dmin, self.sc, self.mn))
-        return self.dequantized(d, dmin, self.ints[index], sc, mn, F32).reshape(self.cols)
+        return self.dequantized(d, dmin, self.ints[indices], sc, mn, F32).reshape(-1, self.cols)
 
     def float64(self):
         if self.weights is not None:
@@ -227,23 +226,48 @@ class Matrix:
         return self.dequantized(self.d.astype(np.float64), dmin, self.ints, self.sc, self.mn,
                                 np.float64).reshape(self.rows, self.cols)
 
+    def whole_factors(self):
+        """What each q_i is multiplied with in a T_g: whole numbers M * sc * w + Mm, or - Mm * mn.
+        They and every sum of their products with q stay within 2^53, so float64 is exact."""
+        factors = self.ints * (mantissa(self.d) * (1 if self.sc is None else self.sc))[..., None]
+        if self.mn is not None:
+            factors -= (mantissa(self.dmin) * self.mn)[..., None]
+        elif self.dmin is not None:
+            factors += mantissa(self.dmin)[..., None]
+        factors = factors.reshape(self.rows, self.cols)
+        for begin in range(0, self.cols, GROUP):  # all at once would need twice the memory
+            assert np.abs(factors[:, begin:begin + GROUP]).sum(axis=1).max() * 127 <= 2 ** 53
+        return factors.astype(np.float64)
+
     def times(self, x):
+        """x: one vector per row."""
         if self.weights is not None:
-            return dot8(self.weights, x[None, :])
+            return self.float_times(x)
+        if self.factors is None:
+            self.factors = self.whole_factors()
         q, scales = quantize(x)
-        q = q.reshape(-1, PART)
-        totals = np.einsum("rpi,pi->rp", self.ints, q) * mantissa(self.d)
-        if self.sc is not None:
-            totals = totals * self.sc
-        if self.dmin is not None:
-            offsets = mantissa(self.dmin) * q.sum(axis=1)[None, :]
-            totals = totals + (offsets if self.mn is None else -self.mn * offsets)
-        y = np.zeros(self.rows, F32)
-        for group, scale in enumerate(scales):
-            begin = group * (GROUP // PART)
-            total = totals[:, begin:begin + GROUP // PART].sum(axis=1)
-            assert np.abs(total).max() <= 2 ** 53
-            y = y + total.astype(F32) * scale
+        y = np.zeros((len(x), self.rows), F32)
+        for group in range(scales.shape[1]):
+            columns = slice(group * GROUP, (group + 1) * GROUP)
+            totals = q[:, columns] @ self.factors[:, columns].T
+            y = y + totals.astype(F32) * scales[:, group, None]
+        return y
+
+    def float_times(self, x):
+        """dot8 with each row. Zeros at the end change nothing: no lane is ever -0."""
+        missing = -self.cols % LANES
+        if self.lanes is None:
+            padded = np.pad(self.weights, ((0, 0), (0, missing)))
+            self.lanes = np.ascontiguousarray(
+                padded.reshape(self.rows, -1, LANES).transpose(1, 0, 2))
+        y = np.empty((len(x), self.rows), F32)
+        for i, vector in enumerate(np.pad(x, ((0, 0), (0, missing))).reshape(len(x), -1, 1, LANES)):
+            sums = np.zeros((self.rows, LANES), F32)
+            product = np.empty_like(sums)
+            for weights, values in zip(self.lanes, vector):
+                np.multiply(weights, values, out=product)
+                np.add(sums, product, out=sums)
+            y[i] = fold_lanes(sums)
         return y
 
 
@@ -272,19 +296,28 @@ class Model:
     def __getitem__(self, name):
         return self.tensors[name + ".weight"]
 
+    def theta(self, position):
+        """The angle of each pair, in float64."""
+        return [float(position) * math.pow(float(self.rope_base), -2.0 * i / self.rope_dim)
+                for i in range(self.rope_dim // 2)]
+
 
 # ---------------------------------------------------------------------------- the transformer
 
 class Exact:
-    """The contract's arithmetic."""
+    """The contract's arithmetic, on `count` sequences."""
+    real = F32
 
-    def __init__(self, model):
+    def __init__(self, model, count=1):
         self.model = model
-        self.keys = [[] for _ in range(model.layers)]
-        self.values = [[] for _ in range(model.layers)]
+        self.lengths = np.zeros(count, np.int64)
+        shape = (count, 0, model.kv_heads, model.head_size)
+        self.keys = [np.zeros(shape, self.real) for _ in range(model.layers)]
+        self.values = [np.zeros(shape, self.real) for _ in range(model.layers)]
+        self.angles = np.zeros((0, 2, model.rope_dim // 2), self.real)
 
-    def embedding(self, token):
-        return self.model["token_embd"].row(token)
+    def embedding(self, tokens):
+        return self.model["token_embd"].rows_at(tokens)
 
     def times(self, name, x):
         return self.model[name].times(x)
@@ -292,113 +325,148 @@ class Exact:
     def norm(self, name, x):
         return rms_norm(x, self.model[name].weights[0], self.model.eps)
 
-    def rotate(self, x, position):
-        m = self.model
+    def cosines(self, positions):
+        """cos and sin, sequence x 1 x pair."""
+        for position in range(len(self.angles), max(positions) + 1):
+            theta = self.model.theta(position)
+            row = np.array([[[math.cos(t) for t in theta], [math.sin(t) for t in theta]]])
+            self.angles = np.concatenate([self.angles, row.astype(self.real)])
+        return self.angles[positions, 0][:, None], self.angles[positions, 1][:, None]
+
+    def rotate(self, x, positions):
+        n = self.model.rope_dim
         x = x.copy()
-        for i in range(m.rope_dim // 2):
-            theta = float(position) * math.pow(float(m.rope_base), -2.0 * i / m.rope_dim)
-            c, s = F32(math.cos(theta)), F32(math.sin(theta))
-            a, b = x[:, 2 * i].copy(), x[:, 2 * i + 1].copy()
-            x[:, 2 * i] = a * c - b * s
-            x[:, 2 * i + 1] = a * s + b * c
+        c, s = self.cosines(positions)
+        a, b = x[:, :, 0:n:2].copy(), x[:, :, 1:n:2].copy()
+        x[:, :, 0:n:2] = a * c - b * s
+        x[:, :, 1:n:2] = a * s + b * c
         return x
 
-    def attention(self, q, keys, values):
+    def kept(self, x):
+        """Keys or values as the KV cache gives them back."""
+        return x
+
+    def keep(self, cache, which, positions, x):
+        """Puts a position's vectors into a layer's cache, which grows; returns the cache."""
+        if max(positions) >= cache.shape[1]:
+            more = max(16, cache.shape[1])
+            cache = np.pad(cache, ((0, 0), (0, more), (0, 0), (0, 0)))
+        cache[which, positions] = self.kept(x)
+        return cache
+
+    def attention(self, q, k, v, lengths):
+        """q: sequence, head, j; k and v: sequence, t, KV head, j, of which `lengths` count."""
         m = self.model
-        scale = F32(1.0 / math.sqrt(m.head_size))
-        out = np.zeros((m.heads, m.head_size), F32)
-        for head in range(m.heads):
-            group = head // (m.heads // m.kv_heads)
-            k = np.stack([key[group] for key in keys])
-            p = softmax(dot8(k, q[head][None, :]) * scale)
-            for t, value in enumerate(values):
-                out[head] = out[head] + p[t] * value[group]
-        return out.reshape(-1)
+        repeat = m.heads // m.kv_heads
+        k = np.repeat(k.transpose(0, 2, 1, 3), repeat, axis=1)  # sequence, head, t, j
+        scores = dot8(k, q[:, :, None]) * F32(1.0 / math.sqrt(m.head_size))
+        there = np.arange(k.shape[2]) < lengths[:, None, None]
+        top = np.max(np.where(there, scores, -np.inf), axis=2, keepdims=True)
+        e = np.where(there, exp_f32(scores - top), F32(0))
+        p = e * (F32(1) / lane_sum(e))[..., None]
+        out = np.zeros_like(q)
+        for t in range(k.shape[2]):  # past the end: p = 0 times 0
+            out = out + p[:, :, t, None] * np.repeat(v[:, t], repeat, axis=1)
+        return out.reshape(len(q), -1)
 
     def gate(self, g, u):
         return silu_mul(g, u)
 
-    def step(self, token, position):
-        """Logits after `token` at `position`, which must be the next one."""
+    def step(self, tokens, which=None, wanted=None):
+        """One more token for each of the sequences `which` (None: all). Logits of those at the
+        places `wanted` (None: all)."""
         m = self.model
-        x = self.embedding(token)
+        which = np.arange(len(self.lengths)) if which is None else np.asarray(which)
+        positions = self.lengths[which]
+        self.lengths[which] += 1
+        longest = max(positions) + 1
+        x = self.embedding(np.asarray(tokens))
         for i in range(m.layers):
             layer = f"blk.{i}."
             h = self.norm(layer + "attn_norm", x)
-            q = self.times(layer + "attn_q", h).reshape(m.heads, m.head_size)
-            k = self.times(layer + "attn_k", h).reshape(m.kv_heads, m.head_size)
-            v = self.times(layer + "attn_v", h).reshape(m.kv_heads, m.head_size)
-            self.keys[i].append(self.rotate(k, position))
-            self.values[i].append(v)
-            mixed = self.attention(self.rotate(q, position), self.keys[i], self.values[i])
+            q, k, v = (self.times(layer + "attn_" + one, h).reshape(len(x), heads, m.head_size)
+                       for one, heads in (("q", m.heads), ("k", m.kv_heads), ("v", m.kv_heads)))
+            self.keys[i] = self.keep(self.keys[i], which, positions, self.rotate(k, positions))
+            self.values[i] = self.keep(self.values[i], which, positions, v)
+            mixed = self.attention(self.rotate(q, positions), self.keys[i][which, :longest],
+                                   self.values[i][which, :longest], positions + 1)
             x = x + self.times(layer + "attn_output", mixed)
             h = self.norm(layer + "ffn_norm", x)
             hidden = self.gate(self.times(layer + "ffn_gate", h), self.times(layer + "ffn_up", h))
             x = x + self.times(layer + "ffn_down", hidden)
-        return self.times("output", self.norm("output_norm", x))
+        if wanted is not None:
+            x = x[wanted]
+        return self.times("output", self.norm("output_norm", x)) if len(x) != 0 else x
 
 
 class Float64(Exact):
     """What the weights mean, without any rounding of ours: activations are not quantised."""
+    real = np.float64
 
-    def __init__(self, model):
-        super().__init__(model)
-        self.wide = {name: matrix.float64() for name, matrix in model.tensors.items()}
+    def __init__(self, model, count=1):
+        super().__init__(model, count)
+        self.wide = {}
 
-    def embedding(self, token):
-        return self.wide["token_embd.weight"][token]
+    def matrix(self, name):
+        if name not in self.wide:
+            self.wide[name] = self.model[name].float64()
+        return self.wide[name]
+
+    def embedding(self, tokens):
+        return self.matrix("token_embd")[tokens]
 
     def times(self, name, x):
-        return self.wide[name + ".weight"] @ x
+        return x @ self.matrix(name).T
 
     def norm(self, name, x):
-        return x / np.sqrt(np.mean(x * x) + float(self.model.eps)) * self.wide[name + ".weight"][0]
+        mean = np.mean(x * x, axis=1, keepdims=True)
+        return x / np.sqrt(mean + float(self.model.eps)) * self.matrix(name)[0]
 
-    def rotate(self, x, position):
+    def attention(self, q, k, v, lengths):
         m = self.model
-        x = x.copy()
-        i = np.arange(m.rope_dim // 2)
-        theta = position * np.power(float(m.rope_base), -2.0 * i / m.rope_dim)
-        c, s = np.cos(theta), np.sin(theta)
-        a, b = x[:, 0:m.rope_dim:2].copy(), x[:, 1:m.rope_dim:2].copy()
-        x[:, 0:m.rope_dim:2] = a * c - b * s
-        x[:, 1:m.rope_dim:2] = a * s + b * c
-        return x
-
-    def attention(self, q, keys, values):
-        m = self.model
-        k = np.repeat(np.stack(keys), m.heads // m.kv_heads, axis=1)  # t, head, j
-        v = np.repeat(np.stack(values), m.heads // m.kv_heads, axis=1)
-        scores = np.einsum("hj,thj->ht", q, k) / math.sqrt(m.head_size)
-        e = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.einsum("ht,thj->hj", e / e.sum(axis=1, keepdims=True), v).reshape(-1)
+        k, v = (np.repeat(a, m.heads // m.kv_heads, axis=2) for a in (k, v))
+        scores = np.einsum("shj,sthj->sht", q, k) / math.sqrt(m.head_size)
+        scores[np.broadcast_to(np.arange(k.shape[1]) >= lengths[:, None, None], scores.shape)] = -np.inf
+        e = np.exp(scores - scores.max(axis=2, keepdims=True))
+        return np.einsum("sht,sthj->shj", e / e.sum(axis=2, keepdims=True), v).reshape(len(q), -1)
 
     def gate(self, g, u):
         return g / (1 + np.exp(-g)) * u
 
 
-def generate(model, tokens, max_tokens, arithmetic=Exact):
-    """Greedy. Yields (logits, token); token is None where the model ends the text."""
-    room = model.context - len(tokens)
-    run = arithmetic(model)
-    for position, token in enumerate(tokens):
-        logits = run.step(token, position)
-    position = len(tokens)
-    for made in range(min(max_tokens, room)):
-        token = int(np.argmax(logits))  # the first of the greatest
-        if token in model.ends:
-            yield logits, None
-            return
-        yield logits, token
-        if made + 1 < min(max_tokens, room):
-            logits = run.step(token, position)
-            position += 1
+def generate(model, prompts, max_tokens, arithmetic=Exact):
+    """Greedy, all the prompts side by side. For each a list of (logits, token), one for each token
+    made; the last token is None where the model ended the text."""
+    run = arithmetic(model, len(prompts))
+    texts = [list(prompt) for prompt in prompts]
+    made = [[] for _ in prompts]
+    going = list(range(len(prompts)))
+    at = 0
+    while going:
+        choosing = [i for i in going if len(texts[i]) == at + 1]
+        wanted = [place for place, i in enumerate(going) if len(texts[i]) == at + 1]
+        logits = run.step([texts[i][at] for i in going], going, wanted)
+        at += 1
+        for i, row in zip(choosing, logits):
+            token = int(np.argmax(row))  # the first of the greatest
+            made[i].append((row, None if token in model.ends else token))
+            room = min(max_tokens, model.context - len(prompts[i]))
+            if token in model.ends or len(made[i]) == room:
+                going.remove(i)
+            else:
+                texts[i].append(token)
+    return made
 
 
-def teacher_forced(model, tokens, arithmetic):
-    """Logits after each of the tokens, vocabulary x len(tokens) transposed."""
-    run = arithmetic(model)
-    return np.stack([run.step(token, position) for position, token in enumerate(tokens)])
+def teacher_forced(model, texts, arithmetic):
+    """For each of the texts the logits after each of its tokens, as rows."""
+    run = arithmetic(model, len(texts))
+    logits = [[] for _ in texts]
+    for at in range(max(map(len, texts))):
+        which = [i for i, text in enumerate(texts) if at < len(text)]
+        for i, row in zip(which, run.step([texts[i][at] for i in which], which)):
+            logits[i].append(row)
+    return [np.stack(rows) for rows in logits]
 
 
 def main():
@@ -413,8 +481,8 @@ def main():
     prompt = [int(token) for token in options.tokens.split(",")]
     finish = "length"
     model = Model(options.model)
-    for logits, token in generate(model, prompt, options.max_tokens,
-                                  Float64 if options.float64 else Exact):
+    arithmetic = Float64 if options.float64 else Exact
+    for logits, token in generate(model, [prompt], options.max_tokens, arithmetic)[0]:
         if options.logits:
             print("logits " + np.asarray(logits, dtype=">f4").tobytes().hex())
         if token is None:

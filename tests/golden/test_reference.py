@@ -68,7 +68,7 @@ def bits(values):
 
 def assert_bit_equal(model, prompt, max_tokens, *options):
     made, logits, reason = run_engine(model, prompt, max_tokens, "--logits", *options)
-    expected = list(reference.generate(reference.Model(model), prompt, max_tokens))
+    expected, = reference.generate(reference.Model(model), [prompt], max_tokens)
     assert made == [token for _, token in expected if token is not None]
     assert reason == ("stop" if expected[-1][1] is None else "length")
     assert len(logits) == len(expected)
@@ -125,7 +125,7 @@ def test_default_model_from_any_tokens(seed):
 def test_default_model_to_the_end_of_its_story():
     made, _, reason = run_engine(STORIES, [1], 400)
     assert reason == "stop" and len(made) > 20
-    expected = [token for _, token in reference.generate(reference.Model(STORIES), [1], 400)]
+    expected = [token for _, token in reference.generate(reference.Model(STORIES), [[1]], 400)[0]]
     assert made + [None] == expected
 
 
@@ -154,7 +154,7 @@ def compare_with_float64(model, prompt, max_tokens):
     """Teacher-forced on the engine's own tokens: mean KL divergence, top-1 agreement."""
     made, logits, _ = run_engine(model, prompt, max_tokens, "--logits")
     tokens = (prompt + made)[:len(prompt) + len(logits) - 1]
-    exact = reference.teacher_forced(reference.Model(model), tokens, reference.Float64)
+    exact, = reference.teacher_forced(reference.Model(model), [tokens], reference.Float64)
     p, q = log_softmax(exact[len(prompt) - 1:]), log_softmax(logits)
     kl = float((np.exp(p) * (p - q)).sum(axis=1).mean())
     return kl, float((p.argmax(axis=1) == q.argmax(axis=1)).mean())
