@@ -1,5 +1,6 @@
-// A disk as the rest of the program sees it: 512-byte sectors, read and written whole.
-// Called from the boot processor's loop only.
+// A disk as the rest of the program sees it: 512-byte sectors, read whole. Nobody but StateDisk can
+// write through it, and StateDisk writes only to a disk that bears its magic: the boot image and
+// the models have no writer. Called from the boot processor's loop only.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +26,14 @@ class BlockDevice {
     // Blocking, with the driver's own deadline. `bytes` is a multiple of kSectorBytes long, 16-byte
     // aligned, DMA-reachable. kInvalid: outside the disk or badly sized; kTimeout, kDevice: said.
     [[nodiscard]] virtual Status read(uint64_t first_sector, std::span<uint8_t> bytes) = 0;
-    [[nodiscard]] virtual Status write(uint64_t first_sector, std::span<const uint8_t> bytes) = 0;
 
   protected:
     ~BlockDevice() = default;
+
+  private:
+    friend class StateDisk;
+    // Like read(); on the disk, not in its cache, when it returns.
+    [[nodiscard]] virtual Status write(uint64_t first_sector, std::span<const uint8_t> bytes) = 0;
 };
 
 }  // namespace bareflow
