@@ -263,7 +263,7 @@ run:
 bench: all
 	@$(PYTHON) tools/bench.py
 soak: all
-	@$(PYTHON) -m pytest -q -m soak tests/qemu
+	@$(PYTHON) -m pytest -q -m soak tests/golden tests/qemu
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 
 clean:

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <bit>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -22,56 +21,6 @@ namespace bareflow {
 namespace {
 
 constexpr uint32_t kMaxPromptTokens = 1u << 16;
-
-bool parse_u32(const char *text, uint32_t &out) {
-    char *end = nullptr;
-    errno = 0;
-    const unsigned long long value = std::strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value > UINT32_MAX) {
-        return false;
-    }
-    out = static_cast<uint32_t>(value);
-    return true;
-}
-
-bool parse_float(const char *text, float &out) {
-    char *end = nullptr;
-    out = std::strtof(text, &end);
-    return end != text && *end == '\0';
-}
-
-bool parse_options(int argc, char **argv, TokenModeOptions &out) {
-    for (int i = 1; i < argc; ++i) {
-        const std::string_view name = argv[i];
-        if (name == "--logits") {
-            out.logits = true;
-            continue;
-        }
-        if (i + 1 == argc) {
-            return false;
-        }
-        const char *const value = argv[++i];
-        uint32_t seed = 0;
-        if (name == "--model") {
-            out.model_path = value;
-        } else if (name == "--tokens") {
-            out.tokens = value;
-        } else if (name == "--prompt") {
-            out.prompt = value;
-        } else if (name == "--seed" && parse_u32(value, seed)) {
-            out.sampling.seed = seed;
-        } else if (!(name == "--max-tokens" && parse_u32(value, out.max_tokens)) &&
-                   !(name == "--context" && parse_u32(value, out.context_length)) &&
-                   !(name == "--threads" && parse_u32(value, out.threads)) &&
-                   !(name == "--slice-us" && parse_u32(value, out.slice_us)) &&
-                   !(name == "--top-k" && parse_u32(value, out.sampling.top_k)) &&
-                   !(name == "--top-p" && parse_float(value, out.sampling.top_p)) &&
-                   !(name == "--temperature" && parse_float(value, out.sampling.temperature))) {
-            return false;
-        }
-    }
-    return out.model_path != nullptr && (out.tokens != nullptr) != (out.prompt != nullptr);
-}
 
 // The file, mapped read-only for the rest of the process.
 Result<std::span<const uint8_t>> map_file(const char *path) {
@@ -112,6 +61,7 @@ class Printer final : public llama::TokenSink {
             print(decoder_->put(token));
         } else {
             std::printf("token %d\n", token);
+            print_logprobs();
         }
     }
     void on_finished(llama::FinishReason reason, const llama::Usage &usage) override {
@@ -138,6 +88,19 @@ class Printer final : public llama::TokenSink {
         std::printf("logits ");
         for (const float logit : engine_.logits()) {
             std::printf("%08x", std::bit_cast<uint32_t>(logit));
+        }
+        std::printf("\n");
+    }
+
+    void print_logprobs() const {
+        const std::span<const llama::TokenLogprob> entries = engine_.logprobs();
+        if (entries.empty()) {
+            return;
+        }
+        std::printf("logprobs ");
+        for (const llama::TokenLogprob &entry : entries) {
+            std::printf("%s%d:%08x", &entry == entries.data() ? "" : ",", entry.token,
+                        std::bit_cast<uint32_t>(entry.logprob));
         }
         std::printf("\n");
     }
@@ -224,11 +187,14 @@ bool token_mode_wanted(int argc, char **argv) {
 
 int run_token_mode(int argc, char **argv) {
     TokenModeOptions options;
-    if (!parse_options(argc, argv, options)) {
+    if (!parse_token_mode(argc, argv, options)) {
         std::fprintf(stderr,
                      "usage: %s --model FILE (--tokens 1,2,3 | --prompt TEXT) [--max-tokens N] "
-                     "[--logits] [--temperature T] [--top-k K] [--top-p P] [--seed S] "
-                     "[--context N] [--slice-us N] [--threads N]\n",
+                     "[--logits] [--context N] [--slice-us N] [--threads N] [--seed S] "
+                     "[--temperature T] [--top-k K] [--top-p P] [--min-p P] [--typical-p P] "
+                     "[--repeat-penalty R] [--presence-penalty P] [--frequency-penalty F] "
+                     "[--repeat-last-n N] [--mirostat 0|2] [--mirostat-tau T] [--mirostat-eta E] "
+                     "[--logit-bias TOKEN:BIAS,...] [--logprobs N]\n",
                      argv[0]);
         return 2;
     }

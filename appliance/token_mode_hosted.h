@@ -7,9 +7,10 @@
 // Prints "token N" for each token made and "finish REASON" at the end; with --logits, before each
 // token, "logits " and the bits of all logits, eight hexadecimal digits each. With --prompt: the
 // text as it comes instead. Speed goes to standard error.
-// Also: --temperature T --top-k K --top-p P --seed S (greedy unless a temperature is given),
-// --context N, --slice-us N (the length of a slice; 0: the shortest steps there are), --threads N
-// (0: all processors).
+// Also: --context N, --slice-us N (the length of a slice; 0: the shortest steps there are),
+// --threads N (0: all processors), and how tokens are chosen (greedily unless a temperature is
+// given): --seed, --temperature and the other settings of SamplingParams by name; --logit-bias
+// 7:-1.5,9:2 and --logprobs N, which prints "logprobs TOKEN:BITS,..." after each token.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,8 @@ struct TokenModeOptions {
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 
+// False for a command line that is not understood. Points into `argv`.
+[[nodiscard]] bool parse_token_mode(int argc, char **argv, TokenModeOptions &out);
 // Whether the command line asks for this mode (it has --tokens or --prompt).
 [[nodiscard]] bool token_mode_wanted(int argc, char **argv);
 // Returns the exit code of the process: 0, 1 (cannot run) or 2 (bad command line).

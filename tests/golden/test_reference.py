@@ -43,16 +43,20 @@ SUPER_BLOCK_SHAPES = {
 }
 
 
-def run_engine(model, tokens, max_tokens, *options):
-    """(tokens made, their logits as rows of float32, reason)"""
+def run_program(model, tokens, max_tokens, *options):
+    """The lines it prints, as pairs of words."""
     command = [BAREFLOW, "--model", model, "--tokens", ",".join(map(str, tokens)),
                "--max-tokens", str(max_tokens), *options]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           timeout=120)
     assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def run_engine(model, tokens, max_tokens, *options):
+    """(tokens made, their logits as rows of float32, reason)"""
     made, logits, reason = [], [], None
-    for line in done.stdout.splitlines():
-        word, value = line.split()
+    for word, value in run_program(model, tokens, max_tokens, *options):
         if word == "token":
             made.append(int(value))
         elif word == "logits":
@@ -158,28 +162,6 @@ def compare_with_float64(model, prompt, max_tokens):
     p, q = log_softmax(exact[len(prompt) - 1:]), log_softmax(logits)
     kl = float((np.exp(p) * (p - q)).sum(axis=1).mean())
     return kl, float((p.argmax(axis=1) == q.argmax(axis=1)).mean())
-
-
-# About twice what was seen: F32, F16 and BF16 1e-13 and 1.000; the others 0.970 or more and
-# 1.9e-4 to 2.6e-4 in blocks of 32, Q6_K 3.5e-4, Q3_K 4.9e-4, Q4_K 5.5e-4, Q5_K 5.7e-4, Q2_K 7.1e-4.
-# The noise is that of quantised activations. Random weights make flat distributions, in which the
-# best two are often close, and random minimums give a part of a super-block a large mean, which
-# multiplies the noise of a sum.
-KL_BOUNDS = ({name: 1e-11 for name in FLOAT_TYPES} | {name: 6e-4 for name in BLOCK_TYPES}
-             | {"Q6_K": 8e-4, "Q3_K": 1e-3, "Q4_K": 1.2e-3, "Q5_K": 1.2e-3, "Q2_K": 1.5e-3})
-
-
-@pytest.mark.parametrize("type_name", FLOAT_TYPES + BLOCK_TYPES + SUPER_BLOCK_TYPES)
-def test_close_to_float64(tmp_path, type_name, capsys):
-    kl_bound = KL_BOUNDS[type_name]
-    top1_bound = 0.99 if type_name in FLOAT_TYPES else 0.93
-    model = tmp_path / "model.gguf"
-    shape = SUPER_BLOCK_SHAPES["256"] if type_name in SUPER_BLOCK_TYPES else BLOCK_SHAPES["288"]
-    make_gguf.make(model, shape | dict(context=128, tied=False), type_name)
-    kl, top1 = compare_with_float64(model, PROMPT, 100)
-    with capsys.disabled():
-        print(f"\n{type_name}: mean KL {kl:.2e}, top-1 agreement {top1:.3f}")
-    assert -1e-12 < kl < kl_bound and top1 >= top1_bound
 
 
 def test_default_model_is_close_to_float64(capsys):
