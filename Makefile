@@ -166,7 +166,15 @@ $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)
 	@$(LINK_METAL) -T boot/link.ld -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
 
 $(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)
-	@mkdir -p $(@D); $(NASM) -f bin -I. -w+error $< -o $@
+	@mkdir -p $(@D); $(NASM) -f bin -I. -I$(BUILD)/boot/ -w+error $< -o $@
+# Stage 2 unpacks the kernel: C++ for nothing but a stack, wherever it may lie, its entry first.
+UNPACK_CXXFLAGS = $(CXXCOMMON) $(WARN) -I. -O2 -MMD -MP -ffreestanding -fPIE -mgeneral-regs-only -mno-red-zone \
+            -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-ident -ffunction-sections
+$(BUILD)/boot/unpack.o: boot/unpack.cpp Makefile | $(SETUP_STAMP)
+	@mkdir -p $(@D); $(CXX) $(UNPACK_CXXFLAGS) -c $< -o $@
+$(BUILD)/boot/unpack.bin: $(BUILD)/boot/unpack.o boot/unpack.ld
+	@$(LD) -nostdlib -static --build-id=none --oformat binary -T boot/unpack.ld $< -o $@
+$(BUILD)/boot/stage2.bin: $(BUILD)/boot/unpack.bin
 
 $(BUILD)/fluid_llama.img: $(BUILD)/bareflow.elf $(BUILD)/boot/stage1.bin $(BUILD)/boot/stage2.bin \
                           $(DEFAULT_MODEL) tools/make_image.py

@@ -27,7 +27,7 @@ inline constexpr uint64_t kHeaderSector = 16;
 inline constexpr uint64_t kOptionsSector = 17;
 inline constexpr uint64_t kKernelSector = 24;
 inline constexpr std::string_view kMagic = "BFIMAGE1";
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 
 struct Header {
     char magic[8];
@@ -43,7 +43,7 @@ struct Header {
     uint32_t options_len_bytes;
     uint64_t model_sector;
     uint64_t model_len_bytes;
-    uint32_t packed_address;  // where its sectors are read to: one LZ4 block
+    uint32_t packed_address;  // where its sectors are read to (boot/unpack.h)
     uint32_t packed_len_bytes;
     uint32_t memory_end;  // nothing at or above is touched before the kernel runs
     uint32_t reserved;

@@ -345,6 +345,7 @@ bits 16
     xor ax, ax
     mov ds, ax
     mov es, ax
+    mov ss, ax
     sti
     ret
 
@@ -363,19 +364,10 @@ bits 32
     mov ss, ax
     mov esp, LOW_STAGE1
 
-    call unpack
-
-    ; The kernel's zeroed data, which may hold what is left of the packed form.
-    mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
-    add edi, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
-    mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_END]
-    sub ecx, edi
-    shr ecx, 2                          ; both ends are multiples of 4 (make_image.py)
-    xor eax, eax
-    rep stosd
-
     ; One PML4, one PDPT, four page directories: 4 GiB in 2 MiB pages, for as long as the kernel
     ; takes to build its own.
+    cld
+    xor eax, eax
     mov edi, LOW_PAGE_TABLES
     mov ecx, 6 * 4096 / 4
     rep stosd
@@ -412,54 +404,51 @@ bits 32
     jmp SEL_CODE64:.long
 bits 64
 .long:
+    mov edi, [LOW_IMAGE_HEADER + IH_PACKED_ADDRESS]
+    mov esi, [LOW_IMAGE_HEADER + IH_PACKED_BYTES]
+    mov edx, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
+    mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
+    mov r8d, LOW_BOUNCE
+    mov esp, LOW_PAGE_TABLES            ; not near code: TCG is slow where code was written to
+    call unpack_kernel
+    test al, al
+    jz .damaged
+
+    ; The kernel's zeroed data, which may hold what is left of the packed form.
+    mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
+    add edi, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
+    mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_END]
+    sub ecx, edi
+    shr ecx, 2                          ; both ends are multiples of 4 (make_image.py)
+    xor eax, eax
+    rep stosd
+
     mov edi, LOW_BOOT_INFO
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_ENTRY]
     jmp rax
 
-; The kernel from its one LZ4 block (lz4_Block_format.md). Its sum was right, so it is trusted.
-; 32-bit protected mode, flat segments. Clobbers EAX EBX ECX EDX ESI EDI EBP; clears DF.
+; All the way back, to say so with the BIOS (Intel SDM 3, 9.8.5.4 and 9.9.2).
+.damaged:
+    push SEL_CODE32
+    push .compatible
+    retfq
 bits 32
-unpack:
-    cld
-    mov esi, [LOW_IMAGE_HEADER + IH_PACKED_ADDRESS]
-    mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
-    mov ebx, esi
-    add ebx, [LOW_IMAGE_HEADER + IH_PACKED_BYTES]
-.sequence:
-    movzx edx, byte [esi]               ; token: literals << 4 | match length - 4
-    inc esi
-    mov ecx, edx
-    shr ecx, 4
-    call .length
-    rep movsb
-    cmp esi, ebx
-    jae .done                           ; the last sequence is literals only
-    movzx ebp, word [esi]               ; offset back
-    add esi, 2
-    mov ecx, edx
-    and ecx, 15
-    call .length
-    add ecx, 4
-    mov eax, esi
-    mov esi, edi
-    sub esi, ebp
-    rep movsb                           ; may overlap itself: byte by byte is the meaning
-    mov esi, eax
-    jmp .sequence
-.done:
-    ret
-; ECX = 15: more of it follows in bytes, up to one that is not 255.
-.length:
-    cmp ecx, 15
-    jne .whole
-.more:
-    movzx eax, byte [esi]
-    inc esi
-    add ecx, eax
-    cmp al, 255
-    je .more
-.whole:
-    ret
+.compatible:
+    mov eax, cr0
+    and eax, ~(1 << 31)
+    mov cr0, eax
+    mov ax, SEL_DATA16
+    mov ss, ax
+    mov word [LOW_STAGE1 - 2], read_header.bad
+    mov esp, LOW_STAGE1 - 2             ; .leave returns there
+    jmp SEL_CODE16:copy_up.leave
+
+; boot/unpack.cpp: position-independent, its entry first. In: RDI, RSI packed bytes and length, RDX, RCX
+; where they go and how many they become, R8 scratch. Out: AL = 1, or 0 when they are damaged.
+bits 64
+align 16
+unpack_kernel:
+    incbin "unpack.bin"
 bits 16
 
 ; SI = text, BL = exit code. Never returns.

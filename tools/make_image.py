@@ -9,11 +9,13 @@ Layout, in sectors of 512 bytes (boot/image_layout.h reads it, docs/decisions/00
   1-15     second stage
   16       image header           partition 1 (type 0x7F, "for own use"): 16 to the kernel's end
   17       settings, as text
-  24-      kernel: the ELF's segments, flat, as one LZ4 block
+  24-      kernel: the ELF's segments, flat, packed (LZMA)
   ...      model, 4 KiB aligned   partition 2 (type 0xDA, "non-file-system data"): the GGUF file as it is
 The same input gives the same image, byte for byte. Exit status: 0 written, 1 refused, 2 wrong use.
 """
 import argparse
+import lzma
+import re
 import struct
 import sys
 from pathlib import Path
@@ -31,14 +33,13 @@ KERNEL_PARTITION_TYPE = 0x7F
 MODEL_PARTITION_TYPE = 0xDA
 PARTITION_TABLE = 446
 HEADER_MAGIC = b"BFIMAGE1"
-HEADER_VERSION = 2
+HEADER_VERSION = 3
 MAX_LBA = 0xFFFFFFFF
-LZ4_MIN_MATCH = 4
-LZ4_LAST_LITERALS = 5
-LZ4_NO_MATCH_TAIL = 12
-LZ4_MAX_OFFSET = 65535
-LZ4_TRIES = 4096
-LZ4_LONG = 64
+# Near calls and jumps of x86-64, by the opcode before a 32-bit displacement.
+BRANCH = re.compile(rb"[\xe8\xe9]|\x0f[\x80-\x8f]", re.DOTALL)
+# lc, lp, pb: as boot/unpack.h has them. The rest is how hard to try.
+LZMA = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 0, "dict_size": MAX_KERNEL_BYTES,
+        "mode": lzma.MODE_NORMAL, "mf": lzma.MF_BT4, "nice_len": 273, "depth": 1000}
 
 
 class Refused(Exception):
@@ -54,87 +55,29 @@ def dword_sum(data):
     return sum(word for (word,) in struct.iter_unpack("<I", data)) & 0xFFFFFFFF
 
 
-def put_length(out, length):
-    """The rest of an LZ4 length whose first 15 are in the token."""
-    length -= 15
-    while length >= 255:
-        out.append(255)
-        length -= 255
-    out.append(length)
+def make_branches_absolute(code):
+    """Displacements of calls and jumps as targets, so that two calls of one function look the same.
 
-
-def find_match(data, at, limit, chain, tries):
-    """The longest earlier copy of data[at:], as (length, position); (0, 0) when shorter than four."""
-    best_length, best_at = 0, 0
-    oldest = at - LZ4_MAX_OFFSET
-    for candidate in reversed(chain[-tries:]):
-        if candidate < oldest:
+    A target outside of `code` stays as it is; to keep that reversible, the values are a permutation of
+    [-place, length). boot/unpack.cpp does the opposite, in the same order of places.
+    """
+    code = bytearray(code)
+    size = len(code)
+    at = 0
+    while branch := BRANCH.search(code, at):
+        at = branch.end() + 4
+        if at > size:
             break
-        # Cannot be longer unless it also has the byte that would make it so.
-        if best_length and (at + best_length >= limit or data[candidate + best_length] != data[at + best_length]):
-            continue
-        length = LZ4_MIN_MATCH
-        while at + length + 16 <= limit and data[candidate + length:candidate + length + 16] == \
-                data[at + length:at + length + 16]:
-            length += 16
-        while at + length < limit and data[candidate + length] == data[at + length]:
-            length += 1
-        if length > best_length:
-            best_length, best_at = length, candidate
-    return best_length, best_at
+        (displacement,) = struct.unpack_from("<i", code, at - 4)
+        if -at <= displacement < size:
+            target = displacement + at
+            struct.pack_into("<i", code, at - 4, target if target < size else displacement - size)
+    return bytes(code)
 
 
 def compress(data):
-    """One LZ4 block (lz4_Block_format.md): from the end to the front, what each place is best continued with."""
-    size = len(data)
-    match_limit = size - LZ4_LAST_LITERALS
-    positions = {}
-    matches = [(0, 0)] * size
-    for at in range(size - LZ4_NO_MATCH_TAIL):
-        chain = positions.setdefault(data[at:at + LZ4_MIN_MATCH], [])
-        before, source = matches[at - 1] if at else (0, 0)
-        if before > LZ4_LONG:  # inside a long one nothing better is looked for
-            matches[at] = before - 1, source + 1
-        elif chain:
-            matches[at] = find_match(data, at, match_limit, chain, LZ4_TRIES)
-        chain.append(at)
-    # Bytes from there to the end: a literal is one, a match three and what its length needs beyond 18.
-    cost = [0] * (size + 1)
-    taken = [1] * size
-    run = [0] * (size + 1)  # literals from there on
-    for at in range(size - 1, -1, -1):
-        run[at] = run[at + 1] + 1
-        best = cost[at + 1] + (2 if run[at] >= 15 and (run[at] - 15) % 255 == 0 else 1)
-        longest = matches[at][0]
-        if longest:
-            for length in range(LZ4_MIN_MATCH, longest + 1) if longest <= LZ4_LONG else (longest,):
-                bytes_here = 3 if length < 19 else 4 + (length - 19) // 255
-                if cost[at + length] + bytes_here <= best:
-                    best, taken[at] = cost[at + length] + bytes_here, length
-        cost[at] = best
-        if taken[at] > 1:
-            run[at] = 0
-    out = bytearray()
-    literals_from = at = 0
-    while at < size:
-        length = taken[at]
-        if length == 1:
-            at += 1
-            continue
-        literals = data[literals_from:at]
-        out.append(min(len(literals), 15) << 4 | min(length - LZ4_MIN_MATCH, 15))
-        if len(literals) >= 15:
-            put_length(out, len(literals))
-        out += literals + struct.pack("<H", at - matches[at][1])
-        if length - LZ4_MIN_MATCH >= 15:
-            put_length(out, length - LZ4_MIN_MATCH)
-        at += length
-        literals_from = at
-    literals = data[literals_from:]
-    out.append(min(len(literals), 15) << 4)
-    if len(literals) >= 15:
-        put_length(out, len(literals))
-    return bytes(out + literals)
+    """What boot/unpack.cpp unpacks: one raw LZMA1 stream of `data`, its branches made absolute."""
+    return lzma.compress(make_branches_absolute(data), lzma.FORMAT_RAW, filters=[LZMA])
 
 
 def read(path, what):

@@ -1,5 +1,7 @@
 """The image builder: what it writes, what it refuses, and that it always writes the same."""
+import ctypes
 import importlib.util
+import lzma
 import random
 import struct
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECTOR = 512
 ENTRY = 0x100040
+SCRATCH_BYTES = 14302
 
 
 def make_elf(segments, entry=ENTRY):
@@ -80,66 +83,130 @@ def header_of(image):
     return dict(zip(names, struct.unpack_from("<8sIIIIIIIIIIQQIII", sector))), sector
 
 
-def unpack(packed):
-    """What an LZ4 block says (lz4_Block_format.md), checked strictly."""
-    out, at = bytearray(), 0
-
-    def length(first):
-        nonlocal at
-        total = first
-        while first == 15:
-            total += packed[at]
-            at += 1
-            if packed[at - 1] != 255:
-                break
-        return total
-
-    while True:
-        token = packed[at]
-        at += 1
-        literals = length(token >> 4)
-        assert at + literals <= len(packed)
-        out += packed[at:at + literals]
-        at += literals
-        if at == len(packed):
-            assert token & 15 == 0
-            return bytes(out)
-        offset = int.from_bytes(packed[at:at + 2], "little")
-        at += 2
-        assert 0 < offset <= len(out)
-        for _ in range(length(token & 15) + 4):
-            out.append(out[-offset])
-
-
 @pytest.fixture(scope="module")
-def compress():
+def maker():
     spec = importlib.util.spec_from_file_location("make_image", ROOT / "tools/make_image.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.compress
+    return module
+
+
+@pytest.fixture(scope="module")
+def compress(maker):
+    return maker.compress
+
+
+@pytest.fixture(scope="module")
+def unpack(tmp_path_factory):
+    """boot/unpack.cpp itself, compiled for here: unpack(packed, length) -> bytes, or None when refused."""
+    library = tmp_path_factory.mktemp("unpack") / "unpack.so"
+    subprocess.run(["clang++-19", "-std=c++20", "-O2", "-shared", "-fPIC", "-I", ROOT, ROOT / "boot/unpack.cpp",
+                    "-o", library], check=True)
+    function = ctypes.CDLL(str(library)).unpack_kernel
+    function.restype = ctypes.c_bool
+    scratch = ctypes.create_string_buffer(SCRATCH_BYTES)
+
+    def call(packed, length):
+        out = ctypes.create_string_buffer(b"#" * (length + 16), length + 16)
+        done = function(packed, ctypes.c_size_t(len(packed)), out, ctypes.c_size_t(length), scratch)
+        assert out.raw[length:] == b"#" * 16
+        return out.raw[:length] if done else None
+    return call
+
+
+def branches_of(flat):
+    """The branch filter's other direction, said again in Python."""
+    code, size, at = bytearray(flat), len(flat), 0
+    while at < size:
+        opcode = 1 if code[at] in (0xE8, 0xE9) else 2 if code[at] == 0x0F and code[at + 1:at + 2] and \
+            code[at + 1] >> 4 == 8 else 0
+        if opcode == 0:
+            at += 1
+            continue
+        at += opcode + 4
+        if at > size:
+            break
+        (value,) = struct.unpack_from("<i", code, at - 4)
+        if 0 <= value < size:
+            struct.pack_into("<i", code, at - 4, value - at)
+        elif -at <= value < 0:
+            struct.pack_into("<i", code, at - 4, value + size)
+    return bytes(code)
+
+
+def unpack_by_python(maker, packed, limit):
+    """What Python's decoder makes of a stream, without the branch filter; None when it finds fault with it.
+    After the last byte wanted it looks at the next symbol, if the bytes for that are there."""
+    try:
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[maker.LZMA]).decompress(packed, limit)
+    except lzma.LZMAError:
+        return None
+
+
+def mixture(source, longest):
+    """Noise, repetitions, and things that look like calls."""
+    data = bytearray()
+    while len(data) < source.randrange(1, longest):
+        kind = source.random()
+        if data and kind < 0.4:
+            start = source.randrange(len(data))
+            data += data[start:start + source.randrange(1, 400)]
+        elif kind < 0.7:
+            data += source.choice([b"\xe8", b"\xe9", b"\x0f\x84", b"\x0f\x8f", b"\x0f"])
+            data += struct.pack("<i", source.randrange(-len(data) - 8, longest))[:source.randrange(1, 6)]
+        else:
+            data += source.randbytes(source.randrange(1, 40))
+    return bytes(data)
 
 
 @pytest.mark.parametrize("data", [
     b"", b"a", b"abcdefghijkl", b"a" * 13, b"a" * 100_000, bytes(range(256)) * 40,
     random.Random(1).randbytes(70_000), random.Random(2).randbytes(500) * 300,
     b"".join(bytes([i % 7, i // 256 % 256]) for i in range(60_000)),
-    random.Random(3).randbytes(100) + bytes(66_000) + random.Random(3).randbytes(100),
-], ids=["empty", "one", "twelve", "thirteen", "run", "cycle", "noise", "far", "slow", "out-of-reach"])
-def test_packing_loses_nothing(compress, data):
-    assert unpack(compress(data)) == data
+    random.Random(3).randbytes(100) + bytes(2_000_000) + random.Random(3).randbytes(100),
+    b"\xe8" * 1000, b"\x0f\x80" * 501, b"\xe8\0\0\0", b"\x0f\x80\0\0\0",
+], ids=["empty", "one", "twelve", "thirteen", "run", "cycle", "noise", "far", "slow", "very-far", "calls", "jumps",
+        "cut-call", "cut-jump"])
+def test_packing_loses_nothing(maker, unpack, data):
+    packed = maker.compress(data)
+    assert unpack(packed, len(data)) == data
+    assert branches_of(unpack_by_python(maker, packed, len(data))) == data
 
 
-def test_packing_random_mixtures(compress):
+def test_packing_random_mixtures(compress, unpack):
     source = random.Random(9)
-    for _ in range(200):
-        data = bytearray()
-        while len(data) < source.randrange(1, 3000):
-            if data and source.random() < 0.5:
-                start = source.randrange(len(data))
-                data += data[start:start + source.randrange(1, 400)]
-            else:
-                data += source.randbytes(source.randrange(1, 40))
-        assert unpack(compress(bytes(data))) == data
+    for _ in range(300):
+        data = mixture(source, 3000)
+        assert unpack(compress(data), len(data)) == data
+
+
+def test_damaged_streams_are_read_as_python_reads_them(maker, unpack):
+    """Bytes changed, cut off or taken out: refused by both or read alike by both."""
+    source = random.Random(10)
+    refused = read = 0
+    for _ in range(600):
+        data = mixture(source, 2000)
+        packed = bytearray(maker.compress(data))
+        length = len(data) - source.choice([0, 0, 0, 1, len(data) // 2])
+        at = source.randrange(len(packed))
+        how = source.randrange(3)
+        if how == 0:
+            packed[at] ^= 1 << source.randrange(8)
+        elif how == 1:
+            del packed[at:]
+        else:
+            del packed[at]
+        ours = unpack(bytes(packed), length)
+        if ours is None:
+            refused += 1
+            # A match that reaches past the end is refused here, and cut by Python.
+            theirs = unpack_by_python(maker, bytes(packed), length + 1)
+            assert theirs is None or len(theirs) != length
+        else:
+            read += 1
+            theirs = unpack_by_python(maker, bytes(packed), max(length - 1, 0))
+            assert theirs == maker.make_branches_absolute(ours)[:-1]
+    assert refused > 150 and read > 60
 
 
 def test_packing_packs(compress):
@@ -147,11 +214,11 @@ def test_packing_packs(compress):
     assert len(compress(text)) < len(text) / 20
 
 
-def test_layout(builder):
+def test_layout(builder, unpack):
     image = builder.build("--options", "context=256  jit=off")
     header, sector = header_of(image)
     flat = TEXT + bytes(0x2000 - len(TEXT)) + DATA
-    assert header["magic"] == b"BFIMAGE1" and header["version"] == 2
+    assert header["magic"] == b"BFIMAGE1" and header["version"] == 3
     assert sum(word for (word,) in struct.iter_unpack("<I", sector)) % (1 << 32) == 0
     assert header["kernel_lba"] == 24
     assert header["address"] == 0x100000
@@ -159,7 +226,7 @@ def test_layout(builder):
     assert header["file_bytes"] == len(flat)
     assert header["end"] == 0x102000 + 5004  # rounded up to a word
     kernel = image[24 * SECTOR:(24 + header["kernel_sectors"]) * SECTOR]
-    assert unpack(kernel[:header["packed_bytes"]]) == flat
+    assert unpack(kernel[:header["packed_bytes"]], len(flat)) == flat
     assert not any(kernel[header["packed_bytes"]:])
     assert header["sum"] == sum(word for (word,) in struct.iter_unpack("<I", kernel)) % (1 << 32)
     # The packed form is out of the way of what is unpacked, and both are inside of what is checked.
