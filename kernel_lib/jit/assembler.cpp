@@ -7,8 +7,9 @@ namespace {
 constexpr unsigned number(Gp reg) {
     return static_cast<unsigned>(reg);
 }
-constexpr unsigned number(Xmm reg) {
-    return static_cast<unsigned>(reg);
+// Of the registers that SSE can name.
+constexpr unsigned number(Vec reg) {
+    return reg.number;
 }
 constexpr bool wide(Width width) {
     return width == Width::k64;
@@ -18,6 +19,28 @@ constexpr bool fits_int8(int32_t value) {
 }
 
 constexpr uint8_t kScalarSingle = 0xf3;
+constexpr std::array<uint8_t, 4> kPrefixByte = {0, 0x66, 0xf3, 0xf2};
+
+// What a memory operand is of, in index and base.
+constexpr unsigned base_of(const Mem &m) {
+    return m.constant ? 0 : number(m.base);
+}
+constexpr unsigned index_of(const Mem &m) {
+    return m.constant || m.index == Gp::kRsp ? 0 : number(m.index);
+}
+
+// Log2 of the bytes that EVEX counts displacements in.
+constexpr unsigned tuple_shift(OpTuple tuple, unsigned length) {
+    const auto t = static_cast<unsigned>(tuple);
+    constexpr auto kFull = static_cast<unsigned>(OpTuple::kFull);
+    return t < kFull ? t : 4 + length - (t - kFull);
+}
+constexpr uint8_t evex_form(unsigned length) {
+    return static_cast<uint8_t>(kEvex128 << length);
+}
+constexpr uint8_t vex_form(unsigned length) {
+    return length > 1 ? uint8_t{0} : static_cast<uint8_t>(kVex128 << length);
+}
 
 }  // namespace
 
@@ -27,18 +50,21 @@ void Assembler::fail(ErrorCode code, std::string_view message) {
     }
 }
 
-void Assembler::byte(unsigned value) {
-    if (len_ == out_.size()) {
+// The lowest `count` bytes, or none of them.
+void Assembler::put(uint64_t value, unsigned count) {
+    if (out_.size() - len_ < count) {
         fail(ErrorCode::kExhausted, "generated code does not fit into its room");
         return;
     }
-    out_[len_++] = static_cast<uint8_t>(value);
-}
-
-void Assembler::word32(uint32_t value) {
-    for (unsigned shift = 0; shift < 32; shift += 8) {
-        byte(value >> shift);
+    for (; count != 0; --count, value >>= 8) {
+        out_[len_++] = static_cast<uint8_t>(value);
     }
+}
+void Assembler::byte(unsigned value) {
+    put(value, 1);
+}
+void Assembler::word32(uint32_t value) {
+    put(value, 4);
 }
 
 // A mandatory prefix stands before REX, REX before the escape byte.
@@ -53,6 +79,9 @@ void Assembler::opcode(Opcode op, unsigned reg, unsigned index, unsigned base) {
     if (op.escape) {
         byte(0x0f);
     }
+    if (op.map != 0) {
+        byte(op.map);
+    }
     byte(op.byte);
 }
 
@@ -61,25 +90,38 @@ void Assembler::with_register(Opcode op, unsigned reg, unsigned rm) {
     byte(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
-void Assembler::with_memory(Opcode op, unsigned reg, Mem address) {
-    const bool indexed = address.index != Gp::kRsp;
-    const unsigned base = number(address.base);
-    const unsigned index = indexed ? number(address.index) : 0;
-    opcode(op, reg, index, base);
+void Assembler::with_memory(Opcode op, unsigned reg, const Mem &address, unsigned tail) {
+    opcode(op, reg, index_of(address), base_of(address));
+    this->address(reg, address, 0, tail);
+}
+
+// Short displacements count units of 2^shift bytes.
+void Assembler::address(unsigned reg, const Mem &m, unsigned shift, unsigned tail) {
+    reg = (reg & 7) << 3;
+    if (m.constant) {
+        byte(reg | 5);
+        // From the end of the instruction.
+        word32(static_cast<uint32_t>(constants_.distance + m.disp -
+                                     static_cast<int64_t>(len_ + 4 + tail)));
+        return;
+    }
+    const bool indexed = m.index != Gp::kRsp;
+    const unsigned base = number(m.base) & 7;
+    const int32_t units = m.disp >> shift;
     // A base of rbp or r13 has no form without a displacement; one of rsp or r12 needs a SIB byte.
-    const unsigned mode = address.disp == 0 && (base & 7) != 5 ? 0u
-                          : fits_int8(address.disp)            ? 1u
-                                                               : 2u;
-    const bool sib = indexed || (base & 7) == 4;
-    byte(mode << 6 | (reg & 7) << 3 | (sib ? 4u : base & 7));
+    const unsigned mode = m.disp == 0 && base != 5                                 ? 0u
+                          : fits_int8(units) && (m.disp & ((1 << shift) - 1)) == 0 ? 1u
+                                                                                   : 2u;
+    const bool sib = indexed || base == 4;
+    byte(mode << 6 | reg | (sib ? 4u : base));
     if (sib) {
-        const unsigned scale = indexed ? static_cast<unsigned>(address.scale) : 0;
-        byte(scale << 6 | (indexed ? index & 7 : 4u) << 3 | (base & 7));
+        const unsigned scale = indexed ? static_cast<unsigned>(m.scale) : 0;
+        byte(scale << 6 | (indexed ? number(m.index) & 7 : 4u) << 3 | base);
     }
     if (mode == 1) {
-        byte(static_cast<uint8_t>(address.disp));
+        byte(static_cast<uint8_t>(units));
     } else if (mode == 2) {
-        word32(static_cast<uint32_t>(address.disp));
+        word32(static_cast<uint32_t>(m.disp));
     }
 }
 
@@ -118,8 +160,7 @@ void Assembler::jmp(Label target) {
 }
 
 void Assembler::jcc(Condition condition, Label target) {
-    byte(0x0f);
-    byte(0x80 | static_cast<unsigned>(condition));
+    put(0x800f | static_cast<unsigned>(condition) << 8, 2);
     jump(target);
 }
 
@@ -148,10 +189,10 @@ Result<size_t> Assembler::finish() {
 void Assembler::mov(Gp to, Gp from, Width width) {
     with_register({.byte = 0x89, .wide = wide(width)}, number(from), number(to));
 }
-void Assembler::mov(Gp to, Mem from, Width width) {
+void Assembler::mov(Gp to, const Mem &from, Width width) {
     with_memory({.byte = 0x8b, .wide = wide(width)}, number(to), from);
 }
-void Assembler::mov(Mem to, Gp from, Width width) {
+void Assembler::mov(const Mem &to, Gp from, Width width) {
     with_memory({.byte = 0x89, .wide = wide(width)}, number(from), to);
 }
 
@@ -166,8 +207,7 @@ void Assembler::mov(Gp to, uint64_t value) {
     } else {
         opcode({.byte = static_cast<uint8_t>(0xb8 | (number(to) & 7)), .wide = true}, 0, 0,
                number(to));
-        word32(low);
-        word32(static_cast<uint32_t>(value >> 32));
+        put(value, 8);
     }
 }
 
@@ -176,35 +216,35 @@ void Assembler::mov(Gp to, uint64_t value) {
 void Assembler::movzx8(Gp to, Gp from) {
     with_register({.byte = 0xb6, .escape = true, .wide = true}, number(to), number(from));
 }
-void Assembler::movzx8(Gp to, Mem from) {
+void Assembler::movzx8(Gp to, const Mem &from) {
     with_memory({.byte = 0xb6, .escape = true}, number(to), from);
 }
 void Assembler::movzx16(Gp to, Gp from) {
     with_register({.byte = 0xb7, .escape = true}, number(to), number(from));
 }
-void Assembler::movzx16(Gp to, Mem from) {
+void Assembler::movzx16(Gp to, const Mem &from) {
     with_memory({.byte = 0xb7, .escape = true}, number(to), from);
 }
 void Assembler::movsx8(Gp to, Gp from) {
     with_register({.byte = 0xbe, .escape = true, .wide = true}, number(to), number(from));
 }
-void Assembler::movsx8(Gp to, Mem from) {
+void Assembler::movsx8(Gp to, const Mem &from) {
     with_memory({.byte = 0xbe, .escape = true, .wide = true}, number(to), from);
 }
 void Assembler::movsx16(Gp to, Gp from) {
     with_register({.byte = 0xbf, .escape = true, .wide = true}, number(to), number(from));
 }
-void Assembler::movsx16(Gp to, Mem from) {
+void Assembler::movsx16(Gp to, const Mem &from) {
     with_memory({.byte = 0xbf, .escape = true, .wide = true}, number(to), from);
 }
 void Assembler::movsxd(Gp to, Gp from) {
     with_register({.byte = 0x63, .wide = true}, number(to), number(from));
 }
-void Assembler::movsxd(Gp to, Mem from) {
+void Assembler::movsxd(Gp to, const Mem &from) {
     with_memory({.byte = 0x63, .wide = true}, number(to), from);
 }
 
-void Assembler::lea(Gp to, Mem address) {
+void Assembler::lea(Gp to, const Mem &address) {
     with_memory({.byte = 0x8d, .wide = true}, number(to), address);
 }
 void Assembler::push(Gp from) {
@@ -223,11 +263,11 @@ void Assembler::alu(Alu op, Gp to, Gp from, Width width) {
     const auto code = static_cast<uint8_t>(static_cast<unsigned>(op) << 3 | 1);
     with_register({.byte = code, .wide = wide(width)}, number(from), number(to));
 }
-void Assembler::alu(Alu op, Gp to, Mem from, Width width) {
+void Assembler::alu(Alu op, Gp to, const Mem &from, Width width) {
     const auto code = static_cast<uint8_t>(static_cast<unsigned>(op) << 3 | 3);
     with_memory({.byte = code, .wide = wide(width)}, number(to), from);
 }
-void Assembler::alu(Alu op, Mem to, Gp from, Width width) {
+void Assembler::alu(Alu op, const Mem &to, Gp from, Width width) {
     const auto code = static_cast<uint8_t>(static_cast<unsigned>(op) << 3 | 1);
     with_memory({.byte = code, .wide = wide(width)}, number(from), to);
 }
@@ -237,10 +277,10 @@ void Assembler::alu(Alu op, Gp to, int32_t value, Width width) {
     with_register({.byte = code, .wide = wide(width)}, static_cast<unsigned>(op), number(to));
     small ? byte(static_cast<uint8_t>(value)) : word32(static_cast<uint32_t>(value));
 }
-void Assembler::alu(Alu op, Mem to, int32_t value, Width width) {
+void Assembler::alu(Alu op, const Mem &to, int32_t value, Width width) {
     const bool small = fits_int8(value);
     const uint8_t code = small ? 0x83 : 0x81;
-    with_memory({.byte = code, .wide = wide(width)}, static_cast<unsigned>(op), to);
+    with_memory({.byte = code, .wide = wide(width)}, static_cast<unsigned>(op), to, small ? 1 : 4);
     small ? byte(static_cast<uint8_t>(value)) : word32(static_cast<uint32_t>(value));
 }
 
@@ -254,7 +294,7 @@ void Assembler::neg(Gp to, Width width) {
 void Assembler::imul(Gp to, Gp from, Width width) {
     with_register({.byte = 0xaf, .escape = true, .wide = wide(width)}, number(to), number(from));
 }
-void Assembler::imul(Gp to, Mem from, Width width) {
+void Assembler::imul(Gp to, const Mem &from, Width width) {
     with_memory({.byte = 0xaf, .escape = true, .wide = wide(width)}, number(to), from);
 }
 void Assembler::imul(Gp to, Gp from, int32_t value, Width width) {
@@ -263,10 +303,10 @@ void Assembler::imul(Gp to, Gp from, int32_t value, Width width) {
     with_register({.byte = code, .wide = wide(width)}, number(to), number(from));
     small ? byte(static_cast<uint8_t>(value)) : word32(static_cast<uint32_t>(value));
 }
-void Assembler::imul(Gp to, Mem from, int32_t value, Width width) {
+void Assembler::imul(Gp to, const Mem &from, int32_t value, Width width) {
     const bool small = fits_int8(value);
     const uint8_t code = small ? 0x6b : 0x69;
-    with_memory({.byte = code, .wide = wide(width)}, number(to), from);
+    with_memory({.byte = code, .wide = wide(width)}, number(to), from, small ? 1 : 4);
     small ? byte(static_cast<uint8_t>(value)) : word32(static_cast<uint32_t>(value));
 }
 
@@ -285,30 +325,200 @@ void Assembler::movss(Xmm to, Xmm from) {
     with_register({.byte = 0x10, .escape = true, .prefix = kScalarSingle}, number(to),
                   number(from));
 }
-void Assembler::movss(Xmm to, Mem from) {
-    with_memory({.byte = 0x10, .escape = true, .prefix = kScalarSingle}, number(to), from);
+void Assembler::movss(Xmm to, const Mem &from) {
+    sse(op::movss, to, from);
 }
-void Assembler::movss(Mem to, Xmm from) {
-    with_memory({.byte = 0x11, .escape = true, .prefix = kScalarSingle}, number(from), to);
+void Assembler::movss(const Mem &to, Xmm from) {
+    sse(op::movss_store, to, from);
 }
 void Assembler::ss(Ss op, Xmm to, Xmm from) {
-    with_register({.byte = static_cast<uint8_t>(op), .escape = true, .prefix = kScalarSingle},
-                  number(to), number(from));
+    sse(ops_detail::ss(static_cast<uint8_t>(op)), to, from);
 }
-void Assembler::ss(Ss op, Xmm to, Mem from) {
-    with_memory({.byte = static_cast<uint8_t>(op), .escape = true, .prefix = kScalarSingle},
-                number(to), from);
+void Assembler::ss(Ss op, Xmm to, const Mem &from) {
+    sse(ops_detail::ss(static_cast<uint8_t>(op)), to, from);
 }
 void Assembler::cvtsi2ss(Xmm to, Gp from, Width width) {
-    with_register({.byte = 0x2a, .escape = true, .wide = wide(width), .prefix = kScalarSingle},
-                  number(to), number(from));
+    sse(wide(width) ? op::cvtsi2ss_64 : op::cvtsi2ss_32, to, general(from));
 }
-void Assembler::cvtsi2ss(Xmm to, Mem from, Width width) {
-    with_memory({.byte = 0x2a, .escape = true, .wide = wide(width), .prefix = kScalarSingle},
-                number(to), from);
+void Assembler::cvtsi2ss(Xmm to, const Mem &from, Width width) {
+    sse(wide(width) ? op::cvtsi2ss_64 : op::cvtsi2ss_32, to, from);
 }
 void Assembler::xorps(Xmm to, Xmm from) {
-    with_register({.byte = 0x57, .escape = true}, number(to), number(from));
+    sse(op::xorps, to, from);
+}
+
+// ------------------------------------------------------------------ vectors
+
+void Assembler::operands(unsigned reg, Rm rm, unsigned shift, unsigned tail) {
+    if (rm.memory != nullptr) {
+        address(reg, *rm.memory, shift, tail);
+    } else {
+        byte(0xc0 | (reg & 7) << 3 | (rm.number & 7));
+    }
+}
+
+void Assembler::sse(VectorOp op, Vec to, Vec from, unsigned value) {
+    if (op.shape == OpShape::kVmi) {
+        // In place: the register field extends the opcode.
+        sse(op, op.extension, {to.number}, value);
+    } else if (op.shape == OpShape::kMr) {
+        sse(op, from.number, {to.number}, value);
+    } else {
+        sse(op, to.number, {from.number}, value);
+    }
+}
+void Assembler::sse(VectorOp op, Vec to, const Mem &from, unsigned value) {
+    sse(op, to.number, {.memory = &from}, value);
+}
+void Assembler::sse(VectorOp op, const Mem &to, Vec from, unsigned value) {
+    sse(op, from.number, {.memory = &to}, value);
+}
+
+void Assembler::sse(VectorOp op, unsigned reg, Rm rm, unsigned value) {
+    const bool in_memory = rm.memory != nullptr;
+    if ((op.forms & kSse) == 0 || reg > 15 || rm.number > 15 ||
+        op.rm == (in_memory ? OpRm::kRegister : OpRm::kMemory) ||
+        (in_memory && rm.memory->broadcast)) {
+        fail(ErrorCode::kInvalid, "no such SSE instruction");
+        return;
+    }
+    const Opcode code = {.byte = op.opcode,
+                         .escape = true,
+                         .wide = op.vex_w != 0,
+                         .prefix = kPrefixByte[static_cast<size_t>(op.prefix)],
+                         .map = static_cast<uint8_t>(op.map == OpMap::k0F38   ? 0x38
+                                                     : op.map == OpMap::k0F3A ? 0x3a
+                                                                              : 0)};
+    opcode(code, reg, in_memory ? index_of(*rm.memory) : 0,
+           in_memory ? base_of(*rm.memory) : rm.number);
+    operands(reg, rm, 0, op.immediate);
+    if (op.immediate != 0) {
+        byte(value & 0xff);
+    }
+}
+
+namespace {
+constexpr unsigned longer(Vec a, Vec b) {
+    return a.length > b.length ? a.length : b.length;
+}
+}  // namespace
+
+void Assembler::avx(VectorOp op, Vec to, Vec from, unsigned value) {
+    const unsigned length = longer(to, from);
+    switch (op.shape) {
+        case OpShape::kVmi:
+            return avx(op, length, {op.extension, 0, to.mask, to.zero}, to, {from.number}, value);
+        case OpShape::kMr:
+            return avx(op, length, {from.number, 0, to.mask, to.zero}, {}, {to.number}, value);
+        case OpShape::kRm:
+            return avx(op, length, to, {}, {from.number}, value);
+        case OpShape::kRvm:
+            return avx(op, length, to, to, {from.number}, value);
+    }
+}
+void Assembler::avx(VectorOp op, Vec to, const Mem &from, unsigned value) {
+    avx(op, to.length, to, op.shape == OpShape::kRvm ? to : Vec{}, {.memory = &from}, value);
+}
+void Assembler::avx(VectorOp op, const Mem &to, Vec from, unsigned value) {
+    avx(op, from.length, from, {}, {.memory = &to}, value);
+}
+void Assembler::avx(VectorOp op, Vec to, Vec a, Vec b, unsigned value) {
+    avx(op, longer(to, longer(a, b) == a.length ? a : b), to, a, {b.number}, value);
+}
+void Assembler::avx(VectorOp op, Vec to, Vec a, const Mem &b, unsigned value) {
+    avx(op, longer(to, a), to, a, {.memory = &b}, value);
+}
+
+void Assembler::avx(VectorOp op, unsigned length, Vec reg, Vec third, Rm rm, unsigned value) {
+    const bool in_memory = rm.memory != nullptr;
+    const bool broadcast = in_memory && rm.memory->broadcast;
+    const bool high = ((reg.number | third.number | rm.number) & 16) != 0;
+    const bool extended = high || reg.mask != 0 || broadcast;
+    if ((in_memory && (op.narrows != 0 || op.rm == OpRm::kRegister)) ||
+        (!in_memory && op.rm == OpRm::kMemory) || (broadcast && op.element == 0) ||
+        (reg.mask != 0 && op.mask == OpMask::kNone) ||
+        (reg.zero &&
+         (reg.mask == 0 || op.mask == OpMask::kKeeps || (in_memory && op.shape == OpShape::kMr)))) {
+        fail(ErrorCode::kInvalid, "no such AVX operand");
+        return;
+    }
+    if (!extended && (op.forms & vex_form(length)) != 0) {
+        vex(op, length, reg.number, third.number, rm);
+    } else if ((op.forms & evex_form(length)) != 0) {
+        evex(op, length, reg, third.number, rm);
+    } else {
+        fail(ErrorCode::kInvalid, "no such AVX instruction");
+        return;
+    }
+    if (op.immediate != 0) {
+        byte(value & 0xff);
+    }
+}
+
+// SDM 2, 2.3.5: two bytes where X, B, W and the map allow it. Register bits are stored inverted.
+void Assembler::vex(VectorOp op, unsigned length, unsigned reg, unsigned third, Rm rm) {
+    const unsigned index = rm.memory != nullptr ? index_of(*rm.memory) : 0;
+    const unsigned base = rm.memory != nullptr ? base_of(*rm.memory) : rm.number;
+    const unsigned last = (~third & 15) << 3 | length << 2 | static_cast<unsigned>(op.prefix);
+    const unsigned r = reg < 8 ? 0x80 : 0;
+    if (index < 8 && base < 8 && op.vex_w == 0 && op.map == OpMap::k0F) {
+        put(0xc5u | (r | last) << 8 | op.opcode << 16, 3);
+    } else {
+        const unsigned first =
+            r | (index < 8 ? 0x40u : 0) | (base < 8 ? 0x20u : 0) | static_cast<unsigned>(op.map);
+        word32(0xc4u | first << 8 | (op.vex_w << 7 | last) << 16 | uint32_t{op.opcode} << 24);
+    }
+    operands(reg, rm, 0, op.immediate);
+}
+
+// SDM 2, 2.7.1. The fifth bit of M, a register, is in X.
+void Assembler::evex(VectorOp op, unsigned length, Vec reg, unsigned third, Rm rm) {
+    const Mem *const memory = rm.memory;
+    const bool broadcast = memory != nullptr && memory->broadcast;
+    const unsigned x = memory != nullptr ? index_of(*memory) : rm.number >> 1;
+    const unsigned b = memory != nullptr ? base_of(*memory) : rm.number;
+    const unsigned p0 = ((reg.number & 8) == 0 ? 0x80u : 0) | ((x & 8) == 0 ? 0x40u : 0) |
+                        ((b & 8) == 0 ? 0x20u : 0) | ((reg.number & 16) == 0 ? 0x10u : 0) |
+                        static_cast<unsigned>(op.map);
+    const unsigned p1 = op.evex_w << 7 | (~third & 15) << 3 | 4 | static_cast<unsigned>(op.prefix);
+    const unsigned p2 = (reg.zero ? 0x80u : 0) | length << 5 | (broadcast ? 0x10u : 0) |
+                        ((third & 16) == 0 ? 8u : 0) | reg.mask;
+    word32(0x62 | p0 << 8 | p1 << 16 | p2 << 24);
+    byte(op.opcode);
+    const unsigned shift = broadcast ? unsigned{op.element} : tuple_shift(op.tuple, length);
+    operands(reg.number, rm, shift, op.immediate);
+}
+
+void Assembler::vzeroupper() {
+    put(0x77f8c5, 3);
+}
+
+void Assembler::prefetch(Prefetch hint, const Mem &address) {
+    with_memory({.byte = 0x18, .escape = true}, static_cast<unsigned>(hint), address);
+}
+
+// ------------------------------------------------------------------ constants
+
+// Places are tried in steps of the size: the first that holds these bytes, or nothing yet.
+Mem Assembler::constant(std::span<const uint8_t> bytes) {
+    const size_t step = bytes.size();
+    const size_t room = step == 0 || (step & (step - 1)) != 0 || step > kMaxConstant
+                            ? 0
+                            : constants_.room.size() / step * step;
+    uint8_t *const pool = constants_.room.data();
+    for (size_t at = 0; at < room; at += step) {
+        const bool fresh = at >= constant_len_;
+        if (fresh) {
+            __builtin_memset(pool + constant_len_, 0, at + step - constant_len_);
+            __builtin_memcpy(pool + at, bytes.data(), step);
+            constant_len_ = at + step;
+        }
+        if (at + step <= constant_len_ && __builtin_memcmp(pool + at, bytes.data(), step) == 0) {
+            return {.base = Gp::kRax, .disp = static_cast<int32_t>(at), .constant = true};
+        }
+    }
+    fail(ErrorCode::kExhausted, "no room for a constant of generated code");
+    return {.base = Gp::kRax, .constant = true};
 }
 
 }  // namespace bareflow::jit

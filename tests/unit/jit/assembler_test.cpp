@@ -50,7 +50,7 @@ std::string name(Gp reg, Width width) {
     return name(reg, width == Width::k64 ? 64 : 32);
 }
 std::string name(Xmm reg) {
-    return "xmm" + std::to_string(static_cast<int>(reg));
+    return "xmm" + std::to_string(reg.number);
 }
 std::string pointer(int bits) {
     return bits == 64   ? "qword ptr "
@@ -223,7 +223,7 @@ TEST(AssemblerTest, EveryInstructionWithMemory) {
     size_t reg = 0;
     for (const Mem m : some_addresses()) {
         const Gp r = gp(reg++ % kGpCount);
-        const Xmm x = xmm(static_cast<unsigned>(reg));
+        const Xmm x = xmm(static_cast<unsigned>(reg % kXmmCount));
         const std::string at = name(m);
         for (const Width w : kWidths) {
             const std::string load = name(r, w) + ", " + pointer(w) + at;
@@ -337,7 +337,7 @@ TEST(AssemblerTest, RandomInstructionsRoundTrip) {
     for (int i = 0; i < 5000; ++i) {
         const Gp r = gp(random() % kGpCount);
         const Gp s = gp(random() % kGpCount);
-        const Xmm x = xmm(static_cast<unsigned>(random()));
+        const Xmm x = xmm(static_cast<unsigned>(random() % kXmmCount));
         Mem m = addresses[random() % addresses.size()];
         m.disp = static_cast<int32_t>(random()) >> random() % 32;
         const Width w = kWidths[random() % 2];
