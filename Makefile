@@ -85,7 +85,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit tsan qemu bench fuzz fuzzers fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit tsan qemu bench kernel-bench fuzz fuzzers fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -98,6 +98,7 @@ help:
 ## make tsan       the threads under ThreadSanitizer
 ## make check      format, layers, size budgets, words
 ## make bench      figures for this machine (hosted and emulated)
+## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
 ## make setup      install what is missing (called by the others when needed)
@@ -186,6 +187,13 @@ hosted: $(BUILD)/hosted/bareflow
 $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
+
+# What `make kernel-bench` runs; see its first lines for options.
+$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/kernel_bench.cpp) $(HOSTED_LIB_OBJS)
+	@mkdir -p $(@D); echo "  link    $@"
+	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^
+kernel-bench: $(BUILD)/hosted/kernel_bench
+	@$< $(BENCH_OPTIONS)
 
 # ---------------------------------------------------------------- tests
 # UNIT=<folder> builds only that folder's tests, as build/hosted/unit_tests-<folder>.

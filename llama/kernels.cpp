@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "kernel_lib/platform/platform.h"
+#include "llama/kernels_simd.h"
 #include "llama/kernels_swar.h"
 #include "llama/ops.h"
 #include "llama/vec.h"
@@ -355,7 +356,7 @@ float dot8_f16(const uint8_t *w, const float *x, uint32_t n) {
     return dot8_halves<f16_to_f32>(w, x, n);
 }
 
-std::span<const GemvVariant> gemv_variants(TensorType type) {
+std::span<const GemvVariant> scalar_variants(TensorType type) {
     switch (type) {
         case TensorType::kF32:
             return kF32;
@@ -387,11 +388,6 @@ std::span<const GemvVariant> gemv_variants(TensorType type) {
             return kBF16;
     }
     platform::panic("gemv of an unknown tensor type");
-}
-
-const GemvVariant &kernel_for(TensorType type) {
-    const std::span<const GemvVariant> variants = gemv_variants(type);
-    return variants[variants.size() - 1];
 }
 
 void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
+#include "kernel_lib/cpu/features.h"
 #include "llama/quant.h"
 #include "llama/tensor_types.h"
 
@@ -43,12 +45,25 @@ struct GemmArgs {
 // Writes y[b][row_begin .. row_end) for every b and nothing else; the bits are those of GemvKernel.
 using GemmKernel = void (*)(const GemmArgs &args, uint32_t row_begin, uint32_t row_end);
 
+// What a kernel asks of the processor, the greater ones containing the lesser.
+enum class InstructionSet : uint8_t {
+    kSse2,     // every x86-64
+    kSsse3,    //
+    kAvx2,     // with FMA and F16C
+    kAvxVnni,  // AVX2 and the VEX form of `vpdpbusd`
+    kAvx512,   // F, BW, DQ, VL and VNNI; needs no AVX-VNNI
+};
+// "sse2", "ssse3", "avx2", "avx_vnni", "avx512"; nothing for any other text.
+[[nodiscard]] std::optional<InstructionSet> instruction_set_named(std::string_view name);
+[[nodiscard]] bool can_run(InstructionSet set, const CpuFeatures &features);
+
 // A kernel compiled into the program.
 struct GemvVariant {
-    std::string_view name;  // "portable", "swar2"
+    std::string_view name;  // "portable", "swar2", "avx2"
     GemvKernel kernel = nullptr;
     ActivationForms forms = 0;    // packings of xq that it reads
     GemmKernel matrix = nullptr;  // its twin for several vectors; nullptr: there is none
+    InstructionSet needs = InstructionSet::kSse2;
 };
 
 // Several vectors, by `matrix` or, where that is nullptr, by `kernel` for one vector after the
@@ -56,10 +71,18 @@ struct GemvVariant {
 void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,
               uint32_t row_end);
 
-// All compiled variants for a type; the first is the portable reference.
+// The compiled variants for a type that this processor can run, none beyond the limit below. The
+// first is the portable reference; then, in the order of what a rule of thumb thinks of them, the
+// better ones.
 [[nodiscard]] std::span<const GemvVariant> gemv_variants(TensorType type);
-// The one to start with.
+// The choice by CPUID alone, as everybody makes it: the last of them.
+[[nodiscard]] const GemvVariant &gemv_rule_of_thumb(TensorType type);
+// The one to start with: the rule of thumb, but where the processor says that it is emulated by
+// QEMU, in which vector instructions are slow, the best one without them.
 [[nodiscard]] const GemvVariant &kernel_for(TensorType type);
+// Kernels that need more are out of the lists from now on (setting `jit.isa`). Before any list is
+// asked for by an engine: spans and references handed out earlier are no longer what they were.
+void limit_instruction_set(InstructionSet most);
 // Block types multiply quantised activations, the others floats.
 [[nodiscard]] bool takes_quantized(TensorType type);
 

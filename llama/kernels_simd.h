@@ -1,0 +1,24 @@
+// Kernels compiled for one instruction set each. Equal to the portable ones bit for bit; reached
+// through gemv_variants() only, which lists those that the processor can run.
+#pragma once
+
+#include <cstdint>
+
+#include "llama/kernels.h"
+#include "llama/tensor_types.h"
+
+namespace bareflow::llama {
+
+// Those that every processor can run, the portable reference first (kernels.cpp).
+[[nodiscard]] std::span<const GemvVariant> scalar_variants(TensorType type);
+
+// For the type, with `kernel` nullptr where there is none.
+[[nodiscard]] GemvVariant avx2_variant(TensorType type);
+[[nodiscard]] GemvVariant avx_vnni_variant(TensorType type);
+[[nodiscard]] GemvVariant avx512_variant(TensorType type);
+
+using VariantSource = GemvVariant (*)(TensorType type);
+// Which of these are linked into this program, in the order of InstructionSet.
+[[nodiscard]] std::span<const VariantSource> linked_simd_variants();
+
+}  // namespace bareflow::llama

@@ -1,0 +1,10 @@
+#include "llama/kernels_simd.h"
+
+namespace bareflow::llama {
+
+std::span<const VariantSource> linked_simd_variants() {
+    static constexpr VariantSource kLinked[] = {avx512_variant};
+    return kLinked;
+}
+
+}  // namespace bareflow::llama

@@ -1,0 +1,257 @@
+// Measures the compiled kernels alone: `make kernel-bench`, or build/hosted/kernel_bench with
+//
+//   --type=Q8_0,Q4_0   weight types (default: all)     --variant=NAME  only this one
+//   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
+//   --threads=1,2      rows are divided                --batch=1,16    vectors at once
+//
+// Weights lie in several matrices that are gone through in turn, so with the default they come
+// from memory. Time is what a thread was given of its processor, so that a busy machine costs
+// precision but not the figure; with several threads the longest counts. Best of several rounds.
+// The read bandwidth beside which a figure stands is that of summing up the same memory.
+#include <sys/mman.h>
+#include <time.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "llama/kernels.h"
+#include "llama/quant.h"
+#include "llama/tensor_types.h"
+
+namespace {
+
+using namespace bareflow;
+using namespace bareflow::llama;
+
+constexpr int kRounds = 5;
+
+struct Options {
+    std::vector<std::string> types;
+    std::string variant;
+    std::vector<uint32_t> threads = {1, 2};
+    std::vector<uint32_t> batches = {1, 16};
+    uint32_t rows = 2048;
+    uint32_t cols = 2048;
+    uint64_t bytes = 256 << 20;
+};
+
+double thread_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// Seconds of the slowest of `threads` doing work(part).
+template <typename Work>
+double seconds_of(uint32_t threads, const Work &work) {
+    double best = 1e30;
+    for (int round = 0; round < kRounds; ++round) {
+        std::vector<double> taken(threads);
+        std::vector<std::thread> running;
+        for (uint32_t part = 0; part < threads; ++part) {
+            running.emplace_back([&, part] {
+                const double start = thread_seconds();
+                work(part);
+                taken[part] = thread_seconds() - start;
+            });
+        }
+        for (std::thread &thread : running) {
+            thread.join();
+        }
+        best = std::min(best, *std::max_element(taken.begin(), taken.end()));
+    }
+    return best;
+}
+
+double read_bandwidth(const uint8_t *memory, uint64_t bytes, uint32_t threads) {
+    const double seconds = seconds_of(threads, [&](uint32_t part) {
+        const uint64_t begin = bytes / threads * part / 4096 * 4096;
+        const uint64_t end = begin + bytes / threads / 4096 * 4096;
+        using Block = uint64_t __attribute__((vector_size(16)));
+        Block sum[8] = {};
+        for (uint64_t at = begin; at + 128 <= end; at += 128) {
+            for (size_t i = 0; i < 8; ++i) {
+                Block value;
+                memcpy(&value, memory + at + 16 * i, sizeof(value));
+                sum[i] += value;
+            }
+        }
+        const Block all = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+        volatile uint64_t kept = all[0] + all[1];
+        (void)kept;
+    });
+    return static_cast<double>(bytes) / seconds * 1e-9;
+}
+
+// Any bits but for what the loader refuses.
+void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
+    uint64_t state = 88172645463325252;
+    for (uint64_t at = 0; at < bytes; at += 8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        memcpy(weights + at, &state, std::min<uint64_t>(8, bytes - at));
+    }
+    for (uint64_t at = 0; at + type.block_bytes <= bytes; at += type.block_bytes) {
+        if (type.block_elements == 1) {
+            weights[at + type.block_bytes - 1] &= 0xbf;  // exponents below 2
+            continue;
+        }
+        for (uint32_t i = 0; i < type.scales; ++i) {
+            weights[at + type.scale_offset + 2 * i + 1] = 0x24;
+        }
+    }
+}
+
+void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *memory,
+                const std::vector<double> &bandwidth) {
+    const auto type = static_cast<TensorType>(info.id);
+    const uint64_t row_bytes = uint64_t{options.cols} / info.block_elements * info.block_bytes;
+    const uint64_t matrix_bytes = row_bytes * options.rows;
+    const uint64_t matrices = std::max<uint64_t>(1, options.bytes / matrix_bytes);
+    fill(info, memory, matrix_bytes * matrices);
+
+    const uint32_t most = *std::max_element(options.batches.begin(), options.batches.end());
+    std::vector<float> x(uint64_t{options.cols} * most);
+    for (size_t i = 0; i < x.size(); ++i) {
+        x[i] = static_cast<float>(static_cast<int>(i * 2654435761u >> 20) - 2048) * 0x1p-11f;
+    }
+    std::vector<float> y(uint64_t{options.rows} * most);
+    std::vector<ActivationBuffer> buffers;
+    std::vector<QuantizedActivation> xq;
+    for (uint32_t b = 0; b < most; ++b) {
+        auto buffer = ActivationBuffer::create(options.cols);
+        if (!buffer) {
+            std::exit(1);
+        }
+        buffers.push_back(std::move(buffer).value());
+        xq.push_back(buffers.back().view(options.cols));
+        quantize_activation(x.data() + uint64_t{b} * options.cols, xq.back(), ~ActivationForms{0},
+                            0, group_count(options.cols));
+    }
+    for (const GemvVariant &variant : gemv_variants(type)) {
+        if (!options.variant.empty() && options.variant != variant.name) {
+            continue;
+        }
+        for (const uint32_t batch : options.batches) {
+            for (size_t t = 0; t < options.threads.size(); ++t) {
+                const uint32_t threads = options.threads[t];
+                // Slow ones see fewer matrices; caches are small beside even one.
+                const uint64_t share = batch > 1 || variant.name == "portable" ? 8 : 1;
+                const uint64_t used = std::max<uint64_t>(1, matrices / share);
+                const double seconds = seconds_of(threads, [&](uint32_t part) {
+                    const uint32_t begin = options.rows / threads * part;
+                    const uint32_t end = options.rows / threads * (part + 1);
+                    for (uint64_t m = 0; m < used; ++m) {
+                        const GemmArgs args{.weights = memory + m * matrix_bytes,
+                                            .row_bytes = row_bytes,
+                                            .cols = options.cols,
+                                            .batch = batch,
+                                            .x = x.data(),
+                                            .x_stride = options.cols,
+                                            .xq = xq.data(),
+                                            .y = y.data(),
+                                            .y_stride = options.rows};
+                        run_gemm(variant.kernel, variant.matrix, args, begin, end);
+                    }
+                });
+                const double macs = static_cast<double>(options.rows) * options.cols *
+                                    static_cast<double>(used) * batch;
+                const double gb = static_cast<double>(used * matrix_bytes) / seconds * 1e-9;
+                std::printf("%-7s %-10s %5u %7u %9.2f %8.2f %5.0f %%%s\n",
+                            std::string(info.name).c_str(), std::string(variant.name).c_str(),
+                            batch, threads, macs / seconds * 1e-9, gb, 100 * gb / bandwidth[t],
+                            batch > 1 && variant.matrix == nullptr ? "  (one by one)" : "");
+                std::fflush(stdout);
+            }
+        }
+    }
+}
+
+std::vector<std::string> parts_of(std::string_view text) {
+    std::vector<std::string> out;
+    while (!text.empty()) {
+        const size_t comma = std::min(text.find(','), text.size());
+        out.emplace_back(text.substr(0, comma));
+        text.remove_prefix(std::min(comma + 1, text.size()));
+    }
+    return out;
+}
+
+std::vector<uint32_t> numbers_of(std::string_view text) {
+    std::vector<uint32_t> out;
+    for (const std::string &part : parts_of(text)) {
+        out.push_back(static_cast<uint32_t>(std::strtoul(part.c_str(), nullptr, 10)));
+        if (out.back() == 0) {
+            std::fprintf(stderr, "kernel_bench: '%s' is no number above 0\n", part.c_str());
+            std::exit(2);
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    Options options;
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view argument = argv[i];
+        const size_t equals = std::min(argument.find('='), argument.size());
+        const std::string_view key = argument.substr(0, equals);
+        const std::string_view value = argument.substr(std::min(equals + 1, argument.size()));
+        if (key == "--type") {
+            options.types = parts_of(value);
+        } else if (key == "--variant") {
+            options.variant = value;
+        } else if (key == "--threads" && !value.empty()) {
+            options.threads = numbers_of(value);
+        } else if (key == "--batch" && !value.empty()) {
+            options.batches = numbers_of(value);
+        } else if (key == "--rows" && !value.empty()) {
+            options.rows = numbers_of(value)[0];
+        } else if (key == "--cols" && !value.empty()) {
+            options.cols = numbers_of(value)[0];
+        } else if (key == "--mib" && !value.empty()) {
+            options.bytes = uint64_t{numbers_of(value)[0]} << 20;
+        } else {
+            std::fprintf(stderr, "kernel_bench: what is '%s'? See tools/kernel_bench.cpp\n",
+                         argv[i]);
+            return 2;
+        }
+    }
+    // Room for a matrix of the widest type however small the total.
+    const uint64_t room = std::max(options.bytes, uint64_t{options.rows} * options.cols * 4);
+    auto *const memory = static_cast<uint8_t *>(
+        mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory == MAP_FAILED) {
+        std::fprintf(stderr, "kernel_bench: no memory\n");
+        return 1;
+    }
+    madvise(memory, room, MADV_HUGEPAGE);
+    memset(memory, 1, room);
+    std::vector<double> bandwidth;
+    for (const uint32_t threads : options.threads) {
+        bandwidth.push_back(read_bandwidth(memory, options.bytes, threads));
+        std::printf("read bandwidth, %u thread%s: %.1f GB/s\n", threads, threads == 1 ? "" : "s",
+                    bandwidth.back());
+    }
+    std::printf("type    variant    batch threads    GMAC/s     GB/s of bandwidth\n");
+    for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
+        const TensorTypeInfo *const info = find_tensor_type(id);
+        const bool wanted =
+            info != nullptr && info->supported &&
+            (options.types.empty() || std::find(options.types.begin(), options.types.end(),
+                                                std::string(info->name)) != options.types.end());
+        if (wanted && options.cols % info->block_elements == 0) {
+            bench_type(*info, options, memory, bandwidth);
+        }
+    }
+    return 0;
+}
