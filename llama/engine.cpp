@@ -16,6 +16,9 @@ namespace {
 constexpr uint64_t kDefaultMemoryShareNumerator = 3;
 constexpr uint64_t kDefaultMemoryShareDenominator = 4;
 
+// Rows of a prompt that are computed together.
+constexpr uint32_t kPromptRows = 32;
+
 constexpr uint32_t kNoTokenId = 0xffffffff;
 
 Token token_from_file(const Model &model, std::string_view key) {
@@ -29,7 +32,7 @@ Token token_from_file(const Model &model, std::string_view key) {
 uint32_t default_context(const HyperParameters &parameters) {
     const uint64_t share = platform::free_memory_bytes() / kDefaultMemoryShareDenominator *
                            kDefaultMemoryShareNumerator;
-    const uint64_t fitting = share / Transformer::position_bytes(parameters);
+    const uint64_t fitting = share / Transformer::position_bytes(parameters, KvType::kF16);
     uint64_t context = parameters.context_length;
     context = context < fitting ? context : fitting;
     const uint32_t most = Transformer::max_positions(parameters);
@@ -59,13 +62,16 @@ struct Engine::State {
     Buffer<Token> prompt;  // [context_length]
 
     Phase phase = Phase::kIdle;
+    std::span<float> logits;  // the last ones
     TokenSink *sink = nullptr;
     uint32_t prompt_count = 0;
     uint32_t max_tokens = 0;
-    uint32_t position = 0;  // being computed
+    uint32_t position = 0;   // the first that is being computed
+    uint32_t computing = 0;  // so many
     Usage usage;
 
-    void start_token(Token token);
+    void start_tokens(std::span<const Token> tokens);
+    void start_prompt();
     void token_computed();
     void token_chosen(Token token);
     void finish(FinishReason reason);
@@ -95,7 +101,8 @@ Result<Engine *> Engine::create(const Model &model, uint32_t context_length) {
     engine->state_ = state;
 
     const Status filled = [&]() -> Status {
-        BF_ASSIGN(state->transformer, Transformer::create(model, context));
+        BF_ASSIGN(state->transformer,
+                  Transformer::create(model, {.positions = context, .batch = kPromptRows}));
         BF_ASSIGN(state->sampler, Sampler::create(parameters.vocab));
         BF_ASSIGN(state->prompt, Buffer<Token>::create(context));
         return {};
@@ -146,7 +153,7 @@ void Engine::use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
 }
 
 std::span<const float> Engine::logits() const {
-    return state_->transformer.logits();
+    return state_->logits;
 }
 
 std::span<const TokenLogprob> Engine::logprobs() const {
@@ -186,7 +193,7 @@ Status Engine::start(const Request &request, TokenSink &sink) {
     s.usage = {.prompt_tokens = s.prompt_count};
     s.position = 0;
     s.phase = State::Phase::kPrompt;
-    s.start_token(s.prompt[0]);
+    s.start_prompt();
     return {};
 }
 
@@ -224,19 +231,29 @@ void Engine::advance(uint64_t deadline_ticks) {
     }
 }
 
-void Engine::State::start_token(Token token) {
-    const bool last_of_prompt = phase != Phase::kPrompt || position + 1 == prompt_count;
-    transformer.begin(token, position, last_of_prompt);
+void Engine::State::start_tokens(std::span<const Token> tokens) {
+    BatchRow rows[kPromptRows];
+    computing = 0;
+    for (const Token token : tokens) {
+        const uint32_t at = position + computing;
+        rows[computing++] = {.token = token, .position = at, .want_logits = at + 1 >= prompt_count};
+    }
+    transformer.begin(std::span(rows).first(computing));
+}
+
+void Engine::State::start_prompt() {
+    const uint32_t left = prompt_count - position;
+    start_tokens(prompt.span().subspan(position, left < kPromptRows ? left : kPromptRows));
 }
 
 void Engine::State::token_computed() {
-    ++position;
+    position += computing;
     if (phase == Phase::kPrompt && position < prompt_count) {
-        start_token(prompt[position]);
-        return;
+        return start_prompt();
     }
     phase = Phase::kSample;
-    sampler.begin(transformer.logits());
+    logits = transformer.logits(computing - 1);
+    sampler.begin(logits);
 }
 
 void Engine::State::token_chosen(Token token) {
@@ -248,7 +265,7 @@ void Engine::State::token_chosen(Token token) {
     // Before the sink hears of it: it may cancel, and even start another request.
     if (!last) {
         phase = Phase::kDecode;
-        start_token(token);
+        start_tokens({&token, 1});
         sink->on_token(token);
         return;
     }

@@ -268,17 +268,8 @@ void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 // A normal f16 is widened by moving its exponent and fraction and adding to the exponent: no branch
 // for each of eight when a look at them all has shown that none is zero, denormal or special.
 
-// Whether all four halves of a word are normal: exponent + 1 has a bit above the lowest one (and
-// within five) for exponents 1..30, and none for 0 and 31. Fields don't carry into one another.
-inline bool all_normal(uint64_t halves) {
-    const uint64_t next = (halves & 0x7c007c007c007c00) + 0x0400040004000400;
-    const uint64_t high = next & 0x7800780078007800;
-    // Each field is 0 or at least 0x0800, at most 0x7800: adding 0x7800 sets its top bit unless 0.
-    return ((high + 0x7800780078007800) & 0x8000800080008000) == 0x8000800080008000;
-}
-
 void widen_8_f16(const uint8_t *from, float *wide) {
-    if (all_normal(load_u64(from)) && all_normal(load_u64(from + 8))) {
+    if (all_normal_f16(load_u64(from)) && all_normal_f16(load_u64(from + 8))) {
         uint16_t half[kLanes];
         __builtin_memcpy(half, from, sizeof(half));
         for (uint32_t j = 0; j < kLanes; ++j) {

@@ -88,7 +88,7 @@ void limit_instruction_set(InstructionSet most);
 
 // One weight shape of the loaded model and the kernel that serves it. Whoever has a better one
 // writes `kernel` and `forms` between two calls of Engine::advance; the engine takes it over when
-// it starts the next token (`active`), so the old one must stay callable until then.
+// it starts the next step (`active`), so the old one must stay callable until then.
 struct KernelSlot {
     const char *name =
         nullptr;  // "q8_0_gemv 352x128" (rows x cols), as in the profile; never freed
@@ -98,7 +98,9 @@ struct KernelSlot {
     uint64_t row_bytes = 0;
     GemvKernel kernel = nullptr;
     ActivationForms forms = 0;
-    GemvKernel active = nullptr;      // in use for the present token
+    GemvKernel active = nullptr;  // in use for the present step
+    GemmKernel matrix = nullptr;  // for several rows at once; nullptr: `active` for each
+    ActivationForms matrix_forms = 0;
     GemvKernel reference = nullptr;   // the portable twin
     const uint8_t *sample = nullptr;  // the first matrix of this shape, to try candidates on
     uint32_t matrices = 0;            // how many of the model's matrices have this shape

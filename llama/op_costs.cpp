@@ -1,5 +1,7 @@
 #include "llama/op_costs.h"
 
+#include <bit>
+
 namespace bareflow::llama {
 namespace {
 
@@ -43,23 +45,62 @@ Result<OpCosts> OpCosts::create(uint32_t capacity) {
     return costs;
 }
 
+void OpCosts::add(std::span<const Part> parts) {
+    Op &entry = ops_[count_++];  // bounds-checked: a capacity that is too small is our mistake
+    uint64_t sum = 0;
+    for (const Part &part : parts) {
+        sum += part.weight;
+    }
+    for (const Part &part : parts) {
+        const char *const known = intern_name(part.name);
+        const FunctionId function = profiler().key(known);
+        entry.names[entry.parts] = known;
+        entry.functions[entry.parts] = function;
+        entry.shares_q16[entry.parts] = static_cast<uint32_t>((part.weight << 16) / sum);
+        ++entry.parts;
+        for (const char *at = known; *at != '\0'; ++at) {
+            if (*at == ' ') {
+                profiler().set_shape(function, at + 1);
+                break;
+            }
+        }
+    }
+}
+
 uint32_t OpCosts::find_or_add(std::string_view name) {
-    const char *known = intern_name(name);
+    const char *const known = intern_name(name);
     for (uint32_t op = 0; op < count_; ++op) {
-        if (ops_[op].name == known) {
+        if (ops_[op].parts == 1 && ops_[op].names[0] == known) {
             return op;
         }
     }
-    Op &entry = ops_[count_];  // bounds-checked: a capacity that is too small is our mistake
-    entry.name = known;
-    entry.function = profiler().key(known);
-    for (const char *at = known; *at != '\0'; ++at) {
-        if (*at == ' ') {
-            profiler().set_shape(entry.function, at + 1);
-            break;
+    const Part part{name, 1};
+    add({&part, 1});
+    return count_ - 1;
+}
+
+uint32_t OpCosts::find_or_add_batched(std::span<const Part> parts) {
+    for (uint32_t op = 0; op < count_; ++op) {
+        bool same = ops_[op].parts == parts.size();
+        for (uint32_t i = 0; same && i < parts.size(); ++i) {
+            same = ops_[op].names[i] == intern_name(parts[i].name);
+        }
+        if (same) {
+            return op;  // the first of its classes
         }
     }
-    return count_++;
+    if (count_ + kRowClasses + kReserved <= ops_.size()) {
+        last_batched_ = count_;
+        for (uint32_t i = 0; i < kRowClasses; ++i) {
+            add(parts);
+        }
+    }
+    return last_batched_;
+}
+
+uint32_t OpCosts::row_class(uint32_t rows) {
+    const auto width = static_cast<uint32_t>(std::bit_width(rows));  // 1, 2-3, 4-7, ...
+    return width > kRowClasses ? kRowClasses - 1 : width - 1;
 }
 
 uint32_t OpCosts::units_within(uint32_t op, uint32_t left, uint64_t budget_ticks) const {
@@ -107,8 +148,15 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
     average = average == 0 ? capped + 1 : average - average / kAverageOver + capped / kAverageOver;
     entry.open_ticks += ticks;
     if (finished) {
-        profiler().begin(entry.function, now_ticks - entry.open_ticks);
-        profiler().end(entry.function, now_ticks);
+        uint64_t at = now_ticks - entry.open_ticks;
+        for (uint32_t i = 0; i < entry.parts; ++i) {
+            const bool last = i + 1 == entry.parts;
+            const uint64_t end =
+                last ? now_ticks : at + (entry.open_ticks * entry.shares_q16[i] >> 16);
+            profiler().begin(entry.functions[i], at);
+            profiler().end(entry.functions[i], end);
+            at = end;
+        }
         entry.open_ticks = 0;
     }
 }

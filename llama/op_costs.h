@@ -1,8 +1,9 @@
-// What each kind of operation costs: a name with its shape ("q8_0_gemv 352x128"), one entry for all
-// layers. Serves two ends: cutting long operations into pieces that end at a deadline, and the
-// profile, where an operation that was cut into many pieces counts as one call.
+// What each kind of operation costs, one entry for all layers. Serves two ends: cutting long
+// operations into pieces that end at a deadline, and the profile, where an operation that was cut
+// into many pieces counts as one call of each of its parts ("q8_0_gemv 352x128").
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -22,8 +23,27 @@ class OpCosts {
     OpCosts() = default;
     [[nodiscard]] static Result<OpCosts> create(uint32_t capacity);
 
-    // The index of the operation of this name, added when it is new.
+    // The index of the operation of this name, added when it is new. Room for it is the caller's
+    // to have asked for.
     [[nodiscard]] uint32_t find_or_add(std::string_view name);
+
+    // What an operation consists of in the profile, and its share of the time.
+    struct Part {
+        std::string_view name;
+        uint64_t weight = 0;
+    };
+    static constexpr uint32_t kMaxParts = 3;
+    // An operation over several rows of a batch costs less for each of them than over one: its
+    // costs are kept by the number of rows, roughly. Index: the result + row_class(rows). With the
+    // same parts the same index; when there is no more room, that of the last one.
+    static constexpr uint32_t kRowClasses = 6;
+    // Kept free for find_or_add().
+    static constexpr uint32_t kReserved = 8;
+    [[nodiscard]] uint32_t find_or_add_batched(std::span<const Part> parts);
+    [[nodiscard]] static uint32_t row_class(uint32_t rows);
+
+    [[nodiscard]] uint64_t size_bytes() const { return bytes_for(ops_.size()); }
+    [[nodiscard]] static uint64_t bytes_for(uint64_t capacity) { return capacity * sizeof(Op); }
 
     // How many of `left` units (>= 1) may be started with `budget_ticks` left; at least 1.
     [[nodiscard]] uint32_t units_within(uint32_t op, uint32_t left, uint64_t budget_ticks) const;
@@ -44,8 +64,10 @@ class OpCosts {
 
   private:
     struct Op {
-        const char *name;
-        FunctionId function;         // in the profile
+        std::array<const char *, kMaxParts> names;
+        std::array<FunctionId, kMaxParts> functions;  // in the profile
+        std::array<uint32_t, kMaxParts> shares_q16;   // of the time
+        uint32_t parts;
         uint64_t ticks_per_unit_q8;  // times 256; 0: not measured yet
         uint64_t open_ticks;         // spent on the call that is not finished
         // Averages, times 256; 0: not measured yet.
@@ -53,8 +75,11 @@ class OpCosts {
         uint64_t shared_q8;
     };
 
+    void add(std::span<const Part> parts);
+
     Buffer<Op> ops_;
     uint32_t count_ = 0;
+    uint32_t last_batched_ = 0;
 };
 
 }  // namespace bareflow::llama

@@ -174,29 +174,4 @@ void softmax(float *x, uint32_t n) {
     softmax_scale(x, 0, n, softmax_inverse(state));
 }
 
-void attention_scores(const float *q, const float *keys, uint64_t stride, uint32_t head_size,
-                      float scale, uint32_t begin, uint32_t end, float *scores) {
-    for (uint32_t t = begin; t < end; ++t) {
-        scores[t] = dot8(q, keys + t * stride, head_size) * scale;
-    }
-}
-
-void attention_mix(const float *p, const float *values, uint64_t stride, uint32_t head_size,
-                   uint32_t begin, uint32_t end, float *out) {
-    if (begin == 0) {
-        __builtin_memset(out, 0, sizeof(float) * head_size);
-    }
-    for (uint32_t t = begin; t < end; ++t) {
-        const float *v = values + t * stride;
-        const float weight = p[t];
-        uint32_t j = 0;
-        for (; j + 4 <= head_size; j += 4) {
-            store4(out + j, load4(out + j) + load4(v + j) * weight);
-        }
-        for (; j < head_size; ++j) {
-            out[j] = out[j] + v[j] * weight;
-        }
-    }
-}
-
 }  // namespace bareflow::llama

@@ -57,13 +57,4 @@ void softmax_scale(float *x, uint32_t begin, uint32_t end, float inverse);
 // All three, over everything.
 void softmax(float *x, uint32_t n);
 
-// Attention of one query head q[head_size] over cached positions t in [begin, end); row t of keys
-// and values starts at t * stride.
-//   scores_t = dot8(q, k_t) * scale
-//   out_j   += p_t * v_t[j], t increasing (out starts as +0)
-void attention_scores(const float *q, const float *keys, uint64_t stride, uint32_t head_size,
-                      float scale, uint32_t begin, uint32_t end, float *scores);
-void attention_mix(const float *p, const float *values, uint64_t stride, uint32_t head_size,
-                   uint32_t begin, uint32_t end, float *out);
-
 }  // namespace bareflow::llama

@@ -94,14 +94,48 @@ float f16_to_f32_special(uint16_t half) {
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
 }
 
-Result<ActivationBuffer> ActivationBuffer::create(uint32_t max_count) {
+uint16_t f32_to_f16(float value) {
+    const auto bits = std::bit_cast<uint32_t>(value);
+    const uint32_t sign = bits >> 16 & 0x8000u;
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude >= 0x477fe000u) {  // 65504
+        return magnitude > 0x7f800000u ? 0 : static_cast<uint16_t>(sign | 0x7bffu);
+    }
+    if (magnitude < 0x38800000u) {  // 2^-14: the sum has the result as its last bits
+        const float sum = std::bit_cast<float>(magnitude) + 0.5f;
+        return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3f000000u));
+    }
+    magnitude += 0xfffu + (magnitude >> 13 & 1);
+    return static_cast<uint16_t>(sign | (magnitude - (112u << 23)) >> 13);
+}
+
+uint64_t ActivationBuffer::bytes_for(uint32_t max_count) {
     const uint64_t blocks = block_count(max_count);
-    const uint64_t bytes =
-        whole_lines(blocks * kBlockElements) + whole_lines(blocks * sizeof(int32_t)) +
-        whole_lines(group_count(max_count) * sizeof(float)) +
-        whole_lines(blocks * 16 * sizeof(uint64_t)) + whole_lines(blocks * 8 * sizeof(uint64_t));
+    return whole_lines(blocks * kBlockElements) + whole_lines(blocks * sizeof(int32_t)) +
+           whole_lines(group_count(max_count) * sizeof(float)) +
+           whole_lines(blocks * 16 * sizeof(uint64_t)) + whole_lines(blocks * 8 * sizeof(uint64_t));
+}
+
+QuantizedActivation ActivationBuffer::view_in(uint8_t *memory, uint32_t max_count) {
+    const uint64_t blocks = block_count(max_count);
+    QuantizedActivation view;
+    view.count = max_count;
+    uint8_t *at = memory;
+    view.q = reinterpret_cast<int8_t *>(at);
+    at += whole_lines(blocks * kBlockElements);
+    view.block_sums = reinterpret_cast<int32_t *>(at);
+    at += whole_lines(blocks * sizeof(int32_t));
+    view.group_scales = reinterpret_cast<float *>(at);
+    at += whole_lines(group_count(max_count) * sizeof(float));
+    view.pairs = reinterpret_cast<uint64_t *>(at);
+    at += whole_lines(blocks * 16 * sizeof(uint64_t));
+    view.quads = reinterpret_cast<uint64_t *>(at);
+    return view;
+}
+
+Result<ActivationBuffer> ActivationBuffer::create(uint32_t max_count) {
     ActivationBuffer buffer;
-    BF_ASSIGN(buffer.memory_, Buffer<uint8_t>::create(bytes));
+    BF_ASSIGN(buffer.memory_, Buffer<uint8_t>::create(bytes_for(max_count)));
     buffer.max_count_ = max_count;
     return buffer;
 }
@@ -110,19 +144,8 @@ QuantizedActivation ActivationBuffer::view(uint32_t count) const {
     if (count > max_count_) {
         platform::panic("activation longer than its buffer");
     }
-    const uint64_t blocks = block_count(max_count_);
-    QuantizedActivation view;
+    QuantizedActivation view = view_in(memory_.data(), max_count_);
     view.count = count;
-    uint8_t *at = memory_.data();
-    view.q = reinterpret_cast<int8_t *>(at);
-    at += whole_lines(blocks * kBlockElements);
-    view.block_sums = reinterpret_cast<int32_t *>(at);
-    at += whole_lines(blocks * sizeof(int32_t));
-    view.group_scales = reinterpret_cast<float *>(at);
-    at += whole_lines(group_count(max_count_) * sizeof(float));
-    view.pairs = reinterpret_cast<uint64_t *>(at);
-    at += whole_lines(blocks * 16 * sizeof(uint64_t));
-    view.quads = reinterpret_cast<uint64_t *>(at);
     return view;
 }
 

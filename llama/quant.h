@@ -55,6 +55,19 @@ inline float load_f32(const uint8_t *from) {
     return std::bit_cast<float>(((half & 0x8000u) << 16) + ((half & 0x7fffu) << 13) + (112u << 23));
 }
 
+// Rounded half to even; beyond +-65504 that, and a NaN is +0: the result is always finite.
+[[nodiscard]] uint16_t f32_to_f16(float value);
+
+// Whether all four halves of a word are normal numbers: exponent + 1 has a bit above the lowest one
+// (and within five) for exponents 1..30, and none for 0 and 31. Fields don't carry into one
+// another.
+inline bool all_normal_f16(uint64_t halves) {
+    const uint64_t next = (halves & 0x7c007c007c007c00) + 0x0400040004000400;
+    const uint64_t high = next & 0x7800780078007800;
+    // Each field is 0 or at least 0x0800, at most 0x7800: adding 0x7800 sets its top bit unless 0.
+    return ((high + 0x7800780078007800) & 0x8000800080008000) == 0x8000800080008000;
+}
+
 // bf16 is the upper half of an f32.
 [[nodiscard]] inline float bf16_to_f32(uint16_t bits) {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
@@ -106,6 +119,10 @@ class ActivationBuffer {
     [[nodiscard]] uint64_t size_bytes() const { return memory_.size(); }
     // Pointers into this buffer, for a vector of `count` <= max_count elements.
     [[nodiscard]] QuantizedActivation view(uint32_t count) const;
+
+    // The same in memory of somebody else's, aligned to 64 bytes.
+    [[nodiscard]] static uint64_t bytes_for(uint32_t max_count);
+    [[nodiscard]] static QuantizedActivation view_in(uint8_t *memory, uint32_t max_count);
 
   private:
     Buffer<uint8_t> memory_;

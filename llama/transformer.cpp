@@ -8,21 +8,52 @@
 namespace bareflow::llama {
 namespace {
 
-// Operations per layer, around all layers, and kinds of operations that are no matrix product.
-constexpr uint32_t kLayerSteps = 20;
+// Steps per layer and around all layers; matrices per layer; distinct operations in costs_: of
+// products at most so many, and the others.
+constexpr uint32_t kLayerSteps = 11;
 constexpr uint32_t kOuterSteps = 4;
 constexpr uint32_t kLayerMatrices = 7;
-constexpr uint32_t kOtherOps = 16;
-
-// Elements of silu_mul that are one unit.
-constexpr uint32_t kSiluUnit = 64;
+constexpr uint32_t kMaxProductOps = 32;
+constexpr uint32_t kOtherOps = 12;
 
 // Rows of a matrix that one processor does together: 64 bytes of y.
 constexpr uint32_t kRowGrain = 16;
 constexpr uint32_t kChunksPerProcessor = 4;
 
+// Attention: positions of a unit; rows of a tile at most; scores at most, unless one vector's take
+// more; items that a processor should find, so that nobody waits long for the last one.
+constexpr uint32_t kBlockPositions = 32;
+constexpr uint32_t kTileRows = 8;
+constexpr uint64_t kScoreFloats = (2u << 20) / sizeof(float);
+constexpr uint32_t kItemsPerProcessor = 2;
+constexpr uint32_t kPasses = 3;
+static_assert(kBlockPositions % kLanes == 0);
+
+// Positions that copy_prefix() copies between two looks at the clock.
+constexpr uint32_t kCopyPositions = 256;
+
 constexpr uint32_t units_for(uint32_t n, uint32_t per_unit) {
     return (n + per_unit - 1) / per_unit;
+}
+
+constexpr uint64_t score_stride(uint32_t positions) {
+    return kScoreHeader + uint64_t{units_for(positions, kScoreHeader)} * kScoreHeader;
+}
+
+constexpr uint32_t step_capacity(const HyperParameters &p) {
+    return p.layers * kLayerSteps + kOuterSteps;
+}
+constexpr uint32_t slot_capacity(const HyperParameters &p) {
+    return p.layers * kLayerMatrices + 1;
+}
+constexpr uint32_t cost_capacity(const HyperParameters &p) {
+    const uint32_t products = p.layers < kMaxProductOps / 4 ? 4 * p.layers : kMaxProductOps;
+    return (products + kOtherOps) * OpCosts::kRowClasses + OpCosts::kReserved;
+}
+
+constexpr uint32_t longest_vector(const HyperParameters &p) {
+    const uint32_t longest = p.dim > p.hidden ? p.dim : p.hidden;
+    return longest > p.q_dim() ? longest : p.q_dim();
 }
 
 // "q4_k_gemv "
@@ -35,70 +66,56 @@ void put_gemv_name(TensorType type, TextWriter &out) {
 
 }  // namespace
 
+// ------------------------------------------------------------------ compiled at load
+
 // Compiles the model into the list of steps. The buffers are there and stay where they are.
 class Transformer::Builder {
   public:
-    explicit Builder(Transformer &target) : t_(target) {}
+    explicit Builder(Transformer &target) : t_(target), s_(target.s_) {}
 
     void compile() {
         const HyperParameters &p = t_.parameters_;
-        put({.kind = StepKind::kEmbed,
-             .op = op("embed", p.dim),
-             .n = p.dim,
-             .units = 1,
-             .y = t_.x_.data()});
+        put({.kind = StepKind::kEmbed, .op = op("embed", p.dim), .n = p.dim});
         for (uint32_t index = 0; index < p.layers; ++index) {
             compile_layer(index);
         }
-        const uint32_t before = t_.step_count_;
-        norm(t_.model_->output_norm());
         const Tensor &output = t_.model_->output();
-        quantize_for(t_.normed_.data(), output);
-        gemv(output, t_.normed_.data(), t_.logits_.data());
-        t_.logits_steps_ = t_.step_count_ - before;
+        norm(t_.model_->output_norm(), {&output});
+        products(StepKind::kProducts, s_.normed, {{.matrix = &output, .y = s_.logits}});
     }
 
   private:
     void compile_layer(uint32_t index) {
         const HyperParameters &p = t_.parameters_;
         const Layer &layer = t_.model_->layers()[index];
-        float *const normed = t_.normed_.data();
-
-        norm(layer.attention_norm);
-        quantize_for(normed, layer.query, layer.key, layer.value);
-        gemv(layer.query, normed, t_.q_.data());
-        gemv(layer.key, normed, t_.kv_.keys(index), p.kv_dim());
-        gemv(layer.value, normed, t_.kv_.values(index), p.kv_dim());
-        put({.kind = StepKind::kRope,
-             .op = op("rope", p.heads + p.kv_heads, p.head_size),
-             .units = p.heads + p.kv_heads,
-             .y = t_.kv_.keys(index),
-             .y_stride = p.kv_dim()});
-        put({.kind = StepKind::kAttentionScores,
-             .op = op("attention_scores", p.heads, p.head_size),
-             .layer = index});
-        put({.kind = StepKind::kSoftmax, .op = op("softmax", p.heads), .layer = index});
-        put({.kind = StepKind::kAttentionMix,
-             .op = op("attention_mix", p.heads, p.head_size),
-             .layer = index});
-        quantize_for(t_.mixed_.data(), layer.attention_output);
-        gemv(layer.attention_output, t_.mixed_.data(), t_.projected_.data());
-        add_projected();
-
-        norm(layer.ffn_norm);
-        quantize_for(normed, layer.gate, layer.up);
-        gemv(layer.gate, normed, t_.gate_.data());
-        gemv(layer.up, normed, t_.up_.data());
-        put({.kind = StepKind::kSiluMul,
-             .op = op("silu_mul", p.hidden),
-             .n = p.hidden,
-             .units = units_for(p.hidden, kSiluUnit)});
-        quantize_for(t_.gate_.data(), layer.down);
-        gemv(layer.down, t_.gate_.data(), t_.projected_.data());
-        add_projected();
+        layer_ = index;
+        norm(layer.attention_norm, {&layer.query, &layer.key, &layer.value});
+        products(StepKind::kProducts, s_.normed,
+                 {{.matrix = &layer.query, .y = s_.q},
+                  {.matrix = &layer.key, .y = s_.k},
+                  {.matrix = &layer.value, .y = s_.v}});
+        put({.kind = StepKind::kRope, .op = op("rope", p.heads + p.kv_heads, p.head_size)});
+        if (index + 1 == p.layers) {
+            t_.steps_without_logits_ = t_.step_count_;
+            put({.kind = StepKind::kSelect, .op = op("select", p.dim)});
+        }
+        put({.kind = StepKind::kAttention, .op = op("attention", p.heads, p.head_size)});
+        quantize(s_.mixed, layer.attention_output);
+        products(StepKind::kProductAdd, s_.mixed,
+                 {{.matrix = &layer.attention_output, .y = s_.normed}});
+        norm(layer.ffn_norm, {&layer.gate, &layer.up});
+        products(StepKind::kGateUp, s_.normed,
+                 {{.matrix = &layer.gate, .y = s_.gate}, {.matrix = &layer.up, .y = s_.up}});
+        quantize(s_.gate, layer.down);
+        products(StepKind::kProductAdd, s_.gate, {{.matrix = &layer.down, .y = s_.normed}});
     }
 
-    void put(const Step &step) { t_.steps_[t_.step_count_++] = step; }
+    Step &put(const Step &step) {
+        Step &added = s_.steps[t_.step_count_++];
+        added = step;
+        added.layer = layer_;
+        return added;
+    }
 
     uint16_t op(std::string_view name, uint32_t a, uint32_t b = 0) {
         char text[64];
@@ -107,61 +124,54 @@ class Transformer::Builder {
         if (b != 0) {
             out.put('x', b);
         }
-        return static_cast<uint16_t>(t_.costs_.find_or_add(out.view()));
+        const OpCosts::Part part{out.view(), 1};
+        return static_cast<uint16_t>(t_.costs_.find_or_add_batched({&part, 1}));
     }
 
-    void norm(const Tensor &weights) {
+    void norm(const Tensor &weights, std::initializer_list<const Tensor *> readers) {
         const uint32_t dim = t_.parameters_.dim;
-        put({.kind = StepKind::kRmsNorm,
+        bool quantized = false;
+        for (const Tensor *const reader : readers) {
+            quantized = quantized || takes_quantized(reader->type);
+        }
+        put({.kind = StepKind::kNorm,
+             .quantized = quantized,
              .op = op("rms_norm", dim),
              .n = dim,
-             .units = 1,
-             .x = t_.x_.data(),
-             .w = weights.data,
-             .y = t_.normed_.data()});
+             .x = s_.x,
+             .w = weights.f32()});
     }
 
-    void add_projected() {
-        const uint32_t dim = t_.parameters_.dim;
-        put({.kind = StepKind::kAdd,
-             .op = op("add", dim),
-             .n = dim,
-             .units = 1,
-             .x = t_.projected_.data(),
-             .y = t_.x_.data()});
-    }
-
-    // Only if one of the matrices takes it.
-    template <typename... Tensors>
-    void quantize_for(const float *x, const Tensor &first, const Tensors &...others) {
-        if (takes_quantized(first.type) || (takes_quantized(others.type) || ...)) {
+    // Only if the matrix takes it.
+    void quantize(const float *x, const Tensor &reader) {
+        if (takes_quantized(reader.type)) {
             put({.kind = StepKind::kQuantize,
-                 .op = op("quantize", first.cols),
-                 .n = first.cols,
-                 .units = group_count(first.cols),
+                 .quantized = true,
+                 .op = op("quantize", reader.cols),
+                 .n = reader.cols,
                  .x = x});
         }
     }
 
-    void gemv(const Tensor &tensor, const float *x, float *y, uint64_t y_stride = 0) {
-        const uint16_t slot = find_or_add_slot(tensor);
-        put({.kind = StepKind::kGemv,
-             .op = static_cast<uint16_t>(t_.costs_.find_or_add(t_.slots_[slot].name)),
-             .slot = slot,
-             .n = tensor.cols,
-             .units = tensor.rows,
-             .x = x,
-             .w = tensor.data,
-             .y = y,
-             .y_stride = y_stride});
+    void products(StepKind kind, const float *x, std::initializer_list<Product> list) {
+        Step &step = put({.kind = kind, .n = list.begin()->matrix->cols, .x = x});
+        OpCosts::Part parts[OpCosts::kMaxParts];
+        for (const Product &product : list) {
+            Product &added = step.products[step.product_count];
+            added = product;
+            added.slot = find_or_add_slot(*product.matrix);
+            parts[step.product_count++] = {s_.slots[added.slot].name, product.matrix->bytes()};
+        }
+        step.op = static_cast<uint16_t>(
+            t_.costs_.find_or_add_batched(std::span(parts).first(step.product_count)));
     }
 
-    uint16_t find_or_add_slot(const Tensor &tensor) {
+    uint32_t find_or_add_slot(const Tensor &tensor) {
         for (uint32_t i = 0; i < t_.slot_count_; ++i) {
-            KernelSlot &slot = t_.slots_[i];
+            KernelSlot &slot = s_.slots[i];
             if (slot.type == tensor.type && slot.rows == tensor.rows && slot.cols == tensor.cols) {
                 ++slot.matrices;
-                return static_cast<uint16_t>(i);
+                return i;
             }
         }
         char text[64];
@@ -169,105 +179,179 @@ class Transformer::Builder {
         put_gemv_name(tensor.type, name);
         name.put(tensor.rows, 'x', tensor.cols);
         const GemvVariant &variant = kernel_for(tensor.type);
-        t_.slots_[t_.slot_count_] = {.name = intern_name(name.view()),
-                                     .type = tensor.type,
-                                     .rows = tensor.rows,
-                                     .cols = tensor.cols,
-                                     .row_bytes = tensor.row_bytes,
-                                     .kernel = variant.kernel,
-                                     .forms = variant.forms,
-                                     .active = variant.kernel,
-                                     .reference = gemv_variants(tensor.type)[0].kernel,
-                                     .sample = tensor.data,
-                                     .matrices = 1};
-        return static_cast<uint16_t>(t_.slot_count_++);
+        s_.slots[t_.slot_count_] = {.name = intern_name(name.view()),
+                                    .type = tensor.type,
+                                    .rows = tensor.rows,
+                                    .cols = tensor.cols,
+                                    .row_bytes = tensor.row_bytes,
+                                    .kernel = variant.kernel,
+                                    .forms = variant.forms,
+                                    .active = variant.kernel,
+                                    .matrix = variant.matrix,
+                                    .matrix_forms = variant.forms,
+                                    .reference = gemv_variants(tensor.type)[0].kernel,
+                                    .sample = tensor.data,
+                                    .matrices = 1};
+        return t_.slot_count_++;
     }
 
     Transformer &t_;
+    const Scratch &s_;
+    uint32_t layer_ = 0;
 };
 
-uint64_t Transformer::position_bytes(const HyperParameters &parameters) {
-    return KvCache::position_bytes(parameters.layers, parameters.kv_dim()) +
-           uint64_t{parameters.heads} * sizeof(float);
+Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParameters &p,
+                                              uint32_t sequences, uint32_t batch,
+                                              uint32_t positions) {
+    Scratch s;
+    uint64_t used = 0;
+    const auto take = [&]<typename T>(T *&pointer, uint64_t count) {
+        pointer = memory == nullptr ? nullptr : reinterpret_cast<T *>(memory + used);
+        used += (count * sizeof(T) + 63) / 64 * 64;
+    };
+    const uint32_t padded = padded_head(p.head_size);
+    take(s.rows, batch);
+    take(s.wanting, sequences);
+    take(s.tiles, batch);
+    take(s.last_tiles, batch);
+    take(s.steps, step_capacity(p));
+    take(s.slots, slot_capacity(p));
+    take(s.xq, batch);
+    take(s.x, uint64_t{batch} * p.dim);
+    take(s.normed, uint64_t{batch} * p.dim);
+    take(s.q, uint64_t{batch} * p.q_dim());
+    s.queries = s.q;
+    if (padded != p.head_size) {
+        take(s.queries, uint64_t{batch} * p.heads * padded);
+    }
+    take(s.k, uint64_t{batch} * p.kv_dim());
+    take(s.v, uint64_t{batch} * p.kv_dim());
+    take(s.mixed, uint64_t{batch} * p.q_dim());
+    take(s.gate, uint64_t{batch} * p.hidden);
+    take(s.up, uint64_t{batch} * p.hidden);
+    const uint64_t vector = score_stride(positions);
+    const uint64_t all = vector * p.heads * batch;
+    const uint64_t most = kScoreFloats > vector ? kScoreFloats : vector;
+    s.score_floats = all < most ? all : most;
+    take(s.scores, s.score_floats);
+    take(s.logits, uint64_t{sequences} * p.vocab);
+    take(s.cos_sin, uint64_t{batch} * p.rope_dim);
+    take(s.inv_freq, p.rope_dim / 2);
+    const uint32_t longest = longest_vector(p);
+    const uint64_t each = ActivationBuffer::bytes_for(longest);
+    uint8_t *activations;
+    take(activations, each * batch);
+    for (uint32_t i = 0; memory != nullptr && i < batch; ++i) {
+        s.xq[i] = ActivationBuffer::view_in(activations + i * each, longest);
+    }
+    s.bytes = used;
+    return s;
 }
 
-Result<Transformer> Transformer::create(const Model &model, uint32_t positions) {
+uint64_t Transformer::position_bytes(const HyperParameters &p, KvType type) {
+    return KvCache::position_bytes(type, p.layers, p.kv_heads, p.head_size);
+}
+
+uint64_t Transformer::scratch_bytes(const HyperParameters &p, uint32_t sequences, uint32_t batch,
+                                    uint32_t positions) {
+    return Scratch::at(nullptr, p, sequences, batch, positions).bytes +
+           OpCosts::bytes_for(cost_capacity(p));
+}
+
+Result<Transformer> Transformer::create(const Model &model, const TransformerConfig &config) {
     const HyperParameters &p = model.parameters();
-    if (positions == 0 || positions > max_positions(p)) {
+    if (config.positions == 0 || config.positions > max_positions(p)) {
         return Error{ErrorCode::kTooLarge, "context length out of range"};
+    }
+    if (config.batch == 0 || config.batch > kMaxBatch || config.sequences == 0 ||
+        config.sequences > config.batch) {
+        return Error{ErrorCode::kTooLarge, "batch out of range"};
     }
     Transformer t;
     t.model_ = &model;
     t.parameters_ = p;
-    t.max_positions_ = positions;
+    t.config_ = config;
     t.score_scale_ = static_cast<float>(1.0 / sqrt_f64(static_cast<double>(p.head_size)));
-
-    BF_ASSIGN(t.kv_, KvCache::create(p.layers, p.kv_dim(), positions));
-    BF_ASSIGN(t.x_, Buffer<float>::create(p.dim));
-    BF_ASSIGN(t.normed_, Buffer<float>::create(p.dim));
-    BF_ASSIGN(t.q_, Buffer<float>::create(p.q_dim()));
-    BF_ASSIGN(t.mixed_, Buffer<float>::create(p.q_dim()));
-    BF_ASSIGN(t.projected_, Buffer<float>::create(p.dim));
-    BF_ASSIGN(t.gate_, Buffer<float>::create(p.hidden));
-    BF_ASSIGN(t.up_, Buffer<float>::create(p.hidden));
-    BF_ASSIGN(t.scores_, Buffer<float>::create(uint64_t{p.heads} * positions));
-    BF_ASSIGN(t.logits_, Buffer<float>::create(p.vocab));
-    BF_ASSIGN(t.cos_sin_, Buffer<float>::create(p.rope_dim));
-    BF_ASSIGN(t.inv_freq_, Buffer<double>::create(p.rope_dim / 2));
-    BF_ASSIGN(t.softmax_, Buffer<SoftmaxState>::create(p.heads));
-    uint32_t longest = p.dim > p.hidden ? p.dim : p.hidden;
-    longest = longest > p.q_dim() ? longest : p.q_dim();
-    BF_ASSIGN(t.activation_, ActivationBuffer::create(longest));
-    const uint32_t matrices = p.layers * kLayerMatrices + 1;
-    BF_ASSIGN(t.slots_, Buffer<KernelSlot>::create(matrices));
-    BF_ASSIGN(t.costs_, OpCosts::create(matrices + kOtherOps));
-    BF_ASSIGN(t.steps_, Buffer<Step>::create(uint64_t{p.layers} * kLayerSteps + kOuterSteps));
-
-    rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim, t.inv_freq_.data());
+    BF_ASSIGN(t.kv_, KvCache::create({.type = config.kv_type,
+                                      .layers = p.layers,
+                                      .kv_heads = p.kv_heads,
+                                      .head_size = p.head_size,
+                                      .sequences = config.sequences,
+                                      .positions = config.positions}));
+    const uint64_t bytes =
+        Scratch::at(nullptr, p, config.sequences, config.batch, config.positions).bytes;
+    BF_ASSIGN(t.memory_, Buffer<uint8_t>::create(bytes));
+    t.s_ = Scratch::at(t.memory_.data(), p, config.sequences, config.batch, config.positions);
+    BF_ASSIGN(t.costs_, OpCosts::create(cost_capacity(p)));
+    rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim, t.s_.inv_freq);
     Builder(t).compile();
     return t;
 }
 
-uint64_t Transformer::scratch_bytes() const {
-    const uint64_t floats = x_.size() + normed_.size() + q_.size() + mixed_.size() +
-                            projected_.size() + gate_.size() + up_.size() + scores_.size() +
-                            logits_.size() + cos_sin_.size() + 2 * inv_freq_.size();
-    return floats * sizeof(float) + softmax_.size() * sizeof(SoftmaxState) +
-           activation_.size_bytes() + slots_.size() * sizeof(KernelSlot) +
-           steps_.size() * sizeof(Step);
-}
+// ------------------------------------------------------------------ one step
 
-void Transformer::begin(Token token, uint32_t position, bool want_logits) {
-    if (token < 0 || static_cast<uint32_t>(token) >= parameters_.vocab ||
-        position >= max_positions_) {
-        platform::panic("transformer: token or position out of range");
+void Transformer::begin(std::span<const BatchRow> rows) {
+    if (rows.empty() || rows.size() > config_.batch) {
+        platform::panic("transformer: more rows than a batch has");
     }
     if (step_ < step_end_) {
-        costs_.abandon(steps_[step_].op);
+        costs_.abandon(s_.steps[step_].op + OpCosts::row_class(rows_));
     }
-    token_ = token;
-    position_ = position;
+    wanting_ = 0;
+    for (uint32_t i = 0; i < rows.size(); ++i) {
+        const BatchRow &row = rows[i];
+        if (row.token < 0 || static_cast<uint32_t>(row.token) >= parameters_.vocab ||
+            row.position >= config_.positions || row.sequence >= config_.sequences) {
+            platform::panic("transformer: token, position or sequence out of range");
+        }
+        for (uint32_t j = 0; j < i; ++j) {
+            const bool next = j + 1 == i && rows[j].position + 1 == row.position;
+            if (rows[j].sequence == row.sequence && !next &&
+                (j + 1 == i || rows[j + 1].sequence != row.sequence)) {
+                platform::panic("transformer: the rows of a sequence are apart");
+            }
+        }
+        s_.rows[i] = row;
+        if (row.want_logits) {
+            if (wanting_ == config_.sequences) {
+                platform::panic("transformer: too many rows want logits");
+            }
+            s_.wanting[wanting_++] = i;
+        }
+    }
+    given_ = static_cast<uint32_t>(rows.size());
+    rows_ = given_;
     step_ = 0;
-    step_end_ = want_logits ? step_count_ : step_count_ - logits_steps_;
+    step_end_ = wanting_ != 0 ? step_count_ : steps_without_logits_;
     units_done_ = 0;
-    sharing_ = min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways : OpCosts::trial(tokens_begun_++);
+    plan_.tiles = s_.tiles;
+    plan_attention(plan_, nullptr, given_);
+    last_plan_.tiles = s_.last_tiles;
+    plan_attention(last_plan_, s_.wanting, wanting_);
+    sharing_ = min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways
+                                      : OpCosts::trial(steps_begun_[OpCosts::row_class(given_)]++);
     forms_ = 0;
     for (KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
         forms_ |= slot.forms;
+        forms_ |= given_ > 1 && slot.matrix != nullptr ? slot.matrix_forms : 0;
     }
 }
 
 bool Transformer::advance(uint64_t deadline_ticks) {
     uint64_t now = platform::ticks();
     while (step_ < step_end_) {
-        const Step &step = steps_[step_];
+        const Step &step = s_.steps[step_];
         const uint32_t left = units_of(step) - units_done_;
+        const uint32_t until_barrier = units_until_barrier(step, units_done_);
+        const uint32_t weight = unit_weight(step);
+        const uint32_t op = step.op + OpCosts::row_class(rows_);
         const uint64_t budget = deadline_ticks > now ? deadline_ticks - now : 0;
-        const uint32_t units = costs_.units_within(step.op, left, budget);
-        const bool shared = run_shared(step, units_done_, units_done_ + units);
+        uint32_t units = costs_.units_within(op, until_barrier * weight, budget) / weight;
+        units = units == 0 ? 1 : units;
+        const bool shared = run_shared(step, op, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
-        costs_.record(step.op, units, after - now, after, units == left, shared);
+        costs_.record(op, units * weight, after - now, after, units == left, shared);
         now = after;
         units_done_ += units;
         if (units == left) {
@@ -281,138 +365,401 @@ bool Transformer::advance(uint64_t deadline_ticks) {
     return step_ == step_end_;
 }
 
+std::span<float> Transformer::logits(uint32_t row) {
+    for (uint32_t i = 0; i < wanting_; ++i) {
+        if (s_.wanting[i] == row) {
+            return {s_.logits + uint64_t{i} * parameters_.vocab, parameters_.vocab};
+        }
+    }
+    platform::panic("transformer: logits of a row that did not want them");
+}
+
+bool Transformer::copy_prefix(uint32_t from, uint32_t to, uint32_t positions,
+                              uint64_t deadline_ticks) {
+    if (from >= config_.sequences || to >= config_.sequences || from == to ||
+        positions > config_.positions) {
+        platform::panic("transformer: no such prefix");
+    }
+    const Copy wanted{from, to, positions, copy_.done};
+    if (!(copy_ == wanted)) {
+        copy_ = {from, to, positions, 0};
+    }
+    const uint32_t pieces = units_for(positions, kCopyPositions);
+    const uint64_t all = uint64_t{2} * parameters_.layers * parameters_.kv_heads * pieces;
+    while (copy_.done < all) {
+        const auto piece = static_cast<uint32_t>(copy_.done % pieces);
+        const auto head = static_cast<uint32_t>(copy_.done / pieces % parameters_.kv_heads);
+        const auto plane = static_cast<uint32_t>(copy_.done / pieces / parameters_.kv_heads);
+        const uint32_t begin = piece * kCopyPositions;
+        const uint32_t end =
+            positions - begin < kCopyPositions ? positions : begin + kCopyPositions;
+        kv_.copy(plane, head, from, to, begin, end);
+        ++copy_.done;
+        if (copy_.done < all && platform::ticks() >= deadline_ticks) {
+            return false;
+        }
+    }
+    copy_ = {};
+    return true;
+}
+
 uint32_t Transformer::units_of(const Step &step) const {
-    return step.units != 0 ? step.units : parameters_.heads * (position_ + 1);
-}
-
-uint32_t Transformer::grain_of(const Step &step) const {
     switch (step.kind) {
-        case StepKind::kAttentionScores:
-        case StepKind::kSoftmax:
-        case StepKind::kAttentionMix:
-            return position_ + 1;  // a head: its maximum and its sums run over the positions
-        case StepKind::kGemv:
-            return kRowGrain;
-        default:
+        case StepKind::kQuantize:
+            return group_count(step.n) * rows_;
+        case StepKind::kProducts: {
+            uint32_t units = 0;
+            for (uint32_t i = 0; i < step.product_count; ++i) {
+                units += step.products[i].matrix->rows;
+            }
+            return units;
+        }
+        case StepKind::kProductAdd:
+        case StepKind::kGateUp:
+            return step.products[0].matrix->rows;
+        case StepKind::kRope:
+            return parameters_.kv_heads * rows_;
+        case StepKind::kSelect:
             return 1;
+        case StepKind::kAttention:
+            return plan_of(step).units;
+        default:
+            return rows_;
     }
 }
 
-bool Transformer::run_shared(const Step &step, uint32_t begin, uint32_t end) {
-    const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
-    if (processors == 1) {
-        run(step, begin, end);
-        return false;
+uint32_t Transformer::units_until_barrier(const Step &step, uint32_t done) const {
+    const uint32_t all = units_of(step);
+    if (step.kind != StepKind::kAttention) {
+        return all - done;
     }
-    const uint32_t grain = grain_of(step);
-    const uint32_t first = begin / grain;
-    const uint32_t grains = (end - 1) / grain + 1 - first;
-    if (grains == 1 || !costs_.share(step.op, end - begin, min_shared_ticks_, sharing_)) {
+    // Scores of the next items go where those of the present ones are.
+    const AttentionPlan &plan = plan_of(step);
+    const uint32_t items = plan.tile_count * plan.items_per_tile;
+    const uint32_t item = item_at(plan, done).index;
+    const uint32_t next = (item / plan.areas + 1) * plan.areas;
+    return (next < items ? item_of(plan, next).begin : all) - done;
+}
+
+uint32_t Transformer::unit_weight(const Step &step) const {
+    return step.product_count != 0 ? rows_ : 1;
+}
+
+bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end) {
+    const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
+    if (processors == 1 ||
+        !costs_.share(op, (end - begin) * unit_weight(step), min_shared_ticks_, sharing_)) {
         run(step, begin, end);
         return false;
     }
     struct Job {
         Transformer &transformer;
         const Step &step;
+        const AttentionPlan *plan;
         uint32_t begin;
         uint32_t end;
+        uint32_t first;  // grain or item
         uint32_t grain;
-    } job{*this, step, begin, end, grain};
+    } job{*this, step, nullptr, begin, end, 0, 1};
+    uint32_t grains;
+    uint32_t chunk = 1;
+    if (step.kind == StepKind::kAttention) {
+        job.plan = &plan_of(step);
+        job.first = item_at(*job.plan, begin).index;
+        grains = item_at(*job.plan, end - 1).index - job.first + 1;
+    } else {
+        // Whole grains, counted from unit 0, but for the ends of the range. So many at a time that
+        // nobody waits long for the last one, and takes few of them.
+        job.grain = step.product_count != 0 ? kRowGrain : 1;
+        job.first = begin / job.grain;
+        grains = (end - 1) / job.grain + 1 - job.first;
+        chunk = grains / (processors * kChunksPerProcessor);
+    }
+    if (grains == 1) {
+        run(step, begin, end);
+        return false;
+    }
     const auto task = [](void *context, uint32_t from, uint32_t to) {
         const Job &j = *static_cast<const Job *>(context);
-        // Whole grains, counted from unit 0, but for the ends of the range.
-        const uint64_t base = j.begin / j.grain;
-        const uint64_t low = (base + from) * j.grain;
-        const uint64_t high = (base + to) * j.grain;
+        uint64_t low = uint64_t{j.first + from} * j.grain;
+        uint64_t high = uint64_t{j.first + to} * j.grain;
+        if (j.plan != nullptr) {
+            low = item_of(*j.plan, j.first + from).begin;
+            high = item_of(*j.plan, j.first + to - 1).end;
+        }
         j.transformer.run(j.step, low > j.begin ? static_cast<uint32_t>(low) : j.begin,
                           high < j.end ? static_cast<uint32_t>(high) : j.end);
     };
-    // Small enough that nobody waits long for the last one, large enough to take few of them.
-    const uint32_t chunk = grains / (processors * kChunksPerProcessor);
     pool_->run(task, &job, grains, chunk == 0 ? 1 : chunk);
     return true;
 }
 
 void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
-    float *const y = step.y + step.y_stride * position_;
     switch (step.kind) {
         case StepKind::kEmbed:
-            return embed(y);
-        case StepKind::kRmsNorm:
-            return rms_norm(step.x, reinterpret_cast<const float *>(step.w),
-                            parameters_.rms_epsilon, step.n, y);
-        case StepKind::kQuantize:
-            return quantize_activation(step.x, activation_.view(step.n), forms_, begin, end);
-        case StepKind::kGemv: {
-            const KernelSlot &slot = slots_[step.slot];
-            GemvArgs args{.weights = step.w,
-                          .row_bytes = slot.row_bytes,
-                          .cols = step.n,
-                          .x = step.x,
-                          .xq = {},
-                          .y = y};
-            if (takes_quantized(slot.type)) {
-                args.xq = activation_.view(step.n);
-            }
-            return slot.active(args, begin, end);
-        }
-        case StepKind::kRope:
-            for (uint32_t head = begin; head < end; ++head) {
-                float *const x = head < parameters_.heads
-                                     ? q_.data() + head * parameters_.head_size
-                                     : y + (head - parameters_.heads) * parameters_.head_size;
-                rope_head(cos_sin_.data(), parameters_.rope_dim / 2, x);
+            for (uint32_t row = begin; row < end; ++row) {
+                embed(step, row);
             }
             return;
-        case StepKind::kAttentionScores:
-        case StepKind::kSoftmax:
-        case StepKind::kAttentionMix:
-            return run_attention(step, begin, end);
-        case StepKind::kSiluMul: {
-            const uint32_t last = end * kSiluUnit < step.n ? end * kSiluUnit : step.n;
-            return silu_mul(gate_.data(), up_.data(), begin * kSiluUnit, last, gate_.data());
+        case StepKind::kNorm:
+            for (uint32_t row = begin; row < end; ++row) {
+                const uint64_t at = uint64_t{row} * step.n;
+                rms_norm(step.x + at, step.w, parameters_.rms_epsilon, step.n, s_.normed + at);
+                if (step.quantized) {
+                    quantize(step.n, s_.normed + at, row, 0, group_count(step.n));
+                }
+            }
+            return;
+        case StepKind::kQuantize: {
+            const uint32_t groups = group_count(step.n);
+            for (uint32_t unit = begin; unit < end;) {
+                const uint32_t row = unit / groups;
+                const uint32_t from = unit % groups;
+                const uint32_t to = end - unit < groups - from ? from + (end - unit) : groups;
+                quantize(step.n, step.x + uint64_t{row} * step.n, row, from, to);
+                unit += to - from;
+            }
+            return;
         }
-        case StepKind::kAdd:
-            return add(step.x, step.n, y);
+        case StepKind::kProducts: {
+            uint32_t first = 0;
+            for (uint32_t i = 0; i < step.product_count; ++i) {
+                const uint32_t rows = step.products[i].matrix->rows;
+                const uint32_t from = begin > first ? begin - first : 0;
+                const uint32_t to = end < first + rows ? end - first : rows;
+                if (begin < first + rows && end > first) {
+                    multiply(step, step.products[i], from, to);
+                }
+                first += rows;
+            }
+            return;
+        }
+        case StepKind::kProductAdd:
+            multiply(step, step.products[0], begin, end);
+            for (uint32_t row = 0; row < rows_; ++row) {
+                const uint64_t at = uint64_t{row} * parameters_.dim + begin;
+                add(step.products[0].y + at, end - begin, s_.x + at);
+            }
+            return;
+        case StepKind::kGateUp:
+            multiply(step, step.products[0], begin, end);
+            multiply(step, step.products[1], begin, end);
+            for (uint32_t row = 0; row < rows_; ++row) {
+                const uint64_t at = uint64_t{row} * parameters_.hidden;
+                silu_mul(s_.gate + at, s_.up + at, begin, end, s_.gate + at);
+            }
+            return;
+        case StepKind::kRope:
+            for (uint32_t unit = begin; unit < end; ++unit) {
+                rope(step, unit / parameters_.kv_heads, unit % parameters_.kv_heads);
+            }
+            return;
+        case StepKind::kSelect:
+            return select_rows();
+        case StepKind::kAttention: {
+            const AttentionPlan &plan = plan_of(step);
+            for (Item item = item_at(plan, begin);;) {
+                attend(plan, item, step.layer, begin, end);
+                if (item.end >= end) {
+                    return;
+                }
+                item = item_of(plan, item.index + 1);
+            }
+        }
     }
 }
 
-// Unit u is position u % positions of head u / positions.
-void Transformer::run_attention(const Step &step, uint32_t begin, uint32_t end) {
-    const HyperParameters &p = parameters_;
-    const uint32_t positions = position_ + 1;
-    const uint32_t heads_per_kv = p.heads / p.kv_heads;
-    for (uint32_t unit = begin; unit < end;) {
-        const uint32_t head = unit / positions;
-        const uint32_t from = unit % positions;
-        const uint32_t left = end - unit;
-        const uint32_t to = from + left < positions ? from + left : positions;
-        float *const scores = scores_.data() + uint64_t{head} * max_positions_;
-        const uint64_t kv_offset = uint64_t{head / heads_per_kv} * p.head_size;
-        SoftmaxState &state = softmax_[head];
-        switch (step.kind) {
-            case StepKind::kAttentionScores:
-                attention_scores(q_.data() + head * p.head_size, kv_.keys(step.layer) + kv_offset,
-                                 p.kv_dim(), p.head_size, score_scale_, from, to, scores);
-                softmax_max(scores, from, to, state);
-                break;
-            case StepKind::kSoftmax:
-                softmax_exp(scores, from, to, state);
-                break;
-            default:
-                softmax_scale(scores, from, to, softmax_inverse(state));
-                attention_mix(scores, kv_.values(step.layer) + kv_offset, p.kv_dim(), p.head_size,
-                              from, to, mixed_.data() + head * p.head_size);
-                break;
-        }
-        unit += to - from;
-    }
-}
-
-void Transformer::embed(float *y) {
+void Transformer::embed(const Step &step, uint32_t row) {
     const Tensor &embedding = model_->token_embedding();
-    dequantize_row(embedding.type, embedding.row(static_cast<uint32_t>(token_)), embedding.cols, y);
-    rope_angles(position_, inv_freq_.data(), parameters_.rope_dim / 2, cos_sin_.data());
+    const BatchRow &from = s_.rows[row];
+    dequantize_row(embedding.type, embedding.row(static_cast<uint32_t>(from.token)), step.n,
+                   s_.x + uint64_t{row} * step.n);
+    rope_angles(from.position, s_.inv_freq, parameters_.rope_dim / 2,
+                s_.cos_sin + uint64_t{row} * parameters_.rope_dim);
+}
+
+void Transformer::quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end) {
+    QuantizedActivation out = s_.xq[row];
+    out.count = n;
+    quantize_activation(x, out, forms_, begin, end);
+}
+
+void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end) {
+    const KernelSlot &slot = s_.slots[product.slot];
+    const GemmArgs args{.weights = product.matrix->data,
+                        .row_bytes = slot.row_bytes,
+                        .cols = step.n,
+                        .batch = rows_,
+                        .x = step.x,
+                        .x_stride = step.n,
+                        .xq = takes_quantized(slot.type) ? s_.xq : nullptr,
+                        .y = product.y,
+                        .y_stride = slot.rows};
+    run_gemm(slot.active, slot.matrix, args, begin, end);
+}
+
+void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
+    const HyperParameters &p = parameters_;
+    const float *const angles = s_.cos_sin + uint64_t{row} * p.rope_dim;
+    const uint32_t padded = padded_head(p.head_size);
+    const uint32_t group = p.heads / p.kv_heads;
+    for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        float *const q = s_.q + uint64_t{row} * p.q_dim() + head * p.head_size;
+        rope_head(angles, p.rope_dim / 2, q);
+        float *const query = s_.queries + (uint64_t{row} * p.heads + head) * padded;
+        if (query != q) {
+            // What is behind the last element was zero from the start.
+            __builtin_memcpy(query, q, p.head_size * sizeof(float));
+        }
+    }
+    const uint64_t at = uint64_t{row} * p.kv_dim() + kv_head * p.head_size;
+    rope_head(angles, p.rope_dim / 2, s_.k + at);
+    const BatchRow &to = s_.rows[row];
+    const uint64_t offset = uint64_t{to.position} * kv_.head_bytes();
+    kv_store(config_.kv_type, s_.k + at, p.head_size,
+             kv_.keys(step.layer, to.sequence, kv_head) + offset);
+    kv_store(config_.kv_type, s_.v + at, p.head_size,
+             kv_.values(step.layer, to.sequence, kv_head) + offset);
+}
+
+void Transformer::select_rows() {
+    const uint64_t query_floats = uint64_t{parameters_.heads} * padded_head(parameters_.head_size);
+    for (uint32_t i = 0; i < wanting_; ++i) {
+        const uint64_t from = s_.wanting[i];  // >= i
+        if (from != i) {
+            __builtin_memcpy(s_.x + uint64_t{i} * parameters_.dim, s_.x + from * parameters_.dim,
+                             parameters_.dim * sizeof(float));
+            __builtin_memcpy(s_.queries + i * query_floats, s_.queries + from * query_floats,
+                             query_floats * sizeof(float));
+        }
+    }
+    rows_ = wanting_;
+}
+
+// ------------------------------------------------------------------ attention
+
+void Transformer::cut_tiles(AttentionPlan &plan, const uint32_t *selected, uint32_t count,
+                            uint32_t tile_rows) const {
+    plan.tile_count = 0;
+    for (uint32_t i = 0; i < count;) {
+        const BatchRow &first = s_.rows[selected == nullptr ? i : selected[i]];
+        uint32_t rows = 1;
+        while (rows < tile_rows && i + rows < count) {
+            const BatchRow &next = s_.rows[selected == nullptr ? i + rows : selected[i + rows]];
+            if (next.sequence != first.sequence || next.position != first.position + rows) {
+                break;
+            }
+            ++rows;
+        }
+        plan.tiles[plan.tile_count++] = {.first_row = i,
+                                         .rows = rows,
+                                         .sequence = first.sequence,
+                                         .positions = first.position + rows};
+        i += rows;
+    }
+}
+
+void Transformer::plan_attention(AttentionPlan &plan, const uint32_t *selected,
+                                 uint32_t count) const {
+    const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
+    const uint32_t group = parameters_.heads / parameters_.kv_heads;
+    uint32_t longest = 1;
+    for (uint32_t i = 0; i < count; ++i) {
+        const uint32_t sees = s_.rows[selected == nullptr ? i : selected[i]].position + 1;
+        longest = sees > longest ? sees : longest;
+    }
+    plan.score_stride = score_stride(longest);
+    // Large tiles read keys and values less often; smaller ones where scores take too much, or
+    // where there would be too few for all processors.
+    uint32_t tile_rows = kTileRows < count ? kTileRows : count;
+    uint32_t heads = group;
+    for (;;) {
+        cut_tiles(plan, selected, count, tile_rows);
+        plan.area_floats = plan.score_stride * tile_rows * heads;
+        plan.items_per_tile = parameters_.heads / heads;
+        const bool fits = plan.area_floats * processors <= s_.score_floats;
+        const bool enough = processors == 1 || plan.tile_count * plan.items_per_tile >=
+                                                   processors * kItemsPerProcessor;
+        if ((fits && enough) || (tile_rows <= 1 && heads == 1)) {
+            break;
+        }
+        if (tile_rows > 1) {
+            tile_rows = (tile_rows + 1) / 2;
+        } else {
+            do {
+                --heads;
+            } while (group % heads != 0);
+        }
+    }
+    plan.heads_per_item = heads;
+    plan.areas =
+        static_cast<uint32_t>(plan.area_floats == 0 ? 1 : s_.score_floats / plan.area_floats);
+    plan.units = 0;
+    for (uint32_t i = 0; i < plan.tile_count; ++i) {
+        Tile &tile = plan.tiles[i];
+        tile.unit_begin = plan.units;
+        tile.item_units = kPasses * units_for(tile.positions, kBlockPositions) * tile.rows * heads;
+        plan.units += tile.item_units * plan.items_per_tile;
+    }
+}
+
+Transformer::Item Transformer::item_of(const AttentionPlan &plan, uint32_t index) {
+    const Tile &tile = plan.tiles[index / plan.items_per_tile];
+    const uint32_t within = index % plan.items_per_tile;
+    const uint32_t begin = tile.unit_begin + within * tile.item_units;
+    return {.tile = &tile,
+            .index = index,
+            .head = within * plan.heads_per_item,
+            .begin = begin,
+            .end = begin + tile.item_units};
+}
+
+Transformer::Item Transformer::item_at(const AttentionPlan &plan, uint32_t unit) {
+    uint32_t tile = plan.tile_count - 1;
+    while (plan.tiles[tile].unit_begin > unit) {
+        --tile;
+    }
+    const uint32_t within = (unit - plan.tiles[tile].unit_begin) / plan.tiles[tile].item_units;
+    return item_of(plan, tile * plan.items_per_tile + within);
+}
+
+// The item's blocks whose first unit is in [begin, end).
+void Transformer::attend(const AttentionPlan &plan, const Item &item, uint32_t layer,
+                         uint32_t begin, uint32_t end) {
+    const HyperParameters &p = parameters_;
+    const Tile &tile = *item.tile;
+    const uint32_t kv_head = item.head / (p.heads / p.kv_heads);
+    const uint64_t query_floats = uint64_t{p.heads} * padded_head(p.head_size);
+    const AttentionTile work{
+        .type = config_.kv_type,
+        .head_size = p.head_size,
+        .rows = tile.rows,
+        .heads = plan.heads_per_item,
+        .positions = tile.positions,
+        .scale = score_scale_,
+        .q = s_.queries + tile.first_row * query_floats + item.head * padded_head(p.head_size),
+        .q_stride = query_floats,
+        .keys = kv_.keys(layer, tile.sequence, kv_head),
+        .values = kv_.values(layer, tile.sequence, kv_head),
+        .scores = s_.scores + item.index % plan.areas * plan.area_floats,
+        .scores_stride = plan.score_stride,
+        .out = s_.mixed + uint64_t{tile.first_row} * p.q_dim() + item.head * p.head_size,
+        .out_stride = p.q_dim()};
+    const uint32_t vectors = tile.rows * plan.heads_per_item;
+    const uint32_t blocks = units_for(tile.positions, kBlockPositions);
+    const uint32_t last = units_for((end < item.end ? end : item.end) - item.begin, vectors);
+    uint32_t block = begin > item.begin ? units_for(begin - item.begin, vectors) : 0;
+    while (block < last) {
+        const uint32_t pass = block / blocks;
+        const uint32_t pass_end = (pass + 1) * blocks < last ? (pass + 1) * blocks : last;
+        const uint32_t from = (block - pass * blocks) * kBlockPositions;
+        const uint32_t to = (pass_end - pass * blocks) * kBlockPositions;
+        const auto pass_function = pass == 0   ? attention_scores
+                                   : pass == 1 ? attention_exp
+                                               : attention_mix;
+        pass_function(work, from, to < tile.positions ? to : tile.positions);
+        block = pass_end;
+    }
 }
 
 }  // namespace bareflow::llama

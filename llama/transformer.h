@@ -1,11 +1,13 @@
-// One step of the `llama` architecture: a token in, logits out, compiled at load into a flat list
-// of operations. Each operation has a number of units (rows, groups, heads times positions) that
-// can be done in any split, so that advance() can stop between any two; the arithmetic is
-// docs/decisions/0001-numeric-contract.md whatever the split.
+// One step of the model: a batch of rows in, logits out. A row is a token at a position of one of
+// several sequences: parts of prompts and tokens being generated may be mixed. The model is
+// compiled at load into a flat list of steps; each has a number of units that can be done in any
+// split, so that advance() can stop between any two. The arithmetic is
+// docs/decisions/0001-numeric-contract.md whatever the split and whoever is in the batch: a row's
+// results depend on its sequence alone.
 //
-// A long operation is shared by the processors of a WorkerPool. Each unit is computed by one of
-// them, by the same code, and no sum runs across units that are apart, so the result does not
-// depend on how many there are.
+// A long step is shared by the processors of a WorkerPool. Each unit is computed by one of them, by
+// the same code, and no sum runs across units that are apart, so the result does not depend on how
+// many there are.
 //
 // All memory is taken in create(). Not reentrant; one caller.
 #pragma once
@@ -21,41 +23,72 @@
 #include "llama/model.h"
 #include "llama/op_costs.h"
 #include "llama/ops.h"
+#include "llama/ops_attention.h"
 #include "llama/quant.h"
 #include "llama/token.h"
 
 namespace bareflow::llama {
 
+struct TransformerConfig {
+    uint32_t sequences = 1;  // each with its own keys and values, 0 .. sequences - 1
+    uint32_t positions = 0;  // of each sequence
+    uint32_t batch = 1;      // rows of a step, at most Transformer::kMaxBatch
+    KvType kv_type = KvType::kF16;
+};
+
+struct BatchRow {
+    uint32_t sequence = 0;
+    Token token = 0;
+    uint32_t position = 0;
+    bool want_logits = false;
+};
+
 class Transformer {
   public:
-    Transformer() = default;
-    // Memory for `positions` positions; kTooLarge when there is not enough. The model must outlive
-    // this. positions <= max_positions().
-    [[nodiscard]] static Result<Transformer> create(const Model &model, uint32_t positions);
-    // What 32-bit counts of units can hold: heads * positions < 2^31.
-    [[nodiscard]] static uint32_t max_positions(const HyperParameters &parameters) {
-        return (1u << 31) / parameters.heads - 1;
-    }
-    // Bytes that every position of context costs.
-    [[nodiscard]] static uint64_t position_bytes(const HyperParameters &parameters);
+    static constexpr uint32_t kMaxBatch = 512;
 
-    // Starts computing `token` at `position` (all earlier ones were computed, or the context is
-    // theirs to spoil). Without `want_logits` the output matrix is left out: a prompt needs it for
-    // its last token only.
-    void begin(Token token, uint32_t position, bool want_logits);
+    Transformer() = default;
+    // kTooLarge when there is not enough memory or a number is out of range (0 included). The model
+    // must outlive this. positions <= max_positions().
+    [[nodiscard]] static Result<Transformer> create(const Model &model,
+                                                    const TransformerConfig &config);
+    // What 32-bit counts of units can hold.
+    [[nodiscard]] static uint32_t max_positions(const HyperParameters &parameters) {
+        return (1u << 21) / parameters.heads * 8;
+    }
+    // Bytes that every position of context of one sequence costs.
+    [[nodiscard]] static uint64_t position_bytes(const HyperParameters &parameters, KvType type);
+    // What create() takes besides sequences * positions * position_bytes(), give or take a page.
+    [[nodiscard]] static uint64_t scratch_bytes(const HyperParameters &parameters,
+                                                uint32_t sequences, uint32_t batch,
+                                                uint32_t positions);
+
+    // Starts computing `rows` (1 .. batch; copied). The rows of one sequence lie side by side, at
+    // consecutive increasing positions; all earlier positions of the sequence were computed, or its
+    // context is theirs to spoil. At most `sequences` rows may want logits: a prompt needs them for
+    // its last token only. A step that was not complete is given up.
+    void begin(std::span<const BatchRow> rows);
     // Works until the step is complete (true) or `deadline_ticks` has passed (false); does at least
     // one unit. Overshoots by one unit, or by what the cost of a unit was underestimated.
     [[nodiscard]] bool advance(uint64_t deadline_ticks);
 
-    [[nodiscard]] std::span<const float> logits() const { return logits_.span(); }
-    [[nodiscard]] std::span<float> logits() { return logits_.span(); }
+    // Of the row of this index in the span that was given to begin(), which wanted them, when the
+    // step is complete; until the next begin().
+    [[nodiscard]] std::span<float> logits(uint32_t row);
+
+    // The keys and values of positions [0, positions) of one sequence become another's. As
+    // advance(): call it again with the same numbers until it is true. Not within a step.
+    [[nodiscard]] bool copy_prefix(uint32_t from, uint32_t to, uint32_t positions,
+                                   uint64_t deadline_ticks);
+
+    [[nodiscard]] const TransformerConfig &config() const { return config_; }
     [[nodiscard]] uint64_t kv_bytes() const { return kv_.size_bytes(); }
-    [[nodiscard]] uint64_t scratch_bytes() const;
-    // The matrix-vector kernels by shape; see KernelSlot for how to replace one.
-    [[nodiscard]] std::span<KernelSlot> kernel_slots() { return slots_.span().first(slot_count_); }
+    [[nodiscard]] uint64_t scratch_bytes() const { return memory_.size() + costs_.size_bytes(); }
+    // The matrix kernels by shape; see KernelSlot for how to replace one.
+    [[nodiscard]] std::span<KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
     [[nodiscard]] OpCosts &costs() { return costs_; }
     // Whose processors share the work from now on; nullptr: the caller of advance() does it alone.
-    // Operations that take one processor less than `min_shared_ticks` stay on one, longer ones are
+    // Steps that take one processor less than `min_shared_ticks` stay on one, longer ones are
     // shared if that was measured to be faster; 0: all are shared, for tests. What is computed
     // is the same to the last bit. The pool must outlive this.
     void use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
@@ -65,79 +98,157 @@ class Transformer {
 
   private:
     enum class StepKind : uint8_t {
-        kEmbed,            // 1: y[n] = row `token` of the embedding, and RoPE's angles
-        kRmsNorm,          // 1: y[n] = norm of x[n] with w
-        kQuantize,         // groups of 256: activation_ = q8(x[n])
-        kGemv,             // rows: y = W x, or W activation_
-        kRope,             // heads, then KV heads: q_ and the new key
-        kAttentionScores,  // heads * positions: scores_ and their maxima
-        kSoftmax,          // heads * positions: exponentials and their sums
-        kAttentionMix,     // heads * positions: probabilities, and the values they weigh
-        kSiluMul,          // groups of 256: gate_ = silu(gate_) * up_
-        kAdd,              // 1: x[n] += y[n]
+        kEmbed,       // rows: x_[row] = the token's embedding, and RoPE's angles
+        kNorm,        // rows: normed_ = norm of x_ with w, and its q8
+        kQuantize,    // groups of 256 of all rows: q8 of x
+        kProducts,    // matrix rows, of one matrix after the other: y = W x
+        kProductAdd,  // matrix rows: x_ += W x
+        kGateUp,      // matrix rows: gate_ = silu(gate x) * (up x)
+        kRope,        // KV heads of all rows: the queries, and the key and value into the cache
+        kSelect,      // 1: from here on only the rows that want logits
+        kAttention,   // see AttentionPlan
+    };
+    // A matrix (and its bias) within a step.
+    struct Product {
+        const Tensor *matrix = nullptr;
+        const float *bias = nullptr;
+        float *y = nullptr;  // [batch][rows]
+        uint32_t slot = 0;
     };
     struct Step {
         StepKind kind = StepKind::kEmbed;
-        uint16_t op = 0;     // in costs_
-        uint16_t slot = 0;   // kGemv: in slots_
-        uint32_t layer = 0;  // attention: whose cache
-        uint32_t n = 0;      // length of the vectors, see StepKind
-        uint32_t units = 0;  // 0: heads * positions
-        const float *x = nullptr;
-        const uint8_t *w = nullptr;  // kGemv: the matrix; kRmsNorm: f32 weights
-        float *y = nullptr;
-        uint64_t y_stride = 0;  // y moves by this for each position (keys, values: their cache)
+        bool quantized = false;  // kNorm: somebody takes it as q8
+        uint16_t op = 0;         // in costs_, for one row
+        uint32_t layer = 0;
+        uint32_t n = 0;            // length of x
+        const float *x = nullptr;  // [batch][n]
+        const float *w = nullptr;  // kNorm: [n]
+        uint32_t product_count = 0;
+        Product products[OpCosts::kMaxParts] = {};
+    };
+    // Rows of one sequence whose attention is computed together.
+    struct Tile {
+        uint32_t first_row = 0;  // among the rows of the plan
+        uint32_t rows = 0;
+        uint32_t sequence = 0;
+        uint32_t positions = 0;   // what the last row sees
+        uint32_t unit_begin = 0;  // of its first item
+        uint32_t item_units = 0;
+    };
+    // Attention for all rows or for those that want logits. An item is a tile and some of the query
+    // heads that read one KV head; an item's units are (pass, block of positions, query vector) in
+    // this order, and a block is done when its first unit is in the range. Items are done
+    // `areas` at a time, as many as there is memory for scores.
+    struct AttentionPlan {
+        Tile *tiles = nullptr;
+        uint32_t tile_count = 0;
+        uint32_t heads_per_item = 0;
+        uint32_t items_per_tile = 0;
+        uint32_t areas = 0;
+        uint64_t score_stride = 0;  // floats for each query vector
+        uint64_t area_floats = 0;
+        uint32_t units = 0;
+    };
+    struct Item {
+        const Tile *tile = nullptr;
+        uint32_t index = 0;
+        uint32_t head = 0;  // the first
+        uint32_t begin = 0;
+        uint32_t end = 0;
+    };
+    // Everything that is not a key or a value; one piece of memory.
+    struct Scratch {
+        BatchRow *rows = nullptr;     // [batch]
+        uint32_t *wanting = nullptr;  // [sequences] rows that want logits
+        Tile *tiles = nullptr;        // [batch]
+        Tile *last_tiles = nullptr;   // [batch]
+        Step *steps = nullptr;
+        KernelSlot *slots = nullptr;
+        QuantizedActivation *xq = nullptr;  // [batch]
+        float *x = nullptr;                 // [batch][dim] residual stream
+        float *normed = nullptr;            // [batch][dim], and what is added to x
+        float *q = nullptr;                 // [batch][q_dim]
+        float *queries = nullptr;           // [batch][heads][padded_head]; q where that is the same
+        float *k = nullptr;                 // [batch][kv_dim]
+        float *v = nullptr;                 // [batch][kv_dim]
+        float *mixed = nullptr;             // [batch][q_dim] attention output
+        float *gate = nullptr;              // [batch][hidden]
+        float *up = nullptr;                // [batch][hidden]
+        float *scores = nullptr;            // [score_floats]
+        float *logits = nullptr;            // [sequences][vocab]
+        float *cos_sin = nullptr;           // [batch][rope_dim]
+        double *inv_freq = nullptr;         // [rope_dim / 2]
+        uint64_t score_floats = 0;
+        uint64_t bytes = 0;
+
+        // Where everything lies from `memory` on; nullptr: how much it takes.
+        static Scratch at(uint8_t *memory, const HyperParameters &p, uint32_t sequences,
+                          uint32_t batch, uint32_t positions);
     };
     class Builder;
 
+    // `selected`: of which rows; nullptr: the first `count`.
+    void plan_attention(AttentionPlan &plan, const uint32_t *selected, uint32_t count) const;
+    void cut_tiles(AttentionPlan &plan, const uint32_t *selected, uint32_t count,
+                   uint32_t tile_rows) const;
+    [[nodiscard]] const AttentionPlan &plan_of(const Step &step) const {
+        return step.layer + 1 == parameters_.layers ? last_plan_ : plan_;
+    }
+    [[nodiscard]] static Item item_at(const AttentionPlan &plan, uint32_t unit);
+    [[nodiscard]] static Item item_of(const AttentionPlan &plan, uint32_t index);
+
     [[nodiscard]] uint32_t units_of(const Step &step) const;
+    // How many units may be done before the next wait for one another.
+    [[nodiscard]] uint32_t units_until_barrier(const Step &step, uint32_t done) const;
+    // Units cost about as much as so many of the same step over one row.
+    [[nodiscard]] uint32_t unit_weight(const Step &step) const;
     void run(const Step &step, uint32_t begin, uint32_t end);
-    // How many units of a step belong together: one processor must do them in order (attention), or
-    // had better (rows of y that share a cache line).
-    [[nodiscard]] uint32_t grain_of(const Step &step) const;
-    // The same as run(), by all processors. False: it was done by one.
-    bool run_shared(const Step &step, uint32_t begin, uint32_t end);
-    void run_attention(const Step &step, uint32_t begin, uint32_t end);
-    void embed(float *y);
+    // The same by all processors. False: it was done by one.
+    bool run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
+    void embed(const Step &step, uint32_t row);
+    void quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end);
+    void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end);
+    void rope(const Step &step, uint32_t row, uint32_t kv_head);
+    void attend(const AttentionPlan &plan, const Item &item, uint32_t layer, uint32_t begin,
+                uint32_t end);
+    void select_rows();
 
     const Model *model_ = nullptr;
     HyperParameters parameters_;
-    uint32_t max_positions_ = 0;
+    TransformerConfig config_;
     float score_scale_ = 0.0f;  // 1 / sqrt(head_size)
 
-    Buffer<Step> steps_;
+    KvCache kv_;
+    Buffer<uint8_t> memory_;
+    Scratch s_;
     uint32_t step_count_ = 0;
-    uint32_t logits_steps_ = 0;  // how many of the last ones make the logits
-    Buffer<KernelSlot> slots_;
+    uint32_t steps_without_logits_ = 0;  // keys and values need no more of them
     uint32_t slot_count_ = 0;
     OpCosts costs_;
     WorkerPool *pool_ = nullptr;
     uint64_t min_shared_ticks_ = 0;
-    OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this token
-    uint64_t tokens_begun_ = 0;
-
-    KvCache kv_;
-    Buffer<float> x_;               // [dim] residual stream
-    Buffer<float> normed_;          // [dim]
-    Buffer<float> q_;               // [q_dim]
-    Buffer<float> mixed_;           // [q_dim] attention output
-    Buffer<float> projected_;       // [dim]
-    Buffer<float> gate_;            // [hidden]
-    Buffer<float> up_;              // [hidden]
-    Buffer<float> scores_;          // [heads][positions]
-    Buffer<float> logits_;          // [vocab]
-    Buffer<float> cos_sin_;         // [rope_dim]
-    Buffer<double> inv_freq_;       // [rope_dim / 2]
-    Buffer<SoftmaxState> softmax_;  // [heads]
-    ActivationBuffer activation_;
+    OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
+    uint64_t steps_begun_[OpCosts::kRowClasses] = {};
     ActivationForms forms_ = 0;  // what the kernels in use want
 
     // The step being computed.
-    Token token_ = 0;
-    uint32_t position_ = 0;
+    AttentionPlan plan_;       // of all rows
+    AttentionPlan last_plan_;  // of the rows that want logits
+    uint32_t given_ = 0;       // rows
+    uint32_t rows_ = 0;        // that are still computed: all, later those that want logits
+    uint32_t wanting_ = 0;
     uint32_t step_ = 0;
     uint32_t step_end_ = 0;
     uint32_t units_done_ = 0;
+
+    // The copy being made.
+    struct Copy {
+        uint32_t from = 0;
+        uint32_t to = 0;
+        uint32_t positions = 0;
+        uint64_t done = 0;  // pieces
+        bool operator==(const Copy &) const = default;
+    } copy_;
 };
 
 }  // namespace bareflow::llama

@@ -72,6 +72,12 @@ def softmax(x):
     return e * (F32(1) / lane_sum(e))[..., None]
 
 
+def kept_f16(x):
+    """What is left of a key or a value in an F16 cache."""
+    x = np.where(np.isnan(x), F32(0), np.clip(x, F32(-65504), F32(65504)))
+    return x.astype(np.float16).astype(F32)
+
+
 def rms_norm(x, w, eps):
     mean = dot8(x, x) / F32(x.shape[-1])
     scale = F32(1) / np.sqrt(mean + eps)
@@ -344,7 +350,7 @@ class Exact:
 
     def kept(self, x):
         """Keys or values as the KV cache gives them back."""
-        return x
+        return kept_f16(x)
 
     def keep(self, cache, which, positions, x):
         """Puts a position's vectors into a layer's cache, which grows; returns the cache."""
@@ -429,6 +435,9 @@ class Float64(Exact):
         scores[np.broadcast_to(np.arange(k.shape[1]) >= lengths[:, None, None], scores.shape)] = -np.inf
         e = np.exp(scores - scores.max(axis=2, keepdims=True))
         return np.einsum("sht,sthj->shj", e / e.sum(axis=2, keepdims=True), v).reshape(len(q), -1)
+
+    def kept(self, x):
+        return x
 
     def gate(self, g, u):
         return g / (1 + np.exp(-g)) * u

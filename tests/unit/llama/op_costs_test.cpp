@@ -121,5 +121,33 @@ TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
     EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
 }
 
+TEST(OpCostsTest, ABatchIsSortedByItsRows) {
+    EXPECT_EQ(OpCosts::row_class(1), 0u);
+    EXPECT_EQ(OpCosts::row_class(2), 1u);
+    EXPECT_EQ(OpCosts::row_class(3), 1u);
+    EXPECT_EQ(OpCosts::row_class(31), 4u);
+    EXPECT_EQ(OpCosts::row_class(32), 5u);
+    EXPECT_EQ(OpCosts::row_class(UINT32_MAX), OpCosts::kRowClasses - 1);
+}
+
+TEST(OpCostsTest, PartsShareTheTime) {
+    OpCosts costs = make(OpCosts::kReserved + 2 * OpCosts::kRowClasses);
+    const OpCosts::Part parts[] = {{"op_costs_test part 1", 30}, {"op_costs_test part 2", 10}};
+    const uint32_t op = costs.find_or_add_batched(parts);
+    EXPECT_EQ(costs.find_or_add_batched(parts), op);
+    costs.record(op + 1, 1, 300, 1000, false);
+    EXPECT_EQ(costs.units_within(op, 10, 3000), 1u);  // of another class
+    EXPECT_EQ(costs.units_within(op + 1, 10, 600), 2u);
+    costs.record(op + 1, 1, 100, 1100, true);
+    EXPECT_EQ(jit_get_avg_cycles("op_costs_test part 1"), 300u);
+    EXPECT_EQ(jit_get_avg_cycles("op_costs_test part 2"), 100u);
+
+    const uint32_t one = costs.find_or_add_batched(std::span(parts).first(1));
+    EXPECT_NE(one, op);
+    // No more room: the last one is used for all; a place is left for what comes later.
+    EXPECT_EQ(costs.find_or_add_batched(std::span(parts).last(1)), one);
+    EXPECT_GT(costs.find_or_add("op_costs_test single"), one);
+}
+
 }  // namespace
 }  // namespace bareflow::llama

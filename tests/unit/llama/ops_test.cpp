@@ -225,42 +225,6 @@ TEST(OpsTest, SiluMulMatchesItsFormula) {
     EXPECT_EQ(in_place, y);
 }
 
-TEST(OpsTest, AttentionMatchesItsFormulaAndAnySplitIsTheSame) {
-    Random random(5);
-    for (const uint32_t head_size : {8u, 18u, 64u}) {
-        const uint32_t positions = 37;
-        const uint64_t stride = head_size * 3;
-        const std::vector<float> keys = random.floats(positions * head_size * 3);
-        const std::vector<float> values = random.floats(positions * head_size * 3);
-        const std::vector<float> q = random.floats(head_size);
-        std::vector<float> scores(positions);
-        std::vector<float> split(positions);
-        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 0, positions,
-                         scores.data());
-        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 20, positions,
-                         split.data());
-        attention_scores(q.data(), keys.data(), stride, head_size, 0.25f, 0, 20, split.data());
-        EXPECT_EQ(scores, split);
-        for (uint32_t t = 0; t < positions; ++t) {
-            EXPECT_EQ(scores[t], dot8(q.data(), keys.data() + t * stride, head_size) * 0.25f);
-        }
-        std::vector<float> out(head_size, 99.0f);
-        std::vector<float> out_split(head_size, 77.0f);
-        attention_mix(scores.data(), values.data(), stride, head_size, 0, positions, out.data());
-        attention_mix(scores.data(), values.data(), stride, head_size, 0, 5, out_split.data());
-        attention_mix(scores.data(), values.data(), stride, head_size, 5, positions,
-                      out_split.data());
-        EXPECT_EQ(out, out_split);
-        for (uint32_t j = 0; j < head_size; ++j) {
-            float sum = 0.0f;
-            for (uint32_t t = 0; t < positions; ++t) {
-                sum = sum + scores[t] * values[t * stride + j];
-            }
-            EXPECT_EQ(out[j], sum);
-        }
-    }
-}
-
 TEST(OpsTest, AddAccumulates) {
     std::vector<float> x = {1.0f, 2.0f, 3.0f};
     const std::vector<float> y = {0.5f, -2.0f, 1e-9f};
