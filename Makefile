@@ -85,7 +85,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench hosted run test check unit tsan qemu bench kernel-bench fuzz fuzzers fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench kernel-bench fuzz fuzzers fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -103,12 +103,13 @@ help:
 ## make soak       the long tests
 ## make setup      install what is missing (called by the others when needed)
 ## make setup-train, setup-browser, setup-bench   what only these need
+## make setup-reference   build llama.cpp for comparison (15 minutes; soak and bench use it)
 ## make clean      remove build/ (third-party sources stay)
 
 # ---------------------------------------------------------------- set-up
 setup:
 	@tools/setup.sh build run test
-setup-train setup-browser setup-bench: setup-%:
+setup-train setup-browser setup-bench setup-reference: setup-%:
 	@tools/setup.sh $*
 # Any goal that builds passes through here; the script is silent when nothing is missing.
 $(SETUP_STAMP): tools/setup.sh third_party/pins.tsv

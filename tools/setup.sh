@@ -18,6 +18,7 @@ Groups (default: build run test):
   test      GoogleTest, pytest, numpy, clang-format, clang-tidy, promtool, Python packages (build/venv)
   train     what trains the small model
   bench     what the benchmarks need
+  reference llama.cpp for comparison, built from source (build/reference-venv; 15 minutes)
   browser   a browser, for looking at /profile in tests
 
   --list    print the groups' Debian packages and stop
@@ -33,6 +34,7 @@ packages_of() {
             qemu-system-x86 python3 python3-pytest python3-numpy python3-venv git curl ;;
         train) echo python3 python3-numpy python3-torch libopenblas0-pthread ;;
         bench) echo python3 python3-numpy qemu-system-x86 curl ;;
+        reference) echo g++ python3 python3-venv ;;
         browser) echo chromium ;;
         *) return 1 ;;
     esac
@@ -128,5 +130,6 @@ for group in "${groups[@]}"; do
             fi
             "$root/tools/make_venv.sh" || exit 1
             ;;
+        reference) "$root/tools/make_reference.sh" || exit 1 ;;
     esac
 done

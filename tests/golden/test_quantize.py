@@ -5,9 +5,9 @@ import pytest
 
 import reference
 from test_dequantize import ours
-from test_reference import ROOT, STORIES  # noqa: F401 (ROOT: tools are on the path by it)
+from test_reference import STORIES
 
-import quantize_gguf  # noqa: E402
+import quantize_gguf  # noqa: E402 (tools/, which `reference` puts on the path)
 
 # Greatest error of rounding, as a part of a block's extent (from least to greatest).
 ERROR = {"F32": 0, "F16": 2.0 ** -11, "BF16": 2.0 ** -8, "Q8_0": 1 / 250, "Q6_K": 1 / 50,
