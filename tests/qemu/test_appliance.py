@@ -63,7 +63,7 @@ def numpy_text(max_tokens, model=MODEL, prompt=PROMPT):
     """The continuation by an independent tokenizer and an independent engine, both in Python."""
     tokenizer = Tokenizer.from_gguf(str(model))
     tokens = tokenizer.encode(prompt.encode())
-    made = [token for _, token in reference.generate(reference.Model(str(model)), tokens, max_tokens)
+    made = [token for _, token in reference.generate(reference.Model(str(model)), [tokens], max_tokens)[0]
             if token is not None]
     return tokenizer.decode(tokens + made).removeprefix(prompt)
 
