@@ -82,4 +82,36 @@ TimingVerdict judge(const PairedTimes &times) {
     return wins_by(kNoisePerMille) ? TimingVerdict::kWon : TimingVerdict::kLost;
 }
 
+void DriftWatch::restart(uint64_t calls, uint64_t cycles) {
+    window_calls_ = calls;
+    window_cycles_ = cycles;
+    best_ = 0;
+    slow_windows_ = 0;
+}
+
+bool DriftWatch::observe(uint64_t calls, uint64_t cycles) {
+    if (calls < window_calls_ || cycles < window_cycles_) {
+        restart(calls, cycles);  // the counters were cleared
+        return false;
+    }
+    const uint64_t in_window = calls - window_calls_;
+    const uint64_t spent = cycles - window_cycles_;
+    if (in_window < kWindowCalls || spent < kWindowCycles) {
+        return false;
+    }
+    window_calls_ = calls;
+    window_cycles_ = cycles;
+    const uint64_t mean = spent / in_window;
+    if (best_ == 0 || mean < best_) {
+        best_ = mean;
+    }
+    slow_windows_ = mean > best_ + best_ * kMarginPerMille / 1000 ? slow_windows_ + 1 : 0;
+    if (slow_windows_ < patience_) {
+        return false;
+    }
+    patience_ = std::min(2 * patience_, kMostPatience);
+    restart(calls, cycles);
+    return true;
+}
+
 }  // namespace bareflow

@@ -53,6 +53,31 @@ inline constexpr uint64_t kNoisePerMille = 30;
 // candidate that is not clearly faster in the end has lost.
 [[nodiscard]] TimingVerdict judge(const PairedTimes &times);
 
+// Notices that a function has grown slower than it was: a virtual machine that moved, a neighbour,
+// a longer context. Fed with its totals, it compares the mean of one window with the best one since
+// restart(); several slow ones on end are drift, more of them each time it was noticed.
+class DriftWatch {
+  public:
+    // A window is long enough that an interruption or two don't show: some 25 ms of its own time.
+    static constexpr uint64_t kWindowCalls = 64;
+    static constexpr uint64_t kWindowCycles = uint64_t{1} << 26;
+    static constexpr uint64_t kMarginPerMille = 500;
+    static constexpr uint32_t kFirstPatience = 4;  // windows
+    static constexpr uint32_t kMostPatience = 256;
+
+    // True, and begun anew, when there is drift.
+    [[nodiscard]] bool observe(uint64_t calls, uint64_t cycles);
+    // What runs has changed; the figures before do not count.
+    void restart(uint64_t calls, uint64_t cycles);
+
+  private:
+    uint64_t window_calls_ = 0;  // totals at the window's beginning
+    uint64_t window_cycles_ = 0;
+    uint64_t best_ = 0;  // cycles of a call in the best window; 0: none yet
+    uint32_t slow_windows_ = 0;
+    uint32_t patience_ = kFirstPatience;
+};
+
 // Whether the optimiser may work now without taking more than `per_mille` of the time since it
 // started; always when nothing else wants the processor.
 [[nodiscard]] constexpr bool may_optimize(uint64_t elapsed_ticks, uint64_t spent_ticks,

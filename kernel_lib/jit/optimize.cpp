@@ -9,21 +9,21 @@ namespace bareflow {
 
 namespace {
 
-// Apart from the optimiser, which is not all zeros: the log takes no place in the image.
 constinit std::array<OptimizationTry, 128> the_log;
-constinit Optimizer the_optimizer(profiler, platform::ticks, the_log);
 
 // What jit_optimize_hot_functions() may take.
 constexpr uint64_t kCallsPerSecond = 1000 / 30;
 
 }  // namespace
 
+// Made at the first call rather than by the compiler: so its table takes no place in the image.
 Optimizer &optimizer() {
+    static Optimizer the_optimizer(profiler, platform::ticks, the_log);
     return the_optimizer;
 }
 
 void jit_set_mode(JitMode mode) {
-    the_optimizer.set_mode(mode);
+    optimizer().set_mode(mode);
 }
 
 std::string_view verdict_name(TryVerdict verdict) {
@@ -44,15 +44,14 @@ Status Optimizer::add(OptimizationTarget &target) {
     if (entry_count_ == kMaxTargets) {
         return {ErrorCode::kExhausted, "more functions to optimise than the table holds"};
     }
-    entries_[entry_count_++] = {.target = &target};
+    entries_[entry_count_++].target = &target;
     return {};
 }
 
 void Optimizer::remove_all() {
     abandon();
     for (size_t i = 0; i < entry_count_; ++i) {
-        entries_[i].target->uninstall();
-        set_level(entries_[i], 0);
+        take_back(entries_[i]);
         entries_[i] = {};
     }
     entry_count_ = 0;
@@ -71,9 +70,8 @@ void Optimizer::set_mode(JitMode mode) {
             if (phase_ != Phase::kNone && entry_ == i) {
                 abandon();
             }
-            entry.target->uninstall();
+            take_back(entry);
             entry.considered = 0;
-            set_level(entry, 0);
         }
         entry.considered = std::min(entry.considered, allowed);
     }
@@ -89,7 +87,70 @@ void Optimizer::set_level(Entry &entry, int level) {
         promotions_ += level > entry.level;
         entry.level = level;
         ++changed_;
+        ++revision_;
     }
+}
+
+// What has just won is in force.
+void Optimizer::take_over(Entry &entry) {
+    entry.choice.function = std::string_view(entry.target->name());
+    entry.choice.variant = entry.target->candidate_name(level_, candidate_);
+    entry.choice.ticks = median(times_.candidate());
+    entry.choice.rule_ticks = median(times_.current());
+    entry.gain = entry.gain * entry.choice.rule_ticks / std::max<uint64_t>(entry.choice.ticks, 1);
+    const FunctionId id = profile_().find(entry.target->name());
+    entry.drift.restart(profile_().calls(id), profile_().total_cycles(id));
+    ++revision_;
+}
+
+// Back to the reference.
+void Optimizer::take_back(Entry &entry) {
+    entry.target->uninstall();
+    set_level(entry, 0);
+    entry.choice = {};
+    entry.gain = 1000;
+}
+
+void Optimizer::recall(const TunedChoice &choice) {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        Entry &entry = entries_[i];
+        if (entry.target->name() == choice.function.view() && entry.considered == 0) {
+            entry.recalled = choice;
+            entry.recall = Recall::kRule;
+        }
+    }
+}
+
+size_t Optimizer::choices(std::span<TunedChoice> out) const {
+    size_t count = 0;
+    for (size_t i = 0; i < entry_count_ && count < out.size(); ++i) {
+        const Entry &entry = entries_[i];
+        if (entry.level > 0) {
+            out[count] = entry.choice;
+            out[count++].level = static_cast<uint8_t>(entry.level);
+        }
+    }
+    return count;
+}
+
+Optimizer::Gain Optimizer::gain(std::string_view function) const {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        const Entry &entry = entries_[i];
+        if (entry.target->name() == function) {
+            return {entry.gain, entry.gain * 1000 / std::max<uint64_t>(entry.rule_gain, 1)};
+        }
+    }
+    return {};
+}
+
+void Optimizer::clear_counters() {
+    logged_ = 0;
+    verdicts_ = {};
+    spent_ticks_ = 0;
+    promotions_ = 0;
+    recalled_ = 0;
+    recalls_lost_ = 0;
+    retunes_ = 0;
 }
 
 // Gives up what is in hand without a verdict.
@@ -98,10 +159,70 @@ void Optimizer::abandon() {
         entries_[entry_].target->drop();
     }
     phase_ = Phase::kNone;
+    recalling_ = false;
 }
 
 bool Optimizer::has_work() {
-    return phase_ != Phase::kNone || find_work();
+    return phase_ != Phase::kNone || find_recall() || find_work() || find_drift();
+}
+
+void Optimizer::begin(size_t entry, int level, uint32_t first, uint32_t end) {
+    entry_ = entry;
+    level_ = level;
+    candidate_ = first;
+    candidate_end_ = end;
+    won_ = false;
+    kept_ = false;
+    phase_ = Phase::kPrepare;
+}
+
+// Remembered choices come before everything else: they are the shortest way to what is fast.
+bool Optimizer::find_recall() {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        Entry &entry = entries_[i];
+        const OptimizationTarget &target = *entry.target;
+        if (entry.recalled.level > max_level(mode_)) {
+            entry.recall = Recall::kNone;
+        }
+        if (entry.recall == Recall::kRule) {
+            entry.recall = Recall::kChoice;
+            if (target.candidate_count(1) != 0) {
+                begin(i, 1, 0, target.candidate_count(1));
+                return true;
+            }
+        }
+        if (entry.recall == Recall::kChoice) {
+            entry.recall = Recall::kNone;
+            const uint32_t count = target.candidate_count(entry.recalled.level);
+            for (uint32_t index = 0; index < count; ++index) {
+                if (target.candidate_name(entry.recalled.level, index) ==
+                    entry.recalled.variant.view()) {
+                    recalling_ = true;
+                    begin(i, entry.recalled.level, index, index + 1);
+                    return true;
+                }
+            }
+            ++recalls_lost_;
+        }
+    }
+    return false;
+}
+
+// What was settled and has grown slower is searched again from level 2 on, the level it has staying
+// in force.
+bool Optimizer::find_drift() {
+    bool any = false;
+    for (size_t i = 0; i < entry_count_; ++i) {
+        Entry &entry = entries_[i];
+        const FunctionId id = profile_().find(entry.target->name());
+        if (entry.considered > 1 &&
+            entry.drift.observe(profile_().calls(id), profile_().total_cycles(id))) {
+            entry.considered = 1;
+            ++retunes_;
+            any = true;
+        }
+    }
+    return any && find_work();
 }
 
 // The hottest level first would starve nobody here: tables are small and levels few, so it is the
@@ -117,11 +238,7 @@ bool Optimizer::find_work() {
                 break;
             }
             if (entry.target->candidate_count(level) != 0) {
-                entry_ = i;
-                level_ = level;
-                candidate_ = 0;
-                won_ = false;
-                phase_ = Phase::kPrepare;
+                begin(i, level, 0, entry.target->candidate_count(level));
                 return true;
             }
             entry.considered = level;
@@ -175,7 +292,7 @@ void Optimizer::step() {
 
 void Optimizer::prepare() {
     OptimizationTarget &target = *entries_[entry_].target;
-    if (candidate_ == target.candidate_count(level_)) {
+    if (candidate_ == candidate_end_) {
         finish_level();
         return;
     }
@@ -184,6 +301,7 @@ void Optimizer::prepare() {
             phase_ = Phase::kCheck;
             return;
         case OptimizationTarget::Prepared::kInForce:
+            kept_ = true;
             ++candidate_;
             return;
         case OptimizationTarget::Prepared::kUnavailable:
@@ -223,8 +341,14 @@ void Optimizer::decide(TryVerdict verdict) {
         times_ = {};
     }
     log(verdict, code_bytes);
+    Entry &entry = entries_[entry_];
+    if (level_ == 1 && times_.count() != 0) {
+        entry.rule_gain = entry.gain * median(times_.current()) /
+                          std::max<uint64_t>(median(times_.candidate()), 1);
+    }
     if (verdict == TryVerdict::kWon) {
         target.install();
+        take_over(entry);
         won_ = true;
         profile_().set_code_bytes(profile_().find(target.name()), code_bytes);
     } else {
@@ -234,12 +358,20 @@ void Optimizer::decide(TryVerdict verdict) {
     phase_ = Phase::kPrepare;
 }
 
-// Level 1 is in force when its candidate was installed. From level 2 on, a field that was measured
+// Level 1 is in force when its candidate was installed. A remembered choice that lost leaves its
+// level to be searched. From level 2 on, a field that was measured
 // completely has its fastest in force, unless that is the reference still.
 void Optimizer::finish_level() {
     Entry &entry = entries_[entry_];
-    entry.considered = level_;
     phase_ = Phase::kNone;
+    if (recalling_) {
+        recalling_ = false;
+        (won_ || kept_ ? recalled_ : recalls_lost_) += 1;
+        if (!won_ && !kept_) {
+            return;
+        }
+    }
+    entry.considered = level_;
     if (won_ || (level_ > 1 && entry.level > 0)) {
         set_level(entry, level_);
     }
@@ -271,6 +403,6 @@ const OptimizationTry &Optimizer::try_at(size_t index) const {
 
 extern "C" int jit_optimize_hot_functions(void) {
     using bareflow::platform::ticks;
-    return bareflow::the_optimizer.work(ticks() + bareflow::platform::ticks_per_second() /
-                                                      bareflow::kCallsPerSecond);
+    return bareflow::optimizer().work(ticks() + bareflow::platform::ticks_per_second() /
+                                                    bareflow::kCallsPerSecond);
 }

@@ -17,6 +17,7 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/adaptive.h"
+#include "kernel_lib/jit/tuned_choice.h"
 
 namespace bareflow {
 
@@ -85,7 +86,7 @@ class Optimizer {
     using ProfileSource = Profiler &(*)();
     // Where calls are counted and levels shown, what time it is, and room for the log (at least one
     // entry); tests give their own.
-    constexpr Optimizer(ProfileSource profile, Clock clock, std::span<OptimizationTry> log)
+    Optimizer(ProfileSource profile, Clock clock, std::span<OptimizationTry> log)
         : profile_(profile), clock_(clock), tries_(log) {}
     Optimizer(const Optimizer &) = delete;
     Optimizer &operator=(const Optimizer &) = delete;
@@ -105,6 +106,30 @@ class Optimizer {
     // Whether work() would find something to do.
     [[nodiscard]] bool has_work();
 
+    // A choice of an earlier start: made, compared and timed against the rule of thumb before any
+    // threshold is reached. One that loses starts the search as if there had been none. Ignored
+    // when no target has the name.
+    void recall(const TunedChoice &choice);
+    // What is in force, of every function above level 0; returns how many. At most out.size().
+    [[nodiscard]] size_t choices(std::span<TunedChoice> out) const;
+    // Grows with every change of choices().
+    [[nodiscard]] uint64_t revision() const { return revision_; }
+    [[nodiscard]] uint64_t recalled() const { return recalled_; }          // in force again
+    [[nodiscard]] uint64_t recalls_lost() const { return recalls_lost_; }  // searched anew
+    // Functions that had grown slower and were searched anew.
+    [[nodiscard]] uint64_t retunes() const { return retunes_; }
+
+    // How much faster than the reference, and than the rule of thumb, in thousandths, by the runs
+    // that were timed; 1000 for what is not a target or was not timed.
+    struct Gain {
+        uint64_t over_reference = 1000;
+        uint64_t over_rule = 1000;
+    };
+    [[nodiscard]] Gain gain(std::string_view function) const;
+
+    // The log and the counters, but not what is in force.
+    void clear_counters();
+
     // The log, oldest first; when its room is full the oldest entry makes place.
     [[nodiscard]] size_t try_count() const {
         return logged_ < tries_.size() ? logged_ : tries_.size();
@@ -119,13 +144,29 @@ class Optimizer {
 
   private:
     enum class Phase : uint8_t { kNone, kPrepare, kCheck, kTime };
+    // A remembered choice is tried in two steps: the rule of thumb first, for comparison.
+    enum class Recall : uint8_t { kNone, kRule, kChoice };
     struct Entry {
         OptimizationTarget *target = nullptr;
         int considered = 0;  // the last level that was looked at completely
         int level = 0;       // in force
+
+        // Of what is in force, when level > 0.
+        TunedChoice choice{};
+        uint64_t gain = 1000;       // over the reference, in thousandths
+        uint64_t rule_gain = 1000;  // of the rule of thumb, whether in force or not
+
+        Recall recall = Recall::kNone;
+        TunedChoice recalled{};
+        DriftWatch drift{};
     };
 
     bool find_work();
+    bool find_recall();
+    bool find_drift();
+    void begin(size_t entry, int level, uint32_t first, uint32_t end);
+    void take_over(Entry &entry);
+    void take_back(Entry &entry);
     void step();
     void prepare();
     void take_pair();
@@ -146,6 +187,9 @@ class Optimizer {
     size_t entry_ = 0;
     int level_ = 0;
     uint32_t candidate_ = 0;
+    uint32_t candidate_end_ = 0;
+    bool recalling_ = false;
+    bool kept_ = false;  // the candidate was in force already
     bool won_ = false;   // a candidate of this level was installed
     bool warm_ = false;  // both sides ran since work() was entered
     PairedTimes times_;
@@ -155,6 +199,10 @@ class Optimizer {
     std::array<uint64_t, kTryVerdicts> verdicts_{};
     uint64_t spent_ticks_ = 0;
     uint64_t promotions_ = 0;
+    uint64_t revision_ = 0;
+    uint64_t recalled_ = 0;
+    uint64_t recalls_lost_ = 0;
+    uint64_t retunes_ = 0;
     int changed_ = 0;
 };
 

@@ -179,6 +179,19 @@ void Profiler::set_shape(FunctionId id, std::string_view shape) {
     }
 }
 
+void Profiler::clear_counters() {
+    for (Function &function : functions_) {
+        function.calls = 0;
+        function.timed_calls = 0;
+        function.total_cycles = 0;
+        function.min_cycles = 0;
+        function.max_cycles = 0;
+        function.histogram.fill(0);
+    }
+    unbalanced_ = 0;
+    overflowed_ = 0;
+}
+
 bool Profiler::set_thresholds(const JitThresholds &thresholds) {
     if (thresholds.warm == 0 || thresholds.warm > thresholds.hot ||
         thresholds.hot > thresholds.very_hot) {

@@ -81,6 +81,12 @@ class Profiler {
     [[nodiscard]] uint64_t calls(FunctionId id) const {
         return id < count_ ? functions_[id].calls : 0;
     }
+    [[nodiscard]] uint64_t total_cycles(FunctionId id) const {
+        return id < count_ ? functions_[id].total_cycles : 0;
+    }
+    // Calls, cycles and histograms of all functions back to zero; calls that are open now will
+    // count whole. Names, levels and code stay.
+    void clear_counters();
     [[nodiscard]] uint64_t unbalanced() const { return unbalanced_; }
     // Calls of functions that found no place in the table.
     [[nodiscard]] uint64_t overflowed() const { return overflowed_; }

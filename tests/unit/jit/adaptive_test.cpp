@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <vector>
 
 namespace bareflow {
@@ -103,6 +105,67 @@ TEST(AdaptiveTest, TheShareOfTimeIsLimitedUnlessIdle) {
     EXPECT_FALSE(may_optimize(1000000, 50001, 50, false));
     EXPECT_TRUE(may_optimize(1000000, 900000, 50, true));
     EXPECT_TRUE(may_optimize(~0ull, 1ull << 40, 50, false));  // no overflow
+}
+
+class DriftTest : public ::testing::Test {
+  protected:
+    // One window of calls that cost so much each.
+    bool window(uint64_t cycles) {
+        const uint64_t calls =
+            std::max(DriftWatch::kWindowCalls, DriftWatch::kWindowCycles / cycles + 1);
+        calls_ += calls;
+        cycles_ += calls * cycles;
+        return watch_.observe(calls_, cycles_);
+    }
+    int windows_until_drift(uint64_t cycles, int most) {
+        for (int i = 1; i <= most; ++i) {
+            if (window(cycles)) {
+                return i;
+            }
+        }
+        return 0;
+    }
+
+    DriftWatch watch_;
+    uint64_t calls_ = 0;
+    uint64_t cycles_ = 0;
+};
+
+TEST_F(DriftTest, NoiseIsNotDrift) {
+    for (int i = 0; i < 1000; ++i) {
+        ASSERT_FALSE(window(1000 + 397 * i % 499));
+    }
+    // Slow for a while, and then not: an interruption.
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_EQ(windows_until_drift(3000, DriftWatch::kFirstPatience - 1), 0);
+        ASSERT_FALSE(window(1000));
+    }
+}
+
+TEST_F(DriftTest, SlowForGoodIsDriftOnce) {
+    EXPECT_EQ(windows_until_drift(1000, 10), 0);
+    EXPECT_EQ(windows_until_drift(1600, 10), static_cast<int>(DriftWatch::kFirstPatience));
+    // The new cost is the measure now.
+    EXPECT_EQ(windows_until_drift(1600, 100), 0);
+    // The second time takes more to believe.
+    EXPECT_EQ(windows_until_drift(3000, 100), static_cast<int>(2 * DriftWatch::kFirstPatience));
+}
+
+TEST_F(DriftTest, GettingFasterMovesTheMeasure) {
+    EXPECT_EQ(windows_until_drift(3000, 10), 0);
+    EXPECT_EQ(windows_until_drift(1000, 10), 0);
+    EXPECT_NE(windows_until_drift(2000, 10), 0);
+}
+
+TEST_F(DriftTest, ClearedCountersAndShortWindowsSayNothing) {
+    EXPECT_EQ(windows_until_drift(1000, 10), 0);
+    EXPECT_FALSE(watch_.observe(0, 0));
+    for (uint64_t call = 1; call < DriftWatch::kWindowCalls; ++call) {
+        EXPECT_FALSE(watch_.observe(call, call * DriftWatch::kWindowCycles));
+    }
+    calls_ = cycles_ = 0;
+    watch_.restart(0, 0);
+    EXPECT_EQ(windows_until_drift(9000, 10), 0);
 }
 
 }  // namespace

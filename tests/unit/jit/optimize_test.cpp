@@ -289,6 +289,175 @@ TEST_F(OptimizeTest, RemovingAllForgetsEverything) {
     EXPECT_EQ(target_.in_force->name, "fast");
 }
 
+TunedChoice choice_of(std::string_view function, std::string_view variant, uint8_t level) {
+    TunedChoice choice;
+    choice.function = function;
+    choice.variant = variant;
+    choice.level = level;
+    return choice;
+}
+
+TEST_F(OptimizeTest, ARememberedChoiceIsTriedBeforeAnythingIsHot) {
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("f", "fast", 2));
+    EXPECT_TRUE(optimizer_.has_work());
+    EXPECT_EQ(work_all(), 2);
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(optimizer_.recalled(), 1u);
+    EXPECT_EQ(optimizer_.recalls_lost(), 0u);
+    // Against the rule of thumb, and nothing else was tried.
+    ASSERT_EQ(optimizer_.try_count(), 2u);
+    EXPECT_EQ(optimizer_.try_at(0).variant(), "rule");
+    EXPECT_EQ(optimizer_.try_at(1).variant(), "fast");
+    EXPECT_EQ(optimizer_.try_at(1).current_ticks, 500u);
+    calls("f", 100);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, ARememberedChoiceThatLosesStartsTheSearch) {
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("f", "slow", 2));
+    work_all();
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(optimizer_.recalls_lost(), 1u);
+    EXPECT_EQ(find_try("slow")->verdict, TryVerdict::kLost);
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(level("f"), 2);
+}
+
+TEST_F(OptimizeTest, ARememberedChoiceThatIsWrongIsNotBelieved) {
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("f", "wrong", 2));
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(find_try("wrong")->verdict, TryVerdict::kDiffered);
+    EXPECT_EQ(optimizer_.recalls_lost(), 1u);
+}
+
+TEST_F(OptimizeTest, RememberedChoicesThatNobodyKnowsAreForgotten) {
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("g", "fast", 2));  // no such function
+    EXPECT_FALSE(optimizer_.has_work());
+    optimizer_.recall(choice_of("f", "of yesterday", 2));  // no such candidate
+    work_all();
+    EXPECT_EQ(optimizer_.recalls_lost(), 1u);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+}
+
+TEST_F(OptimizeTest, TheRuleOfThumbCanBeRemembered) {
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("f", "rule", 2));
+    work_all();
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(optimizer_.try_count(), 1u);
+    EXPECT_EQ(optimizer_.recalled(), 1u);
+}
+
+TEST_F(OptimizeTest, AModeForbidsRememberedChoicesToo) {
+    optimizer_.set_mode(JitMode::kBaseline);
+    (void)profile().key("f");
+    optimizer_.recall(choice_of("f", "fast", 2));
+    work_all();
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_EQ(optimizer_.try_count(), 0u);
+    optimizer_.set_mode(JitMode::kFull);
+    optimizer_.recall(choice_of("f", "fast", 2));
+    optimizer_.work(now_ticks + 1);
+    optimizer_.set_mode(JitMode::kOff);
+    EXPECT_EQ(target_.in_hand, nullptr);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, ChoicesCanBeRememberedAsTheyAre) {
+    std::array<TunedChoice, 4> out;
+    EXPECT_EQ(optimizer_.choices(out), 0u);
+    const uint64_t before = optimizer_.revision();
+    calls("f", 100);
+    work_all();
+    EXPECT_NE(optimizer_.revision(), before);
+    ASSERT_EQ(optimizer_.choices(out), 1u);
+    EXPECT_TRUE(out[0].same_choice(choice_of("f", "fast", 2)));
+    EXPECT_EQ(out[0].ticks, 200u);
+    EXPECT_EQ(out[0].rule_ticks, 500u);
+    const uint64_t after = optimizer_.revision();
+    EXPECT_EQ(optimizer_.choices(std::span(out).first(0)), 0u);
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(optimizer_.revision(), after);
+    optimizer_.set_mode(JitMode::kOff);
+    EXPECT_EQ(optimizer_.choices(out), 0u);
+    EXPECT_NE(optimizer_.revision(), after);
+}
+
+TEST_F(OptimizeTest, GainsAreOverTheReferenceAndTheRuleOfThumb) {
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 1000u);
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 5000u);  // 1000 -> 500 -> 200
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 2500u);
+    EXPECT_EQ(optimizer_.gain("unknown").over_rule, 1000u);
+    // A rule of thumb that is slower than the reference counts as it is.
+    optimizer_.remove_all();
+    target_.levels[1][0].run_ticks = 2000;
+    target_.levels[2] = {{.name = "fast", .run_ticks = 500}};
+    ASSERT_TRUE(optimizer_.add(target_).ok());
+    work_all();
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 2000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 4000u);
+}
+
+TEST_F(OptimizeTest, WhatGrowsSlowerIsSearchedAgain) {
+    calls("f", 100);
+    work_all();
+    ASSERT_EQ(target_.in_force->name, "fast");
+    const FunctionId id = profile().key("f");
+    const auto windows = [&](int count, uint64_t cycles) {
+        for (int i = 0; i < count; ++i) {
+            for (uint64_t call = 0; call < 2 * DriftWatch::kWindowCalls; ++call) {
+                profile().begin(id, 0);
+                profile().end(id, cycles);
+            }
+            if (optimizer_.has_work()) {
+                return true;
+            }
+        }
+        return false;
+    };
+    EXPECT_FALSE(windows(20, 1'000'000));
+    EXPECT_EQ(optimizer_.retunes(), 0u);
+    // Everything has changed: what was slow is the best now.
+    target_.levels[2][1].run_ticks = 50;
+    EXPECT_TRUE(windows(20, 2'000'000));
+    EXPECT_EQ(optimizer_.retunes(), 1u);
+    EXPECT_EQ(level("f"), 2);  // meanwhile
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "slow");
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_FALSE(windows(20, 2'000'000));
+}
+
+TEST_F(OptimizeTest, CountersCanBeCleared) {
+    calls("f", 100);
+    work_all();
+    optimizer_.clear_counters();
+    profile().clear_counters();
+    EXPECT_EQ(optimizer_.try_count(), 0u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
+    EXPECT_EQ(optimizer_.promotions(), 0u);
+    EXPECT_EQ(profile().calls(profile().find("f")), 0u);
+    EXPECT_EQ(level("f"), 2);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
 TEST_F(OptimizeTest, TheLogIsARing) {
     target_.levels[2].clear();
     for (int i = 0; i < 20; ++i) {
