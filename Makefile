@@ -26,6 +26,7 @@ NIC   ?= virtio
 ACCEL ?= auto
 VGA   ?= none
 OPTIONS ?=
+FRESH ?=
 DEFAULT_MODEL := models/stories.gguf
 
 include third_party/third_party.mk
@@ -92,7 +93,8 @@ help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
 ## make            build the image, bareflow.elf, kernel_lib.a and the hosted program
-## make run        boot it in QEMU and serve  (MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS)
+## make run        boot it in QEMU and serve  (MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS;
+##                 FRESH=1: what was tuned is forgotten)
 ## make test       set up, build, and pass every test
 ## make hosted     the same program for Linux: build/hosted/bareflow
 ## make tsan       the threads under ThreadSanitizer
@@ -275,7 +277,8 @@ test: setup
 run:
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@exec $(PYTHON) tools/run.py --model "$(MODEL)" --port "$(PORT)" --smp "$(SMP)" --mem "$(MEM)" \
-	  --nic "$(NIC)" --accel "$(ACCEL)" --vga "$(VGA)" --options "$(OPTIONS)"
+	  --nic "$(NIC)" --accel "$(ACCEL)" --vga "$(VGA)" --options "$(OPTIONS)" \
+	  --fresh "$(FRESH)"
 
 bench: all
 	@$(PYTHON) tools/bench.py

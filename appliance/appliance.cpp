@@ -20,10 +20,9 @@ constexpr uint64_t kKeepAliveMs = 5;
 constexpr uint64_t kStatusMs = 1000;
 constexpr uint64_t kCheckStepBytes = 256 * 1024;
 constexpr uint32_t kConsoleMaxTokens = 256;
-// Of the time in which text is made, the optimiser gets one part in so many, in pieces of at least
-// kMinOptimizeMs.
-constexpr uint64_t kOptimizerShare = 20;
-constexpr uint64_t kMinOptimizeMs = 2;
+// What the optimiser may take of the time in which text is made, in pieces of so long.
+constexpr uint64_t kOptimizerPerMille = 50;
+constexpr uint64_t kOptimizeMs = 2;
 constexpr int kMaxKeysPerTurn = 64;
 
 uint64_t ms_to_ticks(uint64_t ms) {
@@ -160,12 +159,7 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     }
     detail.clear();
     BF_ASSIGN(engine_, llama::Engine::create(*model_, settings_.context));
-    jit_set_mode(settings_.jit);
-    if (auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer())) {
-        jit_ = *jit;
-    } else {
-        log_line("jit: off: ", jit.error().message);
-    }
+    start_optimizer();
     const llama::HyperParameters &p = model_->parameters();
     log_stage("model", model_->name(), ", ", model_->weight_type(), ", ",
               Fixed{static_cast<double>(model_->parameter_count()) / 1e6, 2}, "M parameters, ",
@@ -175,6 +169,36 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     log_line("model: context ", engine_->context_length(), ", KV cache ",
              Bytes{engine_->memory().kv_bytes});
     return {};
+}
+
+void Appliance::start_optimizer() {
+    jit_set_mode(settings_.jit);
+    auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer());
+    if (!jit) {
+        log_line("jit: off: ", jit.error().message);
+        return;
+    }
+    jit_ = *jit;
+    if (settings_.jit == JitMode::kOff) {
+        return;
+    }
+    if (profile_store_ == nullptr || settings_.state == StateMode::kOff) {
+        log_line("profile: not kept across reboots: ",
+                 settings_.state == StateMode::kOff ? "state=off" : "there is no state disk");
+        return;
+    }
+    const CpuFeatures &cpu = cpu_features();
+    profile_keeper_.start(profile_store_,
+                          {.model_bytes = model_file_.bytes.size(),
+                           .model_hash = sampled_hash(model_file_.bytes),
+                           .cpu_features = cpu.usable,
+                           .cpu_family = cpu.family,
+                           .cpu_model = cpu.model,
+                           .cpu_stepping = cpu.stepping,
+                           .cpu_vendor = cpu.vendor(),
+                           .hypervisor = cpu.hypervisor(),
+                           .version = kVersion},
+                          optimizer(), settings_.state == StateMode::kContinual);
 }
 
 // The event loop
@@ -201,6 +225,7 @@ bool Appliance::turn() {
     } else {
         more |= optimize();
     }
+    tend_profile();
     surroundings_.announce_network();
     if (!ready_shown_ && surroundings_.network_settled()) {
         show_ready();
@@ -215,14 +240,20 @@ bool Appliance::turn() {
 void Appliance::generate() {
     const uint64_t begin = platform::ticks();
     engine_->advance(begin + ms_to_ticks(kSliceMs));
-    jit_allowance_ticks_ += (platform::ticks() - begin) / kOptimizerShare;
-    if (jit_allowance_ticks_ < ms_to_ticks(kMinOptimizeMs) || !optimizer().has_work()) {
+    if (!optimizer().has_work()) {
+        // Time without work is not saved up for a burst later.
+        busy_ticks_ = busy_optimizer_ticks_ = 0;
         return;
     }
-    const uint64_t spent = optimizer().spent_ticks();
-    (void)optimizer().work(platform::ticks() + jit_allowance_ticks_);
-    const uint64_t used = optimizer().spent_ticks() - spent;
-    jit_allowance_ticks_ -= std::min(used, jit_allowance_ticks_);
+    uint64_t now = platform::ticks();
+    busy_ticks_ += now - begin;
+    if (may_optimize(busy_ticks_, busy_optimizer_ticks_, kOptimizerPerMille, false)) {
+        const uint64_t before = now;
+        (void)optimizer().work(before + ms_to_ticks(kOptimizeMs));
+        now = platform::ticks();
+        busy_ticks_ += now - before;
+        busy_optimizer_ticks_ += now - before;
+    }
 }
 
 // While nobody waits for a token all time is the optimiser's; the network is looked at in between.
@@ -234,8 +265,20 @@ bool Appliance::optimize() {
     return true;
 }
 
+void Appliance::tend_profile() {
+    if (jit_ == nullptr || !profile_keeper_.keeps()) {
+        return;
+    }
+    profile_keeper_.tend({.ticks = platform::ticks(),
+                          .ticks_per_ms = ms_to_ticks(1),
+                          .idle = !engine_->busy(),
+                          .settled = !optimizer().has_work(),
+                          .tokens_per_second = api_ != nullptr ? api_->tokens_per_second() : 0.0});
+}
+
 uint64_t Appliance::idle_deadline() {
-    uint64_t deadline = std::min(surroundings_.network_deadline(), status_ticks_);
+    uint64_t deadline =
+        std::min({surroundings_.network_deadline(), status_ticks_, profile_keeper_.deadline()});
     if (server_ != nullptr) {
         deadline = std::min(deadline, server_->next_deadline());
     }
@@ -431,6 +474,12 @@ void Appliance::fill(http::SystemSnapshot &out) {
         .promotions = opt.promotions(),
         .candidates_tried = tried,
         .candidates_rejected = tried - opt.tries(TryVerdict::kWon),
+        .retunes = opt.retunes(),
+        .kept_on = profile_keeper_.place(),
+        .saves = profile_keeper_.saves(),
+        .recalled = opt.recalled(),
+        .recalls_lost = opt.recalls_lost(),
+        .spent_us = opt.spent_ticks() / std::max<uint64_t>(ms_to_ticks(1) / 1000, 1),
         .unbalanced = profiler().unbalanced()};
     if (api_ != nullptr) {
         out.completions = api_->counters();

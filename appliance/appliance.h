@@ -10,6 +10,7 @@
 
 #include "appliance/console.h"
 #include "appliance/model_store.h"
+#include "appliance/profile_keeper.h"
 #include "appliance/settings.h"
 #include "http/completion_api.h"
 #include "http/health.h"
@@ -63,6 +64,9 @@ class Appliance final : private http::SnapshotSource,
     // Without a network card: the console still works.
     [[nodiscard]] Status start_without_network();
 
+    // Where the tuned profile is kept; before take_model(). It stays for ever.
+    void use_profile_store(ProfileStore &store) { profile_store_ = &store; }
+
     // For load_model(): shows a bar, and keeps the network alive meanwhile.
     [[nodiscard]] LoadListener &load_listener() { return *this; }
     // Checks the file and makes the engine; keeps the network alive meanwhile. What is wrong with
@@ -99,10 +103,12 @@ class Appliance final : private http::SnapshotSource,
     void on_load_end(bool ok) override;
 
     Status build_model(const ModelFile &file, TextWriter &detail);
+    void start_optimizer();
     void keep_alive();
     bool serve();
     void generate();
     bool optimize();
+    void tend_profile();
     bool read_console();  // true: there may be more to read
     void show_ready();
     void show_status();
@@ -124,7 +130,11 @@ class Appliance final : private http::SnapshotSource,
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
     llama::GemvJit *jit_ = nullptr;
-    uint64_t jit_allowance_ticks_ = 0;  // the optimiser's share of busy time, not yet used
+    // While text is made and the optimiser has work: the time, and its part in it.
+    uint64_t busy_ticks_ = 0;
+    uint64_t busy_optimizer_ticks_ = 0;
+    ProfileStore *profile_store_ = nullptr;
+    ProfileKeeper profile_keeper_;
     std::optional<http::LlamaGenerator> generator_;
     ModelFile model_file_;
     uint64_t load_us_ = 0;

@@ -18,7 +18,9 @@
 
 #include "appliance/appliance.h"
 #include "appliance/dequantize_mode_hosted.h"
+#include "appliance/disk_profile_store.h"
 #include "appliance/encode_mode_hosted.h"
+#include "appliance/file_disk_hosted.h"
 #include "appliance/render_chat_mode_hosted.h"
 #include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
@@ -31,7 +33,8 @@ namespace bareflow {
 namespace {
 
 constexpr char kHelp[] =
-    "usage: bareflow --model FILE.gguf [--host ADDRESS] [--port N] [--context N] [KEY=VALUE ...]\n"
+    "usage: bareflow --model FILE.gguf [--host ADDRESS] [--port N] [--context N] [--state FILE]\n"
+    "                [KEY=VALUE ...]\n"
     "\n"
     "Serves the model over HTTP, as the bootable image does.\n"
     "\n"
@@ -39,6 +42,7 @@ constexpr char kHelp[] =
     "  --host ADDRESS   IPv4 address to listen on (default 127.0.0.1)\n"
     "  --port N         TCP port (default 8080; 0: any free one)\n"
     "  --context N      context length in tokens (default: the model's own)\n"
+    "  --state FILE     where the tuned profile is kept; made when it is not there\n"
     "  KEY=VALUE        any setting of the appliance that has a meaning here:\n";
 constexpr char kHelpEnd[] =
     "\n"
@@ -53,6 +57,7 @@ struct Options {
     std::string model;
     std::string host = "127.0.0.1";
     uint16_t port = 8080;
+    std::string state;
     Settings settings;
 };
 
@@ -106,6 +111,8 @@ std::optional<int> parse_options(int argc, char **argv, Options &options) {
             options.model = value;
         } else if (good && key == "--host") {
             options.host = value;
+        } else if (good && key == "--state") {
+            options.state = value;
         } else if (good && key == "--port") {
             good = parse_number(value, options.port);
         } else if (good && key == "--context") {
@@ -165,6 +172,22 @@ class HostedSurroundings final : public Surroundings {
     std::string_view host_;
 };
 
+void use_state_file(const std::string &path, Appliance &appliance) {
+    alignas(16) static StateDisk::Buffer buffer;
+    static std::optional<DiskProfileStore> store;
+    auto file = FileDisk::open(path);
+    if (!file) {
+        log_line("profile: ", path, ": ", file.error().message);
+        return;
+    }
+    auto state = StateDisk::open(**file, buffer);
+    if (!state) {
+        log_line("profile: ", path, ": ", state.error().message);
+        return;
+    }
+    appliance.use_profile_store(store.emplace(*state));
+}
+
 int run(Options &options) {
     log_start(platform::ticks());
     auto transport = http::PosixTransport::listen(options.host, options.port);
@@ -184,6 +207,9 @@ int run(Options &options) {
         return 1;
     }
     (void)start_workers(options.settings.threads);
+    if (!options.state.empty() && options.settings.state != StateMode::kOff) {
+        use_state_file(options.state, appliance);
+    }
     const std::span<const uint8_t> file = map_file(options.model);
     if (file.empty()) {
         appliance.refuse_model(options.model.empty() ? "no model was given (--model)"

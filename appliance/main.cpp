@@ -3,6 +3,7 @@
 #include <array>
 
 #include "appliance/appliance.h"
+#include "appliance/disk_profile_store.h"
 #include "appliance/self_test.h"
 #include "appliance/settings.h"
 #include "drivers/drivers_metal.h"
@@ -186,11 +187,27 @@ Settings read_settings() {
     return settings;
 }
 
+// The first disk with the magic keeps the tuned profile.
+void find_state(std::span<BlockDevice *const> disks, Appliance &appliance) {
+    alignas(platform::kPageBytes) static constinit StateDisk::Buffer buffer{};
+    static constinit Permanent<DiskProfileStore> store;
+    for (BlockDevice *const disk : disks) {
+        if (auto state = StateDisk::open(*disk, buffer)) {
+            log_line("disk: ", disk->name(), " keeps the profile");
+            appliance.use_profile_store(store.emplace(*state));
+            return;
+        }
+    }
+}
+
 void find_model(const Settings &settings, Appliance &appliance) {
     static constinit std::array<BlockDevice *, kMaxDisks> disks{};
     const size_t count = probe_disks(disks);
     for (size_t i = 0; i < count; i++) {
         log_line("disk: ", disks[i]->name(), ", ", Bytes{disks[i]->sector_count() * kSectorBytes});
+    }
+    if (settings.state != StateMode::kOff) {
+        find_state(std::span(disks).first(count), appliance);
     }
     const BootInfo &info = boot_info();
     const ModelPlaces places{std::span(disks).first(count),

@@ -93,6 +93,8 @@ constexpr std::array<Choice<ConsoleMode>, 4> kConsoleModes{{{"both", ConsoleMode
                                                             {"serial", ConsoleMode::kSerial},
                                                             {"vga", ConsoleMode::kVga},
                                                             {"none", ConsoleMode::kNone}}};
+constexpr std::array<Choice<StateMode>, 3> kStateModes{
+    {{"keep", StateMode::kKeep}, {"off", StateMode::kOff}, {"continual", StateMode::kContinual}}};
 constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource::kAuto},
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
@@ -114,7 +116,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 14> kEntries{{
+constexpr std::array<Entry, 15> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -136,6 +138,10 @@ constexpr std::array<Entry, 14> kEntries{{
      [](std::string_view v, Settings &s) {
          return take_number(v, 1, kMaxThreshold, s.jit_very_hot);
      }},
+    {{"state", "keep, off, continual",
+      "what was tuned is remembered on a state disk; continual: saved all the time, for tests "
+      "(default: keep)"},
+     [](std::string_view v, Settings &s) { return take_choice(v, kStateModes, s.state); }},
     {{"console", "both, serial, vga, none", "where prompts may be typed (default: both)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kConsoleModes, s.console); }},
     {{"max_tokens", "1-1048576", "the most tokens one request may ask for (default: 4096)"},

@@ -19,6 +19,11 @@ enum class ModelSource : uint8_t {
     kDisk,
     kInitrd,
 };
+enum class StateMode : uint8_t {
+    kKeep,       // the tuned profile, on a state disk when there is one
+    kOff,        // neither read nor written
+    kContinual,  // saved all the time, for tests that kill the machine
+};
 enum class SelfTest : uint8_t {
     kNone,
     kPageFault,
@@ -49,6 +54,7 @@ struct Settings {
     uint64_t jit_warm = 16;
     uint64_t jit_hot = 128;
     uint64_t jit_very_hot = 1024;
+    StateMode state = StateMode::kKeep;
     ConsoleMode console = ConsoleMode::kBoth;
     uint32_t max_tokens = 4096;  // the most that one request may ask for
     uint32_t threads = 1;        // processors that compute; 0: all

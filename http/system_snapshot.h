@@ -80,6 +80,12 @@ struct JitInfo {
     uint64_t promotions = 0;
     uint64_t candidates_tried = 0;
     uint64_t candidates_rejected = 0;
+    uint64_t retunes = 0;
+    std::string_view kept_on;  // where the choices are remembered across reboots; empty: nowhere
+    uint64_t saves = 0;
+    uint64_t recalled = 0;  // remembered choices that are in force again
+    uint64_t recalls_lost = 0;
+    uint64_t spent_us = 0;    // by the optimiser
     uint64_t unbalanced = 0;  // profile ends without their begin
 };
 

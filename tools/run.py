@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Boots the image in QEMU, shows its serial line, prints the URL once the guest is ready.
 
-`make run` calls this with the variables MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS. Type a prompt
+`make run` calls this with the variables MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS FRESH. Type a prompt
 into the terminal to talk to the guest's console; Ctrl-C ends the machine. The image is never
-written to.
+written to; what was tuned is kept on build/state.img, which is made when it is not there.
 """
 import argparse
 import bisect
 import codecs
+import fcntl
 import os
 import re
 import shutil
@@ -24,6 +25,10 @@ MIB = 1 << 20
 DEFAULT_MEM_MIB = 256
 NICS = {"e1000": "e1000", "virtio": "virtio-net-pci", "virtio-net": "virtio-net-pci", "none": None}
 
+
+# docs/decisions/0003-state-disk.md: the magic in the first sector, zeros everywhere else.
+STATE_MAGIC = b"BAREFLOW-STATE-1"
+STATE_BYTES = 64 << 10
 
 # kernel_lib/cpu/exit_codes.h: an orderly shutdown.
 GUEST_SUCCESS = 0x10 * 2 + 1
@@ -44,6 +49,10 @@ def parse_arguments(argv):
     parser.add_argument("--accel", default="auto", help="auto, tcg or kvm")
     parser.add_argument("--vga", default="none", help="QEMU display: none, gtk, sdl, vnc=...")
     parser.add_argument("--options", default="", help="settings for the guest (docs/SETTINGS.md)")
+    parser.add_argument("--state", default=str(ROOT / "build/state.img"),
+                        help="the disk that keeps what was tuned (default build/state.img); empty: none")
+    parser.add_argument("--state-disk", default="ide", choices=("ide", "virtio"), help="how it is attached")
+    parser.add_argument("--fresh", default="", help="1: forget what was tuned")
     parser.add_argument("--print-command", action="store_true", help="print the command and stop")
     return parser.parse_args(argv)
 
@@ -98,6 +107,24 @@ def check_port_free(port):
             fail(f"port {port} on 127.0.0.1 is not free ({error.strerror}); try PORT={port + 1}")
 
 
+def make_state_disk(path, fresh):
+    """Makes an empty state disk where there is none, or when the old one shall be forgotten. False:
+    another machine uses it."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fresh or file.seek(0, os.SEEK_END) == 0:
+                file.truncate(0)
+                file.write(STATE_MAGIC.ljust(STATE_BYTES, b"\0"))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        fail(f"the state disk can't be made: {error.strerror}: {path}")
+    return True
+
+
 def qemu_command(args):
     port = whole_number(args.port, "PORT", 1, 65535)
     smp = whole_number(args.smp, "SMP", 1, 64)
@@ -131,6 +158,15 @@ def qemu_command(args):
         # A comma separates QEMU's own words and is written double.
         path = str(args.model).replace(",", ",,")
         command += ["-drive", f"file={path},format=raw,snapshot=on,if=ide,index=1"]
+    if args.state:
+        if args.fresh not in ("", "0", "1"):
+            fail(f"FRESH must be 1 or 0, not '{args.fresh}'")
+        if make_state_disk(args.state, args.fresh == "1"):
+            path = args.state.replace(",", ",,")
+            where = "if=ide,index=2" if args.state_disk == "ide" else "if=virtio"
+            command += ["-drive", f"file={path},format=raw,{where}"]
+        else:
+            print(f"run: {args.state} is another machine's; this one remembers nothing", file=sys.stderr)
     if NICS[args.nic]:
         command += ["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80",
                     "-device", f"{NICS[args.nic]},netdev=net"]
