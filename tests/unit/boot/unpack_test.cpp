@@ -142,9 +142,7 @@ TEST(UnpackTest, AnyByteDamaged) {
                 const auto got = unpack(bad, len);
                 refused += !got.ok;
                 // Up to the last byte decoded everything depends on every byte before.
-                EXPECT_TRUE(!got.ok || got.bytes != good.bytes ||
-                            at + 12 > packed->size())
-                    << at;
+                EXPECT_TRUE(!got.ok || got.bytes != good.bytes || at + 12 > packed->size()) << at;
             }
         }
         EXPECT_GT(refused, packed->size());
