@@ -98,6 +98,7 @@ inline void point_to_rows(const GemvArgs &args, uint32_t row, uint32_t end, RowP
 // kWide: four of them times activations don't fit 16 bits.
 
 struct Q8_0 {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = kQ8_0BlockBytes;
     static constexpr int kOffset = 128;
     static constexpr bool kMinimum = false;
@@ -113,6 +114,7 @@ inline __m512i nibble_pair(const uint8_t *a, const uint8_t *b) {
 }
 
 struct Q4_0 {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = kQ4_0BlockBytes;
     static constexpr int kOffset = 8;
     static constexpr bool kMinimum = false;
@@ -121,6 +123,7 @@ struct Q4_0 {
 };
 
 struct Q4_1 {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = kQ4_1BlockBytes;
     static constexpr int kOffset = 0;
     static constexpr bool kMinimum = true;
@@ -136,6 +139,7 @@ inline __m512i five_bit_pair(const uint8_t *a, const uint8_t *b) {
 }
 
 struct Q5_0 {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = 22;
     static constexpr int kOffset = 16;
     static constexpr bool kMinimum = false;
@@ -144,6 +148,7 @@ struct Q5_0 {
 };
 
 struct Q5_1 {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = 24;
     static constexpr int kOffset = 0;
     static constexpr bool kMinimum = true;
@@ -152,6 +157,7 @@ struct Q5_1 {
 };
 
 struct IQ4_NL {
+    static constexpr bool kSuper = false;
     static constexpr uint32_t kBytes = 18;
     static constexpr int kOffset = 128;
     static constexpr bool kMinimum = false;
@@ -331,6 +337,8 @@ inline __m256i six_bit_minimums(const uint8_t *s) {
 }
 
 struct Q2_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
     static constexpr uint32_t kBytes = 84;
     static constexpr uint32_t kFactors = 80;
     static constexpr int kOffset = 0;
@@ -353,6 +361,8 @@ struct Q2_K {
 };
 
 struct Q3_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
     static constexpr uint32_t kBytes = 110;
     static constexpr uint32_t kFactors = 108;
     static constexpr int kOffset = 4;
@@ -382,6 +392,8 @@ struct Q3_K {
 };
 
 struct Q4_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 32;
     static constexpr uint32_t kBytes = 144;
     static constexpr uint32_t kFactors = 0;
     static constexpr int kOffset = 0;
@@ -397,6 +409,8 @@ struct Q4_K {
 };
 
 struct Q5_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 32;
     static constexpr uint32_t kBytes = 176;
     static constexpr uint32_t kFactors = 0;
     static constexpr int kOffset = 0;
@@ -415,6 +429,8 @@ struct Q5_K {
 };
 
 struct Q6_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
     static constexpr uint32_t kBytes = 210;
     static constexpr uint32_t kFactors = 208;
     static constexpr int kOffset = 32;
@@ -550,36 +566,529 @@ void gemv_supers(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
+// ------------------------------------------------------------------ several vectors at once
+// Sixteen rows by 256 columns are unpacked once, so that each lane is a row: word k of every row
+// (four columns) in one vector. Then every vector of activations meets them: four of its bytes at a
+// time, broadcast, with as many sums side by side as there are registers.
+
+constexpr uint32_t kTileRows = 16;
+constexpr uint32_t kStripTiles = 4;   // tiles that share a packed group of activations
+constexpr uint32_t kMaxVectors = 64;  // in one pass
+constexpr uint32_t kParts = kSuperBlockElements / kPartElements;
+
+struct alignas(64) Tile {
+    __m512i words[kGroupElements / 4];
+    __m512i factors[16];   // blocks: eight mantissas, eight of minimums; else scales of parts
+    __m512i minimums[16];  // super-blocks: of two parts, 16 bits each
+    __m512d d[2];          // super-blocks: the mantissas of rows 0-7, 8-15
+    __m512d dmin[2];
+};
+
+struct alignas(64) PackedGroup {
+    int8_t q[kMaxVectors][kGroupElements];
+    int32_t start[kMaxVectors][kParts];  // -kOffset * sum of q, of each block or part
+    int32_t sums[kMaxVectors][kParts];   // blocks: sums of q; else of two parts, 16 bits each
+    float scale[kMaxVectors];
+};
+
+// out[i] lane j = in[j] lane i.
+inline void transpose(const __m512i (&in)[16], __m512i *out) {
+    __m512i a[16];
+    __m512i b[16];
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(in[i], in[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(in[i], in[i + 1]);
+    }
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < 16; i += 4) {  // b[i + c]: rows i..i+3 of columns c, 4 + c, ...
+        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+#pragma clang loop unroll(full)
+    for (uint32_t c = 0; c < 4; ++c) {
+        const __m512i low = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88);      // columns c, 8 + c
+        const __m512i low_odd = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xdd);  // 4 + c, 12 + c
+        const __m512i high = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88);
+        const __m512i high_odd = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xdd);
+        out[c] = _mm512_shuffle_i32x4(low, high, 0x88);
+        out[8 + c] = _mm512_shuffle_i32x4(low, high, 0xdd);
+        out[4 + c] = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
+        out[12 + c] = _mm512_shuffle_i32x4(low_odd, high_odd, 0xdd);
+    }
+}
+
+using TilePointers = const uint8_t *[kTileRows];
+
+// `blocks` of each row, at w + offset.
+template <typename F>
+void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile &tile) {
+    __m512i rows[4][kTileRows];
+    __m512i factors[kTileRows];
+    const uint32_t pairs = (blocks + 1) / 2;
+    for (uint32_t r = 0; r < kTileRows; ++r) {
+        const uint8_t *const from = w[r] + offset;
+        for (uint32_t p = 0; p < pairs; ++p) {
+            const uint8_t *const first = from + 2 * p * F::kBytes;
+            const uint8_t *const second = 2 * p + 1 < blocks ? first + F::kBytes : first;
+            rows[p][r] = F::pair(first, second);
+        }
+        alignas(32) uint16_t halves[16] = {};
+        for (uint32_t b = 0; b < blocks; ++b) {
+            halves[b] = half_at(from + b * F::kBytes);
+            if constexpr (F::kMinimum) {
+                halves[8 + b] = half_at(from + b * F::kBytes + 2);
+            }
+        }
+        factors[r] = mantissas(load256(halves));
+    }
+    for (uint32_t p = 0; p < pairs; ++p) {
+        transpose(rows[p], tile.words + 16 * p);
+    }
+    transpose(factors, tile.factors);
+}
+
+template <typename F>
+void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
+    __m512i rows[4][kTileRows];
+    __m512i scales[kTileRows];
+    __m512i minimums[kTileRows];
+    alignas(32) uint16_t d[kTileRows];
+    alignas(32) uint16_t dmin[kTileRows];
+    for (uint32_t r = 0; r < kTileRows; ++r) {
+        const uint8_t *const block = w[r] + offset;
+        rows[0][r] = F::template columns<0>(block);
+        rows[1][r] = F::template columns<1>(block);
+        rows[2][r] = F::template columns<2>(block);
+        rows[3][r] = F::template columns<3>(block);
+        scales[r] = _mm512_cvtepi16_epi32(F::scales(block));
+        d[r] = half_at(block + F::kFactors);
+        if constexpr (F::kMinimum) {
+            minimums[r] = _mm512_zextsi256_si512(F::minimums(block));
+            dmin[r] = half_at(block + F::kFactors + 2);
+        }
+    }
+    for (uint32_t i = 0; i < 4; ++i) {
+        transpose(rows[i], tile.words + 16 * i);
+    }
+    transpose(scales, tile.factors);
+    tile.d[0] = mantissas_f64(load128(d));
+    tile.d[1] = mantissas_f64(load128(d + 8));
+    if constexpr (F::kMinimum) {
+        transpose(minimums, tile.minimums);
+        tile.dmin[0] = mantissas_f64(load128(dmin));
+        tile.dmin[1] = mantissas_f64(load128(dmin + 8));
+    }
+}
+
+inline __m512i broadcast_word(const void *from) {
+    int32_t word;
+    __builtin_memcpy(&word, from, sizeof(word));
+    return _mm512_set1_epi32(word);
+}
+
+// The 16 * kWords columns from word `first` on, added up for kVectors vectors.
+template <uint32_t kVectors, uint32_t kWords>
+[[gnu::always_inline]] inline void dot_words(const Tile &tile, const PackedGroup &x, uint32_t v,
+                                             uint32_t first, __m512i (&sum)[kVectors]) {
+#pragma clang loop unroll(full)
+    for (uint32_t k = 0; k < kWords; ++k) {
+        const __m512i w = tile.words[first + k];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            sum[i] = _mm512_dpbusd_epi32(sum[i], w, broadcast_word(&x.q[v + i][4 * (first + k)]));
+        }
+    }
+}
+
+template <uint32_t kVectors>
+inline void add_totals(const PackedGroup &x, uint32_t v, const __m512 (&total)[kVectors],
+                       __m512 *y) {
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        y[v + i] = _mm512_add_ps(y[v + i], _mm512_mul_ps(total[i], _mm512_set1_ps(x.scale[v + i])));
+    }
+}
+
+inline __m512 join_ps(__m256 low, __m256 high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+// y[v + i] += T * scale for vectors v .. v + kVectors; lanes: rows 0 2 4 .. 14, then 1 3 .. 15.
+template <typename F, uint32_t kVectors>
+void multiply_blocks(const Tile &tile, const PackedGroup &x, uint32_t v, uint32_t blocks,
+                     __m512 *y) {
+    __m512i even[kVectors];  // rows 0 2 4 ..
+    __m512i odd[kVectors];
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        even[i] = _mm512_setzero_si512();
+        odd[i] = _mm512_setzero_si512();
+    }
+    for (uint32_t b = 0; b < blocks; ++b) {
+        __m512i sum[kVectors];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            sum[i] =
+                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][b]) : _mm512_setzero_si512();
+        }
+        dot_words<kVectors, 8>(tile, x, v, 8 * b, sum);
+        const __m512i factor = tile.factors[b];
+        const __m512i factor_odd = _mm512_srli_epi64(factor, 32);
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(sum[i], factor));
+            odd[i] = _mm512_add_epi64(odd[i],
+                                      _mm512_mul_epi32(_mm512_srli_epi64(sum[i], 32), factor_odd));
+        }
+        if constexpr (F::kMinimum) {
+            const __m512i minimum = tile.factors[8 + b];
+            const __m512i minimum_odd = _mm512_srli_epi64(minimum, 32);
+#pragma clang loop unroll(full)
+            for (uint32_t i = 0; i < kVectors; ++i) {
+                const __m512i q_sum = _mm512_set1_epi32(x.sums[v + i][b]);
+                even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(q_sum, minimum));
+                odd[i] = _mm512_add_epi64(odd[i], _mm512_mul_epi32(q_sum, minimum_odd));
+            }
+        }
+    }
+    __m512 total[kVectors];
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        total[i] = join_ps(_mm512_cvtepi64_ps(even[i]), _mm512_cvtepi64_ps(odd[i]));
+    }
+    add_totals<kVectors>(x, v, total, y);
+}
+
+// Lanes: rows in order.
+template <typename F, uint32_t kVectors>
+void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m512 *y) {
+    __m512i scaled[kVectors];
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        scaled[i] = _mm512_setzero_si512();
+    }
+    constexpr uint32_t kStep = F::kPartColumns / kPartElements;
+#pragma clang loop unroll(disable)
+    for (uint32_t part = 0; part < kParts; part += kStep) {
+        __m512i sum[kVectors];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            sum[i] =
+                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][part]) : _mm512_setzero_si512();
+        }
+        dot_words<kVectors, F::kPartColumns / 4>(tile, x, v, 4 * part, sum);
+        const __m512i factor = tile.factors[part];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            scaled[i] = _mm512_add_epi32(scaled[i], _mm512_mullo_epi32(sum[i], factor));
+        }
+    }
+    __m512 total[kVectors];
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        __m512d low =
+            _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(scaled[i])), tile.d[0]);
+        __m512d high =
+            _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(scaled[i], 1)), tile.d[1]);
+        if constexpr (F::kMinimum) {
+            __m512i offset = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+            for (uint32_t pair = 0; pair < kParts / 2; ++pair) {
+                offset = _mm512_dpwssd_epi32(offset, tile.minimums[pair],
+                                             _mm512_set1_epi32(x.sums[v + i][pair]));
+            }
+            low = _mm512_sub_pd(
+                low,
+                _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(offset)), tile.dmin[0]));
+            high = _mm512_sub_pd(
+                high, _mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(offset, 1)),
+                                    tile.dmin[1]));
+        }
+        total[i] = join_ps(_mm512_cvtpd_ps(low), _mm512_cvtpd_ps(high));
+    }
+    add_totals<kVectors>(x, v, total, y);
+}
+
+// Sums of q over the parts of 16 of one group.
+inline void sum_parts(const int8_t *q, int32_t *sums) {
+    __m512i fours[4];
+    for (uint32_t i = 0; i < 4; ++i) {
+        fours[i] =
+            _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), load512(q + 64 * i));
+    }
+    const __m512i parts = add_pairs(add_pairs(fours[0], fours[1]), add_pairs(fours[2], fours[3]));
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    _mm512_storeu_si512(sums, _mm512_permutexvar_epi32(order, parts));
+}
+
+// Group g of `count` vectors from `first` on, and zeros up to a multiple of four.
+template <typename F>
+void pack_group(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
+                PackedGroup &out) {
+    const uint64_t begin = uint64_t{g} * kGroupElements;
+    const uint32_t left = args.cols - static_cast<uint32_t>(begin);
+    const uint32_t columns = left < kGroupElements ? left : kGroupElements;
+    for (uint32_t i = 0; i < count; ++i) {
+        const QuantizedActivation &xq = args.xq[first + i];
+        __builtin_memcpy(out.q[i], xq.q + begin, columns);
+        out.scale[i] = xq.group_scales[g];
+        if constexpr (F::kSuper) {
+            alignas(64) int32_t sums[kParts];
+            sum_parts(out.q[i], sums);
+            for (uint32_t part = 0; part < kParts; ++part) {
+                // Parts of 32: at the first of two.
+                const int32_t sum = sums[part] + (F::kPartColumns == 32 ? sums[part ^ 1] : 0);
+                out.start[i][part] = -F::kOffset * sum;
+            }
+            for (uint32_t pair = 0; pair < kParts / 2; ++pair) {
+                out.sums[i][pair] =
+                    static_cast<int32_t>((static_cast<uint32_t>(sums[2 * pair]) & 0xffffu) |
+                                         static_cast<uint32_t>(sums[2 * pair + 1]) << 16);
+            }
+        } else {
+            const int32_t *const sums = xq.block_sums + uint64_t{g} * kGroupBlocks;
+            for (uint32_t b = 0; b < columns / kBlockElements; ++b) {
+                out.start[i][b] = -F::kOffset * sums[b];
+                out.sums[i][b] = sums[b];
+            }
+        }
+    }
+    for (uint32_t i = count; i % 4 != 0; ++i) {
+        __builtin_memset(out.q[i], 0, sizeof(out.q[i]));
+        __builtin_memset(out.start[i], 0, sizeof(out.start[i]));
+        __builtin_memset(out.sums[i], 0, sizeof(out.sums[i]));
+        out.scale[i] = 0.0f;
+    }
+}
+
+template <typename F>
+void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row, uint32_t end) {
+    PackedGroup packed;
+    Tile tile;
+    __m512 y[kStripTiles][kMaxVectors];
+    const uint32_t padded = (count + 3) / 4 * 4;
+    const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
+    for (uint32_t t = 0; t < tiles; ++t) {
+        for (uint32_t i = 0; i < padded; ++i) {
+            y[t][i] = _mm512_setzero_ps();
+        }
+    }
+    for (uint32_t g = 0; g < group_count(args.cols); ++g) {
+        pack_group<F>(args, first, count, g, packed);
+        const uint32_t left = args.cols / kBlockElements - g * kGroupBlocks;
+        const uint32_t blocks = left < kGroupBlocks ? left : kGroupBlocks;
+        for (uint32_t t = 0; t < tiles; ++t) {
+            TilePointers w;
+            for (uint32_t r = 0; r < kTileRows; ++r) {
+                const uint32_t at = row + t * kTileRows + r;
+                w[r] = args.weights + (at < end ? at : end - 1) * args.row_bytes;
+            }
+            uint32_t v = 0;
+            if constexpr (F::kSuper) {
+                unpack_super<F>(w, g * uint64_t{F::kBytes}, tile);
+                for (; padded - v >= 8; v += 8) {
+                    multiply_super<F, 8>(tile, packed, v, y[t]);
+                }
+                if (v < padded) {
+                    multiply_super<F, 4>(tile, packed, v, y[t]);
+                }
+            } else {
+                unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
+                for (; padded - v >= 8; v += 8) {
+                    multiply_blocks<F, 8>(tile, packed, v, blocks, y[t]);
+                }
+                if (v < padded) {
+                    multiply_blocks<F, 4>(tile, packed, v, blocks, y[t]);
+                }
+            }
+        }
+    }
+    const __m512i interleave =
+        _mm512_set_epi32(15, 7, 14, 6, 13, 5, 12, 4, 11, 3, 10, 2, 9, 1, 8, 0);
+    for (uint32_t t = 0; t < tiles; ++t) {
+        const uint32_t at = row + t * kTileRows;
+        const uint32_t rows = end - at < kTileRows ? end - at : kTileRows;
+        const auto mask = static_cast<__mmask16>((1u << rows) - 1);
+        for (uint32_t i = 0; i < count; ++i) {
+            const __m512 value = F::kSuper ? y[t][i] : _mm512_permutexvar_ps(interleave, y[t][i]);
+            _mm512_mask_storeu_ps(args.y + (first + i) * args.y_stride + at, mask, value);
+        }
+    }
+}
+
+template <typename F>
+void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+    constexpr uint32_t kStripRows = kStripTiles * kTileRows;
+    for (uint32_t row = row_begin; row < row_end; row += kStripRows) {
+        const uint32_t end = row_end - row < kStripRows ? row_end : row + kStripRows;
+        for (uint32_t first = 0; first < args.batch; first += kMaxVectors) {
+            const uint32_t left = args.batch - first;
+            gemm_strip<F>(args, first, left < kMaxVectors ? left : kMaxVectors, row, end);
+        }
+    }
+}
+
+// ------------------------------------------------------------------ floats, several vectors
+// Two rows in one register, eight lanes each, as the contract wants them. Weights are widened once
+// for a chunk of columns; lanes wait in memory while other vectors take their turn.
+
+constexpr uint32_t kFloatLanes = 8;
+constexpr uint32_t kRowPairs = 4;
+constexpr uint32_t kFloatVectors = 4;
+constexpr uint32_t kChunkSteps = 64;  // of eight columns
+
+struct F32 {
+    static constexpr uint32_t kBytes = 4;
+    static __m256 load(const uint8_t *from) {
+        return _mm256_loadu_ps(reinterpret_cast<const float *>(from));
+    }
+};
+struct F16 {
+    static constexpr uint32_t kBytes = 2;
+    static __m256 load(const uint8_t *from) { return _mm256_cvtph_ps(load128(from)); }
+};
+struct BF16 {
+    static constexpr uint32_t kBytes = 2;
+    static __m256 load(const uint8_t *from) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(from)), 16));
+    }
+};
+// The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, as none is -0.
+template <typename F>
+inline __m256 load_some(const uint8_t *from, uint32_t count) {
+    alignas(32) uint8_t bytes[kFloatLanes * F::kBytes] = {};
+    __builtin_memcpy(bytes, from, count * F::kBytes);
+    return F::load(bytes);
+}
+
+inline float fold(__m256 lanes) {
+    const __m128 t = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    const __m128 u = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(u, _mm_movehdup_ps(u)));
+}
+
+using FloatSums = __m512[kFloatVectors][kRowPairs];
+
+// sums += wide * x for `steps` times eight columns, x[j] being vector j.
+inline void multiply_floats(const __m512 (&wide)[kRowPairs][kChunkSteps], uint32_t steps,
+                            const float *const (&x)[kFloatVectors], FloatSums &sums) {
+    FloatSums local;
+    __builtin_memcpy(local, sums, sizeof(local));
+    for (uint32_t i = 0; i < steps; ++i) {
+#pragma clang loop unroll(full)
+        for (uint32_t j = 0; j < kFloatVectors; ++j) {
+            const __m512 value = _mm512_broadcast_f32x8(_mm256_loadu_ps(x[j] + i * kFloatLanes));
+#pragma clang loop unroll(full)
+            for (uint32_t p = 0; p < kRowPairs; ++p) {
+                local[j][p] = _mm512_add_ps(local[j][p], _mm512_mul_ps(wide[p][i], value));
+            }
+        }
+    }
+    __builtin_memcpy(sums, local, sizeof(local));
+}
+
+// Rows row .. row + 8, of those the ones before `end`, and `count` vectors from `first` on.
+template <typename F>
+void gemm_float_rows(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row,
+                     uint32_t end) {
+    FloatSums sums[kMaxVectors / kFloatVectors];
+    __m512 wide[kRowPairs][kChunkSteps];
+    const uint32_t turns = (count + kFloatVectors - 1) / kFloatVectors;
+    __builtin_memset(sums, 0, turns * sizeof(FloatSums));
+    const uint8_t *w[2 * kRowPairs];
+    for (uint32_t r = 0; r < 2 * kRowPairs; ++r) {
+        const uint32_t at = row + r < end ? row + r : end - 1;
+        w[r] = args.weights + at * args.row_bytes;
+    }
+    for (uint32_t column = 0; column < args.cols;) {
+        const uint32_t left = args.cols - column;
+        const uint32_t whole = left / kFloatLanes;
+        // Whole steps, and at last what is less than one.
+        const uint32_t steps = whole < kChunkSteps ? whole : kChunkSteps;
+        const uint32_t columns = steps != 0 ? steps * kFloatLanes : left;
+        for (uint32_t p = 0; p < kRowPairs; ++p) {
+            const uint8_t *const low = w[2 * p] + column * uint64_t{F::kBytes};
+            const uint8_t *const high = w[2 * p + 1] + column * uint64_t{F::kBytes};
+            for (uint32_t i = 0; i < steps; ++i) {
+                const uint32_t at = i * kFloatLanes * F::kBytes;
+                wide[p][i] = join_ps(F::load(low + at), F::load(high + at));
+            }
+            if (steps == 0) {
+                wide[p][0] = join_ps(load_some<F>(low, left), load_some<F>(high, left));
+            }
+        }
+        for (uint32_t turn = 0; turn < turns; ++turn) {
+            const float *x[kFloatVectors];
+            alignas(32) float rest[kFloatVectors][kFloatLanes] = {};
+            for (uint32_t j = 0; j < kFloatVectors; ++j) {
+                const uint32_t v = turn * kFloatVectors + j;  // beyond the last: that one again
+                x[j] = args.x + (first + (v < count ? v : count - 1)) * args.x_stride + column;
+                if (steps == 0) {
+                    __builtin_memcpy(rest[j], x[j], left * sizeof(float));
+                    x[j] = rest[j];
+                }
+            }
+            multiply_floats(wide, steps != 0 ? steps : 1, x, sums[turn]);
+        }
+        column += columns;
+    }
+    for (uint32_t v = 0; v < count; ++v) {
+        float *const y = args.y + (first + v) * args.y_stride;
+        for (uint32_t r = 0; r < 2 * kRowPairs && row + r < end; ++r) {
+            const __m512 both = sums[v / kFloatVectors][v % kFloatVectors][r / 2];
+            y[row + r] =
+                fold(r % 2 == 0 ? _mm512_castps512_ps256(both) : _mm512_extractf32x8_ps(both, 1));
+        }
+    }
+}
+
+template <typename F>
+void gemm_floats(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+    for (uint32_t row = row_begin; row < row_end; row += 2 * kRowPairs) {
+        for (uint32_t first = 0; first < args.batch; first += kMaxVectors) {
+            const uint32_t left = args.batch - first;
+            gemm_float_rows<F>(args, first, left < kMaxVectors ? left : kMaxVectors, row, row_end);
+        }
+    }
+}
+
 }  // namespace
 
 GemvVariant avx512_variant(TensorType type) {
     constexpr std::string_view kName = "avx512";
+    const GemvKernel one = avx2_variant(type).kernel;  // floats, one vector: memory is the limit
     switch (type) {
+        case TensorType::kF32:
+            return {kName, one, 0, gemm_floats<F32>, InstructionSet::kAvx512};
+        case TensorType::kF16:
+            return {kName, one, 0, gemm_floats<F16>, InstructionSet::kAvx512};
+        case TensorType::kBF16:
+            return {kName, one, 0, gemm_floats<BF16>, InstructionSet::kAvx512};
         case TensorType::kQ8_0:
-            return {kName, gemv_blocks<Q8_0>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<Q8_0>, 0, gemm<Q8_0>, InstructionSet::kAvx512};
         case TensorType::kQ4_0:
-            return {kName, gemv_blocks<Q4_0>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<Q4_0>, 0, gemm<Q4_0>, InstructionSet::kAvx512};
         case TensorType::kQ4_1:
-            return {kName, gemv_blocks<Q4_1>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<Q4_1>, 0, gemm<Q4_1>, InstructionSet::kAvx512};
         case TensorType::kQ5_0:
-            return {kName, gemv_blocks<Q5_0>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<Q5_0>, 0, gemm<Q5_0>, InstructionSet::kAvx512};
         case TensorType::kQ5_1:
-            return {kName, gemv_blocks<Q5_1>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<Q5_1>, 0, gemm<Q5_1>, InstructionSet::kAvx512};
         case TensorType::kIQ4_NL:
-            return {kName, gemv_blocks<IQ4_NL>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_blocks<IQ4_NL>, 0, gemm<IQ4_NL>, InstructionSet::kAvx512};
         case TensorType::kQ2_K:
-            return {kName, gemv_supers<Q2_K>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_supers<Q2_K>, 0, gemm<Q2_K>, InstructionSet::kAvx512};
         case TensorType::kQ3_K:
-            return {kName, gemv_supers<Q3_K>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_supers<Q3_K>, 0, gemm<Q3_K>, InstructionSet::kAvx512};
         case TensorType::kQ4_K:
-            return {kName, gemv_supers<Q4_K>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_supers<Q4_K>, 0, gemm<Q4_K>, InstructionSet::kAvx512};
         case TensorType::kQ5_K:
-            return {kName, gemv_supers<Q5_K>, 0, nullptr, InstructionSet::kAvx512};
+            return {kName, gemv_supers<Q5_K>, 0, gemm<Q5_K>, InstructionSet::kAvx512};
         case TensorType::kQ6_K:
-            return {kName, gemv_supers<Q6_K>, 0, nullptr, InstructionSet::kAvx512};
-        default:
-            return {};
+            return {kName, gemv_supers<Q6_K>, 0, gemm<Q6_K>, InstructionSet::kAvx512};
     }
+    return {};
 }
 
 }  // namespace bareflow::llama

@@ -3,7 +3,7 @@
 namespace bareflow::llama {
 
 std::span<const VariantSource> linked_simd_variants() {
-    static constexpr VariantSource kLinked[] = {avx512_variant};
+    static constexpr VariantSource kLinked[] = {avx2_variant, avx_vnni_variant, avx512_variant};
     return kLinked;
 }
 

@@ -1,7 +1,6 @@
 #include "llama/jit_gemv.h"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
@@ -14,40 +13,16 @@
 
 #include "kernel_lib/platform/platform.h"
 #include "llama/gemv_codegen.h"
+#include "tests/unit/llama/fenced.h"
 #include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {
 
+using testing::Fenced;
 using testing::Random;
 
 constexpr TensorType kTypes[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1};
-
-// Memory that ends where an inaccessible page begins (and an inaccessible one lies before it).
-class Fenced {
-  public:
-    explicit Fenced(size_t bytes) {
-        constexpr size_t kPage = platform::kPageBytes;
-        const size_t inside = (bytes + kPage - 1) / kPage * kPage;
-        mapped_ = inside + 2 * kPage;
-        base_ = static_cast<uint8_t *>(
-            mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-        EXPECT_EQ(mprotect(base_ + kPage, inside, PROT_READ | PROT_WRITE), 0);
-        data_ = base_ + kPage + inside - bytes;
-    }
-    ~Fenced() { munmap(base_, mapped_); }
-    Fenced(const Fenced &) = delete;
-    Fenced &operator=(const Fenced &) = delete;
-    template <typename T>
-    T *as() const {
-        return reinterpret_cast<T *>(data_);
-    }
-
-  private:
-    uint8_t *base_;
-    uint8_t *data_;
-    size_t mapped_;
-};
 
 // Operands, each at the very end of its memory.
 struct Operands {

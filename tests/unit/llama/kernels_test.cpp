@@ -6,6 +6,7 @@
 
 #include "llama/ops.h"
 #include "llama/weight_blocks.h"
+#include "tests/unit/llama/fenced.h"
 #include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
@@ -89,6 +90,24 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
             y.resize(rows);
             ASSERT_EQ(memcmp(y.data(), reference.data(), rows * sizeof(float)), 0)
                 << variant.name << " split at " << split << " of " << rows;
+        }
+        if (variant.matrix != nullptr) {
+            std::vector<float> y(uint64_t{rows} * 2, 12345.0f);
+            const QuantizedActivation twice[] = {args.xq, args.xq};
+            variant.matrix({.weights = args.weights,
+                            .row_bytes = args.row_bytes,
+                            .cols = args.cols,
+                            .batch = 2,
+                            .x = args.x,
+                            .x_stride = 0,
+                            .xq = twice,
+                            .y = y.data(),
+                            .y_stride = rows},
+                           0, rows);
+            for (uint32_t b = 0; b < 2; ++b) {
+                ASSERT_EQ(memcmp(y.data() + b * rows, reference.data(), rows * sizeof(float)), 0)
+                    << variant.name << " matrix";
+            }
         }
     }
 }
@@ -231,6 +250,168 @@ TEST(KernelsTest, ResultsAreCloseToFloat64) {
         EXPECT_NEAR(y, exact, magnitude * (takes_quantized(type) ? 2e-3 : 1e-5))
             << static_cast<int>(type);
     }
+}
+
+// Several vectors at once, in every number up to more than one pass: equal to the reference for
+// each, and nothing else written.
+TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
+    Random random(5);
+    for (const TensorType type : kAllTypes) {
+        const uint32_t step = tensor_type_info(type).block_elements;
+        for (uint32_t batch = 1; batch <= 67; batch += batch < 34 ? 1 : 11) {
+            const uint32_t cols = step == 256 ? 256 * (1 + batch % 3)
+                                  : step == 1 ? 1 + batch * 37 % 600
+                                              : 32 * (1 + batch * 5 % 19);
+            const uint32_t rows = 1 + batch * 29 % 83;
+            const uint32_t begin = batch * 7 % rows;
+            const std::vector<uint8_t> weights = testing::random_weights(type, rows, cols, random);
+            const std::vector<float> x = random.floats(batch * (cols + 3), 3.0f);
+            std::vector<ActivationBuffer> buffers;
+            std::vector<QuantizedActivation> xq;
+            for (uint32_t b = 0; b < batch; ++b) {
+                auto buffer = ActivationBuffer::create(cols);
+                ASSERT_TRUE(buffer.ok());
+                buffers.push_back(std::move(buffer).value());
+                xq.push_back(buffers.back().view(cols));
+                quantize_activation(x.data() + b * (cols + 3), xq.back(), kFormPairs | kFormQuads,
+                                    0, group_count(cols));
+            }
+            const uint64_t y_stride = rows + 2;
+            std::vector<float> expected(batch * y_stride, 12345.0f);
+            GemmArgs args{.weights = weights.data(),
+                          .row_bytes = testing::row_bytes(type, cols),
+                          .cols = cols,
+                          .batch = batch,
+                          .x = x.data(),
+                          .x_stride = cols + 3,
+                          .xq = xq.data(),
+                          .y = expected.data(),
+                          .y_stride = y_stride};
+            run_gemm(gemv_variants(type)[0].kernel, nullptr, args, begin, rows);
+            for (const GemvVariant &variant : gemv_variants(type)) {
+                std::vector<float> y(expected.size(), 12345.0f);
+                args.y = y.data();
+                run_gemm(variant.kernel, variant.matrix, args, begin, rows);
+                ASSERT_EQ(memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
+                    << variant.name << " type " << static_cast<int>(type) << " batch " << batch
+                    << " cols " << cols << " rows " << begin << ".." << rows;
+            }
+        }
+    }
+}
+
+// Operands that touch an inaccessible page with their first byte, then with their last one.
+TEST(KernelsTest, NothingIsReadOrWrittenBesideTheOperands) {
+    Random random(6);
+    for (const TensorType type : kAllTypes) {
+        const uint32_t step = tensor_type_info(type).block_elements;
+        for (const uint32_t blocks : {1u, 2u, 3u, 7u, 8u, 9u, 16u, 21u}) {
+            const uint32_t cols = step * blocks;
+            for (const bool at_start : {false, true}) {
+                const uint32_t rows = 1 + blocks;
+                const uint64_t bytes = testing::row_bytes(type, cols);
+                const auto random_weights = testing::random_weights(type, rows, cols, random);
+                const uint64_t group_blocks = (cols + 31) / 32;
+                testing::Fenced weights(bytes * rows, at_start);
+                testing::Fenced x(cols * sizeof(float), at_start);
+                testing::Fenced q(group_blocks * 32, at_start);
+                testing::Fenced sums(group_blocks * sizeof(int32_t), at_start);
+                testing::Fenced scales(group_count(cols) * sizeof(float), at_start);
+                testing::Fenced pairs(group_blocks * 128, at_start);
+                testing::Fenced quads(group_blocks * 64, at_start);
+                testing::Fenced y(rows * sizeof(float), at_start);
+                std::copy(random_weights.begin(), random_weights.end(), weights.as<uint8_t>());
+                const auto values = random.floats(cols);
+                std::copy(values.begin(), values.end(), x.as<float>());
+                const QuantizedActivation xq = {.count = cols,
+                                                .q = q.as<int8_t>(),
+                                                .block_sums = sums.as<int32_t>(),
+                                                .group_scales = scales.as<float>(),
+                                                .pairs = pairs.as<uint64_t>(),
+                                                .quads = quads.as<uint64_t>()};
+                quantize_activation(x.as<float>(), xq, kFormPairs | kFormQuads, 0,
+                                    group_count(cols));
+                std::vector<float> expected(rows);
+                for (const GemvVariant &variant : gemv_variants(type)) {
+                    const QuantizedActivation each[] = {xq, xq, xq};
+                    for (const uint32_t batch : {1u, 3u}) {
+                        const GemmArgs args{.weights = weights.as<uint8_t>(),
+                                            .row_bytes = bytes,
+                                            .cols = cols,
+                                            .batch = batch,
+                                            .x = x.as<float>(),
+                                            .x_stride = 0,
+                                            .xq = each,
+                                            .y = y.as<float>(),
+                                            .y_stride = 0};
+                        run_gemm(variant.kernel, variant.matrix, args, 0, rows);
+                        if (variant.name == "portable") {
+                            std::copy_n(y.as<float>(), rows, expected.data());
+                        }
+                        ASSERT_EQ(memcmp(y.as<float>(), expected.data(), rows * sizeof(float)), 0)
+                            << variant.name << " type " << static_cast<int>(type);
+                    }
+                }
+            }
+        }
+    }
+}
+
+CpuFeatures with(std::initializer_list<CpuFeature> features) {
+    CpuFeatures out;
+    for (const CpuFeature feature : features) {
+        out.usable |= uint64_t{1} << static_cast<int>(feature);
+    }
+    out.present = ~uint64_t{0};  // there, but not switched on: must not count
+    return out;
+}
+
+TEST(KernelChoiceTest, NothingIsAskedOfAProcessorThatItLacks) {
+    using enum CpuFeature;
+    const CpuFeatures none = with({});
+    EXPECT_TRUE(can_run(InstructionSet::kSse2, none));
+    EXPECT_FALSE(can_run(InstructionSet::kSsse3, none));
+    EXPECT_FALSE(can_run(InstructionSet::kAvx2, none));
+    EXPECT_TRUE(can_run(InstructionSet::kSsse3, with({kSsse3})));
+    EXPECT_TRUE(can_run(InstructionSet::kAvx2, with({kAvx2, kFma, kF16c})));
+    EXPECT_FALSE(can_run(InstructionSet::kAvxVnni, with({kAvx2, kFma, kF16c})));
+    EXPECT_TRUE(can_run(InstructionSet::kAvxVnni, with({kAvx2, kFma, kF16c, kAvxVnni})));
+    const std::vector<CpuFeature> all = {kAvx2,     kFma,      kF16c,     kAvx512F,
+                                         kAvx512Bw, kAvx512Dq, kAvx512Vl, kAvx512Vnni};
+    for (size_t missing = 0; missing <= all.size(); ++missing) {
+        CpuFeatures features = with({});
+        for (size_t i = 0; i < all.size(); ++i) {
+            if (i != missing) {
+                features.usable |= uint64_t{1} << static_cast<int>(all[i]);
+            }
+        }
+        EXPECT_EQ(can_run(InstructionSet::kAvx512, features), missing == all.size());
+    }
+}
+
+TEST(KernelChoiceTest, ALimitTakesVariantsOutOfTheLists) {
+    for (const TensorType type : kAllTypes) {
+        size_t before = 0;
+        for (const std::string_view name : {"sse2", "ssse3", "avx2", "avx_vnni", "avx512"}) {
+            const auto set = instruction_set_named(name);
+            ASSERT_TRUE(set.has_value());
+            limit_instruction_set(*set);
+            const std::span<const GemvVariant> variants = gemv_variants(type);
+            EXPECT_EQ(variants[0].name, "portable");
+            EXPECT_GE(variants.size(), before);
+            before = variants.size();
+            for (const GemvVariant &variant : variants) {
+                EXPECT_LE(variant.needs, *set);
+                EXPECT_TRUE(can_run(variant.needs, cpu_features()));
+            }
+            EXPECT_EQ(&gemv_rule_of_thumb(type), &variants.back());
+        }
+        limit_instruction_set(InstructionSet::kSse2);
+        EXPECT_EQ(kernel_for(type).needs, InstructionSet::kSse2);
+        limit_instruction_set(InstructionSet::kAvx512);
+    }
+    EXPECT_FALSE(instruction_set_named("AVX2").has_value());
+    EXPECT_FALSE(instruction_set_named("").has_value());
 }
 
 }  // namespace
