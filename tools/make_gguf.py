@@ -55,10 +55,14 @@ DEFAULTS = dict(
     context=256,
     tied=False,
     rope_base=10000.0,
+    rope_scale=1.0,  # linear: positions are divided by it
+    rope_freqs=False,  # each pair's angle is divided by a factor of its own, as in Llama 3
+    biases=False,  # of attention's four matrices
 )
 CHUNK_ELEMENTS = 1 << 22
 SPACE = "\u2581"
 UNKNOWN, CONTROL, NORMAL, BYTE = 2, 3, 1, 6
+FACTORS = "factors"
 
 
 def normal_quantiles(count):
@@ -150,6 +154,11 @@ def norm_chunks(rng, dims):
     yield rng.uniform(0.8, 1.2, dims[0]).astype("<f4")
 
 
+def factor_chunks(dims):
+    """From 1 to 8, the slower the pair turns, as Llama 3 has them."""
+    yield np.geomspace(1, 8, dims[0]).astype("<f4")
+
+
 def vocabulary(size, rng):
     """Texts, scores, types: as BPE training leaves them, every longer token a join of two earlier
     ones and the score falling with its number."""
@@ -193,7 +202,7 @@ def vocabulary(size, rng):
 
 
 def tensor_list(shape):
-    """(name, dims, standard deviation; None: a norm) in file order."""
+    """(name, dims, standard deviation; None: a norm; FACTORS) in file order."""
     dim, hidden = shape["dim"], shape["hidden"]
     q_dim, kv_dim = shape["heads"] * shape["head_size"], shape["kv_heads"] * shape["head_size"]
     # y = W x keeps the magnitude of x; what is added to the residual stream is damped by depth.
@@ -216,6 +225,15 @@ def tensor_list(shape):
             (f"blk.{i}.ffn_up.weight", (dim, hidden), dim**-0.5),
             (f"blk.{i}.ffn_down.weight", (hidden, dim), damped * hidden**-0.5),
         ]
+        if shape["biases"]:
+            tensors += [
+                (f"blk.{i}.attn_q.bias", (q_dim,), 0.5),
+                (f"blk.{i}.attn_k.bias", (kv_dim,), 0.5),
+                (f"blk.{i}.attn_v.bias", (kv_dim,), 0.5),
+                (f"blk.{i}.attn_output.bias", (dim,), 0.1),
+            ]
+    if shape["rope_freqs"]:
+        tensors.append(("rope_freqs.weight", (shape["head_size"] // 2,), FACTORS))
     return tensors
 
 
@@ -253,6 +271,9 @@ def write_metadata(writer, shape, name, rng):
         writer.add("llama.attention.value_length", gguf.UINT32, shape["head_size"])
     writer.add("llama.attention.layer_norm_rms_epsilon", gguf.FLOAT32, 1e-5)
     writer.add("llama.rope.freq_base", gguf.FLOAT32, shape["rope_base"])
+    if shape["rope_scale"] != 1:
+        writer.add("llama.rope.scaling.type", gguf.STRING, "linear")
+        writer.add("llama.rope.scaling.factor", gguf.FLOAT32, shape["rope_scale"])
     texts, scores, types = vocabulary(shape["vocab"], rng)
     writer.add_array("tokenizer.ggml.tokens", gguf.STRING, texts)
     writer.add_array("tokenizer.ggml.scores", gguf.FLOAT32, scores)
@@ -289,6 +310,8 @@ def make(path, shape, type_name="Q8_0", overrides=(), seed=1, name=None):
         data = (
             norm_chunks(rng, tensor.dims)
             if sigma is None
+            else factor_chunks(tensor.dims)
+            if sigma == FACTORS
             else chunks(rng, tensor.type_name, tensor.dims, sigma)
         )
         writer.write(tensor, data)
@@ -321,6 +344,9 @@ def main():
     for field in ("dim", "hidden", "layers", "heads", "kv-heads", "head-size", "vocab", "context"):
         parser.add_argument(f"--{field}", type=positive)
     parser.add_argument("--rope-base", type=float)
+    parser.add_argument("--rope-scale", type=float, help="linear scaling of positions")
+    parser.add_argument("--rope-freqs", action="store_true", default=None)
+    parser.add_argument("--biases", action="store_true", default=None, help="in attention")
     parser.add_argument(
         "--tied", action=argparse.BooleanOptionalAction, help="the output matrix is the embedding"
     )
@@ -352,6 +378,9 @@ def main():
         "vocab",
         "context",
         "rope_base",
+        "rope_scale",
+        "rope_freqs",
+        "biases",
         "tied",
     ):
         value = getattr(options, field)

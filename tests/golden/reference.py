@@ -78,6 +78,20 @@ def kept_f16(x):
     return x.astype(np.float16).astype(F32)
 
 
+def kept_q8_0(x):
+    """The same in a Q8_0 cache: blocks of 32 elements of a head, the last may be shorter."""
+    x = np.where(np.isnan(x), F32(0), np.clip(x, F32(-65504), F32(65504)))
+    out = np.empty_like(x)
+    for begin in range(0, x.shape[-1], 32):
+        block = x[..., begin:begin + 32]
+        amax = np.abs(block).max(axis=-1, keepdims=True)
+        d = (amax / F32(127)).astype(np.float16).astype(F32)
+        inverse = np.where(d == 0, F32(0), F32(1) / np.where(d == 0, F32(1), d))
+        q = np.clip(np.rint(block * inverse), F32(-127), F32(127))
+        out[..., begin:begin + 32] = q * d
+    return out
+
+
 def rms_norm(x, w, eps):
     mean = dot8(x, x) / F32(x.shape[-1])
     scale = F32(1) / np.sqrt(mean + eps)
@@ -298,14 +312,20 @@ class Model:
         for tensor in file.tensors:
             self.tensors[tensor.name] = Matrix(tensor, np.array(file.tensor_bytes(tensor)))
         self.tensors.setdefault("output.weight", self.tensors["token_embd.weight"])
+        # What each pair's angle is divided by.
+        self.rope_factors = np.full(self.rope_dim // 2, 1.0)
+        if meta.get("llama.rope.scaling.type") == "linear":
+            self.rope_factors *= float(F32(meta["llama.rope.scaling.factor"]))
+        elif "rope_freqs.weight" in self.tensors:
+            self.rope_factors = self.tensors["rope_freqs.weight"].weights[0].astype(np.float64)
 
     def __getitem__(self, name):
         return self.tensors[name + ".weight"]
 
     def theta(self, position):
         """The angle of each pair, in float64."""
-        return [float(position) * math.pow(float(self.rope_base), -2.0 * i / self.rope_dim)
-                for i in range(self.rope_dim // 2)]
+        return [float(position) * math.pow(float(self.rope_base), -2.0 * i / self.rope_dim) / factor
+                for i, factor in enumerate(self.rope_factors)]
 
 
 # ---------------------------------------------------------------------------- the transformer
@@ -313,6 +333,7 @@ class Model:
 class Exact:
     """The contract's arithmetic, on `count` sequences."""
     real = F32
+    kv = "f16"
 
     def __init__(self, model, count=1):
         self.model = model
@@ -325,8 +346,15 @@ class Exact:
     def embedding(self, tokens):
         return self.model["token_embd"].rows_at(tokens)
 
+    def bias(self, name):
+        """None where the model has none."""
+        matrix = self.model.tensors.get(name + ".bias")
+        return None if matrix is None else matrix.weights[0]
+
     def times(self, name, x):
-        return self.model[name].times(x)
+        bias = self.bias(name)
+        y = self.model[name].times(x)
+        return y if bias is None else y + bias
 
     def norm(self, name, x):
         return rms_norm(x, self.model[name].weights[0], self.model.eps)
@@ -350,7 +378,7 @@ class Exact:
 
     def kept(self, x):
         """Keys or values as the KV cache gives them back."""
-        return kept_f16(x)
+        return kept_q8_0(x) if self.kv == "q8_0" else kept_f16(x)
 
     def keep(self, cache, which, positions, x):
         """Puts a position's vectors into a layer's cache, which grows; returns the cache."""
@@ -405,6 +433,10 @@ class Exact:
         return self.times("output", self.norm("output_norm", x)) if len(x) != 0 else x
 
 
+class ExactQ8Cache(Exact):
+    kv = "q8_0"
+
+
 class Float64(Exact):
     """What the weights mean, without any rounding of ours: activations are not quantised."""
     real = np.float64
@@ -422,7 +454,8 @@ class Float64(Exact):
         return self.matrix("token_embd")[tokens]
 
     def times(self, name, x):
-        return x @ self.matrix(name).T
+        bias = self.bias(name)
+        return x @ self.matrix(name).T + (0 if bias is None else bias.astype(np.float64))
 
     def norm(self, name, x):
         mean = np.mean(x * x, axis=1, keepdims=True)
