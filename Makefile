@@ -27,6 +27,8 @@ ACCEL ?= auto
 VGA   ?= none
 OPTIONS ?=
 FRESH ?=
+# Arguments of tools/bench.py.
+BENCH ?=
 DEFAULT_MODEL := models/stories.gguf
 
 include third_party/third_party.mk
@@ -86,7 +88,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench kernel-bench fuzz fuzzers fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench bench-jit kernel-bench fuzz fuzzers fuzz-smoke soak clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -99,7 +101,8 @@ help:
 ## make hosted     the same program for Linux: build/hosted/bareflow
 ## make tsan       the threads under ThreadSanitizer
 ## make check      format, layers, size budgets, words
-## make bench      figures for this machine (hosted and emulated)
+## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)
+## make bench-jit  what the optimiser is worth, and how fast it gets there
 ## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
@@ -281,7 +284,9 @@ run:
 	  --fresh "$(FRESH)"
 
 bench: all
-	@$(PYTHON) tools/bench.py
+	@$(PYTHON) tools/bench.py $(BENCH)
+bench-jit: all
+	@$(PYTHON) tools/bench.py --output $(BUILD)/bench-jit.json jit $(BENCH)
 soak: all
 	@$(PYTHON) -m pytest -q -m soak tests/golden tests/qemu
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300

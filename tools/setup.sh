@@ -17,7 +17,7 @@ Groups (default: build run test):
   run       QEMU
   test      GoogleTest, pytest, numpy, clang-format, clang-tidy, promtool, Python packages (build/venv)
   train     what trains the small model
-  bench     what the benchmarks need
+  bench     what the benchmarks need, `reference` among it
   reference llama.cpp for comparison, built from source (build/reference-venv; 15 minutes)
   browser   a browser, for looking at /profile in tests
 
@@ -33,8 +33,8 @@ packages_of() {
         test) echo libclang-rt-19-dev clang-format-19 clang-tidy-19 libgtest-dev libgmock-dev \
             qemu-system-x86 python3 python3-pytest python3-numpy python3-venv git curl ;;
         train) echo python3 python3-numpy python3-torch libopenblas0-pthread ;;
-        bench) echo python3 python3-numpy qemu-system-x86 curl ;;
-        reference) echo g++ python3 python3-venv ;;
+        bench) echo clang-19 python3 python3-numpy python3-venv qemu-system-x86 ;;
+        reference) echo clang-19 python3 python3-venv ;;
         browser) echo chromium ;;
         *) return 1 ;;
     esac
@@ -130,6 +130,6 @@ for group in "${groups[@]}"; do
             fi
             "$root/tools/make_venv.sh" || exit 1
             ;;
-        reference) "$root/tools/make_reference.sh" || exit 1 ;;
+        bench | reference) "$root/tools/make_reference.sh" || exit 1 ;;
     esac
 done

@@ -1,0 +1,82 @@
+"""The command line of the benchmarks."""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from . import basics, files, jit, speed
+from .common import BUILD, BenchError, here, machine, progress
+from .tables import pairs
+
+# name: (measures, shows, about)
+PARTS = {
+    "sizes": (basics.sizes, basics.show, "bytes of image and library"),
+    "start": (basics.start, basics.show, "seconds to the first answer"),
+    "load": (basics.load, basics.show, "loading a file of 94 MB"),
+    "hosted": (speed.hosted, speed.show_hosted,
+               "default, SmolLM2, TinyLlama's shape; with llama.cpp in turns"),
+    "types": (speed.types, speed.show_hosted, "the other weight types; with llama.cpp in turns"),
+    "tcg": (speed.tcg, speed.show_tcg, "in QEMU under TCG, beside figures from elsewhere"),
+    "clients": (speed.clients, speed.show_clients, "1, 2, 4, 8 clients; llama.cpp's batch of 8"),
+    "responsiveness": (basics.responsiveness, basics.show, "/health while a large model generates"),
+    "idle": (basics.idle, basics.show, "what an idle guest costs"),
+    "jit": (jit.jit, jit.show, "tiers, tuning, second boot; only when named"),
+}
+ONLY_WHEN_NAMED = ("jit",)
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(
+        prog="tools/bench.py", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Figures of this machine, measured now, as JSON and as a table. Nothing here is a test.\n\n"
+        + "\n".join(f"  {name:16}{about}" for name, (_, _, about) in PARTS.items())
+        + "\n\nEmulated (TCG) and native figures stand apart. llama.cpp is compared with when `make setup-bench`\n"
+        "has built it. Models are made once into build/bench-models (11 GB for all parts).")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of the above but jit")
+    parser.add_argument("--quick", action="store_true", help="less of everything, about six minutes")
+    parser.add_argument("--all", action="store_true", help="jit: every combination, about an hour and a half")
+    parser.add_argument("--no-llama-cpp", action="store_true", help="our own figures only")
+    parser.add_argument("--make-models", action="store_true", help="make and fetch the models, and stop")
+    parser.add_argument("--starts", type=int, default=5, help="starts measured (default 5)")
+    parser.add_argument("--idle-seconds", type=int, default=20)
+    parser.add_argument("--output", type=Path, default=BUILD / "bench.json")
+    args = parser.parse_args(argv)
+    unknown = set(args.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return args
+
+
+def show(name, result):
+    print(f"\n{name}: {PARTS[name][2]}")
+    print(f"  left out: {result['skipped']}" if "skipped" in result else PARTS[name][1](result), flush=True)
+
+
+def main(argv):
+    args = parse_arguments(argv)
+    if args.make_models:
+        for name in files.ABOUT:
+            print(here(files.path_of(name)))
+        return 0
+    report = {"machine": machine(), "arguments": argv}
+    print(pairs(report["machine"]))
+    failed = False
+    for name in args.parts or [part for part in PARTS if part not in ONLY_WHEN_NAMED]:
+        progress(f"measuring {name}")
+        try:
+            report[name] = PARTS[name][0](args)
+        except BenchError as error:
+            report[name], failed = {"skipped": str(error)}, True
+        except KeyboardInterrupt:
+            progress("stopped; what was measured is kept")
+            break
+        # After every part, so that a long run that ends early has something to show.
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(report, indent=2) + "\n")
+        show(name, report[name])
+    progress(f"done; {here(args.output)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,36 @@
+"""Prompts of an exact number of tokens, all different from the first word on, so that nothing one
+request computed serves another."""
+import random
+import subprocess
+
+from .common import HOSTED, BenchError
+
+WORDS = ("the a one little old red big cat dog man tree house sun rain day night was had saw made took and but so "
+         "then when who in on to of he she it they sat ran came went box hat key sea").split()
+
+
+def encode(path, texts):
+    """The tokens of each text, by the program's own tokenizer (with the one that begins a text)."""
+    lines = "".join((text.encode().hex() or "-") + "\n" for text in texts)
+    done = subprocess.run([str(HOSTED), "--encode", str(path)], input=lines, capture_output=True, text=True,
+                          check=False)
+    answers = [line.partition("=")[0] for line in done.stdout.splitlines()]
+    if done.returncode != 0 or len(answers) != len(texts):
+        raise BenchError(f"--encode failed for {path.name}: {done.stderr.strip()[-300:]}")
+    return [[int(word) for word in answer.split()] for answer in answers]
+
+
+def make(path, count, tokens, seed=1):
+    """`count` pairs of (text, its `tokens` tokens)."""
+    rng = random.Random(f"{seed} {tokens}")
+    found = []
+    for _ in range(50):
+        words = [rng.choice(WORDS) for _ in range(tokens + 2)]
+        prefixes = [" ".join(words[:n]) for n in range(1, len(words) + 1)]
+        for text, ids in zip(prefixes, encode(path, prefixes)):
+            if len(ids) == tokens and all(ids[:4] != other[:4] for _, other in found):
+                found.append((text, ids))
+                break
+        if len(found) == count:
+            return found
+    raise BenchError(f"no {count} prompts of {tokens} tokens were found for {path.name}")

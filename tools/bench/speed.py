@@ -1,0 +1,324 @@
+"""How fast one text is made: hosted, beside llama.cpp on the same file, and in QEMU."""
+import contextlib
+import time
+from dataclasses import dataclass, replace
+
+from . import client, comparison, files, prompts
+from .common import BenchError, here, knows, median, progress, ratio, rounded
+from .servers import Guest, Hosted
+from .tables import table
+
+CONTEXT = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; every repeat has a prompt of its own."""
+
+    prompt: int = 128
+    decode: int = 32
+    repeats: int = 2
+    warm_s: float = 4.0  # at most, for tuning
+    warm_tokens: int = 32
+
+
+def warm_up(server, path, plan, seed=0):
+    """Generates until the optimiser has nothing left to try, or the time is over. Tokens made."""
+    began, made, tried = time.monotonic(), 0, None
+    for text, _ in prompts.make(path, 6, 8, seed=f"warm {seed}"):
+        made += client.stream(server.port, text, plan.warm_tokens, files.enders(path), plan.warm_s).tokens
+        now = client.profile(server.port).get("jit", {}).get("candidates_tried")
+        if time.monotonic() - began > plan.warm_s or now == tried:
+            break
+        tried = now
+    return made
+
+
+def one_text(server, path, plan, prompt):
+    text = client.stream(server.port, prompt, plan.decode, files.enders(path))
+    return {"prompt": text.prompt_rate, "decode": text.decode_rate, "first_token_s": text.first_token_s}
+
+
+def summary(samples, prefix=""):
+    return {f"{prefix}{key}": rounded(median([s.get(key) for s in samples]), 3) for key in samples[0]}
+
+
+def pair_up(name, threads, plan, compare=True, settings=None):
+    """Ours and llama.cpp in turns, both warm, on one file, one number of threads and the same tokens."""
+    path = files.path_of(name)
+    asked = prompts.make(path, plan.repeats + 1, plan.prompt)
+    row = {"model": name, "threads": threads, "prompt_tokens": plan.prompt, "decode_tokens": plan.decode}
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(Hosted(path, threads, {"context": CONTEXT, **(settings or {})}))
+        row["health_s"] = rounded(ours.wait_healthy(), 3)
+        theirs = None
+        if compare:
+            theirs = stack.enter_context(comparison.start(path, threads, CONTEXT, 1, asked[-1][1]))
+        warm_up(ours, path, plan)
+        mine, other = [], []
+        for text, ids in asked[:plan.repeats]:
+            mine.append(one_text(ours, path, plan, text))
+            if theirs:
+                other.append(theirs.generate(ids, plan.decode))
+        row |= summary(mine) | {"samples": mine}
+        row |= ours.memory()
+        row["command"] = ours.command
+        if theirs:
+            row |= summary(other, "llama_cpp_") | {"llama_cpp_samples": other}
+            # The median of ratios of pairs, not the ratio of medians: what slows a pair slows both.
+            for key in ("decode", "prompt"):
+                row[f"{key}_ratio"] = rounded(median([ratio(a[key], b[key]) for a, b in zip(mine, other)]), 3)
+            row["llama_cpp_command"] = here(theirs.command)
+            row["llama_cpp_peak_rss_bytes"] = theirs.memory()["peak_rss_bytes"]
+            row["llama_cpp_plain"] = comparison.plain()
+    progress(f"hosted {name}, {threads} threads: decode {row['decode']}, prompt {row['prompt']} tokens/s"
+             + (f"; llama.cpp {row['llama_cpp_decode']}, {row['llama_cpp_prompt']}" if theirs else ""))
+    return row
+
+
+def skipped(name, error, **more):
+    progress(f"{name}: left out: {error}")
+    return {"model": name, **more, "skipped": str(error)}
+
+
+def hosted_rows(jobs, compare):
+    rows = []
+    for name, threads, plan in jobs:
+        try:
+            rows.append(pair_up(name, threads, plan, compare))
+        except BenchError as error:
+            rows.append(skipped(name, error, threads=threads))
+    return rows
+
+
+def comparing(args):
+    why_not = "left out by --no-llama-cpp" if args.no_llama_cpp else comparison.missing()
+    if why_not:
+        progress(why_not)
+    return not why_not
+
+
+def hosted(args):
+    """Default model, SmolLM2 and the TinyLlama shape, with llama.cpp in turns."""
+    small, large = Plan(decode=64, repeats=3, warm_s=3), Plan(decode=16, repeats=2)
+    if args.quick:
+        small, large = replace(small, repeats=2), replace(large, repeats=1, warm_s=2)
+    names = ["stories", "smollm2"] + [f"tinyllama-{kind}" for kind in files.FULL_TYPES]
+    threads = (2,) if args.quick else (1, 2)
+    jobs = [(name, t, large if name.startswith("tinyllama") else small)
+            for name in names if not (args.quick and name == "tinyllama-F16") for t in threads]
+    return {"rows": hosted_rows(jobs, comparing(args))}
+
+
+def types(args):
+    """Every other weight type on some layers of the TinyLlama shape, with llama.cpp in turns."""
+    plan = Plan(prompt=64, decode=16, repeats=1 if args.quick else 2, warm_s=2)
+    kinds = ("Q4_1", "Q5_0", "Q5_K") if args.quick else files.OTHER_TYPES
+    return {"rows": hosted_rows([(f"tinyllama{files.OTHER_LAYERS}-{kind}", 2, plan) for kind in kinds],
+                                comparing(args))}
+
+
+def rss_mib(rows):
+    for row in rows:
+        for key in ("peak_rss_bytes", "anonymous_bytes"):
+            if row.get(key):
+                row[key.replace("bytes", "mib")] = row[key] >> 20
+    return rows
+
+
+HOSTED_COLUMNS = (
+    ("model", "model"), ("threads", "threads"), ("decode", "decode"), ("llama_cpp_decode", "llama.cpp"),
+    ("decode_ratio", "ratio"), ("prompt_tokens", "prompt of"), ("prompt", "prompt"), ("llama_cpp_prompt", "llama.cpp"),
+    ("prompt_ratio", "ratio"), ("first_token_s", "first token s"), ("peak_rss_mib", "peak RSS MiB"),
+    ("anonymous_mib", "not the file's"), ("skipped", "left out"))
+
+
+def show_hosted(result):
+    return "  tokens/s\n" + table(rss_mib(result["rows"]), HOSTED_COLUMNS)
+
+
+# ---------------------------------------------------------------- in QEMU
+
+# What others and an earlier program reached under TCG, on another machine (an AMD EPYC, Zen 4, two
+# cores): the goals' origin, not this machine's figures.
+REFERENCE_ORIGIN = "llama-server in a Linux guest, measured on another machine (2 cores of an AMD EPYC, Zen 4)"
+REFERENCE = {
+    ("15m-Q8_0", 1): {"decode": "8-10"}, ("15m-Q8_0", 2): {"decode": "15-17", "prompt": "42"},
+    ("15m-Q4_0", 1): {"decode": "4.8"}, ("15m-Q4_0", 2): {"decode": "10", "prompt": "58"},
+    ("260k-F32", 1): {"decode": "105-155 (goal: over 200)"},
+}
+
+
+def guest_row(name, smp, plan, jit=None, cpu="max"):
+    path = files.path_of(name)
+    asked = prompts.make(path, plan.repeats, plan.prompt)
+    settings = {"threads": smp, "context": CONTEXT, "jit": jit}
+    model = None if name == "stories" else path
+    with Guest(model, smp=smp, cpu=cpu, settings=settings) as guest:
+        row = {"model": name, "smp": smp, "jit": jit or "full", "cpu": cpu, "prompt_tokens": plan.prompt,
+               "decode_tokens": plan.decode, "health_s": rounded(guest.wait_healthy(), 2)}
+        row["warm_tokens"] = warm_up(guest, path, plan) if plan.warm_s else 0
+        samples = [one_text(guest, path, plan, text) for text, _ in asked]
+        memory = guest.memory()
+        row |= summary(samples) | {"samples": samples, "memory": memory, "command": guest.command}
+        if memory:
+            row["used_mib"] = (memory["total_bytes"] - memory["free_bytes"]) >> 20
+            row["beside_model_mib"] = (memory["total_bytes"] - memory["free_bytes"] - memory["model_bytes"]) >> 20
+    reference = REFERENCE.get((name, smp), {})
+    row |= {f"reference_{key}": value for key, value in reference.items()}
+    progress(f"QEMU {name}, -smp {smp}, jit={row['jit']}: decode {row['decode']}, prompt {row['prompt']} tokens/s")
+    return row
+
+
+def guest_rows(jobs):
+    rows = []
+    for name, smp, plan, jit in jobs:
+        try:
+            rows.append(guest_row(name, smp, plan, jit))
+        except BenchError as error:
+            rows.append(skipped(name, error, smp=smp))
+    return rows
+
+
+def tcg(args):
+    """Everything under TCG. The rows with jit=baseline use compiled kernels only."""
+    small = Plan(prompt=100, decode=48, repeats=2, warm_s=8, warm_tokens=64)
+    middle = Plan(prompt=64, decode=16, repeats=1, warm_s=10, warm_tokens=16)
+    large = Plan(prompt=8, decode=5, repeats=1, warm_s=6, warm_tokens=8)
+    if args.quick:
+        small, middle = replace(small, repeats=1, warm_s=4), replace(middle, prompt=32, decode=8, warm_s=4)
+    jobs = []
+    for smp in (1, 2):
+        jobs += [(name, smp, small, "baseline") for name in ("15m-Q8_0", "15m-Q4_0")]
+        jobs += [("stories", smp, small, None)]
+    jobs += [("260k-F32", 1, small, "baseline")]
+    for smp in ((2,) if args.quick else (1, 2)):
+        jobs += [("smollm2", smp, middle, None)]
+    kinds = ("Q4_0",) if args.quick else ("Q4_0", "Q8_0", "Q4_K")
+    for smp in ((2,) if args.quick else (1, 2)):
+        jobs += [(f"tinyllama-{kind}", smp, large, None) for kind in kinds]
+    return {"rows": guest_rows(jobs), "reference": REFERENCE_ORIGIN}
+
+
+TCG_COLUMNS = (
+    ("model", "model"), ("smp", "-smp"), ("jit", "jit"), ("decode", "decode"), ("reference_decode", "elsewhere*"),
+    ("prompt_tokens", "prompt of"), ("prompt", "prompt"), ("reference_prompt", "elsewhere*"),
+    ("first_token_s", "first token s"), ("health_s", "health s"), ("used_mib", "memory MiB"),
+    ("beside_model_mib", "beside model"), ("scaling", "against 1 CPU"), ("skipped", "left out"))
+
+
+def add_scaling(rows):
+    one = {(row["model"], row.get("jit")): row.get("decode") for row in rows if row.get("smp") == 1}
+    for row in rows:
+        if row.get("smp") == 2:
+            row["scaling"] = rounded(ratio(row.get("decode"), one.get((row["model"], row.get("jit")))), 2)
+
+
+def show_tcg(result):
+    add_scaling(result["rows"])
+    return (f"  tokens/s; jit=baseline: compiled kernels only\n{table(result['rows'], TCG_COLUMNS)}\n"
+            f"  * {result['reference']}")
+
+
+# ---------------------------------------------------------------- many clients
+
+CLIENTS = (1, 2, 4, 8)
+
+
+def client_row(server, path, clients, plan, between_s):
+    asked = [text for text, _ in prompts.make(path, clients, plan.prompt, seed=f"clients {clients}")]
+    texts = client.together(server.port, asked, plan.decode, files.enders(path), between_s=between_s)
+    rate, joined = client.aggregate(texts)
+    return {"clients": clients, "total": rounded(rate, 3), "together": joined if clients > 1 else None}
+
+
+def clients_hosted(name, threads, plan, compare, counts):
+    path = files.path_of(name)
+    rows = []
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(Hosted(path, threads, {"context": CONTEXT, "slots": 8, "queue": 8}))
+        ours.wait_healthy()
+        theirs = None
+        probe = prompts.make(path, 8, plan.prompt, seed="theirs")
+        if compare:
+            theirs = stack.enter_context(comparison.start(path, threads, CONTEXT, 8, probe[0][1]))
+        warm_up(ours, path, Plan(warm_s=plan.warm_s, warm_tokens=plan.warm_tokens))
+        client_row(ours, path, 8, replace(plan, decode=max(4, plan.decode // 4)), 0)
+        for clients in counts:
+            mine, other = [], []
+            for _ in range(plan.repeats):
+                mine.append(client_row(ours, path, clients, plan, 0))
+                if theirs and clients == 8:
+                    other.append(theirs.together([ids for _, ids in probe], plan.decode))
+            row = {"model": name, "where": f"hosted, {threads} threads", "clients": clients,
+                   "total": rounded(median([m["total"] for m in mine]), 3),
+                   "together": mine[0]["together"], "command": ours.command}
+            if other:
+                row["llama_cpp_total"] = rounded(median(other), 3)
+                row["ratio"] = rounded(median([ratio(m["total"], o) for m, o in zip(mine, other)]), 3)
+                row["llama_cpp_command"] = theirs.command
+            rows.append(row)
+            progress(f"clients {name}, hosted: {clients}: {row['total']} tokens/s"
+                     + (f"; llama.cpp {row.get('llama_cpp_total')}" if other else ""))
+    return rows
+
+
+def clients_guest(name, smp, plan, counts):
+    path = files.path_of(name)
+    rows = []
+    settings = {"threads": smp, "context": CONTEXT, "slots": 8, "queue": 8}
+    with Guest(None if name == "stories" else path, smp=smp, settings=settings) as guest:
+        guest.wait_healthy()
+        warm_up(guest, path, plan)
+        for clients in counts:
+            row = client_row(guest, path, clients, plan, 0.05)
+            rows.append({"model": name, "where": f"QEMU, -smp {smp}", **row, "command": guest.command})
+            progress(f"clients {name}, QEMU -smp {smp}: {clients}: {row['total']} tokens/s")
+    return rows
+
+
+def prompt_at_batch_8(name, threads, plan):
+    """Our own prompt speed when at most eight tokens go through the matrix kernels at once."""
+    path = files.path_of(name)
+    with Hosted(path, threads, {"context": CONTEXT, "batch": 8}) as ours:
+        ours.wait_healthy()
+        warm_up(ours, path, Plan(warm_s=plan.warm_s, warm_tokens=plan.warm_tokens))
+        samples = [one_text(ours, path, replace(plan, decode=2), text)
+                   for text, _ in prompts.make(path, 3, 64, seed="batch 8")]
+        return rounded(median([s["prompt"] for s in samples]), 3), ours.command
+
+
+def clients(args):
+    """Tokens/s of 1, 2, 4 and 8 clients together; llama.cpp's batch of 8; our prompt speed at batch 8."""
+    compare = comparing(args)
+    if not knows("slots"):
+        progress("the program has no `slots`: its clients are served one after the other")
+    small, large = (Plan(prompt=16, decode=64, repeats=2, warm_s=3),
+                    Plan(prompt=16, decode=16, repeats=1 if args.quick else 2, warm_s=3, warm_tokens=16))
+    rows = []
+    jobs = [("stories", small), ("smollm2", small), ("tinyllama-Q4_0", large), ("tinyllama-Q8_0", large)]
+    for name, plan in jobs[:3] if args.quick else jobs:
+        counts = (1, 8) if args.quick or name == "tinyllama-Q8_0" else CLIENTS
+        try:
+            made = clients_hosted(name, 2, plan, compare, counts)
+            if knows("batch"):
+                made[-1]["own_prompt"], made[-1]["own_prompt_command"] = prompt_at_batch_8(name, 2, plan)
+                made[-1]["own_prompt_ratio"] = rounded(ratio(made[-1]["total"], made[-1]["own_prompt"]), 3)
+            rows += made
+        except BenchError as error:
+            rows.append(skipped(name, error, where="hosted"))
+    guests = [("stories", replace(small, decode=32, repeats=1, warm_s=5)),
+              ("smollm2", replace(large, prompt=8, decode=8, warm_s=8))]
+    for name, plan in guests[:1] if args.quick else guests:
+        try:
+            rows += clients_guest(name, 2, plan, (1, 8) if args.quick else CLIENTS)
+        except BenchError as error:
+            rows.append(skipped(name, error, where="QEMU"))
+    return {"rows": rows}
+
+
+def show_clients(result):
+    return "  tokens/s of all clients together\n" + table(result["rows"], (
+        ("model", "model"), ("where", "where"), ("clients", "clients"), ("total", "total"), ("together", "at once"),
+        ("llama_cpp_total", "llama.cpp, batch 8"), ("ratio", "ratio"), ("own_prompt", "own prompt, batch 8"),
+        ("own_prompt_ratio", "ratio"), ("skipped", "left out")))
