@@ -13,7 +13,8 @@ from .servers import process_memory
 WORKER = Path(__file__).resolve().parent / "llama_cpp_worker.py"
 # A Python that has llama_cpp; another than the one of `make setup-bench` for trying things out.
 PYTHON = Path(os.environ.get("BAREFLOW_BENCH_PYTHON", BUILD / "bench-venv/bin/python"))
-ANSWER_TIMEOUT_S = 300
+ANSWER_TIMEOUT_S = 120
+LIMIT_S = 20  # of one measurement: two threads on a busy machine may crawl
 
 # Once it crashed with its own packings of the weights, it is measured without them, which is said.
 _plain = False
@@ -57,7 +58,7 @@ class LlamaCpp:
             raise BenchError(f"llama.cpp gave no answer in {ANSWER_TIMEOUT_S} s: {self.command}")
         code = self.process.wait()
         self.errors.seek(0)
-        tail = self.errors.read().decode(errors="replace").strip()[-400:]
+        tail = self.errors.read().decode(errors="replace").strip().rpartition("\n")[2][-200:]
         raise (Crashed if code < 0 else BenchError)(f"llama.cpp ended with {code}: {tail}")
 
     def ask(self, **command):
@@ -68,11 +69,12 @@ class LlamaCpp:
         return self._answer()
 
     def generate(self, prompt, tokens):
-        answer = self.ask(do="generate", prompt=prompt, tokens=tokens)
-        return {"prompt": len(prompt) / answer["prompt_s"], "decode": (tokens - 1) / answer["decode_s"]}
+        answer = self.ask(do="generate", prompt=prompt, tokens=tokens, limit_s=LIMIT_S)
+        made = len(answer["tokens"])
+        return {"prompt": len(prompt) / answer["prompt_s"], "decode": (made - 1) / answer["decode_s"]}
 
     def together(self, prompts, tokens):
-        answer = self.ask(do="together", prompts=prompts, tokens=tokens)
+        answer = self.ask(do="together", prompts=prompts, tokens=tokens, limit_s=LIMIT_S)
         return len(prompts) * answer["steps"] / answer["decode_s"]
 
     def memory(self):

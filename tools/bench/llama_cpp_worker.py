@@ -3,10 +3,10 @@
 usage: python llama_cpp_worker.py MODEL THREADS CONTEXT SEQUENCES [plain]
 
 Commands on standard input, answers on standard output, one JSON object a line:
-  {"do": "generate", "prompt": [..], "tokens": N}   -> {"prompt_s", "decode_s", "tokens": [..]}
-  {"do": "together", "prompts": [[..], ..], "tokens": N} -> {"decode_s", "steps": N}
+  {"do": "generate", "prompt": [..], "tokens": N, "limit_s": S}      -> {"prompt_s", "decode_s", "tokens": [..]}
+  {"do": "together", "prompts": [[..], ..], "tokens": N, "limit_s": S} -> {"decode_s", "steps"}
 Greedy. The prompt's time ends with its logits; decoding counts what comes after the first token, as
-the clients of our server count. `plain`: without llama.cpp's own packings of the weights.
+the clients of our server count; it ends early after `limit_s`. `plain`: without llama.cpp's own packings of the weights.
 """
 import json
 import os
@@ -60,7 +60,7 @@ class Worker:
         self.step([(token, i, sequence, i == last) for i, token in enumerate(prompt)])
         return self.best(last)
 
-    def generate(self, prompt, tokens):
+    def generate(self, prompt, tokens, limit_s):
         llama.llama_memory_clear(self.memory, True)
         began = time.perf_counter()
         made = [self.feed(prompt, 0)]
@@ -68,16 +68,20 @@ class Worker:
         for i in range(tokens - 1):
             self.step([(made[-1], len(prompt) + i, 0, True)])
             made.append(self.best(0))
+            if time.perf_counter() - prompted > limit_s:
+                break
         return {"prompt_s": prompted - began, "decode_s": time.perf_counter() - prompted, "tokens": made}
 
-    def together(self, prompts, tokens):
+    def together(self, prompts, tokens, limit_s):
         llama.llama_memory_clear(self.memory, True)
         last = [self.feed(prompt, i) for i, prompt in enumerate(prompts)]
         began = time.perf_counter()
         for n in range(tokens):
             self.step([(token, len(prompts[i]) + n, i, True) for i, token in enumerate(last)])
             last = [self.best(i) for i in range(len(prompts))]
-        return {"decode_s": time.perf_counter() - began, "steps": tokens}
+            if time.perf_counter() - began > limit_s:
+                break
+        return {"decode_s": time.perf_counter() - began, "steps": n + 1}
 
 
 def main():
@@ -91,9 +95,9 @@ def main():
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "generate":
-            answer = worker.generate(command["prompt"], command["tokens"])
+            answer = worker.generate(command["prompt"], command["tokens"], command["limit_s"])
         else:
-            answer = worker.together(command["prompts"], command["tokens"])
+            answer = worker.together(command["prompts"], command["tokens"], command["limit_s"])
         print(json.dumps(answer), file=answers)
 
 

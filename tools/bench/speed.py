@@ -35,7 +35,7 @@ def warm_up(server, path, plan, seed=0):
 
 
 def one_text(server, path, plan, prompt):
-    text = client.stream(server.port, prompt, plan.decode, files.enders(path))
+    text = client.stream(server.port, prompt, plan.decode, files.enders(path), comparison.LIMIT_S)
     return {"prompt": text.prompt_rate, "decode": text.decode_rate, "first_token_s": text.first_token_s}
 
 

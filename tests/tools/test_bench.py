@@ -1,0 +1,122 @@
+"""The benchmarks' arithmetic on made-up times, and one short measurement. No figure is judged."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from bench import client, files, jit, main, prompts, speed, tables  # noqa: E402
+from bench.common import DEFAULT_MODEL  # noqa: E402
+
+import gguf_format  # noqa: E402
+
+
+def text(times, asked=0.0, **usage):
+    return client.Text(asked=asked, times=list(times), usage=usage)
+
+
+def test_the_first_token_belongs_to_the_prompt():
+    one = text([2.0, 2.5, 3.0], prompt_tokens=10, completion_tokens=3)
+    assert one.decode_rate == 2.0 and one.first_token_s == 2.0 and one.prompt_rate == 5.0
+    one.figures = {"prompt_ms": 1000.0}
+    assert one.prompt_rate == 10.0
+    assert text([2.0]).decode_rate is None
+
+
+def test_clients_are_counted_while_all_of_them_generate():
+    early, late = text([n * 0.1 for n in range(101)]), text([2 + n * 0.1 for n in range(101)])
+    rate, joined = client.aggregate([early, late])
+    assert joined and rate == pytest.approx(20, rel=0.02)
+    # One after the other: all tokens over all of the time.
+    rate, joined = client.aggregate([text([1, 2, 3, 4]), text([5, 6, 7, 8])])
+    assert not joined and rate == pytest.approx(1.0)
+
+
+def slow_then_fast():
+    return [text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)], asked=-1.0)]
+
+
+def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
+    line = jit.timeline(slow_then_fast())
+    assert len(line) == 80 and jit.final_interval(line) == pytest.approx(0.1)
+    seconds, tokens = jit.settled_at(line, -1.0)
+    assert 15 <= tokens <= 20 and seconds == pytest.approx(tokens + 2)
+    assert jit.lost_seconds(line) == pytest.approx(20 * 0.9, rel=0.01)
+    steady = jit.timeline([text([n * 0.1 for n in range(60)])])
+    assert jit.settled_at(steady, 0.0)[1] == 0 and jit.lost_seconds(steady) == pytest.approx(0, abs=1e-6)
+    assert jit.settled_at([], 0.0) == (None, None) and jit.final_interval([]) is None
+
+
+def test_two_processors_are_set_against_one():
+    rows = [{"model": "m", "jit": "full", "smp": 1, "decode": 4.0}, {"model": "m", "jit": "full", "smp": 2, "decode": 7.0},
+            {"model": "other", "jit": "full", "smp": 2, "decode": 7.0}]
+    speed.add_scaling(rows)
+    assert [row.get("scaling") for row in rows] == [None, 1.75, None]
+
+
+def test_tables_leave_out_what_nobody_fills():
+    shown = tables.table([{"a": "x", "b": 1.234}, {"a": "long", "b": 123.4}], [("a", "name"), ("b", "n"), ("c", "none")])
+    assert shown.splitlines() == ["  name     n", "  ----  ----", "  x     1.23", "  long   123"]
+    assert tables.table([], [("a", "a")]) == ""
+
+
+def test_prompts_have_exactly_the_tokens_asked_for():
+    made = prompts.make(DEFAULT_MODEL, 5, 64)
+    assert [len(ids) for _, ids in made] == [64] * 5
+    assert prompts.encode(DEFAULT_MODEL, [words for words, _ in made]) == [ids for _, ids in made]
+    assert len({tuple(ids[:4]) for _, ids in made}) == 5
+    assert made == prompts.make(DEFAULT_MODEL, 5, 64)
+
+
+def test_synthetic_files_are_as_large_as_expected(tmp_path):
+    model = files.SYNTHETIC["15m-Q4_0"]
+    files.make_synthetic(tmp_path / "m.gguf", model.arguments(), model.expected_bytes())
+    size = (tmp_path / "m.gguf").stat().st_size
+    assert model.expected_bytes() - (4 << 20) < size <= model.expected_bytes()
+    assert files.enders(tmp_path / "m.gguf") == [2]
+    assert gguf_format.Reader(tmp_path / "m.gguf").metadata["llama.block_count"] == 6
+    with pytest.raises(files.BenchError, match="needs .* MiB, and only"):
+        files.make_synthetic(tmp_path / "n.gguf", model.arguments(), 1 << 60)
+
+
+def test_the_mixed_file_has_both_types_as_q4_k_m_has():
+    mixed = dict(files.mixed_overrides(22))
+    assert "output.weight" in mixed and len(mixed) == 1 + 2 * 10 and set(mixed.values()) == {"Q6_K"}
+
+
+def test_one_measurement_from_end_to_end(tmp_path):
+    output = tmp_path / "bench.json"
+    row = speed.pair_up("stories", 2, speed.Plan(prompt=32, decode=8, repeats=1, warm_s=0.2), compare=False)
+    assert row["decode"] > 0 and row["prompt"] > 0 and row["peak_rss_bytes"] > 1 << 20
+    assert "--model models/stories.gguf" in row["command"] and str(ROOT) not in row["command"]
+    assert "stories" in speed.show_hosted({"rows": [row]})
+    rows = speed.clients_hosted("stories", 1, speed.Plan(prompt=8, decode=8, repeats=1, warm_s=0.2), False, (1, 2))
+    assert [row["clients"] for row in rows] == [1, 2] and all(row["total"] > 0 for row in rows)
+    assert main.main(["--output", str(output), "sizes"]) == 0
+    report = json.loads(output.read_text())
+    assert report["machine"]["qemu"].startswith("QEMU") and report["sizes"]["model_bytes"] > 0
+
+
+def test_a_part_nobody_knows_is_refused():
+    done = subprocess.run([sys.executable, str(ROOT / "tools/bench.py"), "sizes", "speeed"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2 and "no such part: speeed" in done.stderr
+
+
+def test_setup_says_when_llama_cpp_cannot_be_had(tmp_path):
+    """Offline, in a copy: one clear message, no half-made environment that counts as whole."""
+    (tmp_path / "tools/bench").mkdir(parents=True)
+    for name in ("tools/make_bench_venv.sh", "tools/bench/requirements.txt", "tools/bench/llama_cpp.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    command = ["bash", str(tmp_path / "tools/make_bench_venv.sh")]
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not get the Python packages of tools/bench/requirements.txt" in done.stderr
+    assert "`make bench` measures ours alone" in done.stderr
+    assert not (tmp_path / "build/bench-venv/made-from.txt").exists()
+    assert subprocess.run([*command, "nonsense"], capture_output=True, check=False).returncode == 2
