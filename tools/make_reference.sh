@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes build/reference-venv: llama-cpp-python built from its source, pinned by hash, for comparison
 # (tests of `make soak`, benchmarks). Takes about a quarter of an hour the first time; quiet and
-# quick when it is there already. Needs a C++ compiler (g++) and the package registry.
+# quick when it is there already. Needs clang-19 and the package registry.
 set -euo pipefail
 export LC_ALL=C
 
@@ -9,6 +9,9 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 pins="$root/tests/reference"
 venv="$root/build/reference-venv"
 log="$root/build/reference-venv.log"
+# For this very processor. GCC 12 drops stores before `ldtilecfg`, so what it builds crashes where
+# there is AMX; clang does not.
+flags="-DGGML_NATIVE=ON -DGGML_OPENMP=OFF -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19"
 
 case "${1:-}" in
     '') ;;
@@ -16,9 +19,12 @@ case "${1:-}" in
     *) printf 'make_reference: unknown argument %s (it takes none)\n' "'$1'" >&2; exit 2 ;;
 esac
 
-# Written last, so an environment with it is a whole one.
-if cmp -s "$pins/requirements.txt" "$venv/requirements.txt"; then exit 0; fi
+# What it is made from; written last, so an environment with it is a whole one.
+made_from() { cat "$pins/requirements.txt"; printf '%s\n' "$flags"; }
+is_made() { cmp -s <(made_from) "$venv/made-from.txt"; }
+if is_made; then exit 0; fi
 
+say() { printf 'setup: %s\n' "$*"; }
 give_up() {
     printf 'setup: %s\n' "$1" >&2
     if [ -s "$log" ]; then tail -n 5 "$log" | sed 's/^/  /' >&2; fi
@@ -29,23 +35,37 @@ give_up() {
 mkdir -p "$root/build"
 exec 9> "$root/build/reference-venv.lock"
 flock 9
-if cmp -s "$pins/requirements.txt" "$venv/requirements.txt"; then exit 0; fi
+if is_made; then exit 0; fi
 rm -rf "$venv"
 : > "$log"
-command -v g++ > /dev/null || give_up "no g++ is here to build llama-cpp-python with"
-printf 'setup: building llama-cpp-python into build/reference-venv (about 15 minutes, 77 MB to fetch)\n'
+command -v clang++-19 > /dev/null || give_up "no clang++-19 is here to build llama-cpp-python with; \`make setup\` installs it"
+say "building llama-cpp-python into build/reference-venv (about 15 minutes, 77 MB to fetch)"
 /usr/bin/python3 -m venv "$venv" >> "$log" 2>&1 ||
     give_up "could not make a Python environment; is the Debian package python3-venv there?"
 pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes)
 "${pip[@]}" --only-binary :all: -r "$pins/build.txt" >> "$log" 2>&1 ||
     give_up "could not get the packages of tests/reference/build.txt; can PyPI be reached from here?"
-# The tools that build are the ones just installed. For this very processor, but without AMX: with it
-# this version was seen to end at its first ldtilecfg (a virtual Sapphire Rapids).
-no_amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
-PATH="$venv/bin:$PATH" CC=gcc CXX=g++ CFLAGS="$no_amx" CXXFLAGS="$no_amx" \
-    "${pip[@]}" --no-cache-dir --no-build-isolation --only-binary :all: --no-binary llama-cpp-python \
-    -r "$pins/requirements.txt" >> "$log" 2>&1 ||
-    give_up "could not build the packages of tests/reference/requirements.txt"
+# The tools that build are the ones just installed.
+PATH="$venv/bin:$PATH" CMAKE_ARGS="$flags" nice -n 5 \
+    "${pip[@]}" --verbose --no-cache-dir --no-build-isolation --only-binary :all: --no-binary llama-cpp-python \
+    -r "$pins/requirements.txt" >> "$log" 2>&1 &
+job=$!
+trap 'kill "$job" 2> /dev/null || true' EXIT
+# Ninja counts: "[12/345] Building ...". A line that moves on a terminal, else one a minute.
+began=$SECONDS said=$SECONDS
+while kill -0 "$job" 2> /dev/null; do
+    sleep 1
+    step="$(grep -o '\[[0-9]*/[0-9]*\]' "$log" | tail -n 1 || true)"
+    if [ -t 1 ]; then
+        printf '\rsetup: compiling %s %d s ' "$step" $((SECONDS - began))
+    elif [ $((SECONDS - said)) -ge 60 ]; then
+        said=$SECONDS
+        say "compiling $step $((SECONDS - began)) s"
+    fi
+done
+[ ! -t 1 ] || printf '\n'
+trap - EXIT
+wait "$job" || give_up "could not build the packages of tests/reference/requirements.txt"
 "$venv/bin/python" -c 'import llama_cpp' >> "$log" 2>&1 || give_up "llama-cpp-python was built but does not load"
-cp "$pins/requirements.txt" "$venv/requirements.txt"
-printf 'setup: build/reference-venv is ready\n'
+made_from > "$venv/made-from.txt"
+say "build/reference-venv is ready, after $((SECONDS - began)) s"

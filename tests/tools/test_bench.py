@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -109,14 +110,14 @@ def test_a_part_nobody_knows_is_refused():
 
 def test_setup_says_when_llama_cpp_cannot_be_had(tmp_path):
     """Offline, in a copy: one clear message, no half-made environment that counts as whole."""
-    (tmp_path / "tools/bench").mkdir(parents=True)
-    for name in ("tools/make_bench_venv.sh", "tools/bench/requirements.txt", "tools/bench/llama_cpp.txt"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    command = ["bash", str(tmp_path / "tools/make_bench_venv.sh")]
+    (tmp_path / "tools").mkdir()
+    shutil.copytree(ROOT / "tests/reference", tmp_path / "tests/reference")
+    shutil.copy(ROOT / "tools/make_reference.sh", tmp_path / "tools")
+    command = ["bash", str(tmp_path / "tools/make_reference.sh")]
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "could not get the Python packages of tools/bench/requirements.txt" in done.stderr
-    assert "`make bench` measures ours alone" in done.stderr
-    assert not (tmp_path / "build/bench-venv/made-from.txt").exists()
+    assert "could not get the packages of tests/reference/build.txt" in done.stderr
+    assert "build/reference-venv.log" in done.stderr
+    assert not (tmp_path / "build/reference-venv/made-from.txt").exists()
     assert subprocess.run([*command, "nonsense"], capture_output=True, check=False).returncode == 2

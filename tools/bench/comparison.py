@@ -11,8 +11,8 @@ from .common import BUILD, BenchError, progress, shown
 from .servers import process_memory
 
 WORKER = Path(__file__).resolve().parent / "llama_cpp_worker.py"
-# A Python that has llama_cpp; another than the one of `make setup-bench` for trying things out.
-PYTHON = Path(os.environ.get("BAREFLOW_BENCH_PYTHON", BUILD / "bench-venv/bin/python"))
+# A Python that has llama_cpp: the one of `make setup-bench`, unless told otherwise.
+PYTHON = Path(os.environ.get("BAREFLOW_REFERENCE_PYTHON", BUILD / "reference-venv/bin/python"))
 ANSWER_TIMEOUT_S = 120
 LIMIT_S = 20  # of one measurement: two threads on a busy machine may crawl
 

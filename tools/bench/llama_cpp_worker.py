@@ -1,4 +1,4 @@
-"""llama.cpp under measurement, by the low-level calls of llama-cpp-python. Runs in build/bench-venv.
+"""llama.cpp under measurement, by the low-level calls of llama-cpp-python. Runs in build/reference-venv.
 
 usage: python llama_cpp_worker.py MODEL THREADS CONTEXT SEQUENCES [plain]
 
