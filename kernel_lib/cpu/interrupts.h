@@ -2,8 +2,8 @@
 //
 // Exceptions print everything known and stop the machine with an exit code of their own
 // (cpu/exit_codes.h), unless the fault recovery hook takes them (on the boot processor). Hardware
-// interrupts run registered handlers on the stack of whatever they interrupt, with interrupts off:
-// acknowledge, set a flag, return.
+// interrupts run registered handlers on the stack for exceptions, with interrupts off: acknowledge,
+// set a flag, return. What a guarded call (guarded_call.h) makes ends that call only.
 #pragma once
 
 #include <cstdint>

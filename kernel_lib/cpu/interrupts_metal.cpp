@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "kernel_lib/cpu/exit_codes.h"
+#include "kernel_lib/cpu/guard.h"
 #include "kernel_lib/cpu/pic_regs.h"
 #include "kernel_lib/cpu/privileged.h"
 #include "kernel_lib/cpu/processor_tables.h"
@@ -45,9 +46,10 @@ constexpr uint64_t kDataDescriptor = 0x00CF'9200'0000'FFFF;
 constexpr uint64_t kTaskPresentAvailable = 0x89;
 constexpr uint8_t kGateInterrupt = 0x8E;  // present, ring 0, interrupts off
 
-// Stacks by number (TSS.ist[n - 1]); 0: stay on the current one. Exceptions have one of their own,
-// so that a fault on a stack that ran out can still be told.
-constexpr uint8_t kStackCurrent = 0;
+// Stacks by number (TSS.ist[n - 1]). Exceptions have one of their own, so that a fault on a stack
+// that ran out can still be told. Interrupts share it: they may come while code that was never
+// tried (guarded_call.h) has lost its stack, and they don't nest. What faults inside their handlers
+// is never resumed.
 constexpr uint8_t kStackException = 1;
 constexpr uint8_t kStackDoubleFault = 2;
 constexpr uint8_t kStackNmi = 3;
@@ -82,7 +84,7 @@ uint8_t stack_of(uint64_t vector) {
         case kVectorMachineCheck:
             return kStackNmi;
         default:
-            return vector < kExceptionVectors ? kStackException : kStackCurrent;
+            return kStackException;
     }
 }
 
@@ -327,24 +329,18 @@ void stop_machine(uint8_t exit_code) {
 
 using namespace bareflow;
 
-void interrupt_dispatch(InterruptFrame *frame) {
-    const uint64_t vector = frame->vector;
+namespace {
+
+void handle_interrupt(uint64_t vector) {
     if (vector == kVectorWake) {
         timer_end_of_interrupt();  // that it came is all there is to it
         return;
     }
-    if (vector < kExceptionVectors) {
-        if (vector == kVectorNmi && machine_stopping.load(std::memory_order_seq_cst)) {
-            halt_for_ever();
-        }
-        if (current_processor() == 0 && fault_recovery != nullptr && exceptions_told == 0 &&
-            fault_recovery(*frame)) {
-            return;
-        }
-        stop_on_exception(*frame);
-    }
     if (current_processor() != 0) {
-        return;  // spurious: nothing else is sent there
+        if (vector == kVectorTimer) {
+            timer_end_of_interrupt();
+        }
+        return;  // else spurious: nothing more is sent there
     }
     interrupts_seen.fetch_add(1, std::memory_order_relaxed);
     if (vector < kVectorIrqBase + pic::kLines) {
@@ -354,4 +350,25 @@ void interrupt_dispatch(InterruptFrame *frame) {
     } else {
         ++spurious_seen;
     }
+}
+
+}  // namespace
+
+void interrupt_dispatch(InterruptFrame *frame) {
+    const uint64_t vector = frame->vector;
+    if (vector >= kExceptionVectors) {
+        guard_interrupt_begins();
+        handle_interrupt(vector);
+        guard_interrupt_ends(*frame);
+        return;
+    }
+    if (vector == kVectorNmi && machine_stopping.load(std::memory_order_seq_cst)) {
+        halt_for_ever();
+    }
+    if (exceptions_told == 0 &&
+        (guard_takes_fault(*frame) ||
+         (current_processor() == 0 && fault_recovery != nullptr && fault_recovery(*frame)))) {
+        return;
+    }
+    stop_on_exception(*frame);
 }

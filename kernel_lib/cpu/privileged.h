@@ -93,6 +93,11 @@ inline CpuidLeaf read_cpuid(uint32_t leaf, uint32_t subleaf = 0) {
     return out;
 }
 
+inline uint64_t read_flags() {
+    uint64_t value = 0;
+    asm volatile("pushfq; popq %0" : "=r"(value));
+    return value;
+}
 inline void interrupts_off() {
     asm volatile("cli" : : : "memory");
 }

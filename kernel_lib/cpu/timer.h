@@ -24,6 +24,14 @@ void timer_init();
 // Interrupts are on afterwards.
 void timer_wait(uint64_t deadline_ticks);
 
+// An interrupt at `deadline_ticks` (sooner when the alarm does not reach so far), or no longer.
+// With the local APIC every processor has its own alarm; without, there is only the boot processor.
+// Interrupts off.
+void timer_set_alarm(uint64_t deadline_ticks);
+void timer_cancel_alarm();
+// On another processor, whose local APIC is on: makes its alarm usable.
+void timer_join();
+
 // The local APIC's registers (every processor sees its own there), or nullptr: not used.
 [[nodiscard]] volatile uint32_t *local_apic();
 

@@ -229,6 +229,21 @@ void timer_wait(uint64_t deadline_ticks) {
     interrupts_on();
 }
 
+void timer_set_alarm(uint64_t deadline_ticks) {
+    const uint64_t now = read_tsc();
+    arm(deadline_ticks > now ? deadline_ticks - now : 0);
+}
+
+void timer_cancel_alarm() {
+    disarm();
+}
+
+void timer_join() {
+    apic_write(lapic::kDivide, lapic::kDivideBy16);
+    apic_write(lapic::kInitialCount, 0);
+    apic_write(lapic::kLvtTimer, kVectorTimer);
+}
+
 volatile uint32_t *local_apic() {
     return timer.apic;
 }

@@ -151,6 +151,28 @@ void free_pages(void *pages, size_t count) {
         panic("free_pages: not a run of pages that was handed out");
     }
 }
+void *allocate_guarded_pages(size_t count) {
+    constexpr size_t kHoles = 2;
+    if (count == 0 || count > SIZE_MAX / kPageBytes - kHoles) {
+        return nullptr;
+    }
+    void *const run = ::mmap(nullptr, (count + kHoles) * kPageBytes, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (run == MAP_FAILED) {
+        return nullptr;
+    }
+    uint8_t *const pages = static_cast<uint8_t *>(run) + kPageBytes;
+    if (::mprotect(pages, count * kPageBytes, PROT_READ | PROT_WRITE) != 0) {
+        ::munmap(run, (count + kHoles) * kPageBytes);
+        return nullptr;
+    }
+    return pages;
+}
+void free_guarded_pages(void *pages, size_t count) {
+    if (pages != nullptr) {
+        free_pages(static_cast<uint8_t *>(pages) - kPageBytes, count + 2);
+    }
+}
 uint64_t free_memory_bytes() {
     return kUnlimitedBytes;
 }

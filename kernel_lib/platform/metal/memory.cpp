@@ -301,6 +301,38 @@ void free_pages(void *memory, size_t count) {
     }
 }
 
+void *allocate_guarded_pages(size_t count) {
+    constexpr size_t kHoles = 2;
+    void *const run = count > SIZE_MAX - kHoles ? nullptr : allocate_pages(count + kHoles);
+    if (run == nullptr) {
+        return nullptr;
+    }
+    const uint64_t first = address_of(run);
+    const uint64_t last = first + (count + 1) * kPage;
+    if (!tables.unmap(first, kPage) || !tables.unmap(last, kPage)) {
+        // No page for a table, so what is unmapped needs none to be mapped again.
+        (void)map_same(first, first + kPage, kReadWrite).ok();
+        (void)pages.release(first, count + kHoles);
+        return nullptr;
+    }
+    flush_translations();
+    return reinterpret_cast<void *>(first + kPage);
+}
+
+void free_guarded_pages(void *memory, size_t count) {
+    if (memory == nullptr) {
+        return;
+    }
+    const uint64_t first = address_of(memory) - kPage;
+    const uint64_t last = first + (count + 1) * kPage;
+    // Their tables are there: the holes were part of them.
+    if (!map_same(first, first + kPage, kReadWrite) || !map_same(last, last + kPage, kReadWrite)) {
+        panic("free_guarded_pages: not what was handed out");
+    }
+    flush_translations();
+    free_pages(reinterpret_cast<void *>(first), count + 2);
+}
+
 uint64_t free_memory_bytes() {
     return pages.free_bytes();
 }

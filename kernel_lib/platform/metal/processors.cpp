@@ -149,10 +149,10 @@ bool become_equal() {
 void set_up_local_apic() {
     volatile uint32_t *const apic = local_apic();
     apic[lapic::kTaskPriority / 4] = 0;
-    apic[lapic::kLvtTimer / 4] = lapic::kLvtMasked;
     apic[lapic::kLvtLint0 / 4] = lapic::kLvtMasked;  // devices are the boot processor's
     apic[lapic::kLvtLint1 / 4] = lapic::kLvtNmi;
     apic[lapic::kSpurious / 4] = lapic::kSoftwareEnable | kVectorSpurious;
+    timer_join();
 }
 
 // First C++ on a new processor, on its own stack.

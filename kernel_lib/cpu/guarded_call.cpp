@@ -1,0 +1,85 @@
+#include "kernel_lib/cpu/guarded_call.h"
+
+#include <cstddef>
+
+namespace bareflow {
+
+static_assert(offsetof(GuardedReturn, stack) == 0 && offsetof(GuardedReturn, frame) == 8 &&
+              offsetof(GuardedReturn, mxcsr) == 16 && offsetof(GuardedReturn, scratch) == 20);
+
+std::string_view outcome_name(GuardedOutcome outcome) {
+    return outcome == GuardedOutcome::kReturned  ? "returned"
+           : outcome == GuardedOutcome::kFaulted ? "faulted"
+                                                 : "overran";
+}
+
+}  // namespace bareflow
+
+// The function runs with `back` in every preserved register but rbp: if one of them differs
+// afterwards, or rsp, rbp, MXCSR (but for the flags of what happened, bits 0 to 5) or the direction
+// flag, then ud2 hands over to whoever looks after faults.
+asm(R"(
+    .pushsection .text.bareflow_guarded_enter, "ax", @progbits
+    .globl bareflow_guarded_enter
+    .type bareflow_guarded_enter, @function
+    .globl bareflow_guarded_resume
+bareflow_guarded_enter:
+    pushq %rbp
+    movq %rsp, %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    subq $8, %rsp
+    movq %rsp, (%rdi)
+    movq %rbp, 8(%rdi)
+    stmxcsr 16(%rdi)
+    movq %rdi, %rbx
+    movq %rdi, %r12
+    movq %rdi, %r13
+    movq %rdi, %r14
+    movq %rdi, %r15
+    movq %rsi, %rax
+    movq %rdx, %rdi
+    cld
+    callq *%rax
+    cmpq %r12, %rbx
+    jne 1f
+    cmpq %r13, %rbx
+    jne 1f
+    cmpq %r14, %rbx
+    jne 1f
+    cmpq %r15, %rbx
+    jne 1f
+    cmpq (%rbx), %rsp
+    jne 1f
+    cmpq 8(%rbx), %rbp
+    jne 1f
+    pushfq
+    popq %rax
+    testl $0x400, %eax
+    jne 1f
+    stmxcsr 20(%rbx)
+    movl 20(%rbx), %eax
+    xorl 16(%rbx), %eax
+    testl $0xffffffc0, %eax
+    jne 1f
+    movq %rbx, %rdi
+    xorl %esi, %esi
+bareflow_guarded_resume:
+    cld
+    ldmxcsr 16(%rdi)
+    movl %esi, %eax
+    addq $8, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    retq
+1:  ud2
+    .size bareflow_guarded_enter, . - bareflow_guarded_enter
+    .popsection
+)");
