@@ -1,5 +1,6 @@
 #include <cstdint>
 
+#include "appliance/bad_candidates.h"
 #include "appliance/self_test.h"
 #include "kernel_lib/cpu/interrupts.h"
 #include "kernel_lib/cpu/worker_pool.h"
@@ -85,6 +86,14 @@ bool skip_ud2(InterruptFrame &frame) {
             worker_pool().run(fault_elsewhere, nullptr, 2, 1);
             break;
         }
+        case SelfTest::kCandidates:
+            if (!try_bad_candidates(worker_pool())) {
+                platform::panic("selftest: a bad candidate was not survived as it should be");
+            }
+            return;
+        case SelfTest::kGenerated:
+            crash_in_generated_code();
+            break;
         case SelfTest::kReboot:
             platform::reboot();
     }

@@ -99,7 +99,7 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
                                                             {"initrd", ModelSource::kInitrd}}};
-constexpr std::array<Choice<SelfTest>, 11> kSelfTests{{{"none", SelfTest::kNone},
+constexpr std::array<Choice<SelfTest>, 13> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},
                                                        {"stack", SelfTest::kStack},
@@ -109,7 +109,9 @@ constexpr std::array<Choice<SelfTest>, 11> kSelfTests{{{"none", SelfTest::kNone}
                                                        {"run_data", SelfTest::kRunData},
                                                        {"recovery", SelfTest::kRecovery},
                                                        {"processor", SelfTest::kProcessor},
-                                                       {"reboot", SelfTest::kReboot}}};
+                                                       {"reboot", SelfTest::kReboot},
+                                                       {"candidates", SelfTest::kCandidates},
+                                                       {"generated", SelfTest::kGenerated}}};
 
 struct Entry {
     SettingDescription description;
@@ -154,7 +156,7 @@ constexpr std::array<Entry, 15> kEntries{{
      }},
     {{"selftest",
       "none, page_fault, divide, stack, invalid_opcode, panic, write_code, run_data, recovery, "
-      "processor, reboot",
+      "processor, reboot, candidates, generated",
       "a fault made on purpose, to see the report (default: none)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kSelfTests, s.selftest); }},
 }};

@@ -36,6 +36,8 @@ enum class SelfTest : uint8_t {
     kRecovery,   // a fault that the recovery hook takes; goes on
     kProcessor,  // an invalid opcode on another processor than the first
     kReboot,
+    kCandidates,  // candidates for the optimiser that go wrong in every way; goes on
+    kGenerated,   // a fault inside generated code
 };
 
 struct SettingsIpv4 {

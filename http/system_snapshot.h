@@ -140,7 +140,7 @@ struct FunctionRow {
 struct TryRow {
     std::string_view function;
     std::string_view variant;
-    std::string_view verdict;  // "won", "lost", "differed", "unavailable"
+    std::string_view verdict;  // "won", "lost", "differed", "unavailable", "faulted", "overran"
     uint32_t level = 0;
     uint32_t code_bytes = 0;
     uint64_t cycles = 0;          // of the candidate, median; 0: not timed

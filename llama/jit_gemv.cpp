@@ -185,9 +185,17 @@ bool GemvJit::Target::chunk_equal(uint32_t chunk) {
     for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
         float *const expected =
             owner_->expected_.data() + (uint64_t{pattern} * kMaxChunks + chunk) * kMaxChunkRows;
+        const bool at_end = (chunk + pattern) % 2 == 0;
         GemvArgs args = owner_->args_for(*slot_, pattern);
-        args.weights += (range.begin - skip) * slot_->row_bytes;
-        float *const y = owner_->y_.data() + kGuard;
+        // Only the rows of the range are there; the others before it are in the hole or nowhere.
+        const uint64_t bytes = range.count * slot_->row_bytes;
+        uint8_t *const rows = at_end ? owner_->rows_.at_end(bytes) : owner_->rows_.data();
+        std::copy_n(slot_->sample + range.begin * slot_->row_bytes, bytes, rows);
+        args.weights = rows - skip * slot_->row_bytes;
+        uint8_t *const place =
+            at_end ? owner_->y_.at_end((kGuard + skip + range.count + kGuard) * sizeof(float))
+                   : owner_->y_.data();
+        float *const y = reinterpret_cast<float *>(place) + kGuard;
         args.y = y;
         if (chunk >= owner_->expected_chunks_) {
             slot_->reference(args, skip, skip + range.count);
@@ -245,30 +253,64 @@ void GemvJit::use_scratch(const KernelSlot &slot) {
     }
     scratch_slot_ = &slot;
     expected_chunks_ = 0;
+    const std::array<GemvArgs, kPatterns> args = {args_for(slot, 0), args_for(slot, 1)};
     Noise noise;
     for (uint32_t i = 0; i < slot.cols; ++i) {
         const uint64_t bits = noise.next();
         const auto value = static_cast<float>(static_cast<int64_t>(bits) >> 40) * 0x1p-23f;
         // Now and then one that dwarfs the others, as real activations have.
-        x_[0][i] = (bits & 0xff) == 0 ? value * 20.0f : value;
-        x_[1][i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
+        const_cast<float *>(args[0].x)[i] = (bits & 0xff) == 0 ? value * 20.0f : value;
+        const_cast<float *>(args[1].x)[i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
     }
     if (takes_quantized(slot.type)) {
-        for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
-            quantize_activation(x_[pattern].data(), activations_[pattern].view(slot.cols),
-                                kFormPairs | kFormQuads, 0, group_count(slot.cols));
+        for (const GemvArgs &of : args) {
+            quantize_activation(of.x, of.xq, kFormPairs | kFormQuads, 0, group_count(slot.cols));
         }
     }
 }
 
 GemvArgs GemvJit::args_for(const KernelSlot &slot, uint32_t pattern) const {
-    return {.weights = slot.sample,
-            .row_bytes = slot.row_bytes,
-            .cols = slot.cols,
-            .x = x_[pattern].data(),
-            .xq = takes_quantized(slot.type) ? activations_[pattern].view(slot.cols)
-                                             : QuantizedActivation{},
-            .y = y_.data()};
+    GemvArgs args = activations_[pattern].args(slot.cols, pattern == 0);
+    if (!takes_quantized(slot.type)) {
+        args.xq = {};
+    }
+    args.weights = slot.sample;
+    args.row_bytes = slot.row_bytes;
+    args.y = reinterpret_cast<float *>(y_.data());
+    return args;
+}
+
+// Arrays keep the alignment that ActivationBuffer gives them.
+Status GemvJit::GuardedActivation::create(uint32_t max_cols) {
+    const uint64_t blocks = (max_cols + kBlockElements - 1) / kBlockElements;
+    BF_ASSIGN(x, GuardedPages::create(max_cols * sizeof(float)));
+    BF_ASSIGN(q, GuardedPages::create(blocks * kBlockElements));
+    BF_ASSIGN(block_sums, GuardedPages::create(blocks * sizeof(int32_t)));
+    BF_ASSIGN(group_scales, GuardedPages::create(group_count(max_cols) * sizeof(float)));
+    BF_ASSIGN(pairs, GuardedPages::create(blocks * 16 * sizeof(uint64_t)));
+    BF_ASSIGN(quads, GuardedPages::create(blocks * 8 * sizeof(uint64_t)));
+    return {};
+}
+
+GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
+    constexpr uint64_t kLine = 64;
+    const uint64_t blocks = (cols + kBlockElements - 1) / kBlockElements;
+    const auto place = [&]<typename T>(const GuardedPages &pages, uint64_t count, T *&to) {
+        const uint64_t bytes = (count * sizeof(T) + kLine - 1) / kLine * kLine;
+        to = reinterpret_cast<T *>(at_end ? pages.at_end(bytes) : pages.data());
+    };
+    GemvArgs args;
+    args.cols = cols;
+    float *floats = nullptr;
+    place(x, cols, floats);
+    args.x = floats;
+    args.xq.count = cols;
+    place(q, blocks * kBlockElements, args.xq.q);
+    place(block_sums, blocks, args.xq.block_sums);
+    place(group_scales, group_count(cols), args.xq.group_scales);
+    place(pairs, blocks * 16, args.xq.pairs);
+    place(quads, blocks * 8, args.xq.quads);
+    return args;
 }
 
 void GemvJit::run(const KernelSlot &slot, GemvKernel kernel) {
@@ -319,15 +361,17 @@ Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimi
 }
 
 Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer) {
-    uint32_t cols = 0;
+    uint32_t cols = 1;
+    uint64_t row_bytes = 1;
     for (const KernelSlot &slot : slots) {
         cols = std::max(cols, slot.cols);
+        row_bytes = std::max(row_bytes, slot.row_bytes);
     }
     for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
-        BF_ASSIGN(activations_[pattern], ActivationBuffer::create(cols));
-        BF_ASSIGN(x_[pattern], Buffer<float>::create(cols));
+        BF_TRY(activations_[pattern].create(cols));
     }
-    BF_ASSIGN(y_, Buffer<float>::create(kMaxTimedRows));
+    BF_ASSIGN(rows_, GuardedPages::create(kMaxChunkRows * row_bytes));
+    BF_ASSIGN(y_, GuardedPages::create(kMaxTimedRows * sizeof(float)));
     BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
     BF_TRY(code_.create(kCodePages));
     slots_ = slots.first(std::min(slots.size(), targets_.size()));

@@ -8,7 +8,9 @@
 // A candidate is compared with the reference, bit for bit, on the model's own weights and two
 // activations (random, and all at the limits): all rows of a small matrix, first, last and evenly
 // spread rows of a large one, in ranges of changing length and start, with a watch on what lies
-// beside the results. Scratch memory is taken once, in create().
+// beside the results. It sees copies of its operands, and they lie right up against memory that is
+// not mapped, now before and now behind them: who reads or writes beside them faults, and the
+// optimiser drops it. Scratch memory is taken once, in create().
 //
 // Boot processor only, between two calls of Engine::advance.
 #pragma once
@@ -22,6 +24,7 @@
 #include "kernel_lib/jit/code_buffer.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/memory/buffer.h"
+#include "kernel_lib/memory/guarded_pages.h"
 #include "llama/gemv_codegen.h"
 #include "llama/kernels.h"
 #include "llama/quant.h"
@@ -62,6 +65,14 @@ class GemvJit {
         ActivationForms forms = 0;
         jit::CodeBuffer::Region region = kNoRegion;
         std::string_view name;
+    };
+
+    // An activation in every form, each array in pages of its own, which it begins or ends.
+    struct GuardedActivation {
+        GuardedPages x, q, block_sums, group_scales, pairs, quads;
+
+        [[nodiscard]] Status create(uint32_t max_cols);
+        [[nodiscard]] GemvArgs args(uint32_t cols, bool at_end) const;
     };
 
     class Target final : public OptimizationTarget {
@@ -112,9 +123,9 @@ class GemvJit {
 
     // Scratch for the one target that is being worked on.
     const KernelSlot *scratch_slot_ = nullptr;
-    std::array<ActivationBuffer, kPatterns> activations_;
-    std::array<Buffer<float>, kPatterns> x_;
-    Buffer<float> y_;
+    std::array<GuardedActivation, kPatterns> activations_;
+    GuardedPages rows_;             // copies of kMaxChunkRows
+    GuardedPages y_;                // kMaxTimedRows floats
     Buffer<float> expected_;        // [kPatterns][kMaxChunks][kMaxChunkRows]
     uint32_t expected_chunks_ = 0;  // how many of them hold the reference's results
 };

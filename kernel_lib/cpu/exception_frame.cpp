@@ -1,6 +1,7 @@
 #include "kernel_lib/cpu/exception_frame.h"
 
 #include <array>
+#include <atomic>
 
 namespace bareflow {
 
@@ -30,6 +31,14 @@ constexpr std::array<std::string_view, 22> kNames = {
     "virtualization exception",
     "control protection exception",
 };
+
+constinit std::atomic<AddressNamer> address_namer = nullptr;
+
+void put_name(TextWriter &out, uint64_t address) {
+    if (const AddressNamer namer = address_namer.load(std::memory_order_relaxed)) {
+        namer(address, out);
+    }
+}
 
 struct NamedRegister {
     std::string_view name;
@@ -75,9 +84,15 @@ std::string_view exception_name(uint64_t vector) {
     return vector < kNames.size() ? kNames[vector] : "reserved exception";
 }
 
+void set_address_namer(AddressNamer namer) {
+    address_namer.store(namer, std::memory_order_relaxed);
+}
+
 void format_backtrace(TextWriter &out, std::span<const uint64_t> backtrace) {
     for (const uint64_t address : backtrace) {
-        out.put("  called from ", Hex{address, 16}, '\n');
+        out.put("  called from ", Hex{address, 16});
+        put_name(out, address);
+        out.put('\n');
     }
 }
 
@@ -92,7 +107,9 @@ void format_exception(TextWriter &out, const InterruptFrame &frame, const Contro
         out.put("  ", note, '\n');
     }
     out.put("  RIP ", Hex{frame.rip, 16}, "  CS ", Hex{frame.cs, 4}, "  RFLAGS ",
-            Hex{frame.rflags, 8}, '\n');
+            Hex{frame.rflags, 8});
+    put_name(out, frame.rip);
+    out.put('\n');
     out.put("  RSP ", Hex{frame.rsp, 16}, "  SS ", Hex{frame.ss, 4}, '\n');
     for (size_t i = 0; i < kRegisters.size(); ++i) {
         out.put("  ", kRegisters[i].name, Hex{frame.*kRegisters[i].value, 16},

@@ -37,8 +37,15 @@ struct ControlRegisters {
 };
 
 inline constexpr size_t kMaxBacktrace = 24;
-// Enough for the longest text that format_exception writes.
+// Enough for the longest text that format_exception writes, but for names of generated code in
+// every line.
 inline constexpr size_t kExceptionTextBytes = 2048;
+
+// Writes what code generated at run time lies at an address (" in NAME + 0x12"), or nothing. Called
+// from exception handlers: it must not fault.
+using AddressNamer = void (*)(uint64_t address, TextWriter &out);
+// For all reports from now on; nullptr: none.
+void set_address_namer(AddressNamer namer);
 
 // Several lines; addresses as 16 hexadecimal digits, which the runner gives names. `note` is one
 // more sentence (a guard page hit, say), empty: none.

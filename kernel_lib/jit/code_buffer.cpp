@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernel_lib/cpu/exception_frame.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::jit {
@@ -9,6 +10,8 @@ namespace bareflow::jit {
 namespace {
 
 constexpr uint8_t kInt3 = 0xcc;
+
+constinit CodeBuffer *all_buffers = nullptr;
 
 }  // namespace
 
@@ -21,6 +24,9 @@ Status CodeBuffer::create(size_t pages) {
         return {ErrorCode::kTooLarge, "no memory for generated code"};
     }
     pages_ = pages;
+    next_ = all_buffers;
+    all_buffers = this;
+    set_address_namer(name_address);
     return {};
 }
 
@@ -31,6 +37,11 @@ CodeBuffer::~CodeBuffer() {
         }
     }
     if (memory_ != nullptr) {
+        CodeBuffer **link = &all_buffers;
+        while (*link != this) {
+            link = &(*link)->next_;
+        }
+        *link = next_;
         platform::free_pages(memory_, pages_);
     }
 }
@@ -122,6 +133,15 @@ std::optional<CodeBuffer::Place> CodeBuffer::lookup(uintptr_t address) const {
         }
     }
     return std::nullopt;
+}
+
+void CodeBuffer::name_address(uint64_t address, TextWriter &out) {
+    for (const CodeBuffer *buffer = all_buffers; buffer != nullptr; buffer = buffer->next_) {
+        if (const std::optional<Place> place = buffer->lookup(address)) {
+            out.put(" in ", place->name, " + 0x", Hex{place->offset, 1});
+            return;
+        }
+    }
 }
 
 }  // namespace bareflow::jit

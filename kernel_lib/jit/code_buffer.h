@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "kernel_lib/base/result.h"
+#include "kernel_lib/base/text_writer.h"
 
 namespace bareflow::jit {
 
@@ -52,6 +53,8 @@ class CodeBuffer {
     void release(Region region);
 
     [[nodiscard]] std::optional<Place> lookup(uintptr_t address) const;
+    // The same in all buffers there are, for crash reports (cpu/exception_frame.h).
+    static void name_address(uint64_t address, TextWriter &out);
     // Of the code in a region, 0 while it is open.
     [[nodiscard]] size_t code_bytes(Region region) const { return regions_[region].bytes; }
     [[nodiscard]] size_t pages_in_use() const { return pages_in_use_; }
@@ -70,6 +73,7 @@ class CodeBuffer {
     [[nodiscard]] uint8_t *page(size_t index) const;
     void free_pages(size_t first, size_t count);
 
+    CodeBuffer *next_ = nullptr;  // of all that were created
     uint8_t *memory_ = nullptr;
     size_t pages_ = 0;
     size_t pages_in_use_ = 0;

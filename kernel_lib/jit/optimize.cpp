@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernel_lib/cpu/guarded_call.h"
+#include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
 
@@ -13,6 +15,18 @@ constinit std::array<OptimizationTry, 128> the_log;
 
 // What jit_optimize_hot_functions() may take.
 constexpr uint64_t kCallsPerSecond = 1000 / 30;
+
+// For what takes milliseconds: only a candidate that never returns needs more, on any host.
+constexpr uint64_t kGuardSeconds = 1;
+
+GuardedOutcome guarded(GuardedFunction function, void *context) {
+    return guarded_call(function, context,
+                        platform::ticks() + kGuardSeconds * platform::ticks_per_second());
+}
+
+constexpr TryVerdict verdict_of(GuardedOutcome outcome) {
+    return outcome == GuardedOutcome::kFaulted ? TryVerdict::kFaulted : TryVerdict::kOverran;
+}
 
 }  // namespace
 
@@ -36,6 +50,10 @@ std::string_view verdict_name(TryVerdict verdict) {
             return "differed";
         case TryVerdict::kUnavailable:
             return "unavailable";
+        case TryVerdict::kFaulted:
+            return "faulted";
+        case TryVerdict::kOverran:
+            return "overran";
     }
     return {};
 }
@@ -267,10 +285,21 @@ void Optimizer::step() {
         case Phase::kPrepare:
             return prepare();
         case Phase::kCheck: {
-            const auto check = entries_[entry_].target->check_some();
-            if (check == OptimizationTarget::Check::kDiffers) {
+            struct Call {
+                OptimizationTarget *target;
+                OptimizationTarget::Check check;
+            } call = {entries_[entry_].target, OptimizationTarget::Check::kDiffers};
+            const GuardedOutcome outcome = guarded(
+                [](void *context) {
+                    auto *const c = static_cast<Call *>(context);
+                    c->check = c->target->check_some();
+                },
+                &call);
+            if (outcome != GuardedOutcome::kReturned) {
+                decide(verdict_of(outcome));
+            } else if (call.check == OptimizationTarget::Check::kDiffers) {
                 decide(TryVerdict::kDiffered);
-            } else if (check == OptimizationTarget::Check::kEqual) {
+            } else if (call.check == OptimizationTarget::Check::kEqual) {
                 phase_ = Phase::kTime;
                 times_ = {};
                 warm_ = false;
@@ -278,6 +307,9 @@ void Optimizer::step() {
             return;
         }
         case Phase::kTime:
+            if (!warm_up()) {
+                return;
+            }
             take_pair();
             switch (judge(times_)) {
                 case TimingVerdict::kMore:
@@ -312,15 +344,27 @@ void Optimizer::prepare() {
     }
 }
 
-// One run of each, the order changing from pair to pair. The first runs after an interruption find
-// cold caches and, in an emulator, untranslated code: they are not counted.
+// The first runs after an interruption find cold caches and, in an emulator, untranslated code:
+// they are not counted. False: the candidate's was its last.
+bool Optimizer::warm_up() {
+    if (warm_) {
+        return true;
+    }
+    OptimizationTarget *const target = entries_[entry_].target;
+    target->run_current();
+    const GuardedOutcome outcome = guarded(
+        [](void *context) { static_cast<OptimizationTarget *>(context)->run_candidate(); }, target);
+    if (outcome != GuardedOutcome::kReturned) {
+        decide(verdict_of(outcome));
+        return false;
+    }
+    warm_ = true;
+    return true;
+}
+
+// One run of each, the order changing from pair to pair.
 void Optimizer::take_pair() {
     OptimizationTarget &target = *entries_[entry_].target;
-    if (!warm_) {
-        target.run_current();
-        target.run_candidate();
-        warm_ = true;
-    }
     const bool candidate_first = times_.count() % 2 != 0;
     const uint64_t start = clock_();
     candidate_first ? target.run_candidate() : target.run_current();
@@ -337,8 +381,12 @@ void Optimizer::take_pair() {
 void Optimizer::decide(TryVerdict verdict) {
     OptimizationTarget &target = *entries_[entry_].target;
     const uint64_t code_bytes = target.code_bytes();
-    if (verdict == TryVerdict::kDiffered) {
+    if (verdict != TryVerdict::kWon && verdict != TryVerdict::kLost) {
         times_ = {};
+    }
+    if (verdict == TryVerdict::kFaulted || verdict == TryVerdict::kOverran) {
+        log_line("jit: ", target.candidate_name(level_, candidate_), " for ", target.name(), " ",
+                 verdict_name(verdict), " and is not used");
     }
     log(verdict, code_bytes);
     Entry &entry = entries_[entry_];

@@ -5,6 +5,11 @@
 // and put one in force. The optimiser decides what to look at and when to stop, takes the time and
 // keeps the log of every try, losses included.
 //
+// A candidate may be wrong in every way. Comparing its results and its first run of each work() are
+// guarded calls (cpu/guarded_call.h): one that faults or does not return within a second is dropped
+// like one that differs. So check_some() and run_candidate() may be left anywhere inside, and must
+// not allocate; drop() follows.
+//
 // Work is cut by time: work() returns at its deadline, plus at most a few runs of the function, and
 // goes on where it stopped. Boot processor only, between units of work, never from a handler.
 #pragma once
@@ -56,9 +61,9 @@ class OptimizationTarget {
     ~OptimizationTarget() = default;
 };
 
-enum class TryVerdict : uint8_t { kWon, kLost, kDiffered, kUnavailable };
-inline constexpr size_t kTryVerdicts = 4;
-// "won", "lost", "differed", "unavailable".
+enum class TryVerdict : uint8_t { kWon, kLost, kDiffered, kUnavailable, kFaulted, kOverran };
+inline constexpr size_t kTryVerdicts = 6;
+// "won", "lost", "differed", "unavailable", "faulted", "overran".
 [[nodiscard]] std::string_view verdict_name(TryVerdict verdict);
 
 struct OptimizationTry {
@@ -169,6 +174,7 @@ class Optimizer {
     void take_back(Entry &entry);
     void step();
     void prepare();
+    bool warm_up();
     void take_pair();
     void decide(TryVerdict verdict);
     void finish_level();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel_lib/cpu/exception_frame.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::jit {
@@ -109,6 +110,35 @@ TEST(CodeBufferTest, AddressesHaveNames) {
     EXPECT_FALSE(buffer.lookup(0).has_value());
     buffer.release(a.value());
     EXPECT_FALSE(buffer.lookup(address_a).has_value());
+}
+
+TEST(CodeBufferTest, CrashReportsNameGeneratedCodeOfEveryBuffer) {
+    const auto report = [](const void *code, size_t offset) {
+        char text[2048];
+        TextWriter out(text);
+        const uint64_t address = reinterpret_cast<uintptr_t>(code) + offset;
+        InterruptFrame frame{};
+        frame.rip = address;
+        format_exception(out, frame, {}, std::span(&address, 1), {});
+        return std::string(out.view());
+    };
+    const void *code = nullptr;
+    {
+        CodeBuffer first;
+        CodeBuffer second;
+        ASSERT_TRUE(first.create(2).ok());
+        ASSERT_TRUE(second.create(2).ok());
+        for (CodeBuffer *buffer : {&first, &second}) {
+            const auto region = buffer->open("q4_k_gemv 2048x5632 avx2 r4", 100);
+            code = buffer->seal(region.value(), 100).value();
+            const std::string text = report(code, 0x21);
+            const std::string name = " in q4_k_gemv 2048x5632 avx2 r4 + 0x21\n";
+            EXPECT_NE(text.find(name), std::string::npos) << text;
+            EXPECT_NE(text.find(name, text.find("called from")), std::string::npos) << text;
+        }
+        EXPECT_EQ(report(code, 2 * kPage).find(" in "), std::string::npos);
+    }
+    EXPECT_EQ(report(code, 0x21).find(" in "), std::string::npos);
 }
 
 TEST(CodeBufferTest, AFullBufferRefuses) {

@@ -28,7 +28,18 @@ struct FakeCandidate {
     uint32_t check_steps = 1;
     bool differs = false;
     bool available = true;
+    bool faults_in_check = false;
+    bool faults_in_run = false;
+    bool never_returns = false;
 };
+
+// Without frames that a sanitizer would look after.
+[[gnu::naked]] void fault() {
+    asm("ud2");
+}
+[[gnu::naked]] void stay() {
+    asm("1: jmp 1b");
+}
 
 // A function whose candidates cost what they say and are right or wrong as they say.
 class FakeTarget final : public OptimizationTarget {
@@ -64,6 +75,12 @@ class FakeTarget final : public OptimizationTarget {
     }
     Check check_some() override {
         now_ticks += 10;
+        if (in_hand->faults_in_check) {
+            fault();
+        }
+        if (in_hand->never_returns) {
+            stay();
+        }
         if (++checked_ < in_hand->check_steps) {
             return Check::kMore;
         }
@@ -71,6 +88,9 @@ class FakeTarget final : public OptimizationTarget {
     }
     void run_candidate() override {
         EXPECT_FALSE(in_hand->differs);
+        if (in_hand->faults_in_run) {
+            fault();
+        }
         ++runs;
         now_ticks += in_hand->run_ticks;
     }
@@ -131,6 +151,26 @@ class OptimizeTest : public ::testing::Test {
     std::array<OptimizationTry, 8> log_;
     Optimizer optimizer_{profile, fake_clock, log_};
 };
+
+// Dropped, logged without times, and the next ones get their chance.
+TEST_F(OptimizeTest, CandidatesThatFaultOrNeverReturnAreDropped) {
+    target_.levels[1] = {};
+    target_.levels[2] = {{.name = "bad check", .faults_in_check = true},
+                         {.name = "bad run", .run_ticks = 1, .faults_in_run = true},
+                         {.name = "endless", .never_returns = true},
+                         {.name = "good", .run_ticks = 200}};
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.drops, 3u);
+    EXPECT_EQ(target_.in_force->name, "good");
+    EXPECT_EQ(find_try("bad check")->verdict, TryVerdict::kFaulted);
+    EXPECT_EQ(find_try("bad run")->verdict, TryVerdict::kFaulted);
+    EXPECT_EQ(find_try("endless")->verdict, TryVerdict::kOverran);
+    EXPECT_EQ(find_try("bad run")->candidate_ticks, 0u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kFaulted), 2u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kOverran), 1u);
+    EXPECT_EQ(level("f"), 2);
+}
 
 TEST_F(OptimizeTest, NothingHappensBelowTheThreshold) {
     calls("f", 9);
@@ -495,6 +535,8 @@ TEST(OptimizeRuntimeTest, VerdictsHaveNames) {
     EXPECT_EQ(verdict_name(TryVerdict::kLost), "lost");
     EXPECT_EQ(verdict_name(TryVerdict::kDiffered), "differed");
     EXPECT_EQ(verdict_name(TryVerdict::kUnavailable), "unavailable");
+    EXPECT_EQ(verdict_name(TryVerdict::kFaulted), "faulted");
+    EXPECT_EQ(verdict_name(TryVerdict::kOverran), "overran");
 }
 
 }  // namespace

@@ -1,0 +1,54 @@
+"""Candidates that go wrong are survived; code made at run time has a name in a crash report."""
+import re
+
+import pytest
+
+from conftest import exit_exception
+from test_appliance import MODEL, complete, wait_ready
+
+PAGE_FAULT = 14
+
+OUTCOMES = {
+    "wrong": "differed",
+    "nothing done": "differed",
+    "reads behind": "faulted",
+    "reads before": "faulted",
+    "writes behind": "faulted",
+    "null pointer": "faulted",
+    "runs off its end": "faulted",
+    "writes its caller's code": "faulted",
+    "keeps no register": "faulted",
+    "loses its stack": "faulted",
+    "never ends": "overran",
+    "never ends, no stack": "overran",
+    "right": "won",
+}
+
+
+@pytest.mark.parametrize("smp", [1, 2])
+@pytest.mark.parametrize("cpu", ["max", "qemu64,-apic"])
+def test_bad_candidates_are_survived(qemu, make_image, smp, cpu):
+    if smp > 1 and "-apic" in cpu:
+        pytest.skip("without local APICs there is one processor")
+    vm = qemu.boot_image(make_image(MODEL, options="selftest=candidates threads=0"), smp=smp, cpu=cpu)
+    vm.wait_for(f"selftest: {len(OUTCOMES)} candidates, all ended as they should", timeout_s=90)
+    for name, verdict in OUTCOMES.items():
+        assert f"selftest: '{name}' {verdict}\n" in vm.text.replace("\r", "")
+        if smp > 1:
+            done = verdict if verdict in ("faulted", "overran") else "returned"
+            assert f"selftest: processor 1: '{name}' {done}\n" in vm.text.replace("\r", "")
+    for name in ("reads behind", "never ends"):
+        assert re.search(f"jit: {name} for selftest (faulted|overran) and is not used", vm.text)
+    # And the appliance goes on.
+    wait_ready(vm)
+    assert complete(vm)["choices"][0]["text"]
+    assert "EXCEPTION" not in vm.text
+
+
+def test_a_crash_in_generated_code_names_the_kernel(qemu):
+    vm = qemu.boot_elf("selftest=generated")
+    assert vm.wait_exit() == exit_exception(PAGE_FAULT)
+    assert "a null pointer, or close to one" in vm.text
+    assert re.search(r"RIP [0-9a-f]{16} .* in selftest_gemv 64x32 r4 \+ 0x7\b", vm.text)
+    # The frame that the kernel made leads on to its caller.
+    assert vm.text.count("called from") >= 2
