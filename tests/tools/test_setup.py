@@ -538,6 +538,57 @@ def test_venv_without_a_network_says_so(venv):
     assert "build/venv.log" in done.stderr
 
 
+# ---------------------------------------------------------------- tools/make_reference.sh
+
+
+class Reference(Venv):
+    """The same for the other engine: two lists, the first one what it is built with."""
+
+    def __init__(self, tmp_path):
+        super().__init__(tmp_path)
+        (self.root / "tests/reference").mkdir()
+        shutil.copy(ROOT / "tools/make_reference.sh", self.root / "tools")
+
+    def want(self, **digests):
+        for name, digest in digests.items():
+            file = "build.txt" if name == "builder" else "requirements.txt"
+            (self.root / "tests/reference" / file).write_text(f"{name}==1.0 --hash=sha256:{digest}\n")
+
+    def make(self, **environment):
+        environment = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
+                       "PIP_FIND_LINKS": str(self.wheels), **environment}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+        return run(self.root / "tools/make_reference.sh", env={**clean, **environment})
+
+
+@pytest.fixture
+def other_engine(tmp_path):
+    return Reference(tmp_path)
+
+
+def test_reference_is_made_once_with_what_is_pinned(other_engine):
+    names = ("builder", "llama_cpp")
+    digests = {name: sha256(make_wheel(other_engine.wheels, name).read_bytes()) for name in names}
+    other_engine.want(**digests)
+    done = other_engine.make()
+    assert done.returncode == 0 and "is ready" in done.stdout, done.stderr
+    shutil.rmtree(other_engine.wheels)
+    done = other_engine.make()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_reference_without_network_or_compiler_says_so(other_engine, tmp_path):
+    other_engine.want(builder="0" * 64, llama_cpp="0" * 64)
+    done = other_engine.make()
+    assert done.returncode == 1 and "can PyPI be reached" in done.stderr
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "cmp", "mkdir", "flock", "rm", "tail", "sed"):
+        (tools / name).symlink_to(shutil.which(name))
+    done = other_engine.make(PATH=str(tools))
+    assert done.returncode == 1 and "no g++" in done.stderr
+
+
 def test_real_tree_is_set_up_quiet_and_quick():
     """make test has just run the set-up; doing it again must cost next to nothing."""
     begin = time.monotonic()
