@@ -141,6 +141,7 @@ void print_speed(const llama::Usage &usage) {
 
 Status run(const TokenModeOptions &options, TextWriter &detail) {
     (void)start_workers(options.threads);
+    llama::limit_instruction_set(options.most);
     BF_ASSIGN(const std::span<const uint8_t> file, map_file(options.model_path));
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
@@ -190,7 +191,8 @@ int run_token_mode(int argc, char **argv) {
     if (!parse_token_mode(argc, argv, options)) {
         std::fprintf(stderr,
                      "usage: %s --model FILE (--tokens 1,2,3 | --prompt TEXT) [--max-tokens N] "
-                     "[--logits] [--context N] [--slice-us N] [--threads N] [--seed S] "
+                     "[--logits] [--context N] [--slice-us N] [--threads N] [--isa NAME] "
+                     "[--seed S] "
                      "[--temperature T] [--top-k K] [--top-p P] [--min-p P] [--typical-p P] "
                      "[--repeat-penalty R] [--presence-penalty P] [--frequency-penalty F] "
                      "[--repeat-last-n N] [--mirostat 0|2] [--mirostat-tau T] [--mirostat-eta E] "

@@ -8,14 +8,16 @@
 // token, "logits " and the bits of all logits, eight hexadecimal digits each. With --prompt: the
 // text as it comes instead. Speed goes to standard error.
 // Also: --context N, --slice-us N (the length of a slice; 0: the shortest steps there are),
-// --threads N (0: all processors), and how tokens are chosen (greedily unless a temperature is
-// given): --seed, --temperature and the other settings of SamplingParams by name; --logit-bias
-// 7:-1.5,9:2 and --logprobs N, which prints "logprobs TOKEN:BITS,..." after each token.
+// --threads N (0: all processors), --isa NAME (kernels need no more than that, llama/kernels.h),
+// and how tokens are chosen (greedily unless a temperature is given): --seed, --temperature and the
+// other settings of SamplingParams by name; --logit-bias 7:-1.5,9:2 and --logprobs N, which prints
+// "logprobs TOKEN:BITS,..." after each token.
 #pragma once
 
 #include <cstdint>
 
 #include "llama/engine.h"
+#include "llama/kernels.h"
 
 namespace bareflow {
 
@@ -28,6 +30,7 @@ struct TokenModeOptions {
     uint32_t context_length = 0;
     uint32_t slice_us = 10000;
     uint32_t threads = 1;
+    llama::InstructionSet most = llama::InstructionSet::kAvx512;
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 

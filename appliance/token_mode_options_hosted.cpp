@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 
 #include "appliance/token_mode_hosted.h"
@@ -31,6 +32,12 @@ bool parse_float(const char *text, float &out) {
     char *end = nullptr;
     out = std::strtof(text, &end);
     return end != text && *end == '\0';
+}
+
+bool parse_isa(const char *text, llama::InstructionSet &out) {
+    const std::optional<llama::InstructionSet> set = llama::instruction_set_named(text);
+    out = set.value_or(out);
+    return set.has_value();
 }
 
 bool parse_mirostat(const char *text, bool &out) {
@@ -120,6 +127,7 @@ bool parse_token_mode(int argc, char **argv, TokenModeOptions &out) {
         } else if (!(name == "--max-tokens" && parse_u32(value, out.max_tokens)) &&
                    !(name == "--context" && parse_u32(value, out.context_length)) &&
                    !(name == "--threads" && parse_u32(value, out.threads)) &&
+                   !(name == "--isa" && parse_isa(value, out.most)) &&
                    !(name == "--slice-us" && parse_u32(value, out.slice_us)) &&
                    !parse_sampling(name, value, out.sampling)) {
             return false;

@@ -398,9 +398,9 @@ class Exact:
         top = np.max(np.where(there, scores, -np.inf), axis=2, keepdims=True)
         e = np.where(there, exp_f32(scores - top), F32(0))
         p = e * (F32(1) / lane_sum(e))[..., None]
-        out = np.zeros_like(q)
-        for t in range(k.shape[2]):  # past the end: p = 0 times 0
-            out = out + p[:, :, t, None] * np.repeat(v[:, t], repeat, axis=1)
+        # In increasing t, from +0; past the end it is p = 0 times 0.
+        terms = p[..., None] * np.repeat(v.transpose(0, 2, 1, 3), repeat, axis=1)
+        out = np.add.accumulate(terms, axis=2)[:, :, -1] + F32(0)
         return out.reshape(len(q), -1)
 
     def gate(self, g, u):

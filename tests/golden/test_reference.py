@@ -126,6 +126,11 @@ def test_default_model_from_any_tokens(seed):
     assert_bit_equal(STORIES, prompt, 24)
 
 
+def test_a_prompt_that_fills_the_context():
+    rng = np.random.default_rng(1)
+    assert_bit_equal(STORIES, [1] + [int(t) for t in rng.integers(259, 1024, 489)], 40)
+
+
 def test_default_model_to_the_end_of_its_story():
     made, _, reason = run_engine(STORIES, [1], 400)
     assert reason == "stop" and len(made) > 20
