@@ -37,19 +37,26 @@ def test_clients_are_counted_while_all_of_them_generate():
     assert not joined and rate == pytest.approx(1.0)
 
 
-def slow_then_fast():
-    return [text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)], asked=-1.0)]
-
-
 def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
-    line = jit.timeline(slow_then_fast())
-    assert len(line) == 80 and jit.final_interval(line) == pytest.approx(0.1)
-    seconds, tokens = jit.settled_at(line, -1.0)
-    assert 15 <= tokens <= 20 and seconds == pytest.approx(tokens + 2)
-    assert jit.lost_seconds(line) == pytest.approx(20 * 0.9, rel=0.01)
-    steady = jit.timeline([text([n * 0.1 for n in range(60)])])
+    """Twenty tokens of a second, then sixty of a tenth."""
+    one = text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)])
+    points = jit.timeline([one])
+    assert len(points) == 80 and jit.final_speed(points) == pytest.approx(10)
+    seconds, tokens = jit.settled_at(points, -1.0)
+    assert 19 <= tokens <= 23 and 20 <= seconds <= 22
+    assert jit.lost_seconds(points) == pytest.approx(20 * 0.9, rel=0.01)
+    assert jit.first_speed(points, 8) == pytest.approx(1)
+    steady = jit.timeline([text([n * 0.1 for n in range(60)], asked=0.0)])
     assert jit.settled_at(steady, 0.0)[1] == 0 and jit.lost_seconds(steady) == pytest.approx(0, abs=1e-6)
-    assert jit.settled_at([], 0.0) == (None, None) and jit.final_interval([]) is None
+    assert jit.settled_at([], 0.0) == (None, None) and jit.final_speed([]) is None
+
+
+def test_fast_tokens_that_come_in_pieces_have_a_speed():
+    """Twenty-five at once, every ten milliseconds."""
+    pieces = text([0.01 * (n // 25) + 1e-6 * (n % 25) for n in range(2500)])
+    assert jit.final_speed(jit.timeline([pieces, pieces])) == pytest.approx(2500, rel=0.1)
+    pieces.figures = {"decode_ms": 1000.0}
+    assert pieces.decode_rate == pytest.approx(2499)
 
 
 def test_two_processors_are_set_against_one():

@@ -49,10 +49,11 @@ class Text:
 
     @property
     def decode_rate(self):
-        """Tokens/s after the first, which belongs to the prompt."""
+        """Tokens/s after the first, which belongs to the prompt; by the server's clock where it told
+        (several fast tokens may come in one piece), else by ours."""
         if self.tokens < 2 or len(self.times) < 2:
             return None
-        span = self.times[-1] - self.times[0]
+        span = self.figures.get("decode_ms", 0) / 1000 or self.times[-1] - self.times[0]
         return (self.tokens - 1) / span if span > 0 else None
 
     @property

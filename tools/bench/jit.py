@@ -1,23 +1,22 @@
 """What the optimiser is worth (`make bench-jit`): tokens/s at tier 0, at the rule of thumb and at full,
 how long it takes to get there, what it costs, what it chose, and how a second boot starts."""
 import re
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import run as runner
-
 from . import client, files, prompts
-from .common import HOSTED, BenchError, knows, median, progress, ratio, rounded
+from .common import BenchError, knows, median, progress, ratio, rounded
 from .servers import Guest, Hosted
 from .speed import CONTEXT, skipped
 from .tables import table
 
 MODES = ("off", "baseline", "full")
 SETTLED = 0.9  # of the final speed
-WINDOW = 8  # tokens whose median time is the speed at a moment
+# The shortest stretch of tokens that has a speed.
+WINDOW_TOKENS = 4
+WINDOW_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,36 +36,73 @@ class Plan:
 # ---------------------------------------------------------------- a timeline of tokens
 
 
+@dataclass(frozen=True)
+class Point:
+    """A token that came: when, and the seconds of decoding until then (prompts not counted)."""
+
+    when: float
+    spent: float
+
+
 def timeline(texts):
-    """[(when the token came, seconds since the one before in the same text)]; the first token of a
-    text belongs to its prompt and is not in it."""
-    return [(now, now - before) for text in texts for before, now in zip(text.times, text.times[1:])]
+    """A point for every token after the first of each text, which belongs to its prompt."""
+    points, spent = [], 0.0
+    for text in texts:
+        for before, now in zip(text.times, text.times[1:]):
+            spent += now - before
+            points.append(Point(now, spent))
+    return points
 
 
-def final_interval(line):
-    """Seconds a token at the end: the median of the last third."""
-    return median([gap for _, gap in line[len(line) * 2 // 3:]]) if line else None
+def windows(points):
+    """[(first, last)]: stretches of points, one after the other, long enough to have a speed. Fast tokens
+    come several in one piece, so a stretch has a time, too."""
+    result, first = [], 0
+    for last in range(1, len(points)):
+        if last - first >= WINDOW_TOKENS and points[last].spent - points[first].spent >= WINDOW_S:
+            result.append((first, last))
+            first = last
+    if not result and len(points) > 1 and points[-1].spent > points[0].spent:
+        # So slow that every token stands for itself.
+        result = [(i, i + 1) for i in range(len(points) - 1) if points[i + 1].spent > points[i].spent]
+    return result
 
 
-def settled_at(line, start):
-    """(seconds, tokens) from the first request until the running median has 90 % of the final speed;
-    None where there are too few tokens to say."""
-    final = final_interval(line)
-    width = min(WINDOW, max(1, len(line) // 4))
-    if final is None or len(line) < 4:
-        return None, None
-    for end in range(width, len(line) + 1):
-        if final >= SETTLED * median([gap for _, gap in line[end - width:end]]):
-            return line[end - width][0] - start, end - width
+def speeds(points):
+    """[(index of the first token, tokens/s)] of the stretches."""
+    return [(first, (last - first) / (points[last].spent - points[first].spent)) for first, last in windows(points)]
+
+
+def final_speed(points):
+    """The median of the last third of the stretches."""
+    every = speeds(points)
+    return median([speed for _, speed in every[len(every) * 2 // 3:]])
+
+
+def settled_at(points, start):
+    """(seconds, tokens) from the first request until a stretch has 90 % of the final speed, and the next
+    one, too; None where there is too little to say."""
+    every, final = speeds(points), final_speed(points)
+    for (index, speed), (_, following) in zip(every, every[1:]):
+        if min(speed, following) >= SETTLED * final:
+            return points[index].when - start, index
     return None, None
 
 
-def lost_seconds(line):
+def lost_seconds(points):
     """Time beyond what the same tokens would have taken at the final speed: slow code before tuning,
     and tuning itself. Counted up to the last third, which defines the final speed."""
-    final = final_interval(line)
-    head = line[:len(line) * 2 // 3]
-    return sum(gap for _, gap in head) - final * len(head) if final else None
+    final = final_speed(points)
+    if not final:
+        return None
+    last = len(points) * 2 // 3
+    return points[last].spent - (last + 1) / final
+
+
+def first_speed(points, tokens=32):
+    """Over the first so many tokens: the median of the stretches that lie in them."""
+    inside = [speed for index, speed in speeds(points) if index < tokens]
+    return median(inside)
 
 
 # ---------------------------------------------------------------- one server
@@ -95,16 +131,14 @@ def tuning_figures(seen):
 def measure(server, path, plan):
     server.wait_healthy()
     began, texts = generate_for(server, path, plan)
-    line = timeline(texts)
-    final = final_interval(line)
-    seconds, tokens = settled_at(line, began)
+    points = timeline(texts)
+    seconds, tokens = settled_at(points, began)
     seen = client.profile(server.port)
     figures, verdicts = tuning_figures(seen)
-    return {"speed": rounded(1 / final if final else None, 3), "tokens": len(line),
-            "settled_s": rounded(seconds, 2), "settled_tokens": tokens, "lost_s": rounded(lost_seconds(line), 2),
-            "first_32": rounded(ratio(1, median([gap for _, gap in line[:32]])), 3),
-            "jit_figures": figures, "verdicts": verdicts, "functions": seen.get("functions", []),
-            "command": server.command}
+    return {"speed": rounded(final_speed(points), 3), "tokens": len(points), "settled_s": rounded(seconds, 2),
+            "settled_tokens": tokens, "lost_s": rounded(lost_seconds(points), 2),
+            "first_32": rounded(first_speed(points), 3), "functions": seen.get("functions", []),
+            "jit_figures": figures, "verdicts": verdicts, "command": server.command}
 
 
 @dataclass(frozen=True)
@@ -150,20 +184,11 @@ def climb(name, place, plan):
 # ---------------------------------------------------------------- the second boot
 
 
-def remembers(kind):
-    """Whether the program keeps what it tuned, where it runs so."""
-    if kind == "tcg":
-        return hasattr(runner, "make_state_disk")
-    return "--state" in subprocess.run([str(HOSTED), "--help"], capture_output=True, text=True, check=True).stdout
-
-
 def warm_boot(name, place, plan):
     """The first 32 tokens of a second boot against the speed that the first one ended with."""
     path = files.path_of(name)
     with tempfile.TemporaryDirectory(prefix="bareflow-bench-") as folder:
         state = Path(folder) / "state.img"
-        if place.kind == "tcg":
-            runner.make_state_disk(state, True)
         with place.server(name, path, "full", state) as server:
             first = measure(server, path, plan)
             time.sleep(3)  # the profile is saved in idle time
@@ -217,9 +242,6 @@ def jit(args):
                     rows.append(skipped(name, error, where=place.shown))
     warm = []
     for place, plans in ((Place("hosted", 2), HOSTED_PLANS), (Place("tcg", 2), TCG_PLANS)):
-        if not remembers(place.kind):
-            progress(f"{place.kind}: the program keeps no profile across boots; no warm-boot figure")
-            continue
         for name in ("15m-Q8_0",) if args.quick else ("15m-Q8_0", "smollm2"):
             try:
                 warm.append(warm_boot(name, place, plans[name]))

@@ -24,13 +24,17 @@ def make(path, count, tokens, seed=1):
     """`count` pairs of (text, its `tokens` tokens)."""
     rng = random.Random(f"{seed} {tokens}")
     found = []
-    for _ in range(50):
-        words = [rng.choice(WORDS) for _ in range(tokens + 2)]
-        prefixes = [" ".join(words[:n]) for n in range(1, len(words) + 1)]
-        for text, ids in zip(prefixes, encode(path, prefixes)):
-            if len(ids) == tokens and all(ids[:4] != other[:4] for _, other in found):
-                found.append((text, ids))
-                break
-        if len(found) == count:
-            return found
+    for _ in range(20):
+        texts = []
+        for _ in range(4 * count):
+            words = [rng.choice(WORDS) for _ in range(tokens + 1)]
+            texts.append([" ".join(words[:n]) for n in range(1, len(words) + 1)])
+        answers = iter(encode(path, [prefix for prefixes in texts for prefix in prefixes]))
+        for prefixes in texts:
+            for text, ids in [(prefix, next(answers)) for prefix in prefixes]:
+                if len(ids) == tokens and all(ids[:4] != other[:4] for _, other in found):
+                    found.append((text, ids))
+                    break
+        if len(found) >= count:
+            return found[:count]
     raise BenchError(f"no {count} prompts of {tokens} tokens were found for {path.name}")

@@ -72,17 +72,12 @@ class Guest(Server):
         words = known(settings or {})
         args = runner.parse_arguments([
             "--model", "" if model is None else str(model), "--nic", nic, "--smp", str(smp), "--mem", str(mem),
-            "--accel", "tcg", "--options", " ".join(words), "--port", str(self.port), *self.state_words(state)])
+            "--accel", "tcg", "--options", " ".join(words), "--port", str(self.port),
+            # No machine here may use the disk of `make run`.
+            "--state", str(state or "")])
         command, _ = runner.qemu_command(args)
         command[command.index("-cpu") + 1] = cpu
         self.launch(command)
-
-    @staticmethod
-    def state_words(state):
-        """No machine here may use the disk of `make run`."""
-        if not hasattr(runner, "make_state_disk"):
-            return []
-        return ["--state", str(state or "")]
 
     def memory(self):
         """The guest's own figures: /profile."""

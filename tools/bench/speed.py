@@ -100,7 +100,7 @@ def comparing(args):
 
 def hosted(args):
     """Default model, SmolLM2 and the TinyLlama shape, with llama.cpp in turns."""
-    small, large = Plan(decode=64, repeats=3, warm_s=3), Plan(decode=16, repeats=2)
+    small, large = Plan(decode=128, repeats=3, warm_s=3), Plan(decode=16, repeats=2)
     if args.quick:
         small, large = replace(small, repeats=2), replace(large, repeats=1, warm_s=2)
     names = ["stories", "smollm2"] + [f"tinyllama-{kind}" for kind in files.FULL_TYPES]
@@ -293,7 +293,7 @@ def clients(args):
     compare = comparing(args)
     if not knows("slots"):
         progress("the program has no `slots`: its clients are served one after the other")
-    small, large = (Plan(prompt=16, decode=64, repeats=2, warm_s=3),
+    small, large = (Plan(prompt=16, decode=96, repeats=2, warm_s=3),
                     Plan(prompt=16, decode=16, repeats=1 if args.quick else 2, warm_s=3, warm_tokens=16))
     rows = []
     jobs = [("stories", small), ("smollm2", small), ("tinyllama-Q4_0", large), ("tinyllama-Q8_0", large)]
