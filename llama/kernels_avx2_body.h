@@ -1,7 +1,8 @@
 // The kernels for AVX2, with or without the VEX form of `vpdpbusd`: 32 weights as bytes beside 32
 // activations, four rows at once. For kernels_avx2.cpp and kernels_avx_vnni_hosted.cpp only, which
 // include it once, with the target set and kVnni (bool) defined, inside their anonymous namespace.
-// No include guard and no includes: those files have them.
+// No includes: those files have them.
+#pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 constexpr uint32_t kRows = 4;  // at once

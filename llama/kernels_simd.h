@@ -14,6 +14,7 @@ namespace bareflow::llama {
 
 // For the type, with `kernel` nullptr where there is none.
 [[nodiscard]] GemvVariant avx2_variant(TensorType type);
+[[nodiscard]] GemmKernel avx2_matrix(TensorType type);  // nullptr: there is none
 [[nodiscard]] GemvVariant avx_vnni_variant(TensorType type);
 [[nodiscard]] GemvVariant avx512_variant(TensorType type);
 

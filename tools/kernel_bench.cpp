@@ -101,7 +101,8 @@ void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
     }
     for (uint64_t at = 0; at + type.block_bytes <= bytes; at += type.block_bytes) {
         if (type.block_elements == 1) {
-            weights[at + type.block_bytes - 1] &= 0xbf;  // exponents below 2
+            uint8_t &top = weights[at + type.block_bytes - 1];  // about a hundredth, either sign
+            top = static_cast<uint8_t>((top & 0x80) | (type.name == "F16" ? 0x20 : 0x3c));
             continue;
         }
         for (uint32_t i = 0; i < type.scales; ++i) {

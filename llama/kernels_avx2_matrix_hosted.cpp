@@ -1,0 +1,54 @@
+// AVX2 for several vectors. Apart from kernels_avx2.cpp because the bootable image has no room for
+// both.
+//
+// The target is set for the functions of this file, as in kernels_avx2.cpp.
+#include <immintrin.h>
+
+#include "llama/kernels_simd.h"
+#include "llama/weight_blocks.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+namespace bareflow::llama {
+namespace {
+
+constexpr bool kVnni = false;
+#include "llama/kernels_avx2_body.h"
+#include "llama/kernels_matrix_pack.h"
+
+#include "llama/kernels_avx2_matrix_body.h"
+
+}  // namespace
+
+GemmKernel avx2_matrix(TensorType type) {
+    switch (type) {
+        case TensorType::kQ8_0:
+            return gemm<Q8_0>;
+        case TensorType::kQ4_0:
+            return gemm<Q4_0>;
+        case TensorType::kQ4_1:
+            return gemm<Q4_1>;
+        case TensorType::kQ5_0:
+            return gemm<Q5_0>;
+        case TensorType::kQ5_1:
+            return gemm<Q5_1>;
+        case TensorType::kIQ4_NL:
+            return gemm<IQ4_NL>;
+        case TensorType::kQ2_K:
+            return gemm<Q2_K>;
+        case TensorType::kQ3_K:
+            return gemm<Q3_K>;
+        case TensorType::kQ4_K:
+            return gemm<Q4_K>;
+        case TensorType::kQ5_K:
+            return gemm<Q5_K>;
+        case TensorType::kQ6_K:
+            return gemm<Q6_K>;
+        default:
+            return nullptr;
+    }
+}
+
+}  // namespace bareflow::llama
+
+#pragma clang attribute pop
