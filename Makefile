@@ -20,7 +20,7 @@ PYTHON := /usr/bin/python3
 # Variables of `make run`; see tools/run.py --help.
 MODEL ?=
 PORT  ?= 8080
-SMP   ?= 2
+SMP   ?=
 MEM   ?=
 NIC   ?= virtio
 ACCEL ?= auto

@@ -150,7 +150,7 @@ constexpr std::array<Entry, 15> kEntries{{
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxContext, s.max_tokens); }},
     {{"queue", "0-64", "requests that may wait for the model; more get 503 (default: 8)"},
      [](std::string_view v, Settings &s) { return take_number(v, 0, 64, s.queue); }},
-    {{"threads", "0-16", "processors that compute; 0: all there are (default: 1)"},
+    {{"threads", "0-16", "processors that compute; 0: all there are (default)"},
      [](std::string_view v, Settings &s) {
          return take_number(v, 0, WorkerPool::kMaxProcessors, s.threads);
      }},

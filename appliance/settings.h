@@ -59,7 +59,7 @@ struct Settings {
     StateMode state = StateMode::kKeep;
     ConsoleMode console = ConsoleMode::kBoth;
     uint32_t max_tokens = 4096;  // the most that one request may ask for
-    uint32_t threads = 1;        // processors that compute; 0: all
+    uint32_t threads = 0;        // processors that compute; 0: all
     uint32_t queue = 8;          // requests that may wait
     SelfTest selftest = SelfTest::kNone;
 };

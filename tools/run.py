@@ -23,6 +23,7 @@ import models
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
 DEFAULT_MEM_MIB = 256
+MOST_PROCESSORS = 4  # unless SMP asks for more
 NICS = {"e1000": "e1000", "virtio": "virtio-net-pci", "virtio-net": "virtio-net-pci", "none": None}
 
 
@@ -42,7 +43,8 @@ def parse_arguments(argv):
     parser.add_argument("--model", default="", help="a GGUF file, given to the guest as second disk; or one of "
                         f"{', '.join(models.MODELS)}: fetched when it is not there")
     parser.add_argument("--port", default="8080", help="host port on 127.0.0.1 (default 8080)")
-    parser.add_argument("--smp", default="2", help="processors (default 2)")
+    parser.add_argument("--smp", default="",
+                        help=f"processors (default: as many as there are here, at most {MOST_PROCESSORS})")
     parser.add_argument("--mem", default="", help="memory in MiB (default: enough for the model)")
     parser.add_argument("--nic", default="virtio",
                         help="virtio or e1000 (QEMU lets it receive only a second after its start); none")
@@ -65,6 +67,10 @@ def whole_number(text, name, low, high):
     if not text.isdecimal() or not low <= int(text) <= high:
         fail(f"{name} must be a number from {low} to {high}, not '{text}'")
     return int(text)
+
+
+def default_processors():
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSORS)
 
 
 def kvm_is_real():
@@ -127,7 +133,7 @@ def make_state_disk(path, fresh):
 
 def qemu_command(args):
     port = whole_number(args.port, "PORT", 1, 65535)
-    smp = whole_number(args.smp, "SMP", 1, 64)
+    smp = whole_number(args.smp, "SMP", 1, 64) if args.smp else default_processors()
     options = args.options.split()
     model_mib = 0
     if args.model:

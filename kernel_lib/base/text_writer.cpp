@@ -46,6 +46,14 @@ void TextWriter::append(std::string_view text) {
     }
 }
 
+void TextWriter::append(const char *text) {
+    append(std::string_view(text));
+}
+
+void TextWriter::append(char c) {
+    append(std::string_view(&c, 1));
+}
+
 void TextWriter::append_unsigned(uint64_t value) {
     char digits[kMaxDigits];
     append(to_decimal(value, digits));

@@ -46,15 +46,15 @@ class TextWriter {
     constexpr explicit TextWriter(std::span<char> buffer) : buffer_(buffer) {}
 
     template <typename... Args>
-    TextWriter &put(const Args &...args) {
+    TextWriter &put(Args... args) {
         (append(args), ...);
         return *this;
     }
 
     void append(std::string_view text);
-    void append(const char *text) { append(std::string_view(text)); }
-    void append(char c) { append(std::string_view(&c, 1)); }
-    void append(bool value) { append(std::string_view(value ? "true" : "false")); }
+    void append(const char *text);
+    void append(char c);
+    void append(bool value) { append(value ? "true" : "false"); }
     void append(std::unsigned_integral auto value) { append_unsigned(value); }
     void append(std::signed_integral auto value) { append_signed(value); }
     void append(Hex value);

@@ -7,7 +7,7 @@ namespace bareflow {
 
 namespace {
 
-constexpr std::array<std::string_view, 22> kNames = {
+constexpr std::array<const char *, 22> kNames = {
     "divide error",
     "debug exception",
     "non-maskable interrupt",
@@ -41,25 +41,25 @@ void put_name(TextWriter &out, uint64_t address) {
 }
 
 struct NamedRegister {
-    std::string_view name;
-    uint64_t InterruptFrame::*value;
+    char name[5];
+    uint8_t offset;
 };
 constexpr std::array<NamedRegister, 15> kRegisters = {{
-    {"RAX ", &InterruptFrame::rax},
-    {"RBX ", &InterruptFrame::rbx},
-    {"RCX ", &InterruptFrame::rcx},
-    {"RDX ", &InterruptFrame::rdx},
-    {"RSI ", &InterruptFrame::rsi},
-    {"RDI ", &InterruptFrame::rdi},
-    {"RBP ", &InterruptFrame::rbp},
-    {"R8  ", &InterruptFrame::r8},
-    {"R9  ", &InterruptFrame::r9},
-    {"R10 ", &InterruptFrame::r10},
-    {"R11 ", &InterruptFrame::r11},
-    {"R12 ", &InterruptFrame::r12},
-    {"R13 ", &InterruptFrame::r13},
-    {"R14 ", &InterruptFrame::r14},
-    {"R15 ", &InterruptFrame::r15},
+    {"RAX ", offsetof(InterruptFrame, rax)},
+    {"RBX ", offsetof(InterruptFrame, rbx)},
+    {"RCX ", offsetof(InterruptFrame, rcx)},
+    {"RDX ", offsetof(InterruptFrame, rdx)},
+    {"RSI ", offsetof(InterruptFrame, rsi)},
+    {"RDI ", offsetof(InterruptFrame, rdi)},
+    {"RBP ", offsetof(InterruptFrame, rbp)},
+    {"R8  ", offsetof(InterruptFrame, r8)},
+    {"R9  ", offsetof(InterruptFrame, r9)},
+    {"R10 ", offsetof(InterruptFrame, r10)},
+    {"R11 ", offsetof(InterruptFrame, r11)},
+    {"R12 ", offsetof(InterruptFrame, r12)},
+    {"R13 ", offsetof(InterruptFrame, r13)},
+    {"R14 ", offsetof(InterruptFrame, r14)},
+    {"R15 ", offsetof(InterruptFrame, r15)},
 }};
 constexpr size_t kRegistersPerLine = 3;
 
@@ -112,7 +112,10 @@ void format_exception(TextWriter &out, const InterruptFrame &frame, const Contro
     out.put('\n');
     out.put("  RSP ", Hex{frame.rsp, 16}, "  SS ", Hex{frame.ss, 4}, '\n');
     for (size_t i = 0; i < kRegisters.size(); ++i) {
-        out.put("  ", kRegisters[i].name, Hex{frame.*kRegisters[i].value, 16},
+        uint64_t value = 0;
+        __builtin_memcpy(&value, reinterpret_cast<const char *>(&frame) + kRegisters[i].offset,
+                         sizeof(value));
+        out.put("  ", kRegisters[i].name, Hex{value, 16},
                 i % kRegistersPerLine == kRegistersPerLine - 1 ? "\n" : "");
     }
     out.put("  CR2 ", Hex{control.cr2, 16}, "  CR3 ", Hex{control.cr3, 16}, '\n');

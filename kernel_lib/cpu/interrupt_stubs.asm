@@ -9,23 +9,28 @@ bits 64
 VECTORS equ 64
 
 extern interrupt_dispatch
-global interrupt_stub_table
+global interrupt_stubs
 
 section .text.interrupts progbits alloc exec nowrite align=16
 
+; Eight bytes each (kStubBytes in interrupts_metal.cpp).
+interrupt_stubs:
 %assign vector 0
 %rep VECTORS
-align 8
-stub_%[vector]:
-    ; The processor pushes an error code for 8, 10-14, 17, 21, 29, 30 (SDM 3, 6.13).
-    %if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
-    push qword 0
-    %endif
     push qword vector
-    jmp common_entry
+    ; The processor pushes an error code for 8, 10-14, 17, 21, 29, 30 (SDM 3, 6.13).
+    %if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
+    jmp near common_entry
+    %else
+    jmp near no_error_code
+    %endif
+    align 8
     %assign vector vector + 1
 %endrep
 
+no_error_code:
+    push qword [rsp]                    ; the vector once more; where it was, the error code belongs
+    mov qword [rsp + 8], 0
 common_entry:
     push rax
     push rbx
@@ -76,11 +81,3 @@ common_entry:
     pop rax
     add rsp, 16                         ; vector, error code
     iretq
-
-section .rodata.interrupts progbits alloc noexec nowrite align=8
-interrupt_stub_table:
-%assign vector 0
-%rep VECTORS
-    dq stub_%[vector]
-    %assign vector vector + 1
-%endrep

@@ -14,7 +14,8 @@
 #include "kernel_lib/platform/platform.h"
 
 extern "C" {
-extern const uint64_t interrupt_stub_table[bareflow::kInterruptVectors];
+// cpu/interrupt_stubs.asm
+extern const char interrupt_stubs[];
 // boot/link.ld
 extern char exception_stack_top[], double_fault_stack_top[], nmi_stack_top[];
 void interrupt_dispatch(bareflow::InterruptFrame *frame);
@@ -38,6 +39,7 @@ static_assert(sizeof(InterruptGate) == 16);
 
 constexpr uint32_t kMsrGsBase = 0xC000'0101;
 
+constexpr uint64_t kStubBytes = 8;
 constexpr uint16_t kCodeSelector = 0x08;
 constexpr uint16_t kDataSelector = 0x10;
 constexpr uint16_t kTaskSelector = 0x18;
@@ -90,7 +92,7 @@ uint8_t stack_of(uint64_t vector) {
 
 void fill_idt() {
     for (uint64_t vector = 0; vector < kInterruptVectors; ++vector) {
-        const uint64_t stub = interrupt_stub_table[vector];
+        const uint64_t stub = reinterpret_cast<uint64_t>(interrupt_stubs) + vector * kStubBytes;
         idt[vector] = {
             .offset_low = static_cast<uint16_t>(stub),
             .selector = kCodeSelector,

@@ -38,7 +38,7 @@ void log_prefix(TextWriter &out, uint64_t time_us);
 void format_log_line(TextWriter &out, uint64_t time_us, std::string_view text);
 
 template <typename... Args>
-void log_line(const Args &...args) {
+void log_line(Args... args) {
     char line[kLogLineBytes];
     TextWriter out(line);
     out.put(args...);
@@ -49,7 +49,7 @@ void log_line(const Args &...args) {
 // Stages beyond kMaxBootStages are logged only.
 void log_stage_done(std::string_view name, std::string_view text);
 template <typename... Args>
-void log_stage(std::string_view name, const Args &...args) {
+void log_stage(std::string_view name, Args... args) {
     char line[kLogLineBytes];
     TextWriter out(line);
     out.put(args...);

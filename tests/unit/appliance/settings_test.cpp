@@ -34,7 +34,7 @@ TEST(Settings, DefaultsStandWithoutWords) {
     EXPECT_EQ(applied.settings.port, 80);
     EXPECT_EQ(applied.settings.address, SettingsIpv4{});
     EXPECT_EQ(applied.settings.jit, JitMode::kFull);
-    EXPECT_EQ(applied.settings.threads, 1U);
+    EXPECT_EQ(applied.settings.threads, 0U);
 }
 
 TEST(Settings, EveryKeyTakesAValue) {
