@@ -108,10 +108,12 @@ def quantize(x):
     padded = np.zeros((rows, -(-cols // GROUP) * GROUP), F32)
     padded[:, :cols] = x
     groups = padded.reshape(rows, -1, GROUP)
-    amax = np.max(np.abs(groups), axis=2)
+    amax = np.fmax.reduce(np.abs(groups), axis=2, initial=F32(0))  # a NaN has no say
     zero = amax < F32(2.0 ** -100)
     inverse = F32(127) / np.where(zero, F32(1), amax)
-    rounded = np.clip((groups * inverse[..., None] + ROUND) - ROUND, -127, 127)
+    rounded = (groups * inverse[..., None] + ROUND) - ROUND
+    rounded = np.where(rounded > -127, rounded, F32(-127))  # and becomes -127
+    rounded = np.where(rounded < 127, rounded, F32(127))
     q = np.where(zero[..., None], F32(0), rounded).astype(np.float64)
     scales = np.where(zero, F32(0), (amax / F32(127)) * F32(2.0 ** -24))
     return q.reshape(rows, -1)[:, :cols], scales
@@ -395,7 +397,8 @@ class Exact:
         k = np.repeat(k.transpose(0, 2, 1, 3), repeat, axis=1)  # sequence, head, t, j
         scores = dot8(k, q[:, :, None]) * F32(1.0 / math.sqrt(m.head_size))
         there = np.arange(k.shape[2]) < lengths[:, None, None]
-        top = np.max(np.where(there, scores, -np.inf), axis=2, keepdims=True)
+        top = np.fmax.reduce(np.where(there, scores, F32(-np.inf)), axis=2, keepdims=True)
+        top = np.where(np.isnan(scores[:, :, :1]), scores[:, :, :1], top)  # only a NaN in front stays
         e = np.where(there, exp_f32(scores - top), F32(0))
         p = e * (F32(1) / lane_sum(e))[..., None]
         # In increasing t, from +0; past the end it is p = 0 times 0.
@@ -490,7 +493,7 @@ def generate(model, prompts, max_tokens, arithmetic=Exact):
         logits = run.step([texts[i][at] for i in going], going, wanted)
         at += 1
         for i, row in zip(choosing, logits):
-            token = int(np.argmax(row))  # the first of the greatest
+            token = int(np.argmax(np.where(np.isnan(row), -np.inf, row)))  # first of the greatest
             made[i].append((row, None if token in model.ends else token))
             room = min(max_tokens, model.context - len(prompts[i]))
             if token in model.ends or len(made[i]) == room:

@@ -96,6 +96,38 @@ def test_logits_are_bit_equal(tmp_path, type_name, shape):
     assert_bit_equal(model, PROMPT, 16)
 
 
+def scale_tensor(path, name, factor):
+    """Of F32 values in a file."""
+    tensor, = (t for t in reference.gguf_format.Reader(path).tensors if t.name == name)
+    begin = reference.gguf_format.Reader(path).data_offset + tensor.offset
+    data = bytearray(path.read_bytes())
+    values = np.frombuffer(bytes(data[begin:begin + tensor.bytes]), "<f4") * np.float32(factor)
+    assert np.isfinite(values).all()
+    data[begin:begin + tensor.bytes] = values.tobytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512"])
+@pytest.mark.parametrize("type_name", ["F32", "Q8_0", "Q4_1"])
+def test_finite_weights_that_overflow(tmp_path, type_name, isa):
+    """Infinities and NaNs on the way: the same ones as in numpy, the same tokens, and no trap."""
+    model = tmp_path / "model.gguf"
+    seen = 0
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "blk.1.ffn_norm", "output_norm"):
+        make_gguf.make(model, BLOCK_SHAPES["288"], type_name)
+        scale_tensor(model, f"{name}.weight", 2e38)
+        made, logits, _ = run_engine(model, PROMPT, 6, "--logits", "--isa", isa)
+        with np.errstate(all="ignore"):
+            expected, = reference.generate(reference.Model(model), [PROMPT], 6)
+        assert made == [token for _, token in expected if token is not None], name
+        rows = np.array([row for row, _ in expected])
+        nan = np.isnan(rows)
+        assert np.array_equal(np.isnan(logits), nan), name
+        assert np.array_equal(bits(logits)[~nan], bits(rows)[~nan]), name
+        seen += nan.sum() + np.isinf(rows).sum() + (rows == 0).sum()
+    assert seen > 0
+
+
 def test_types_mixed_in_one_file(tmp_path):
     model = tmp_path / "model.gguf"
     overrides = [("blk.0.attn_k*", "F32"), ("blk.0.ffn_down*", "Q4_1"), ("blk.1.attn_?.*", "Q4_0"),
