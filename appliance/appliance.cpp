@@ -7,8 +7,10 @@
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/jit/profile.h"
+#include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/op_costs.h"
 
 namespace bareflow {
 namespace {
@@ -27,6 +29,11 @@ constexpr int kMaxKeysPerTurn = 64;
 
 uint64_t ms_to_ticks(uint64_t ms) {
     return ms * (platform::ticks_per_second() / 1000);
+}
+
+uint64_t ticks_to_us(uint64_t ticks) {
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * 1'000'000 /
+                                 platform::ticks_per_second());
 }
 
 std::string_view jit_mode_name(JitMode mode) {
@@ -62,7 +69,9 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
       surroundings_(surroundings),
       console_(static_cast<ConsoleHost &>(*this)),
       health_page_(static_cast<http::SnapshotSource &>(*this)),
-      profile_page_(static_cast<http::SnapshotSource &>(*this)) {
+      profile_page_(static_cast<http::SnapshotSource &>(*this)),
+      optimize_page_(static_cast<http::ProfileActions &>(*this)),
+      reset_page_(static_cast<http::ProfileActions &>(*this)) {
     TextWriter out(features_);
     format_features(out, cpu_features());
     features_len_ = out.size();
@@ -82,6 +91,8 @@ Status Appliance::start_http(StreamSource &streams) {
         {http::Method::kGet, "/favicon.ico", &favicon_},
         {http::Method::kGet, "/health", &health_page_},
         {http::Method::kGet, "/profile", &profile_page_},
+        {http::Method::kPost, "/profile/optimize", &optimize_page_},
+        {http::Method::kPost, "/profile/reset", &reset_page_},
         {http::Method::kGet, "/v1/models", &api_->models()},
         {http::Method::kPost, "/v1/completions", api_},
         {http::Method::kPost, "/v1/chat/completions", &api_->chat()},
@@ -172,6 +183,11 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
 }
 
 void Appliance::start_optimizer() {
+    read_speed_.start(model_file_.bytes);
+    char name[32];
+    TextWriter sample(name);
+    sample.put("sample ", model_->parameters().vocab);
+    sample_function_ = profiler().key(llama::intern_name(sample.view()));
     jit_set_mode(settings_.jit);
     auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer());
     if (!jit) {
@@ -240,6 +256,8 @@ bool Appliance::turn() {
 void Appliance::generate() {
     const uint64_t begin = platform::ticks();
     engine_->advance(begin + ms_to_ticks(kSliceMs));
+    advance_ticks_ += platform::ticks() - begin;
+    note_speed();
     if (!optimizer().has_work()) {
         // Time without work is not saved up for a burst later.
         busy_ticks_ = busy_optimizer_ticks_ = 0;
@@ -259,7 +277,11 @@ void Appliance::generate() {
 // While nobody waits for a token all time is the optimiser's; the network is looked at in between.
 bool Appliance::optimize() {
     if (!optimizer().has_work()) {
-        return false;
+        if (!ready_shown_ || !read_speed_.has_work()) {
+            return false;
+        }
+        read_speed_.work(platform::ticks() + ms_to_ticks(kSliceMs));
+        return true;
     }
     (void)optimizer().work(platform::ticks() + ms_to_ticks(kSliceMs));
     return true;
@@ -274,6 +296,41 @@ void Appliance::tend_profile() {
                           .idle = !engine_->busy(),
                           .settled = !optimizer().has_work(),
                           .tokens_per_second = api_ != nullptr ? api_->tokens_per_second() : 0.0});
+}
+
+void Appliance::note_speed() {
+    timeline_.advance(ticks_to_us(advance_ticks_), profiler().calls(sample_function_),
+                      optimizer().promotions());
+}
+
+Appliance::SpeedUp Appliance::speed_up() const {
+    double now = 0;
+    double reference = 0;
+    double rule = 0;
+    for (size_t i = 0; i < profiler().count(); i++) {
+        const auto id = static_cast<FunctionId>(i);
+        const auto cost = static_cast<double>(profiler().recent_cycles(id)) *
+                          static_cast<double>(profiler().single_calls(id));
+        const Optimizer::Gain gain = optimizer().gain(profiler().name(id));
+        now += cost;
+        reference += cost * static_cast<double>(gain.over_reference) / 1e3;
+        rule += cost * static_cast<double>(gain.over_rule) / 1e3;
+    }
+    return now > 0 ? SpeedUp{reference / now, rule / now} : SpeedUp{};
+}
+
+int Appliance::optimize_now() {
+    return jit_optimize_hot_functions();
+}
+
+bool Appliance::optimizer_has_work() {
+    return optimizer().has_work();
+}
+
+void Appliance::clear_profile() {
+    profiler().clear_counters();
+    optimizer().clear_counters();
+    timeline_.clear(ticks_to_us(advance_ticks_), 0, 0);
 }
 
 uint64_t Appliance::idle_deadline() {
@@ -305,7 +362,7 @@ void Appliance::show_status() {
     char buffer[96];
     TextWriter out(buffer);
     // Eighty columns: a long name is cut, the figures are not.
-    constexpr size_t kNameColumns = 24;
+    constexpr size_t kNameColumns = 18;
     out.put(" BareFlow | ");
     if (model_ != nullptr && health_state_ == http::HealthState::kOk) {
         out.put(model_->name().substr(0, kNameColumns), " ", model_->weight_type());
@@ -316,6 +373,9 @@ void Appliance::show_status() {
     out.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
             requests_logged_, requests_logged_ == 1 ? " request | " : " requests | ",
             Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
+    if (const double times = speed_up().over_reference; times > 1) {
+        out.put(", x", Fixed{times, 1});
+    }
     console_set_status(out.view());
 }
 
@@ -439,7 +499,8 @@ void Appliance::fill(http::SystemSnapshot &out) {
                   .free_bytes = platform::free_memory_bytes(),
                   .image_bytes = surroundings_.image_bytes(),
                   .heap_used_bytes = heap.used_bytes,
-                  .heap_peak_bytes = heap.peak_used_bytes};
+                  .heap_peak_bytes = heap.peak_used_bytes,
+                  .read_bytes_per_second = read_speed_.bytes_per_second()};
     if (server_ != nullptr) {
         out.memory.http_bytes = server_->memory_bytes();
         out.http = server_->counters();
@@ -479,8 +540,18 @@ void Appliance::fill(http::SystemSnapshot &out) {
         .saves = profile_keeper_.saves(),
         .recalled = opt.recalled(),
         .recalls_lost = opt.recalls_lost(),
-        .spent_us = opt.spent_ticks() / std::max<uint64_t>(ms_to_ticks(1) / 1000, 1),
+        .spent_us = ticks_to_us(opt.spent_ticks()),
+        .compile_us = ticks_to_us(opt.compile_ticks()),
         .unbalanced = profiler().unbalanced()};
+    static_assert(kTryVerdicts <= http::JitInfo::kMaxVerdicts);
+    for (size_t i = 0; i < kTryVerdicts; i++) {
+        const auto verdict = static_cast<TryVerdict>(i);
+        out.jit.verdicts[i] = {verdict_name(verdict), opt.tries(verdict)};
+    }
+    out.jit.verdict_count = kTryVerdicts;
+    const SpeedUp speed = speed_up();
+    out.jit.speed_up = speed.over_reference;
+    out.jit.speed_up_over_rule = speed.over_rule;
     if (api_ != nullptr) {
         out.completions = api_->counters();
     }
@@ -492,23 +563,40 @@ size_t Appliance::function_count() {
 
 http::FunctionRow Appliance::function(size_t index) {
     const FunctionProfile f = profiler().profile(static_cast<FunctionId>(index));
-    std::string_view variant;
-    if (jit_ != nullptr) {
-        for (const llama::KernelSlot &slot : engine_->kernel_slots()) {
-            if (f.name == slot.name) {
-                variant = jit_->variant(slot);
+    http::FunctionRow row{.name = f.name,
+                          .shape = f.shape,
+                          .variant = {},
+                          .calls = f.calls,
+                          .total_cycles = f.total_cycles,
+                          .average_cycles = f.average_cycles(),
+                          .minimum_cycles = f.min_cycles,
+                          .p50_cycles = f.p50_cycles,
+                          .p99_cycles = f.p99_cycles,
+                          .recent_cycles = f.recent_cycles,
+                          .level = static_cast<uint32_t>(f.level),
+                          .code_bytes = static_cast<uint32_t>(f.code_bytes)};
+    if (jit_ == nullptr) {
+        return row;
+    }
+    for (const llama::KernelSlot &slot : engine_->kernel_slots()) {
+        if (f.name != slot.name) {
+            continue;
+        }
+        row.variant = jit_->variant(slot);
+        const Optimizer::Gain gain = optimizer().gain(f.name);
+        row.speed_up = static_cast<double>(gain.over_reference) / 1e3;
+        row.speed_up_over_rule = static_cast<double>(gain.over_rule) / 1e3;
+        if (f.recent_cycles != 0) {
+            const double per_ns = static_cast<double>(platform::ticks_per_second()) / 1e9 /
+                                  static_cast<double>(f.recent_cycles);
+            row.gmacs = static_cast<double>(uint64_t{slot.rows} * slot.cols) * per_ns;
+            row.gbytes = static_cast<double>(slot.rows * slot.row_bytes) * per_ns;
+            if (const uint64_t read = read_speed_.bytes_per_second(); read != 0) {
+                row.bandwidth_percent = row.gbytes * 1e11 / static_cast<double>(read);
             }
         }
     }
-    return {.name = f.name,
-            .shape = f.shape,
-            .variant = variant,
-            .calls = f.calls,
-            .total_cycles = f.total_cycles,
-            .average_cycles = f.average_cycles(),
-            .minimum_cycles = f.min_cycles,
-            .level = static_cast<uint32_t>(f.level),
-            .code_bytes = static_cast<uint32_t>(f.code_bytes)};
+    return row;
 }
 
 size_t Appliance::try_count() {

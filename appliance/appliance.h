@@ -11,11 +11,15 @@
 #include "appliance/console.h"
 #include "appliance/model_store.h"
 #include "appliance/profile_keeper.h"
+#include "appliance/read_speed.h"
 #include "appliance/settings.h"
+#include "appliance/timeline.h"
 #include "http/completion_api.h"
 #include "http/health.h"
 #include "http/llama_generator.h"
 #include "http/profile.h"
+#include "http/profile_actions.h"
+#include "http/profile_table.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "http/system_snapshot.h"
@@ -51,6 +55,7 @@ class Surroundings {
 };
 
 class Appliance final : private http::SnapshotSource,
+                        private http::ProfileActions,
                         private http::LocalClient,
                         private http::CompletionObserver,
                         private ConsoleHost,
@@ -87,6 +92,11 @@ class Appliance final : private http::SnapshotSource,
     http::FunctionRow function(size_t index) override;
     size_t try_count() override;
     http::TryRow try_at(size_t index) override;
+    std::span<const http::TimelinePoint> timeline() override { return timeline_.points(); }
+    // http::ProfileActions
+    int optimize_now() override;
+    [[nodiscard]] bool optimizer_has_work() override;
+    void clear_profile() override;
     // http::LocalClient, http::CompletionObserver
     void on_text(std::string_view text) override;
     void on_done(const http::CompletionSummary &summary, std::string_view error) override;
@@ -109,6 +119,14 @@ class Appliance final : private http::SnapshotSource,
     void generate();
     bool optimize();
     void tend_profile();
+    void note_speed();
+    // Of all operations together, in the mix that decoding has now, over what they would cost at
+    // another level.
+    struct SpeedUp {
+        double over_reference = 1;
+        double over_rule = 1;
+    };
+    [[nodiscard]] SpeedUp speed_up() const;
     bool read_console();  // true: there may be more to read
     void show_ready();
     void show_status();
@@ -123,7 +141,9 @@ class Appliance final : private http::SnapshotSource,
     http::FaviconHandler favicon_;
     http::HealthHandler health_page_;
     http::ProfileHandler profile_page_;
-    std::array<http::Route, 7> routes_{};
+    http::OptimizeHandler optimize_page_;
+    http::ResetHandler reset_page_;
+    std::array<http::Route, 9> routes_{};
     std::optional<http::Router> router_;
 
     llama::Model *model_ = nullptr;
@@ -133,6 +153,10 @@ class Appliance final : private http::SnapshotSource,
     // While text is made and the optimiser has work: the time, and its part in it.
     uint64_t busy_ticks_ = 0;
     uint64_t busy_optimizer_ticks_ = 0;
+    uint64_t advance_ticks_ = 0;                // spent making text
+    FunctionId sample_function_ = kNoFunction;  // called once for every token
+    Timeline timeline_;
+    ReadSpeed read_speed_;
     ProfileStore *profile_store_ = nullptr;
     ProfileKeeper profile_keeper_;
     std::optional<http::LlamaGenerator> generator_;
@@ -151,7 +175,7 @@ class Appliance final : private http::SnapshotSource,
     bool ready_shown_ = false;
     uint64_t ready_us_ = 0;
     uint64_t status_ticks_ = 0;
-    std::array<char, 256> features_{};
+    std::array<char, http::kMaxProfileList> features_{};
     size_t features_len_ = 0;
 };
 

@@ -32,7 +32,8 @@ thead th{border-bottom:1px solid #8886;font-weight:600}
 
 constexpr std::string_view kFunctionsHead =
     "<section class=\"wide\"><h2>Functions</h2><table><thead><tr><th>Name<th>In force<th>Calls"
-    "<th>Cycles<th>Average<th>Minimum<th>Level<th>Code bytes</thead><tbody class=\"f\">\n";
+    "<th>Cycles<th>Average<th>p50<th>p99<th>GMAC/s<th>GB/s<th>% of reading<th>&times; portable"
+    "<th>&times; rule<th>Level<th>Code bytes</thead><tbody class=\"f\">\n";
 
 constexpr std::string_view kTriesHead =
     "</tbody></table></section>\n<section class=\"wide\"><h2>Candidates "
@@ -111,7 +112,11 @@ void write_rows(const SystemSnapshot &s, ProfileSection section, TextWriter &out
         out.put("<tr><td>");
         write_label(row, out);
         out.put("<td>");
-        if (row.kind == ProfileKind::kText) {
+        if (profile_is_list(row)) {
+            for (const char c : text) {
+                out.put(c == '<' || c == '>' || c == '&' || c == '"' ? '?' : c);
+            }
+        } else if (row.kind == ProfileKind::kText) {
             put(out, Html{text});
         } else if (row.kind == ProfileKind::kBytes) {
             out.put(Bytes{profile_integer(s, row)});
@@ -154,14 +159,89 @@ void write_stages(const SystemSnapshot &s, TextWriter &out) {
     out.put("</table></section>\n");
 }
 
+void write_figure(double value, int decimals, TextWriter &out) {
+    out.put("<td>");
+    if (value > 0) {
+        out.put(Fixed{value, decimals});
+    }
+}
+
+// The chart's coordinates: the curve between these, a mark under the axis for each promotion.
+constexpr uint32_t kChartWidth = 1000;
+constexpr uint32_t kChartHeight = 160;
+constexpr uint32_t kChartLeft = 4;
+constexpr uint32_t kChartTop = 20;
+
+uint32_t scaled(double value, double most, uint32_t size) {
+    return most > 0 ? static_cast<uint32_t>(value / most * size) : 0;
+}
+
+double fastest(std::span<const TimelinePoint> points) {
+    double most = 0;
+    for (const TimelinePoint &point : points) {
+        most = point.per_second() > most ? point.per_second() : most;
+    }
+    return most;
+}
+
+uint32_t chart_x(std::span<const TimelinePoint> points, const TimelinePoint &point) {
+    return kChartLeft + scaled(static_cast<double>(point.end_s),
+                               static_cast<double>(points.back().end_s),
+                               kChartWidth - 2 * kChartLeft);
+}
+
+void write_curve(std::span<const TimelinePoint> points, TextWriter &out) {
+    if (points.empty()) {
+        return;
+    }
+    const double most = fastest(points);
+    out.put("<section class=\"wide\"><h2>Speed</h2><svg viewBox=\"0 0 ", kChartWidth, " ",
+            kChartHeight + 20,
+            "\" role=\"img\" fill=\"none\" stroke=\"currentColor\">"
+            "<path stroke-opacity=\".4\" d=\"M0 ",
+            kChartTop, "V", kChartHeight, "H", kChartWidth,
+            "\"/><g fill=\"currentColor\" stroke=\"none\"><text x=\"6\" y=\"14\">", Fixed{most, 1},
+            " tokens/s</text><text x=\"", kChartWidth,
+            "\" y=\"14\" "
+            "text-anchor=\"end\">",
+            Fixed{points.back().per_second(), 1}, " now, after ",
+            Fixed{static_cast<double>(points.back().end_s), 0},
+            " s of making text</text></g><polyline stroke-width=\"2\" points=\"");
+    for (const TimelinePoint &point : points) {
+        out.put(chart_x(points, point), ",",
+                kChartHeight - scaled(point.per_second(), most, kChartHeight - kChartTop), " ");
+    }
+    out.put("\"/>");
+}
+
+void write_marks(std::span<const TimelinePoint> points, TextWriter &out) {
+    if (points.empty()) {
+        return;
+    }
+    out.put("<path stroke=\"#d60\" stroke-width=\"2\" d=\"");
+    for (const TimelinePoint &point : points) {
+        if (point.promotions != 0) {
+            out.put("M", chart_x(points, point), " ", kChartHeight + 2, "v14");
+        }
+    }
+    out.put(
+        "\"><title>promotions</title></path></svg>"
+        "Marks: a function was replaced by a faster version.</section>\n");
+}
+
 void write_function(const FunctionRow &f, TextWriter &out) {
     out.put("<tr data-c=\"", f.total_cycles, "\"><td>");
     put(out, Html{f.name.substr(0, kMaxShownText)});
     out.put("<td>");
     put(out, Html{f.variant.substr(0, kMaxShownText)});
-    out.put("<td>", f.calls, "<td>", f.total_cycles, "<td>", f.average_cycles, "<td>",
-            f.minimum_cycles, "<td>", f.level, " ", level_name(f.level), "<td>", f.code_bytes,
-            "\n");
+    out.put("<td>", f.calls, "<td>", f.total_cycles, "<td>", f.average_cycles, "<td>", f.p50_cycles,
+            "<td>", f.p99_cycles);
+    write_figure(f.gmacs, 2, out);
+    write_figure(f.gbytes, 2, out);
+    write_figure(f.bandwidth_percent, 0, out);
+    write_figure(f.speed_up, 2, out);
+    write_figure(f.speed_up_over_rule, 2, out);
+    out.put("<td>", f.level, " ", level_name(f.level), "<td>", f.code_bytes, "\n");
 }
 
 void write_try(const TryRow &t, TextWriter &out) {
@@ -174,12 +254,14 @@ void write_try(const TryRow &t, TextWriter &out) {
 
 }  // namespace
 
-// Pieces: the head, one for each section, the stages, the functions' heading, each of them, each
-// candidate (the first with its heading), the end.
+// Pieces: the head, one for each section, the stages, two for the chart, the functions' heading,
+// each of them, each candidate (the first with its heading), the end.
 bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kStages = static_cast<uint32_t>(ProfileSection::kJit) + 2;
-    constexpr uint32_t kFirstFunction = kStages + 2;
+    constexpr uint32_t kCurve = kStages + 1;
+    constexpr uint32_t kMarks = kCurve + 1;
+    constexpr uint32_t kFirstFunction = kMarks + 2;
     if (piece >= kFirstFunction) {
         const uint32_t index = piece - kFirstFunction;
         if (index < functions) {
@@ -199,7 +281,11 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
     }
     if (piece == 0) {
         out.put(kHead);
-    } else if (piece == kStages + 1) {
+    } else if (piece == kCurve) {
+        write_curve(source.timeline(), out);
+    } else if (piece == kMarks) {
+        write_marks(source.timeline(), out);
+    } else if (piece == kMarks + 1) {
         out.put(kFunctionsHead);
     } else {
         SystemSnapshot snapshot;

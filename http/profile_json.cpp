@@ -59,8 +59,18 @@ void write_function(const FunctionRow &f, bool first, TextWriter &out) {
             ",\"shape\":", JsonString{f.shape.substr(0, kMaxShownText)},
             ",\"variant\":", JsonString{f.variant.substr(0, kMaxShownText)}, ",\"calls\":", f.calls,
             ",\"total_cycles\":", f.total_cycles, ",\"average_cycles\":", f.average_cycles,
-            ",\"minimum_cycles\":", f.minimum_cycles, ",\"level\":", f.level,
-            ",\"code_bytes\":", f.code_bytes, "}");
+            ",\"minimum_cycles\":", f.minimum_cycles, ",\"p50_cycles\":", f.p50_cycles,
+            ",\"p99_cycles\":", f.p99_cycles, ",\"recent_cycles\":", f.recent_cycles,
+            ",\"level\":", f.level, ",\"code_bytes\":", f.code_bytes);
+    if (f.gmacs > 0) {
+        out.put(",\"gmacs\":", Fixed{f.gmacs, 3}, ",\"gbytes\":", Fixed{f.gbytes, 3},
+                ",\"bandwidth_percent\":", Fixed{f.bandwidth_percent, 1});
+    }
+    if (f.speed_up > 0) {
+        out.put(",\"speed_up\":", Fixed{f.speed_up, 2},
+                ",\"speed_up_over_rule\":", Fixed{f.speed_up_over_rule, 2});
+    }
+    out.put("}");
 }
 
 void write_try(const TryRow &t, bool first, TextWriter &out) {
@@ -70,14 +80,31 @@ void write_try(const TryRow &t, bool first, TextWriter &out) {
             ",\"current_cycles\":", t.current_cycles, ",\"code_bytes\":", t.code_bytes, "}");
 }
 
+// Of each point: time, tokens a second, promotions; a part of them in each piece.
+constexpr uint32_t kTimelinePieces = 4;
+void write_timeline(std::span<const TimelinePoint> points, uint32_t part, TextWriter &out) {
+    constexpr size_t kPoints = SnapshotSource::kMaxTimelinePoints / kTimelinePieces;
+    if (part == 0) {
+        out.put(",\n\"timeline\":[");
+    }
+    for (size_t i = part * kPoints; i < (part + 1) * kPoints && i < points.size(); ++i) {
+        out.put(i == 0 ? "[" : ",[", Fixed{static_cast<double>(points[i].end_s), 1}, ",",
+                Fixed{points[i].per_second(), 1}, ",", points[i].promotions, "]");
+    }
+    if (part + 1 == kTimelinePieces) {
+        out.put("]");
+    }
+}
+
 }  // namespace
 
-// Pieces: overview, boot stages, one for each section, for each function and for each candidate,
-// the end.
+// Pieces: overview, boot stages, one for each section, the timeline's, one for each function and
+// for each candidate, the end.
 bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kLastSection = static_cast<uint32_t>(ProfileSection::kJit) + 1;
-    constexpr uint32_t kFirstFunction = kLastSection + 1;
+    constexpr uint32_t kFirstTimeline = kLastSection + 1;
+    constexpr uint32_t kFirstFunction = kFirstTimeline + kTimelinePieces;
     if (piece >= kFirstFunction) {
         const uint32_t index = piece - kFirstFunction;
         if (index < functions) {
@@ -95,6 +122,13 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
         out.put("]}\n");
         return false;
     }
+    if (piece >= kFirstTimeline) {
+        write_timeline(source.timeline(), piece - kFirstTimeline, out);
+        if (piece + 1 == kFirstFunction) {
+            out.put(",\n\"functions\":[");
+        }
+        return true;
+    }
     SystemSnapshot snapshot;
     source.fill(snapshot);
     if (piece == 0) {
@@ -105,9 +139,6 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
         write_boot(snapshot, out);
     } else {
         write_section(snapshot, static_cast<ProfileSection>(piece - 1), out);
-    }
-    if (piece == kLastSection) {
-        out.put(",\n\"functions\":[");
     }
     return true;
 }

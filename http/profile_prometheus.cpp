@@ -113,11 +113,24 @@ void write_stages(const SystemSnapshot &s, TextWriter &out) {
     }
 }
 
+void write_verdicts(const JitInfo &jit, TextWriter &out) {
+    if (jit.verdict_count == 0) {
+        return;
+    }
+    write_head({"jit_candidates", "_total"}, "Candidates by what came of them.", true, out);
+    for (uint32_t i = 0; i < jit.verdict_count; ++i) {
+        out.put("bareflow_jit_candidates_total{");
+        write_label("verdict", jit.verdicts[i].name, out);
+        out.put("} ", jit.verdicts[i].count, "\n");
+    }
+}
+
 struct PerFunction {
     const char *name;
     const char *help;
     bool counter;
     uint64_t (*value)(const FunctionRow &);
+    double (*real)(const FunctionRow &) = nullptr;
 };
 constexpr PerFunction kPerFunction[] = {
     {"calls_total", "Calls of a profiled function.", true,
@@ -128,6 +141,18 @@ constexpr PerFunction kPerFunction[] = {
      [](const FunctionRow &f) { return f.average_cycles; }},
     {"minimum_cycles", "Cycles of the quickest call.", false,
      [](const FunctionRow &f) { return f.minimum_cycles; }},
+    {"p50_cycles", "Cycles that half of the calls do not exceed.", false,
+     [](const FunctionRow &f) { return f.p50_cycles; }},
+    {"p99_cycles", "Cycles that 99 of 100 calls do not exceed.", false,
+     [](const FunctionRow &f) { return f.p99_cycles; }},
+    {"gmacs", "Multiply-adds, 10^9 a second; 0: no matrix product.", false, nullptr,
+     [](const FunctionRow &f) { return f.gmacs; }},
+    {"gbytes", "Bytes of weights read, 10^9 a second; 0: no matrix product.", false, nullptr,
+     [](const FunctionRow &f) { return f.gbytes; }},
+    {"speed_up", "Speed over portable code; 0: there is no choice.", false, nullptr,
+     [](const FunctionRow &f) { return f.speed_up; }},
+    {"speed_up_over_rule", "Speed over the rule of thumb; 0: there is no choice.", false, nullptr,
+     [](const FunctionRow &f) { return f.speed_up_over_rule; }},
     {"level", "Optimisation level in force, 0 to 3.", false,
      [](const FunctionRow &f) { return uint64_t{f.level}; }},
     {"code_bytes", "Machine code generated for a function.", false,
@@ -148,6 +173,7 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
             write_labelled(snapshot, out);
         } else if (piece == 1) {
             write_stages(snapshot, out);
+            write_verdicts(snapshot.jit, out);
         }
         for (const ProfileRow &row : profile_rows()) {
             if (row.help != nullptr &&
@@ -171,7 +197,12 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
     write_label("function", row.name, out);
     out.put(',');
     write_label("shape", row.shape, out);
-    out.put("} ", metric.value(row), "\n");
+    out.put("} ");
+    if (metric.real != nullptr) {
+        out.put(Fixed{metric.real(row), 3}, "\n");
+    } else {
+        out.put(metric.value(row), "\n");
+    }
     return at + 1 < functions * std::size(kPerFunction);
 }
 

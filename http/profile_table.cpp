@@ -47,6 +47,9 @@ constexpr ProfileRow kRows[] = {
     {"http_bytes", "Connections and request bodies.", "HTTP", BF_AT(memory.http_bytes), K::kBytes,
      S::kMemory, false},
 
+    {"read_bytes_per_second", "Bytes a second that a plain loop reads of the model.",
+     "Read speed, a second", BF_AT(memory.read_bytes_per_second), K::kBytes, S::kMemory, false},
+
     {"name", nullptr, nullptr, BF_AT(model.name), K::kText, S::kModel, false},
     {"weight_type", nullptr, nullptr, BF_AT(model.weight_type), K::kText, S::kModel, false},
     {"parameters", "Parameters of the model.", nullptr, BF_AT(model.parameters), K::kU64, S::kModel,
@@ -130,10 +133,16 @@ constexpr ProfileRow kRows[] = {
      K::kU64, S::kJit, true},
     {"candidates_rejected", "Versions that were wrong or slower.", nullptr,
      BF_AT(jit.candidates_rejected), K::kU64, S::kJit, true},
+    {"speed_up", "Speed over portable code, of all operations together.", nullptr,
+     BF_AT(jit.speed_up), K::kReal, S::kJit, false},
+    {"speed_up_over_rule", "Speed over the rule of thumb, of all operations together.", nullptr,
+     BF_AT(jit.speed_up_over_rule), K::kReal, S::kJit, false},
     {"retunes", "Functions that had grown slower and were searched anew.", nullptr,
      BF_AT(jit.retunes), K::kU64, S::kJit, true},
     {"spent_ms", "Time that the search took.", "Time spent", BF_AT(jit.spent_us), K::kMicros,
      S::kJit, true},
+    {"compile_ms", "Time of the search spent making candidates.", "Of it making code",
+     BF_AT(jit.compile_us), K::kMicros, S::kJit, true},
     {"kept_on", nullptr, "Remembered on", BF_AT(jit.kept_on), K::kText, S::kJit, false},
     {"recalled", "Choices of an earlier start that are in force again.", nullptr,
      BF_AT(jit.recalled), K::kU64, S::kJit, true},
@@ -181,8 +190,19 @@ std::string_view profile_text(const SystemSnapshot &snapshot, const ProfileRow &
     if (row.kind != K::kText) {
         return {};
     }
-    const bool list = row.offset == offsetof(SystemSnapshot, cpu.features);
-    return at<std::string_view>(snapshot, row).substr(0, list ? kMaxProfileList : kMaxProfileText);
+    const auto text = at<std::string_view>(snapshot, row);
+    if (!profile_is_list(row)) {
+        return text.substr(0, kMaxProfileText);
+    }
+    if (text.size() <= kMaxProfileList) {
+        return text;
+    }
+    const size_t blank = text.rfind(' ', kMaxProfileList);
+    return text.substr(0, blank == std::string_view::npos ? kMaxProfileList : blank);
+}
+
+bool profile_is_list(const ProfileRow &row) {
+    return row.offset == offsetof(SystemSnapshot, cpu.features);
 }
 
 uint64_t profile_integer(const SystemSnapshot &snapshot, const ProfileRow &row) {

@@ -56,13 +56,15 @@ struct ProfileSectionName {
 
 // Texts are cut to this: a section of HTML has to fit into one piece, every byte escaped.
 inline constexpr size_t kMaxProfileText = 96;
-inline constexpr size_t kMaxProfileList = 256;  // the processor's features
+inline constexpr size_t kMaxProfileList = 400;  // the processor's features: cut between two
 
 std::span<const ProfileRow> profile_rows();
 const ProfileSectionName &profile_section(ProfileSection section);
 
 // A row's value in a snapshot; of kText the first, of all others the second.
 std::string_view profile_text(const SystemSnapshot &snapshot, const ProfileRow &row);
+// The processor's features: words of letters, digits and '_'.
+bool profile_is_list(const ProfileRow &row);
 double profile_number(const SystemSnapshot &snapshot, const ProfileRow &row);
 // Of kU64, kU32, kBytes and kBool, exactly.
 uint64_t profile_integer(const SystemSnapshot &snapshot, const ProfileRow &row);

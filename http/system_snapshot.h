@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "http/connection.h"
@@ -45,6 +46,7 @@ struct MemoryInfo {
     uint64_t model_bytes = 0;
     uint64_t scratch_bytes = 0;
     uint64_t http_bytes = 0;
+    uint64_t read_bytes_per_second = 0;  // of the model, by a plain loop; 0: not measured yet
 };
 
 struct ModelInfo {
@@ -80,12 +82,22 @@ struct JitInfo {
     uint64_t promotions = 0;
     uint64_t candidates_tried = 0;
     uint64_t candidates_rejected = 0;
+    struct Verdict {
+        std::string_view name;
+        uint64_t count = 0;
+    };
+    static constexpr size_t kMaxVerdicts = 8;
+    std::array<Verdict, kMaxVerdicts> verdicts{};
+    uint32_t verdict_count = 0;
+    double speed_up = 1;            // of the whole, over portable code
+    double speed_up_over_rule = 1;  // and over the rule of thumb
     uint64_t retunes = 0;
     std::string_view kept_on;  // where the choices are remembered across reboots; empty: nowhere
     uint64_t saves = 0;
     uint64_t recalled = 0;  // remembered choices that are in force again
     uint64_t recalls_lost = 0;
     uint64_t spent_us = 0;    // by the optimiser
+    uint64_t compile_us = 0;  // of it, making candidates
     uint64_t unbalanced = 0;  // profile ends without their begin
 };
 
@@ -132,8 +144,30 @@ struct FunctionRow {
     uint64_t total_cycles = 0;
     uint64_t average_cycles = 0;
     uint64_t minimum_cycles = 0;
-    uint32_t level = 0;  // 0-3
+    uint64_t p50_cycles = 0;
+    uint64_t p99_cycles = 0;
+    uint64_t recent_cycles = 0;  // of a call about one row, of late
+    uint32_t level = 0;          // 0-3
     uint32_t code_bytes = 0;
+    // Of matrix products, by recent_cycles; else 0. Multiply-adds and bytes of weights, in 10^9 a
+    // second; and these bytes in per cent of what a plain loop reads.
+    double gmacs = 0;
+    double gbytes = 0;
+    double bandwidth_percent = 0;
+    // By the runs that the optimiser timed; 0: it has no choice here.
+    double speed_up = 0;            // over portable code
+    double speed_up_over_rule = 0;  // over the rule of thumb
+};
+
+// A stretch of the time in which text was made.
+struct TimelinePoint {
+    float end_s = 0;  // of such time since start
+    float took_s = 0;
+    uint32_t tokens = 0;
+    uint32_t promotions = 0;
+    [[nodiscard]] double per_second() const {
+        return took_s > 0 ? static_cast<double>(tokens) / static_cast<double>(took_s) : 0;
+    }
 };
 
 // One candidate that the optimiser tried: a version of a function, and what came of it.
@@ -158,6 +192,9 @@ class SnapshotSource {
     // The latest candidates tried, oldest first. The oldest may go while a page is written.
     virtual size_t try_count() = 0;
     virtual TryRow try_at(size_t index) = 0;
+    // At most kMaxTimelinePoints, oldest first; valid until the source does something else.
+    static constexpr size_t kMaxTimelinePoints = 120;
+    virtual std::span<const TimelinePoint> timeline() = 0;
 
   protected:
     ~SnapshotSource() = default;

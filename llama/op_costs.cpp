@@ -134,7 +134,7 @@ bool OpCosts::share(uint32_t op, uint32_t units, uint64_t min_ticks, Sharing sha
 }
 
 void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
-                     bool shared) {
+                     bool shared, uint32_t rows) {
     Op &entry = ops_[op];
     // A cost that grew is believed at once, one that fell by and by: a piece that is too short
     // costs a little, one that is too long breaks a promise.
@@ -154,7 +154,7 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
             const uint64_t end =
                 last ? now_ticks : at + (entry.open_ticks * entry.shares_q16[i] >> 16);
             profiler().begin(entry.functions[i], at);
-            profiler().end(entry.functions[i], end);
+            profiler().end(entry.functions[i], end, rows);
             at = end;
         }
         entry.open_ticks = 0;

@@ -56,9 +56,10 @@ class OpCosts {
     [[nodiscard]] bool share(uint32_t op, uint32_t units, uint64_t min_ticks,
                              Sharing sharing) const;
     // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones;
-    // `shared`: by several processors (ticks is what the clock showed, not their sum).
+    // `shared`: by several processors (ticks is what the clock showed, not their sum); `rows`: of
+    // the batch, for the profile.
     void record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
-                bool shared = false);
+                bool shared = false, uint32_t rows = 1);
     // The operation was given up: what was recorded of it since it last finished does not count.
     void abandon(uint32_t op) { ops_[op].open_ticks = 0; }
 

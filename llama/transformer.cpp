@@ -351,7 +351,7 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         units = units == 0 ? 1 : units;
         const bool shared = run_shared(step, op, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
-        costs_.record(op, units * weight, after - now, after, units == left, shared);
+        costs_.record(op, units * weight, after - now, after, units == left, shared, rows_);
         now = after;
         units_done_ += units;
         if (units == left) {

@@ -117,7 +117,7 @@ void Optimizer::take_over(Entry &entry) {
     entry.choice.rule_ticks = median(times_.current());
     entry.gain = entry.gain * entry.choice.rule_ticks / std::max<uint64_t>(entry.choice.ticks, 1);
     const FunctionId id = profile_().find(entry.target->name());
-    entry.drift.restart(profile_().calls(id), profile_().total_cycles(id));
+    entry.drift.restart(profile_().single_calls(id), profile_().single_cycles(id));
     ++revision_;
 }
 
@@ -165,6 +165,7 @@ void Optimizer::clear_counters() {
     logged_ = 0;
     verdicts_ = {};
     spent_ticks_ = 0;
+    compile_ticks_ = 0;
     promotions_ = 0;
     recalled_ = 0;
     recalls_lost_ = 0;
@@ -234,7 +235,7 @@ bool Optimizer::find_drift() {
         Entry &entry = entries_[i];
         const FunctionId id = profile_().find(entry.target->name());
         if (entry.considered > 1 &&
-            entry.drift.observe(profile_().calls(id), profile_().total_cycles(id))) {
+            entry.drift.observe(profile_().single_calls(id), profile_().single_cycles(id))) {
             entry.considered = 1;
             ++retunes_;
             any = true;
@@ -328,7 +329,10 @@ void Optimizer::prepare() {
         finish_level();
         return;
     }
-    switch (target.prepare(level_, candidate_)) {
+    const uint64_t before = clock_();
+    const auto prepared = target.prepare(level_, candidate_);
+    compile_ticks_ += clock_() - before;
+    switch (prepared) {
         case OptimizationTarget::Prepared::kReady:
             phase_ = Phase::kCheck;
             return;

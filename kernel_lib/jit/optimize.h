@@ -145,6 +145,8 @@ class Optimizer {
         return verdicts_[static_cast<size_t>(verdict)];
     }
     [[nodiscard]] uint64_t spent_ticks() const { return spent_ticks_; }
+    // Of spent_ticks(): making candidates.
+    [[nodiscard]] uint64_t compile_ticks() const { return compile_ticks_; }
     [[nodiscard]] uint64_t promotions() const { return promotions_; }
 
   private:
@@ -204,6 +206,7 @@ class Optimizer {
     uint64_t logged_ = 0;
     std::array<uint64_t, kTryVerdicts> verdicts_{};
     uint64_t spent_ticks_ = 0;
+    uint64_t compile_ticks_ = 0;
     uint64_t promotions_ = 0;
     uint64_t revision_ = 0;
     uint64_t recalled_ = 0;

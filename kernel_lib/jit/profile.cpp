@@ -77,7 +77,7 @@ void Profiler::begin(FunctionId id, uint64_t now_ticks) {
     stack_[depth_++] = {id, now_ticks};
 }
 
-void Profiler::end(FunctionId id, uint64_t now_ticks) {
+void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
     if (too_deep_ != 0) {
         --too_deep_;
         return;
@@ -109,6 +109,14 @@ void Profiler::end(FunctionId id, uint64_t now_ticks) {
     function.max_cycles = std::max(function.max_cycles, cycles);
     const auto bucket = static_cast<size_t>(std::bit_width(cycles | 1) - 1);
     ++function.histogram[std::min(bucket, kBuckets - 1)];
+    function.work += items;
+    if (items == 1) {
+        constexpr uint64_t kAverageOver = 32;
+        ++function.single_calls;
+        function.single_cycles += cycles;
+        uint64_t &recent = function.recent_cycles;
+        recent = recent == 0 ? cycles : recent - recent / kAverageOver + cycles / kAverageOver;
+    }
 }
 
 void Profiler::drop_open_calls(size_t down_to) {
@@ -136,6 +144,10 @@ FunctionProfile Profiler::profile(FunctionId id) const {
     out.max_cycles = function.max_cycles;
     out.p50_cycles = percentile(function, 50);
     out.p99_cycles = percentile(function, 99);
+    out.work = function.work;
+    out.single_calls = function.single_calls;
+    out.single_cycles = function.single_cycles;
+    out.recent_cycles = function.recent_cycles;
     out.level = function.level;
     out.code_bytes = function.code_bytes;
     return out;
@@ -186,6 +198,10 @@ void Profiler::clear_counters() {
         function.total_cycles = 0;
         function.min_cycles = 0;
         function.max_cycles = 0;
+        function.work = 0;
+        function.single_calls = 0;
+        function.single_cycles = 0;
+        function.recent_cycles = 0;
         function.histogram.fill(0);
     }
     unbalanced_ = 0;

@@ -47,6 +47,10 @@ struct FunctionProfile {
     uint64_t max_cycles = 0;
     uint64_t p50_cycles = 0;  // from a histogram of powers of two, interpolated; exact to a factor
     uint64_t p99_cycles = 0;  // of two
+    uint64_t work = 0;        // items that the timed calls were about; a call has one or more
+    uint64_t single_calls = 0;   // timed calls about one item
+    uint64_t single_cycles = 0;  // their sum
+    uint64_t recent_cycles = 0;  // of one of them, an average over the last few dozen
     int level = kLevelReference;
     uint64_t code_bytes = 0;  // of machine code generated for it that is in force
 
@@ -71,8 +75,9 @@ class Profiler {
 
     void begin(FunctionId id, uint64_t now_ticks);
     // Ends the innermost open call of `id`; calls opened inside it and never ended are dropped and
-    // counted as unbalanced. Without an open call: counted, nothing else.
-    void end(FunctionId id, uint64_t now_ticks);
+    // counted as unbalanced. Without an open call: counted, nothing else. `items`: how many the
+    // call was about, where calls are about several (rows of a batch).
+    void end(FunctionId id, uint64_t now_ticks, uint32_t items = 1);
 
     // Functions are numbered 0 .. count() - 1 in the order in which they were first seen.
     [[nodiscard]] size_t count() const { return count_; }
@@ -81,8 +86,18 @@ class Profiler {
     [[nodiscard]] uint64_t calls(FunctionId id) const {
         return id < count_ ? functions_[id].calls : 0;
     }
-    [[nodiscard]] uint64_t total_cycles(FunctionId id) const {
-        return id < count_ ? functions_[id].total_cycles : 0;
+    [[nodiscard]] std::string_view name(FunctionId id) const {
+        return id < count_ ? functions_[id].name : std::string_view();
+    }
+    // Of calls about one item: they can be compared with each other.
+    [[nodiscard]] uint64_t single_calls(FunctionId id) const {
+        return id < count_ ? functions_[id].single_calls : 0;
+    }
+    [[nodiscard]] uint64_t single_cycles(FunctionId id) const {
+        return id < count_ ? functions_[id].single_cycles : 0;
+    }
+    [[nodiscard]] uint64_t recent_cycles(FunctionId id) const {
+        return id < count_ ? functions_[id].recent_cycles : 0;
     }
     // Calls, cycles and histograms of all functions back to zero; calls that are open now will
     // count whole. Names, levels and code stay.
@@ -116,6 +131,10 @@ class Profiler {
         uint64_t total_cycles = 0;
         uint64_t min_cycles = 0;
         uint64_t max_cycles = 0;
+        uint64_t work = 0;
+        uint64_t single_calls = 0;
+        uint64_t single_cycles = 0;
+        uint64_t recent_cycles = 0;
         uint64_t code_bytes = 0;
         int level = kLevelReference;
         uint32_t open = 0;  // calls on the stack

@@ -520,3 +520,48 @@ def test_silent_clients_do_not_lock_others_out(api):
     finally:
         for sock in socks:
             sock.close()
+
+
+def test_the_profile_can_be_optimised_and_reset(api):
+    api.complete(max_tokens=150, temperature=0)
+    before = api.get("/profile?format=json").json()
+    assert sum(f["calls"] for f in before["functions"]) > 0
+    answer = api.request("POST", "/profile/optimize")
+    assert answer.status == 200
+    assert answer.json()["changed"] >= 0 and answer.json()["more"] in (True, False)
+    assert api.request("POST", "/profile/reset").json() == {"reset": True}
+    after = api.get("/profile?format=json").json()
+    assert sum(f["calls"] for f in after["functions"]) == 0
+    assert after["jit"]["candidates_tried"] <= before["jit"]["candidates_tried"]
+    levels = {f["name"]: f["level"] for f in before["functions"]}
+    assert all(f["level"] >= levels[f["name"]] for f in after["functions"]), "what is in force stays"
+    for path in ("/profile/optimize", "/profile/reset"):
+        answer = api.request("GET", path)
+        assert answer.status == 405
+        assert "POST" in answer.headers["Allow"]
+
+
+def test_the_profile_shows_what_was_gained(api):
+    api.complete(max_tokens=200, temperature=0)
+    end = time.monotonic() + 60
+    while True:
+        profile = api.get("/profile?format=json").json()
+        products = [f for f in profile["functions"] if "gmacs" in f]
+        if products and profile["timeline"] and all("bandwidth_percent" in f and f["bandwidth_percent"] > 0
+                                                    for f in products):
+            break
+        assert time.monotonic() < end, profile
+        api.complete(max_tokens=50)
+    for f in products:
+        assert f["gmacs"] > 0 and f["gbytes"] > 0 and f["speed_up"] > 0 and f["speed_up_over_rule"] > 0
+        assert f["minimum_cycles"] <= f["p50_cycles"] <= f["p99_cycles"]
+    assert profile["memory"]["read_bytes_per_second"] > 0
+    assert profile["jit"]["speed_up"] > 0
+    for end_s, per_second, promotions in profile["timeline"]:
+        assert end_s > 0 and per_second > 0 and promotions >= 0
+    page = api.get("/profile?format=html").body.decode()
+    assert page.count("<svg") == page.count("</svg>") == 1
+    metrics = api.get("/profile?format=prometheus").body.decode()
+    for name in ('jit_candidates_total{verdict="won"}', "jit_retunes_total", "jit_compile_seconds_total",
+                 "jit_code_bytes", "function_level{", "function_p99_cycles{", "function_speed_up{"):
+        assert f"bareflow_{name}" in metrics, name

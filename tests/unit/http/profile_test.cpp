@@ -9,8 +9,11 @@
 #include "http/accept.h"
 #include "http/health.h"
 #include "http/json.h"
+#include "http/profile_actions.h"
+#include "http/profile_table.h"
 #include "http/router.h"
 #include "http/server.h"
+#include "kernel_lib/cpu/features.h"
 
 namespace bareflow::http {
 namespace {
@@ -46,7 +49,12 @@ class Awkward final : public SnapshotSource {
                      .layers = 1000,
                      .load_ms = 1e12};
         out.network.device = out.network.mac = out.network.address = nasty;
-        out.jit.mode = nasty;
+        out.jit.mode = out.jit.kept_on = nasty;
+        out.jit.verdict_count = JitInfo::kMaxVerdicts;
+        for (size_t i = 0; i < JitInfo::kMaxVerdicts; ++i) {
+            constexpr std::string_view kNames[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+            out.jit.verdicts[i] = {kNames[i], kBig};
+        }
         out.memory.total_bytes = out.memory.free_bytes = out.memory.image_bytes = kBig;
         out.http.requests = kBig;
         out.stage_count = SystemSnapshot::kMaxStages;
@@ -63,9 +71,20 @@ class Awkward final : public SnapshotSource {
                 .total_cycles = 5,
                 .average_cycles = 5,
                 .minimum_cycles = 5,
+                .p50_cycles = ~uint64_t{0},
+                .p99_cycles = ~uint64_t{0},
+                .recent_cycles = ~uint64_t{0},
                 .level = 3,
-                .code_bytes = 7};
+                .code_bytes = 7,
+                .gmacs = 1e12,
+                .gbytes = 1e12,
+                .bandwidth_percent = 1e12,
+                .speed_up = 1e12,
+                .speed_up_over_rule = 1e12};
     }
+    std::vector<TimelinePoint> points = std::vector<TimelinePoint>(
+        kMaxTimelinePoints, {.end_s = 1e12f, .took_s = 1e-6f, .tokens = ~0u, .promotions = ~0u});
+    std::span<const TimelinePoint> timeline() override { return points; }
     size_t tries = 3;
     size_t try_count() override { return tries; }
     TryRow try_at(size_t /*index*/) override {
@@ -197,6 +216,102 @@ TEST(Profile, HtmlIsWholeWithTheWorstValues) {
     const std::string page = render(render_profile_html, source);
     EXPECT_TRUE(page.ends_with("</html>\n"));
     EXPECT_NE(page.find("f255"), std::string::npos);
+}
+
+TEST(Profile, TheTimelineIsAChart) {
+    Awkward source;
+    source.points = {{.end_s = 1, .took_s = 1, .tokens = 10, .promotions = 0},
+                     {.end_s = 2, .took_s = 1, .tokens = 40, .promotions = 3},
+                     {.end_s = 4, .took_s = 2, .tokens = 40, .promotions = 0}};
+    const std::string page = render(render_profile_html, source);
+    // x by time, y by speed, upside down.
+    EXPECT_NE(page.find("points=\"252,125 500,20 996,90 \""), std::string::npos) << page;
+    EXPECT_NE(page.find("d=\"M500 162v14\""), std::string::npos);
+    EXPECT_NE(page.find("40.0 tokens/s"), std::string::npos);
+    EXPECT_EQ(occurrences(page, "</svg>"), 1u);
+    EXPECT_NE(render(render_profile_json, source)
+                  .find("\"timeline\":[[1.0,10.0,0],[2.0,40.0,3],[4.0,20.0,0]]"),
+              std::string::npos);
+    source.points.clear();
+    EXPECT_EQ(render(render_profile_html, source).find("<svg"), std::string::npos);
+    EXPECT_NE(render(render_profile_json, source).find("\"timeline\":[]"), std::string::npos);
+}
+
+TEST(Profile, CandidatesByVerdict) {
+    Awkward source;
+    const std::string page = render(render_profile_prometheus, source);
+    EXPECT_EQ(occurrences(page, "bareflow_jit_candidates_total{verdict="), 8u);
+    EXPECT_NE(page.find("bareflow_jit_candidates_total{verdict=\"a\"} 18446744073709551615\n"),
+              std::string::npos);
+}
+
+// The processor's features are never cut inside a word, and all that there are fit.
+TEST(Profile, FeaturesAreWholeWords) {
+    CpuFeatures all;
+    all.usable = all.present = (uint64_t{1} << static_cast<int>(CpuFeature::kCount)) - 1;
+    char text[1000];
+    TextWriter out(text);
+    format_features(out, all);
+    EXPECT_LE(out.size(), kMaxProfileList);
+    SystemSnapshot snapshot;
+    const std::string longer = std::string(out.view()) + " " + std::string(out.view());
+    snapshot.cpu.features = longer;
+    for (const ProfileRow &row : profile_rows()) {
+        if (profile_is_list(row)) {
+            const std::string_view shown = profile_text(snapshot, row);
+            EXPECT_LE(shown.size(), kMaxProfileList);
+            EXPECT_EQ(longer[shown.size()], ' ');
+            snapshot.cpu.features = out.view();
+            EXPECT_EQ(profile_text(snapshot, row), out.view());
+        }
+    }
+}
+
+class FakeActions final : public ProfileActions {
+  public:
+    int optimised = 0;
+    int cleared = 0;
+    int optimize_now() override { return ++optimised; }
+    bool optimizer_has_work() override { return optimised < 2; }
+    void clear_profile() override { ++cleared; }
+};
+
+TEST(Profile, CanBeOptimisedAndReset) {
+    Awkward source;
+    FakeActions actions;
+    FakeSource streams;
+    ProfileHandler profile(source);
+    OptimizeHandler optimize(actions);
+    ResetHandler reset(actions);
+    const Route routes[] = {{Method::kGet, "/profile", &profile},
+                            {Method::kPost, "/profile/optimize", &optimize},
+                            {Method::kPost, "/profile/reset", &reset}};
+    Router router(routes);
+    Server *server = *Server::create(streams, router, {});
+    FakeStream &client = streams.connect("");
+    const auto ask = [&](const std::string &line) {
+        client.input = line + " HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+        client.window = 100'000;
+        server->poll();
+        server->poll();
+        return take_answer(client.output);
+    };
+    Answer answer = ask("POST /profile/optimize");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "{\"changed\":1,\"more\":true}\n");
+    EXPECT_EQ(ask("POST /profile/optimize").body, "{\"changed\":2,\"more\":false}\n");
+    answer = ask("POST /profile/reset");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "{\"reset\":true}\n");
+    EXPECT_EQ(actions.cleared, 1);
+    for (const char *path : {"/profile/optimize", "/profile/reset"}) {
+        answer = ask(std::string("GET ") + path);
+        EXPECT_EQ(answer.status, 405);
+        EXPECT_TRUE(answer.has_header("Allow: POST, OPTIONS"));
+    }
+    EXPECT_EQ(actions.optimised, 2);
+    EXPECT_EQ(actions.cleared, 1);
+    server->destroy();
 }
 
 struct Choice {

@@ -335,5 +335,48 @@ TEST(ProfileApi, APairIsCheap) {
     EXPECT_LT(best, 3000U);
 }
 
+TEST(ProfilerItems, CallsAboutOneItemAreKeptApart) {
+    auto profiler = std::make_unique<Profiler>();
+    const FunctionId id = profiler->key("f");
+    const auto call = [&](uint64_t cycles, uint32_t items) {
+        profiler->begin(id, 0);
+        profiler->end(id, cycles, items);
+    };
+    call(100, 1);
+    call(800, 16);
+    call(200, 1);
+    const FunctionProfile f = profiler->profile(id);
+    EXPECT_EQ(f.calls, 3u);
+    EXPECT_EQ(f.total_cycles, 1100u);
+    EXPECT_EQ(f.work, 18u);
+    EXPECT_EQ(f.single_calls, 2u);
+    EXPECT_EQ(f.single_cycles, 300u);
+    // The average of late: it follows, and a single call moves it little.
+    EXPECT_GT(f.recent_cycles, 100u);
+    EXPECT_LT(f.recent_cycles, 110u);
+    for (int i = 0; i < 500; ++i) {
+        call(6400, 1);
+    }
+    EXPECT_NEAR(static_cast<double>(profiler->recent_cycles(id)), 6400, 100);
+    profiler->clear_counters();
+    EXPECT_EQ(profiler->recent_cycles(id), 0u);
+    EXPECT_EQ(profiler->single_calls(id) + profiler->single_cycles(id), 0u);
+    EXPECT_EQ(profiler->name(id), "f");
+}
+
+TEST(ProfilerItems, ClearingLeavesOpenCallsWhole) {
+    auto profiler = std::make_unique<Profiler>();
+    const FunctionId id = profiler->key("f");
+    profiler->set_level(id, 2);
+    profiler->begin(id, 1000);
+    profiler->clear_counters();
+    profiler->end(id, 1500);
+    const FunctionProfile f = profiler->profile(id);
+    EXPECT_EQ(f.calls, 1u);
+    EXPECT_EQ(f.min_cycles, 500u);
+    EXPECT_EQ(f.level, 2);
+    EXPECT_EQ(profiler->unbalanced(), 0u);
+}
+
 }  // namespace
 }  // namespace bareflow

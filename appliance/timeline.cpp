@@ -1,0 +1,48 @@
+#include "appliance/timeline.h"
+
+namespace bareflow {
+
+void Timeline::clear(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
+    count_ = 0;
+    step_us_ = kFirstStepUs;
+    zero_us_ = begun_us_ = busy_us;
+    begun_tokens_ = tokens;
+    begun_promotions_ = promotions;
+}
+
+void Timeline::advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
+    if (tokens < begun_tokens_ || promotions < begun_promotions_) {
+        // The counters were cleared.
+        clear(busy_us, tokens, promotions);
+    }
+    // A token that takes longer than a step makes a longer point.
+    const uint64_t took_us = busy_us - begun_us_;
+    if (took_us < step_us_ || tokens == begun_tokens_) {
+        return;
+    }
+    if (count_ == kMaxPoints) {
+        halve();
+    }
+    points_[count_++] = {.end_s = static_cast<float>(static_cast<double>(busy_us - zero_us_) / 1e6),
+                         .took_s = static_cast<float>(static_cast<double>(took_us) / 1e6),
+                         .tokens = static_cast<uint32_t>(tokens - begun_tokens_),
+                         .promotions = static_cast<uint32_t>(promotions - begun_promotions_)};
+    begun_us_ = busy_us;
+    begun_tokens_ = tokens;
+    begun_promotions_ = promotions;
+}
+
+void Timeline::halve() {
+    step_us_ *= 2;
+    count_ /= 2;
+    for (size_t i = 0; i < count_; ++i) {
+        const http::TimelinePoint &a = points_[2 * i];
+        const http::TimelinePoint &b = points_[2 * i + 1];
+        points_[i] = {.end_s = b.end_s,
+                      .took_s = a.took_s + b.took_s,
+                      .tokens = a.tokens + b.tokens,
+                      .promotions = a.promotions + b.promotions};
+    }
+}
+
+}  // namespace bareflow

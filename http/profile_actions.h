@@ -1,0 +1,38 @@
+// POST /profile/optimize and POST /profile/reset: what can be done to the profile. Both answer 200
+// with a small JSON object; neither takes a body.
+#pragma once
+
+#include "http/exchange.h"
+
+namespace bareflow::http {
+
+class ProfileActions {
+  public:
+    // jit_optimize_hot_functions(): how many functions changed their level.
+    virtual int optimize_now() = 0;
+    [[nodiscard]] virtual bool optimizer_has_work() = 0;
+    virtual void clear_profile() = 0;
+
+  protected:
+    ~ProfileActions() = default;
+};
+
+class OptimizeHandler final : public Handler {
+  public:
+    explicit OptimizeHandler(ProfileActions &actions) : actions_(actions) {}
+    void handle(Exchange &exchange) override;
+
+  private:
+    ProfileActions &actions_;
+};
+
+class ResetHandler final : public Handler {
+  public:
+    explicit ResetHandler(ProfileActions &actions) : actions_(actions) {}
+    void handle(Exchange &exchange) override;
+
+  private:
+    ProfileActions &actions_;
+};
+
+}  // namespace bareflow::http
