@@ -57,10 +57,10 @@ while kill -0 "$job" 2> /dev/null; do
     sleep 1
     step="$(grep -o '\[[0-9]*/[0-9]*\]' "$log" | tail -n 1 || true)"
     if [ -t 1 ]; then
-        printf '\rsetup: compiling %s %d s ' "$step" $((SECONDS - began))
+        printf "\rsetup: compiling, %s%d s " "${step:+$step, }" $((SECONDS - began))
     elif [ $((SECONDS - said)) -ge 60 ]; then
         said=$SECONDS
-        say "compiling $step $((SECONDS - began)) s"
+        say "compiling, ${step:+$step, }$((SECONDS - began)) s"
     fi
 done
 [ ! -t 1 ] || printf '\n'

@@ -27,6 +27,12 @@ def progress(text):
     print(f"[{time.monotonic() - STARTED:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
+def check_time(args):
+    """Before every row: a run has so many minutes, and what is left then is left out."""
+    if args.minutes and time.monotonic() - STARTED > args.minutes * 60:
+        raise BenchError(f"the {args.minutes} minutes were over (--minutes)")
+
+
 def here(text):
     """A command or path without this machine's folders."""
     return str(text).replace(f"{ROOT}/", "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import client, files, prompts
-from .common import BenchError, knows, median, progress, ratio, rounded
+from .common import BenchError, check_time, knows, median, progress, ratio, rounded
 from .servers import Guest, Hosted
 from .speed import CONTEXT, skipped
 from .tables import table
@@ -211,42 +211,54 @@ HOSTED_PLANS |= {name: Plan(48, 9) for name in TINY}
 TCG_PLANS |= {name: Plan(24, 30, prompt=4) for name in TINY}
 
 
-def hosted_places(args):
-    isas = ("sse2", "avx2", "avx512") if knows("jit.isa") else ()
-    if not isas:
+def places(name, args):
+    """[(importance, place)], 0 first: the large model under TCG takes its time, so that there is one
+    machine of it unless all is wanted."""
+    if name in TINY and args.quick and name != TINY[0]:
+        return []
+    found = [(0, Place("hosted", 2)), (0, Place("tcg", 2))]
+    if args.quick:
+        return found
+    found += [(1, Place("hosted", 1))]
+    if knows("jit.isa"):
+        found += [(3, Place("hosted", 1, isa=isa)) for isa in ("sse2", "avx2", "avx512")]
+    if name not in TINY or args.all:
+        found += [(1, Place("tcg", 1)), (2, Place("tcg", 2, "qemu64")), (2, Place("tcg", 1, "qemu64"))]
+    return found
+
+
+def climbs(args):
+    if not knows("jit.isa"):
         progress("the program has no `jit.isa`: only what the processor offers is measured")
-    places = [Place("hosted", threads) for threads in ((2,) if args.quick else (1, 2))]
-    return places + [Place("hosted", 1, isa=isa) for isa in (isas[1:2] if args.quick else isas)]
-
-
-def tcg_places(name, args):
-    """The large model takes its time: one machine of it unless all is wanted."""
-    every = [Place("tcg", smp, cpu) for cpu in ("max", "qemu64") for smp in (1, 2)]
-    if args.all:
-        return every
-    if name in TINY:
-        return [Place("tcg", 2)] if not args.quick or name == TINY[0] else []
-    return [Place("tcg", 1)] if args.quick else every
-
-
-def jit(args):
+    jobs = [(importance, name, place) for name in HOSTED_PLANS for importance, place in places(name, args)]
     rows = []
-    for plans, places in ((HOSTED_PLANS, lambda _: hosted_places(args)), (TCG_PLANS, lambda n: tcg_places(n, args))):
-        for name, plan in plans.items():
-            if args.quick:
-                plan = replace(plan, seconds=plan.seconds / 2)
-            for place in places(name):
-                try:
-                    rows.append(climb(name, place, plan))
-                except BenchError as error:
-                    rows.append(skipped(name, error, where=place.shown))
-    warm = []
+    for _, name, place in sorted(jobs, key=lambda job: job[0]):
+        plan = (HOSTED_PLANS if place.kind == "hosted" else TCG_PLANS)[name]
+        if args.quick:
+            plan = replace(plan, seconds=plan.seconds / 2)
+        try:
+            check_time(args)
+            rows.append(climb(name, place, plan))
+        except BenchError as error:
+            rows.append(skipped(name, error, where=place.shown))
+    return sorted(rows, key=lambda row: (list(HOSTED_PLANS).index(row["model"]), row["where"]))
+
+
+def second_boots(args):
+    rows = []
     for place, plans in ((Place("hosted", 2), HOSTED_PLANS), (Place("tcg", 2), TCG_PLANS)):
         for name in ("15m-Q8_0",) if args.quick else ("15m-Q8_0", "smollm2"):
             try:
-                warm.append(warm_boot(name, place, plans[name]))
+                check_time(args)
+                rows.append(warm_boot(name, place, plans[name]))
             except BenchError as error:
-                warm.append(skipped(name, error, where=place.shown))
+                rows.append(skipped(name, error, where=place.shown))
+    return rows
+
+
+def jit(args):
+    warm = second_boots(args)
+    rows = climbs(args)
     left_out = ("TinyLlama's shape under TCG only with -cpu max and -smp 2; jit.isa with one thread; "
                 "--all measures the rest" if not args.all else "")
     return {"rows": rows, "warm": warm, "left_out": left_out}

@@ -13,13 +13,13 @@ PARTS = {
     "sizes": (basics.sizes, basics.show, "bytes of image and library"),
     "start": (basics.start, basics.show, "seconds to the first answer"),
     "load": (basics.load, basics.show, "loading a file of 94 MB"),
+    "responsiveness": (basics.responsiveness, basics.show, "/health while a large model generates"),
     "hosted": (speed.hosted, speed.show_hosted,
                "default, SmolLM2, TinyLlama's shape; with llama.cpp in turns"),
-    "types": (speed.types, speed.show_hosted, "the other weight types; with llama.cpp in turns"),
     "tcg": (speed.tcg, speed.show_tcg, "in QEMU under TCG, beside figures from elsewhere"),
     "clients": (speed.clients, speed.show_clients, "1, 2, 4, 8 clients; llama.cpp's batch of 8"),
-    "responsiveness": (basics.responsiveness, basics.show, "/health while a large model generates"),
     "idle": (basics.idle, basics.show, "what an idle guest costs"),
+    "types": (speed.types, speed.show_hosted, "the other weight types; with llama.cpp in turns"),
     "jit": (jit.jit, jit.show, "tiers, tuning, second boot; only when named"),
 }
 ONLY_WHEN_NAMED = ("jit",)
@@ -35,12 +35,16 @@ def parse_arguments(argv):
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of the above but jit")
     parser.add_argument("--quick", action="store_true", help="less of everything, about six minutes")
     parser.add_argument("--all", action="store_true", help="jit: every combination, about an hour and a half")
+    parser.add_argument("--minutes", type=float, help="after so many, what is left is left out (default 20; "
+                        "--quick 7; --all: none)")
     parser.add_argument("--no-llama-cpp", action="store_true", help="our own figures only")
     parser.add_argument("--make-models", action="store_true", help="make and fetch the models, and stop")
     parser.add_argument("--starts", type=int, default=5, help="starts measured (default 5)")
     parser.add_argument("--idle-seconds", type=int, default=20)
     parser.add_argument("--output", type=Path, default=BUILD / "bench.json")
     args = parser.parse_args(argv)
+    if args.minutes is None:
+        args.minutes = 7 if args.quick else 0 if args.all else 20
     unknown = set(args.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")

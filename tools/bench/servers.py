@@ -75,7 +75,10 @@ class Guest(Server):
             "--accel", "tcg", "--options", " ".join(words), "--port", str(self.port),
             # No machine here may use the disk of `make run`.
             "--state", str(state or "")])
-        command, _ = runner.qemu_command(args)
+        try:
+            command, _ = runner.qemu_command(args)
+        except SystemExit as error:
+            raise BenchError(str(error)) from error
         command[command.index("-cpu") + 1] = cpu
         self.launch(command)
 

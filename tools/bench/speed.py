@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 from . import client, comparison, files, prompts
-from .common import BenchError, here, knows, median, progress, ratio, rounded
+from .common import BenchError, check_time, here, knows, median, progress, ratio, rounded
 from .servers import Guest, Hosted
 from .tables import table
 
@@ -81,10 +81,11 @@ def skipped(name, error, **more):
     return {"model": name, **more, "skipped": str(error)}
 
 
-def hosted_rows(jobs, compare):
+def hosted_rows(args, jobs, compare):
     rows = []
     for name, threads, plan in jobs:
         try:
+            check_time(args)
             rows.append(pair_up(name, threads, plan, compare))
         except BenchError as error:
             rows.append(skipped(name, error, threads=threads))
@@ -107,14 +108,14 @@ def hosted(args):
     threads = (2,) if args.quick else (1, 2)
     jobs = [(name, t, large if name.startswith("tinyllama") else small)
             for name in names if not (args.quick and name == "tinyllama-F16") for t in threads]
-    return {"rows": hosted_rows(jobs, comparing(args))}
+    return {"rows": hosted_rows(args, jobs, comparing(args))}
 
 
 def types(args):
     """Every other weight type on some layers of the TinyLlama shape, with llama.cpp in turns."""
     plan = Plan(prompt=64, decode=16, repeats=1 if args.quick else 2, warm_s=2)
     kinds = ("Q4_1", "Q5_0", "Q5_K") if args.quick else files.OTHER_TYPES
-    return {"rows": hosted_rows([(f"tinyllama{files.OTHER_LAYERS}-{kind}", 2, plan) for kind in kinds],
+    return {"rows": hosted_rows(args, [(f"tinyllama{files.OTHER_LAYERS}-{kind}", 2, plan) for kind in kinds],
                                 comparing(args))}
 
 
@@ -170,10 +171,11 @@ def guest_row(name, smp, plan, jit=None, cpu="max"):
     return row
 
 
-def guest_rows(jobs):
+def guest_rows(args, jobs):
     rows = []
     for name, smp, plan, jit in jobs:
         try:
+            check_time(args)
             rows.append(guest_row(name, smp, plan, jit))
         except BenchError as error:
             rows.append(skipped(name, error, smp=smp))
@@ -197,7 +199,7 @@ def tcg(args):
     kinds = ("Q4_0",) if args.quick else ("Q4_0", "Q8_0", "Q4_K")
     for smp in ((2,) if args.quick else (1, 2)):
         jobs += [(f"tinyllama-{kind}", smp, large, None) for kind in kinds]
-    return {"rows": guest_rows(jobs), "reference": REFERENCE_ORIGIN}
+    return {"rows": guest_rows(args, jobs), "reference": REFERENCE_ORIGIN}
 
 
 TCG_COLUMNS = (
@@ -300,6 +302,7 @@ def clients(args):
     for name, plan in jobs[:3] if args.quick else jobs:
         counts = (1, 8) if args.quick or name == "tinyllama-Q8_0" else CLIENTS
         try:
+            check_time(args)
             made = clients_hosted(name, 2, plan, compare, counts)
             if knows("batch"):
                 made[-1]["own_prompt"], made[-1]["own_prompt_command"] = prompt_at_batch_8(name, 2, plan)
@@ -311,6 +314,7 @@ def clients(args):
               ("smollm2", replace(large, prompt=8, decode=8, warm_s=8))]
     for name, plan in guests[:1] if args.quick else guests:
         try:
+            check_time(args)
             rows += clients_guest(name, 2, plan, (1, 8) if args.quick else CLIENTS)
         except BenchError as error:
             rows.append(skipped(name, error, where="QEMU"))
