@@ -10,6 +10,7 @@
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/memory_plan.h"
 #include "llama/op_costs.h"
 
 namespace bareflow {
@@ -22,6 +23,16 @@ constexpr uint64_t kKeepAliveMs = 5;
 constexpr uint64_t kStatusMs = 1000;
 constexpr uint64_t kCheckStepBytes = 256 * 1024;
 constexpr uint32_t kConsoleMaxTokens = 256;
+// Besides those that wait for a text: /health, /profile, newcomers. As many as net/ has streams.
+constexpr uint32_t kOtherConnections = 20;
+constexpr uint32_t kMinConnections = 32;
+constexpr uint32_t kMaxConnections = 48;
+constexpr uint64_t kMib = 1 << 20;
+// The smallest machine that runs a model has this much beside the model and its KV cache.
+constexpr uint64_t kProgramBytes = 8 * kMib;
+// Of it, for request bodies, texts being made and generated code.
+constexpr uint64_t kKeptFreeBytes = 1536 * 1024;
+constexpr uint64_t kMemoryStepBytes = 512 * 1024;
 // What the optimiser may take of the time in which text is made, in pieces of so long.
 constexpr uint64_t kOptimizerPerMille = 50;
 constexpr uint64_t kOptimizeMs = 2;
@@ -78,8 +89,9 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
 }
 
 Status Appliance::start_without_network() {
-    BF_ASSIGN(api_, http::CompletionApi::create(
-                        {.queue = settings_.queue, .max_tokens = settings_.max_tokens}));
+    BF_ASSIGN(api_, http::CompletionApi::create({.slots = settings_.slots,
+                                                 .queue = settings_.queue,
+                                                 .max_tokens = settings_.max_tokens}));
     api_->set_observer(this);
     return {};
 }
@@ -98,7 +110,9 @@ Status Appliance::start_http(StreamSource &streams) {
         {http::Method::kPost, "/v1/chat/completions", &api_->chat()},
     }};
     router_.emplace(routes_);
-    BF_ASSIGN(server_, http::Server::create(streams, *router_, {}));
+    const uint32_t connections = std::clamp(settings_.slots + settings_.queue + kOtherConnections,
+                                            kMinConnections, kMaxConnections);
+    BF_ASSIGN(server_, http::Server::create(streams, *router_, {.connections = connections}));
     return {};
 }
 
@@ -169,7 +183,7 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
         keep_alive();
     }
     detail.clear();
-    BF_ASSIGN(engine_, llama::Engine::create(*model_, settings_.context));
+    BF_TRY(create_engine(detail));
     start_optimizer();
     const llama::HyperParameters &p = model_->parameters();
     log_stage("model", model_->name(), ", ", model_->weight_type(), ", ",
@@ -177,8 +191,51 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
               file.place);
     log_line("model: ", p.layers, " layers, ", p.dim, "/", p.hidden, ", ", p.heads, "/", p.kv_heads,
              " heads, ", p.vocab, " tokens");
-    log_line("model: context ", engine_->context_length(), ", KV cache ",
-             Bytes{engine_->memory().kv_bytes});
+    const uint32_t slots = engine_->slot_count();
+    log_line("model: context ", engine_->context_length(), ", ", slots,
+             slots == 1 ? " slot" : " slots", ", KV cache ", Bytes{engine_->memory().kv_bytes});
+    return {};
+}
+
+// Memory for the texts, from what the machine has left with the model in it.
+Status Appliance::create_engine(TextWriter &detail) {
+    const llama::MemoryWish wish{
+        .slots = settings_.slots, .context_length = settings_.context, .kv_type = settings_.kv};
+    const uint64_t free_bytes = platform::free_memory_bytes();
+    uint64_t share = free_bytes - std::min(free_bytes, kKeptFreeBytes);
+    llama::MemoryPlan plan = llama::plan_memory(model_->parameters(), wish, share);
+    while (plan.fits) {
+        auto engine = llama::Engine::create(*model_, plan.config);
+        if (engine) {
+            engine_ = *engine;
+            break;
+        }
+        if (engine.error().code != ErrorCode::kTooLarge) {
+            return engine.error();
+        }
+        // What is free lies in pieces.
+        share -= std::min(share, std::max(share / 64, kMemoryStepBytes));
+        plan = llama::plan_memory(model_->parameters(), wish, share);
+    }
+    if (engine_ == nullptr) {
+        const uint64_t total_bytes = platform::total_memory_bytes();
+        const uint64_t model_bytes = model_file_.bytes.size();
+        const uint64_t program_bytes = total_bytes - free_bytes - model_bytes;
+        const uint64_t rest_bytes =
+            std::max(kProgramBytes, program_bytes + plan.scratch_bytes + kKeptFreeBytes);
+        detail.put("this model needs ",
+                   (model_bytes + plan.kv_bytes + rest_bytes + kMib - 1) / kMib, " MiB: model ",
+                   Bytes{model_bytes}, " + KV ", Bytes{plan.kv_bytes}, " + ", Bytes{rest_bytes},
+                   "; the machine has ", Bytes{total_bytes});
+        return {ErrorCode::kTooLarge, "not enough memory"};
+    }
+    if (plan.config.context_length < plan.wished_context) {
+        log_line("model: the longest context that fits is ", plan.config.context_length,
+                 " tokens, not ", plan.wished_context);
+    }
+    if (plan.config.slots < settings_.slots) {
+        log_line("model: memory for ", plan.config.slots, " of ", settings_.slots, " slots");
+    }
     return {};
 }
 
@@ -233,11 +290,9 @@ bool Appliance::serve() {
 bool Appliance::turn() {
     bool more = serve();
     more |= read_console();
-    if (engine_ != nullptr && engine_->busy()) {
-        if (api_->may_advance()) {
-            generate();
-            more = true;
-        }
+    if (engine_ != nullptr && engine_->can_advance()) {
+        generate();
+        more = true;
     } else {
         more |= optimize();
     }
@@ -425,9 +480,9 @@ void Appliance::on_completion(const http::CompletionSummary &summary) {
         return;  // the console shows its own
     }
     console_.begin_interruption();
-    log_line("request ", requests_logged_, ": ", summary.prompt_tokens, " + ",
-             summary.completion_tokens, " tokens, ", Fixed{summary.prompt_ms, 1}, " + ",
-             Fixed{summary.decode_ms, 1}, " ms, ", Fixed{summary.tokens_per_second, 1},
+    log_line("request ", requests_logged_, ": ", summary.prompt_tokens, " (", summary.cached_tokens,
+             " cached) + ", summary.completion_tokens, " tokens, ", Fixed{summary.prompt_ms, 1},
+             " + ", Fixed{summary.decode_ms, 1}, " ms, ", Fixed{summary.tokens_per_second, 1},
              " tokens/s, ", finish_name(summary.finish));
     console_.end_interruption();
 }

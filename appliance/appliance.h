@@ -113,6 +113,7 @@ class Appliance final : private http::SnapshotSource,
     void on_load_end(bool ok) override;
 
     Status build_model(const ModelFile &file, TextWriter &detail);
+    Status create_engine(TextWriter &detail);
     void start_optimizer();
     void keep_alive();
     bool serve();

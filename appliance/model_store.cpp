@@ -12,6 +12,9 @@ namespace {
 constexpr std::array<uint8_t, 4> kGgufMagic{'G', 'G', 'U', 'F'};
 // What must be left for the engine, the heap and the network when the model is in memory.
 constexpr uint64_t kReserveBytes = 4 << 20;
+// What a machine must have beside the model (Appliance::create_engine has the whole sum).
+constexpr uint64_t kMib = 1 << 20;
+constexpr uint64_t kLeastOtherBytes = 8 * kMib;
 
 bool is_gguf(std::span<const uint8_t> bytes) {
     return bytes.size() >= kGgufMagic.size() &&
@@ -67,9 +70,9 @@ Result<std::span<const uint8_t>> read_region(const Region &region, LoadListener 
                              ? static_cast<uint8_t *>(platform::allocate_pages_unzeroed(pages))
                              : nullptr;
     if (memory == nullptr) {
-        const uint64_t missing = needed_bytes > free_bytes ? needed_bytes - free_bytes : 0;
-        detail.put("the model (", Bytes{region.len_bytes}, ") does not fit into memory (",
-                   Bytes{free_bytes}, " free): at least ", Bytes{missing}, " more are needed");
+        detail.put("this model needs ", (region.len_bytes + kLeastOtherBytes + kMib - 1) / kMib,
+                   " MiB at least: model ", Bytes{region.len_bytes}, " + ", Bytes{kLeastOtherBytes},
+                   " + its KV cache; the machine has ", Bytes{platform::total_memory_bytes()});
         return Error{ErrorCode::kTooLarge, "the model does not fit into memory"};
     }
     const uint64_t chunk_bytes = uint64_t{region.disk->max_sectors()} * kSectorBytes;

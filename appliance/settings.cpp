@@ -99,6 +99,8 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
                                                             {"initrd", ModelSource::kInitrd}}};
+constexpr std::array<Choice<llama::KvType>, 2> kKvTypes{
+    {{"f16", llama::KvType::kF16}, {"q8_0", llama::KvType::kQ8_0}}};
 constexpr std::array<Choice<SelfTest>, 13> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},
@@ -118,15 +120,22 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 15> kEntries{{
+constexpr std::array<Entry, 17> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
      [](std::string_view v, Settings &s) { return take_ipv4(v, s.gateway); }},
     {{"port", "1-65535", "the TCP port the HTTP server listens on (default: 80)"},
      [](std::string_view v, Settings &s) { return take_number(v, 1, 65535, s.port); }},
-    {{"context", "0-1048576", "context length in tokens; 0: the model's own (default: 0)"},
+    {{"context", "0-1048576",
+      "context length of a slot, in tokens; 0: the model's own (default: 0)"},
      [](std::string_view v, Settings &s) { return take_number(v, 0, kMaxContext, s.context); }},
+    {{"slots", "1-16", "requests served together; fewer where memory is short (default: 4)"},
+     [](std::string_view v, Settings &s) {
+         return take_number(v, 1, llama::EngineConfig::kMaxSlots, s.slots);
+     }},
+    {{"kv", "f16, q8_0", "what keys and values are kept in; q8_0 takes about half (default: f16)"},
+     [](std::string_view v, Settings &s) { return take_choice(v, kKvTypes, s.kv); }},
     {{"model", "auto, image, disk, initrd",
       "where the model is taken from; auto: the first of the others that has one (default: auto)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kModelSources, s.model); }},

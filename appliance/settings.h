@@ -9,6 +9,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/jit/adaptive.h"
+#include "llama/engine.h"
 
 namespace bareflow {
 
@@ -51,6 +52,8 @@ struct Settings {
     SettingsIpv4 gateway;
     uint16_t port = 80;
     uint32_t context = 0;  // tokens; 0: the model's own
+    uint32_t slots = 4;    // requests served at a time
+    llama::KvType kv = llama::KvType::kF16;
     ModelSource model = ModelSource::kAuto;
     JitMode jit = JitMode::kFull;
     uint64_t jit_warm = 16;

@@ -53,7 +53,7 @@ class Printer final : public llama::TokenSink {
     Printer(const Printer &) = delete;
     Printer &operator=(const Printer &) = delete;
 
-    void on_token(llama::Token token) override {
+    void on_token(llama::SlotId, llama::Token token) override {
         if (logits_) {
             print_logits();
         }
@@ -64,7 +64,8 @@ class Printer final : public llama::TokenSink {
             print_logprobs();
         }
     }
-    void on_finished(llama::FinishReason reason, const llama::Usage &usage) override {
+    void on_finished(llama::SlotId, llama::FinishReason reason,
+                     const llama::Usage &usage) override {
         usage_ = usage;
         if (decoder_ != nullptr) {
             print(decoder_->finish());
@@ -145,7 +146,8 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     BF_ASSIGN(const std::span<const uint8_t> file, map_file(options.model_path));
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
-    BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.context_length));
+    BF_ASSIGN(llama::Engine *const engine,
+              llama::Engine::create(*model, {.context_length = options.context_length}));
     BF_ASSIGN(Buffer<llama::Token> tokens, Buffer<llama::Token>::create(kMaxPromptTokens));
     llama::Tokenizer *tokenizer = nullptr;
     uint32_t count = 0;
@@ -157,10 +159,11 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
         std::printf("%s", options.prompt);
     }
     Printer printer(*engine, tokenizer, options.logits);
-    BF_TRY(engine->start({.prompt = tokens.span().first(count),
-                          .max_tokens = options.max_tokens,
-                          .sampling = options.sampling},
-                         printer));
+    const auto started = engine->start({.prompt = tokens.span().first(count),
+                                        .max_tokens = options.max_tokens,
+                                        .sampling = options.sampling},
+                                       printer);
+    BF_TRY(started.status());
     const uint64_t slice_ticks = platform::ticks_per_second() / 1000000 * options.slice_us;
     while (engine->busy()) {
         engine->advance(slice_ticks == 0 ? 0 : platform::ticks() + slice_ticks);

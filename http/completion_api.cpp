@@ -12,7 +12,9 @@ namespace bareflow::http {
 
 namespace {
 
-constexpr size_t kPauseBytes = 16 * 1024;          // unread text of a stream that pauses its making
+constexpr size_t kPauseBytes = 16 * 1024;  // unread text of a stream that pauses its making
+constexpr size_t kUsualTokenBytes = 8;
+constexpr size_t kMaxReservedBytes = 32 * 1024;
 constexpr size_t kMaxTextBytes = 8 * 1024 * 1024;  // of one completion
 constexpr size_t kMaxEventText = 384;  // bytes of text in one event, escapes not counted
 constexpr uint32_t kDrainingJobs = 8;
@@ -24,6 +26,10 @@ constexpr double kLeastLogprob = -9999.0;
 
 double to_ms(uint64_t ticks) {
     return static_cast<double>(ticks) * 1000.0 / static_cast<double>(platform::ticks_per_second());
+}
+
+uint64_t to_us(uint64_t ticks) {
+    return static_cast<uint64_t>(to_ms(ticks) * 1000.0);
 }
 
 uint64_t random_u64() {
@@ -92,7 +98,10 @@ Result<CompletionApi *> CompletionApi::create(const CompletionConfig &config) {
     if (config.queue > kMaxQueue) {
         return Error{ErrorCode::kInvalid, "the queue is longer than 64"};
     }
-    const uint32_t count = config.queue + 1 + kDrainingJobs;
+    if (config.slots == 0 || config.slots > llama::EngineConfig::kMaxSlots) {
+        return Error{ErrorCode::kInvalid, "there are 1 to 16 slots"};
+    }
+    const uint32_t count = config.queue + config.slots + kDrainingJobs;
     void *memory = heap_allocate(sizeof(CompletionApi), alignof(CompletionApi));
     void *jobs = heap_allocate(count * sizeof(Job), alignof(Job));
     if (memory == nullptr || jobs == nullptr) {
@@ -110,8 +119,10 @@ Result<CompletionApi *> CompletionApi::create(const CompletionConfig &config) {
 }
 
 void CompletionApi::destroy() {
-    if (running_ != nullptr) {
-        generator_->cancel();
+    for (llama::SlotId slot = 0; slot < running_.size(); ++slot) {
+        if (running_[slot].job != nullptr) {
+            generator_->cancel(slot);
+        }
     }
     for (uint32_t i = 0; i < job_count_; ++i) {
         jobs_[i].~Job();
@@ -174,9 +185,17 @@ uint32_t CompletionApi::waiting() const {
     return count;
 }
 
-// One that runs, or is about to, and the queue behind it.
+uint32_t CompletionApi::running() const {
+    uint32_t count = 0;
+    for (const Running &running : running_) {
+        count += running.job != nullptr ? 1 : 0;
+    }
+    return count;
+}
+
+// Those that run, or are about to, and the queue behind them.
 bool CompletionApi::has_room() const {
-    return waiting() + (running_ != nullptr ? 1 : 0) <= config_.queue;
+    return waiting() + running() < config_.queue + generator_->slot_count();
 }
 
 void CompletionApi::respond_unavailable(Exchange &exchange) {
@@ -303,7 +322,7 @@ void CompletionApi::cancel_local() {
             continue;
         }
         if (job.state == JobState::kRunning) {
-            generator_->cancel();  // on_finished() does the rest
+            generator_->cancel(job.slot);  // on_finished() does the rest
             continue;
         }
         if (job.state == JobState::kEncoding) {
@@ -318,9 +337,6 @@ void CompletionApi::cancel_local() {
 }
 
 void CompletionApi::release(Job &job) {
-    if (running_ == &job) {
-        running_ = nullptr;
-    }
     job.~Job();
     new (&job) Job;
 }
@@ -387,7 +403,7 @@ void CompletionApi::encode(Job &job) {
                prompt_field(job.chat)});
 }
 
-void CompletionApi::start(Job &job) {
+bool CompletionApi::start(Job &job) {
     std::array<std::string_view, CompletionRequest::kMaxStops> stops;
     for (uint32_t i = 0; i < job.stop_count; ++i) {
         stops[i] = {job.stops[i].data(), job.stop_lens[i]};
@@ -396,21 +412,34 @@ void CompletionApi::start(Job &job) {
                                  .max_tokens = job.max_tokens,
                                  .sampling = job.sampling,
                                  .also_ends = job.chat ? generator_->turn_end() : llama::kNoToken};
-    const Status status = generator_->start(request, *this);
-    if (status.code() == ErrorCode::kExhausted) {
-        return;  // somebody else uses the engine; later
+    const auto slot = generator_->start(request, *this);
+    if (!slot && slot.error().code == ErrorCode::kExhausted) {
+        return false;
     }
-    if (!status) {
-        fail(job, {400, status.message(), "invalid_value", prompt_field(job.chat)});
-        return;
+    if (!slot) {
+        fail(job, {400, slot.error().message, "invalid_value", prompt_field(job.chat)});
+        return true;
     }
-    matcher_.reset(std::span(stops).first(job.stop_count));
-    generator_->decode_begin();
-    stop_generator_ = false;
-    first_token_ticks_ = 0;
+    // So that nothing needs to be allocated while tokens come, unless a text is very long; where
+    // there is no memory for that now, there may be later.
+    const size_t expected =
+        job.stream ? kPauseBytes + StopMatcher::kMaxPieceBytes : job.max_tokens * kUsualTokenBytes;
+    (void)make_room(job.text, 0, std::min(expected, kMaxReservedBytes), kMaxTextBytes);
+    if (job.sampling.wants_logprobs) {
+        (void)make_room(job.logprobs, 0,
+                        std::min(job.max_tokens * job.stride(),
+                                 kMaxReservedBytes / sizeof(llama::TokenLogprob)),
+                        kMaxTextBytes);
+    }
+    job.slot = *slot;
     job.state = JobState::kRunning;
     job.tokens = Buffer<llama::Token>();
-    running_ = &job;
+    Running &running = running_[*slot];
+    running.job = &job;
+    running.paused = false;
+    running.stop = false;
+    running.matcher.reset(std::span(stops).first(job.stop_count));
+    generator_->decode_begin(*slot);
     ++counters_.started;
     if (job.stream) {
         answered_ = true;
@@ -419,6 +448,17 @@ void CompletionApi::start(Job &job) {
                                       .extra_headers = "X-Accel-Buffering: no\r\n"},
                                      *this, Cursor{}, OnHangUp::kCancel);
     }
+    return true;
+}
+
+// A stream whose client hasn't taken what is there for it.
+void CompletionApi::pause_or_go_on(llama::SlotId slot) {
+    Running &running = running_[slot];
+    const bool pause = running.job->stream && running.job->pending() >= kPauseBytes;
+    if (pause != running.paused) {
+        running.paused = pause;
+        generator_->pause(slot, pause);
+    }
 }
 
 bool CompletionApi::poll() {
@@ -426,11 +466,15 @@ bool CompletionApi::poll() {
         return false;
     }
     answered_ = false;
-    if (stop_generator_) {
-        stop_generator_ = false;
-        answered_ = true;
-        if (running_ != nullptr && generator_->busy()) {
-            generator_->cancel();
+    for (llama::SlotId slot = 0; slot < running_.size(); ++slot) {
+        if (running_[slot].job == nullptr) {
+            continue;
+        }
+        if (running_[slot].stop) {
+            answered_ = true;
+            generator_->cancel(slot);
+        } else {
+            pause_or_go_on(slot);
         }
     }
     // One prompt is encoded at a time, the oldest first.
@@ -441,69 +485,70 @@ bool CompletionApi::poll() {
     if (encoding != nullptr) {
         encode(*encoding);
     }
-    if (running_ == nullptr) {
-        if (Job *ready = oldest(JobState::kReady)) {
-            start(*ready);
-        }
+    Job *ready = oldest(JobState::kReady);
+    while (ready != nullptr && start(*ready)) {
+        ready = oldest(JobState::kReady);
     }
     return answered_ || oldest(JobState::kWaiting) != nullptr ||
-           oldest(JobState::kEncoding) != nullptr ||
-           (running_ == nullptr && oldest(JobState::kReady) != nullptr && !generator_->busy());
-}
-
-bool CompletionApi::may_advance() const {
-    return running_ == nullptr || !running_->stream || running_->pending() < kPauseBytes;
+           oldest(JobState::kEncoding) != nullptr;
 }
 
 // ------------------------------------------------------------------ tokens come
 
-void CompletionApi::on_token(llama::Token token) {
-    Job *job = running_;
-    if (job == nullptr || stop_generator_) {
+void CompletionApi::on_token(llama::SlotId slot, llama::Token token) {
+    Running &running = running_[slot];
+    Job *job = running.job;
+    if (job == nullptr || running.stop) {
         return;  // made in the same slice as what ended the text
     }
     ++job->summary.completion_tokens;
     ++counters_.completion_tokens;
-    if (first_token_ticks_ == 0) {
-        first_token_ticks_ = platform::ticks();
-    }
-    const std::string_view text = generator_->decode(token);
+    token_ticks_[rated_tokens_++ % kRateTokens] = platform::ticks();
+    const std::string_view text = generator_->decode(slot, token);
     job->failed = job->failed || !keep_logprobs(*job, text);
-    emit(*job, matcher_.put(text));
-    stop_generator_ = stop_generator_ || matcher_.matched() || job->failed;
+    emit(*job, running.matcher.put(text));
+    running.stop = running.matcher.matched() || job->failed;
+    pause_or_go_on(slot);
 }
 
-void CompletionApi::on_finished(llama::FinishReason reason, const llama::Usage &usage) {
-    Job *job = std::exchange(running_, nullptr);
+void CompletionApi::on_finished(llama::SlotId slot, llama::FinishReason reason,
+                                const llama::Usage &usage) {
+    Running &running = running_[slot];
+    Job *job = running.job;
     if (job == nullptr) {
         return;
     }
+    const double rate = tokens_per_second();
+    running.job = nullptr;
+    if (rate > 0) {
+        counters_.tokens_per_second = rate;
+    }
+    rated_tokens_ = this->running() > 0 ? rated_tokens_ : 0;
     CompletionSummary &summary = job->summary;
     summary.prompt_tokens = usage.prompt_tokens;
+    summary.cached_tokens = usage.cached_tokens;
     summary.prompt_ms = to_ms(usage.prompt_ticks);
     summary.decode_ms = to_ms(usage.decode_ticks);
     if (summary.decode_ms > 0) {
         summary.tokens_per_second = summary.completion_tokens * 1000.0 / summary.decode_ms;
     }
     summary.finish = job->failed                                 ? FinishKind::kFailed
-                     : matcher_.matched()                        ? FinishKind::kStop
+                     : running.matcher.matched()                 ? FinishKind::kStop
                      : reason == llama::FinishReason::kLength    ? FinishKind::kLength
                      : reason == llama::FinishReason::kCancelled ? FinishKind::kCancelled
                                                                  : FinishKind::kStop;
     counters_.prompt_tokens += usage.prompt_tokens;
-    counters_.prompt_us += static_cast<uint64_t>(summary.prompt_ms * 1000.0);
-    counters_.decode_us += static_cast<uint64_t>(summary.decode_ms * 1000.0);
+    counters_.cached_tokens += usage.cached_tokens;
     if (summary.tokens_per_second > 0) {
         counters_.last_tokens_per_second = summary.tokens_per_second;
     }
-    stop_generator_ = false;
     if (summary.finish == FinishKind::kCancelled) {
         ++counters_.cancelled;
     } else {
-        if (!matcher_.matched()) {
+        if (!running.matcher.matched()) {
             // Bytes that never became a character, and what could have become a stop string.
-            emit(*job, matcher_.put(generator_->decode_finish()));
-            emit(*job, matcher_.finish());
+            emit(*job, running.matcher.put(generator_->decode_finish(slot)));
+            emit(*job, running.matcher.finish());
         }
         ++counters_.finished;
     }
@@ -629,12 +674,14 @@ void CompletionApi::write_usage(const Job &job, TextWriter &out) {
     const CompletionSummary &summary = job.summary;
     out.put(",\"usage\":{\"prompt_tokens\":", summary.prompt_tokens,
             ",\"completion_tokens\":", summary.completion_tokens,
-            ",\"total_tokens\":", summary.prompt_tokens + summary.completion_tokens, "}");
+            ",\"total_tokens\":", summary.prompt_tokens + summary.completion_tokens,
+            ",\"prompt_tokens_details\":{\"cached_tokens\":", summary.cached_tokens, "}}");
 }
 
 void CompletionApi::write_figures(const Job &job, TextWriter &out) {
     const CompletionSummary &summary = job.summary;
     out.put(",\"bareflow\":{\"seed\":", job.sampling.seed,
+            ",\"cached_tokens\":", summary.cached_tokens,
             ",\"prompt_ms\":", Fixed{summary.prompt_ms, 3},
             ",\"decode_ms\":", Fixed{summary.decode_ms, 3},
             ",\"tokens_per_second\":", Fixed{summary.tokens_per_second, 2}, "}}");
@@ -894,7 +941,7 @@ void CompletionApi::ended(Exchange &exchange, bool complete) {
     job->exchange = nullptr;
     switch (job->state) {
         case JobState::kRunning:
-            generator_->cancel();  // on_finished() frees the job
+            generator_->cancel(job->slot);  // on_finished() frees the job
             break;
         case JobState::kEncoding:
             if (!complete) {
@@ -917,18 +964,31 @@ void CompletionApi::ended(Exchange &exchange, bool complete) {
 CompletionCounters CompletionApi::counters() const {
     CompletionCounters counters = counters_;
     counters.waiting = waiting();
-    counters.running = running_ != nullptr ? 1 : 0;
+    counters.running = running();
+    counters.tokens_per_second = tokens_per_second();
+    if (generator_ != nullptr) {
+        const llama::EngineCounters engine = generator_->counters();
+        counters.slots = generator_->slot_count();
+        counters.computed_prompt_tokens = engine.prompt_tokens;
+        counters.copied_tokens = engine.copied_tokens;
+        counters.batches = engine.steps;
+        counters.batch_rows = engine.rows;
+        counters.prompt_us = to_us(engine.prompt_ticks);
+        counters.decode_us = to_us(engine.decode_ticks);
+    }
     return counters;
 }
 
 double CompletionApi::tokens_per_second() const {
-    if (running_ != nullptr && running_->summary.completion_tokens > 1) {
-        const double ms = to_ms(platform::ticks() - first_token_ticks_);
+    if (rated_tokens_ > 1 && running() > 0) {
+        const uint64_t count = std::min<uint64_t>(rated_tokens_, kRateTokens);
+        const double ms =
+            to_ms(platform::ticks() - token_ticks_[(rated_tokens_ - count) % kRateTokens]);
         if (ms > 0) {
-            return (running_->summary.completion_tokens - 1) * 1000.0 / ms;
+            return static_cast<double>(count - 1) * 1000.0 / ms;
         }
     }
-    return counters_.last_tokens_per_second;
+    return counters_.tokens_per_second;
 }
 
 void CompletionApi::ModelsHandler::handle(Exchange &exchange) {

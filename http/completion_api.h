@@ -1,15 +1,16 @@
 // POST /v1/completions, POST /v1/chat/completions and GET /v1/models, in front of a generator that
-// does one sequence at a time: a bounded first-come queue, streaming as tokens are made, cancelling
-// when a client leaves. Prompts from the console stand in the same queue (submit_local()).
+// makes a number of texts at a time: a bounded first-come queue, streaming as tokens are made,
+// cancelling when a client leaves. Prompts from the console stand in the same queue
+// (submit_local()).
 //
 // A request is a prompt (a chat's messages, written in the model's own format), its settings and
 // the shape of its answer; from there on both kinds are the same.
 //
-// Memory: a slot holds a prompt's tokens while it waits, and the text that its client hasn't taken
-// yet. A streaming client that doesn't read pauses the generation (may_advance()) until the server
-// drops it.
+// Memory: a job holds a prompt's tokens while it waits, and the text that its client hasn't taken
+// yet. A streaming client that doesn't read pauses its own text, no other, until the server drops
+// it.
 //
-// The event loop calls poll() after Server::poll(), then lets the engine work if may_advance().
+// The event loop calls poll() after Server::poll(), then lets the engine work.
 #pragma once
 
 #include <array>
@@ -31,6 +32,7 @@ enum class FinishKind : uint8_t { kStop, kLength, kCancelled, kFailed };
 // One request that is over, for logs and screens.
 struct CompletionSummary {
     uint32_t prompt_tokens = 0;
+    uint32_t cached_tokens = 0;  // of the prompt: not computed again
     uint32_t completion_tokens = 0;
     double prompt_ms = 0;
     double decode_ms = 0;
@@ -59,6 +61,7 @@ class LocalClient {
 };
 
 struct CompletionConfig {
+    uint32_t slots = 1;          // the most that the generator will have
     uint32_t queue = 8;          // requests that may wait; at most kMaxQueue
     uint32_t max_tokens = 4096;  // the most a request may ask for; the context if that is less
 };
@@ -80,16 +83,13 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
 
     // Encodes a slice of a prompt, starts the next request. True: there is more to do at once.
     bool poll();
-    // False while the one who is being served hasn't taken what is there for him.
-    [[nodiscard]] bool may_advance() const;
-
     // kExhausted: the queue is full. kInvalid: no model. `prompt` is copied.
     [[nodiscard]] Status submit_local(std::string_view prompt, uint32_t max_tokens,
                                       LocalClient &client);
     void cancel_local();
 
     [[nodiscard]] CompletionCounters counters() const;
-    // The speed of the request being decoded now, else of the last one.
+    // Of all requests together: now, or when the last one ended.
     [[nodiscard]] double tokens_per_second() const;
 
     // The three routes.
@@ -109,6 +109,7 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     struct Job {
         JobState state = JobState::kFree;
         uint64_t order = 0;
+        llama::SlotId slot = 0;        // while running
         Exchange *exchange = nullptr;  // nullptr: local, or the client has gone
         LocalClient *local = nullptr;
         PromptText prompt;
@@ -169,8 +170,9 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         : config_(config), chat_(*this), models_(*this) {}
     ~CompletionApi() = default;
 
-    void on_token(llama::Token token) override;
-    void on_finished(llama::FinishReason reason, const llama::Usage &usage) override;
+    void on_token(llama::SlotId slot, llama::Token token) override;
+    void on_finished(llama::SlotId slot, llama::FinishReason reason,
+                     const llama::Usage &usage) override;
     Piece produce(Exchange &exchange, Cursor &cursor, TextWriter &out) override;
     void ended(Exchange &exchange, bool complete) override;
 
@@ -178,12 +180,15 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     [[nodiscard]] Job *oldest(JobState state);
     [[nodiscard]] Job *job_of(const Exchange &exchange);
     [[nodiscard]] uint32_t waiting() const;
+    [[nodiscard]] uint32_t running() const;
     [[nodiscard]] bool has_room() const;
     void accept(Exchange &exchange, bool chat);
     // Writes the messages into the job. False: answered with what is wrong.
     [[nodiscard]] bool render(Job &job, Exchange &exchange, uint32_t message_count);
     void encode(Job &job);
-    void start(Job &job);
+    // False: no slot is free.
+    [[nodiscard]] bool start(Job &job);
+    void pause_or_go_on(llama::SlotId slot);
     void fail(Job &job, const ApiError &error);
     void release(Job &job);
     void emit(Job &job, std::string_view text);
@@ -215,15 +220,22 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     bool loading_ = true;
     uint64_t ready_since_s_ = 0;
     uint64_t next_order_ = 0;
-    Job *running_ = nullptr;
-    bool answered_ = false;        // since poll() began: the server has something to send
-    bool stop_generator_ = false;  // at the next poll(): a stop string, or no memory
-    StopMatcher matcher_;
+    struct Running {
+        Job *job = nullptr;  // nullptr: the slot is free
+        bool paused = false;
+        bool stop = false;  // at the next poll(): a stop string, or no memory
+        StopMatcher matcher;
+    };
+    std::array<Running, llama::EngineConfig::kMaxSlots> running_;
+    bool answered_ = false;  // since poll() began: the server has something to send
     CompletionCounters counters_;
-    uint64_t first_token_ticks_ = 0;
+    // When the last tokens came, a ring.
+    static constexpr size_t kRateTokens = 64;
+    std::array<uint64_t, kRateTokens> token_ticks_{};
+    uint64_t rated_tokens_ = 0;  // since nothing ran
     // Of the request being read.
     std::array<ChatMessage, CompletionLimits::kMaxMessages> messages_{};
-    // The queue, the one that runs, and as many that are made but not yet taken.
+    // The queue, those that run, and as many that are made but not yet taken.
     Job *jobs_ = nullptr;
     uint32_t job_count_ = 0;
 };

@@ -247,7 +247,11 @@ bool Visitor::whole(const JsonEvent &event, uint32_t low, uint64_t high, uint32_
     if (!is_number || !event.is_integer || event.integer < low || event.integer > high) {
         const bool out_of_range = is_number && is_whole(event.number);
         message_.clear();
-        message_.put(name_, " must be a whole number from ", low, " to ", high, ".");
+        if (low == high) {
+            message_.put(name_, " must be ", low, ".");
+        } else {
+            message_.put(name_, " must be a whole number from ", low, " to ", high, ".");
+        }
         return fail(out_of_range ? "invalid_value" : "invalid_type");
     }
     to = static_cast<uint32_t>(event.integer);

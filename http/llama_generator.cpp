@@ -137,16 +137,16 @@ size_t LlamaGenerator::token_text(llama::Token token, std::span<char> out) const
     return len;
 }
 
-void LlamaGenerator::decode_begin() {
-    decoder_.emplace(tokenizer_, llama::StreamDecoder::Start::kContinuation);
+void LlamaGenerator::decode_begin(llama::SlotId slot) {
+    decoders_[slot].emplace(tokenizer_, llama::StreamDecoder::Start::kContinuation);
 }
 
-std::string_view LlamaGenerator::decode(llama::Token token) {
-    return decoder_ ? decoder_->put(token) : std::string_view();
+std::string_view LlamaGenerator::decode(llama::SlotId slot, llama::Token token) {
+    return decoders_[slot] ? decoders_[slot]->put(token) : std::string_view();
 }
 
-std::string_view LlamaGenerator::decode_finish() {
-    return decoder_ ? decoder_->finish() : std::string_view();
+std::string_view LlamaGenerator::decode_finish(llama::SlotId slot) {
+    return decoders_[slot] ? decoders_[slot]->finish() : std::string_view();
 }
 
 }  // namespace bareflow::http

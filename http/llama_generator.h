@@ -30,18 +30,21 @@ class LlamaGenerator final : public TextGenerator {
     void encode_begin(const PromptText &prompt, std::span<llama::Token> out) override;
     [[nodiscard]] Result<Encoding> encode_step() override;
     void encode_cancel() override;
-    [[nodiscard]] Status start(const llama::Request &request, llama::TokenSink &sink) override {
+    [[nodiscard]] uint32_t slot_count() const override { return engine_.slot_count(); }
+    [[nodiscard]] Result<llama::SlotId> start(const llama::Request &request,
+                                              llama::TokenSink &sink) override {
         return engine_.start(request, sink);
     }
-    void cancel() override { engine_.cancel(); }
-    [[nodiscard]] bool busy() const override { return engine_.busy(); }
+    void cancel(llama::SlotId slot) override { engine_.cancel(slot); }
+    void pause(llama::SlotId slot, bool paused) override { engine_.pause(slot, paused); }
+    [[nodiscard]] llama::EngineCounters counters() const override { return engine_.counters(); }
     [[nodiscard]] std::span<const llama::TokenLogprob> logprobs() const override {
         return engine_.logprobs();
     }
     size_t token_text(llama::Token token, std::span<char> out) const override;
-    void decode_begin() override;
-    [[nodiscard]] std::string_view decode(llama::Token token) override;
-    [[nodiscard]] std::string_view decode_finish() override;
+    void decode_begin(llama::SlotId slot) override;
+    [[nodiscard]] std::string_view decode(llama::SlotId slot, llama::Token token) override;
+    [[nodiscard]] std::string_view decode_finish(llama::SlotId slot) override;
 
   private:
     // kNoToken: the vocabulary has none of that text.
@@ -63,7 +66,7 @@ class LlamaGenerator final : public TextGenerator {
     size_t position_ = 0;      // in the text: what was done
     size_t next_control_ = 0;  // of the prompt's
     std::optional<llama::Encoder> encoder_;
-    std::optional<llama::StreamDecoder> decoder_;
+    std::array<std::optional<llama::StreamDecoder>, llama::EngineConfig::kMaxSlots> decoders_;
 };
 
 }  // namespace bareflow::http

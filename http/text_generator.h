@@ -1,5 +1,5 @@
-// What the completion API needs of a model: text to tokens, tokens to text, one sequence at a time.
-// Implemented over llama/ by LlamaGenerator, and by a script in tests.
+// What the completion API needs of a model: text to tokens, and tokens to text in a number of
+// slots, one text each. Implemented over llama/ by LlamaGenerator, and by a script in tests.
 #pragma once
 
 #include <cstdint>
@@ -37,20 +37,22 @@ class TextGenerator {
     [[nodiscard]] virtual Result<Encoding> encode_step() = 0;
     virtual void encode_cancel() = 0;
 
-    // As Engine's.
-    [[nodiscard]] virtual Status start(const llama::Request &request, llama::TokenSink &sink) = 0;
-    virtual void cancel() = 0;
-    [[nodiscard]] virtual bool busy() const = 0;
-
+    // As Engine's. At most EngineConfig::kMaxSlots.
+    [[nodiscard]] virtual uint32_t slot_count() const = 0;
+    [[nodiscard]] virtual Result<llama::SlotId> start(const llama::Request &request,
+                                                      llama::TokenSink &sink) = 0;
+    virtual void cancel(llama::SlotId slot) = 0;
+    virtual void pause(llama::SlotId slot, bool paused) = 0;
+    [[nodiscard]] virtual llama::EngineCounters counters() const = 0;
     [[nodiscard]] virtual std::span<const llama::TokenLogprob> logprobs() const = 0;
     // The beginning of the token's own bytes; returns how many were written.
     virtual size_t token_text(llama::Token token, std::span<char> out) const = 0;
 
-    // Text of the tokens made since decode_begin(), in whole UTF-8 characters; valid until the
-    // next call.
-    virtual void decode_begin() = 0;
-    [[nodiscard]] virtual std::string_view decode(llama::Token token) = 0;
-    [[nodiscard]] virtual std::string_view decode_finish() = 0;
+    // Text of the tokens made in a slot since decode_begin(), in whole UTF-8 characters; valid
+    // until the next call.
+    virtual void decode_begin(llama::SlotId slot) = 0;
+    [[nodiscard]] virtual std::string_view decode(llama::SlotId slot, llama::Token token) = 0;
+    [[nodiscard]] virtual std::string_view decode_finish(llama::SlotId slot) = 0;
 
   protected:
     ~TextGenerator() = default;

@@ -1,4 +1,8 @@
-// The engine: a model that was checked, its KV cache, and at most one sequence being generated.
+// The engine: a model that was checked, and a number of slots, each with a text that is being made,
+// its KV cache, its random numbers and its limits. All slots go forward together, one batch of
+// tokens at a time: a new request joins at the next batch, a finished one leaves. What a text says
+// does not depend on what else is being made.
+//
 // Knows no network, no console, no device. Work is done only inside advance(), in slices bounded
 // by time down to row ranges inside one operation, so that a caller can poll the network meanwhile.
 #pragma once
@@ -10,6 +14,7 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/cpu/worker_pool.h"
+#include "llama/kv_cache.h"
 #include "llama/token.h"
 
 namespace bareflow::llama {
@@ -67,21 +72,46 @@ enum class FinishReason : uint8_t {
 
 struct Usage {
     uint32_t prompt_tokens = 0;
+    uint32_t cached_tokens = 0;      // of the prompt: not computed, another text had them
     uint32_t completion_tokens = 0;  // EOS not counted
-    uint64_t prompt_ticks = 0;       // platform::ticks() spent in advance() on the prompt
-    uint64_t decode_ticks = 0;       // and on the tokens after it, choosing the first included
+    // platform::ticks() spent in advance() since the request began: until its prompt was computed,
+    // and on the tokens after it, choosing the first included. Other requests share that time.
+    uint64_t prompt_ticks = 0;
+    uint64_t decode_ticks = 0;
 };
 
-// Hears about one request. Called from inside advance() (on_finished also from cancel()).
+// All requests together, since create(). Counters only grow.
+struct EngineCounters {
+    uint64_t steps = 0;          // batches computed
+    uint64_t rows = 0;           // tokens in them
+    uint64_t prompt_tokens = 0;  // of prompts: computed
+    uint64_t cached_tokens = 0;  // and those that were there already,
+    uint64_t copied_tokens = 0;  // of them copied from another slot
+    uint64_t prompt_ticks = 0;   // time in advance(), divided by the tokens of a batch
+    uint64_t decode_ticks = 0;
+};
+
+using SlotId = uint32_t;
+
+// Hears about requests. Called from inside advance() (on_finished also from cancel()); may call
+// start(), cancel() and pause().
 class TokenSink {
   public:
-    virtual void on_token(Token token) = 0;  // never EOS; may call cancel()
-    // Last call for this request; the engine is idle again when it is made, and start() may be
-    // called.
-    virtual void on_finished(FinishReason reason, const Usage &usage) = 0;
+    virtual void on_token(SlotId slot, Token token) = 0;  // never EOS
+    // Last call for this request; its slot is free again when it is made.
+    virtual void on_finished(SlotId slot, FinishReason reason, const Usage &usage) = 0;
 
   protected:
     ~TokenSink() = default;
+};
+
+struct EngineConfig {
+    static constexpr uint32_t kMaxSlots = 16;
+
+    uint32_t slots = 1;           // 1 to kMaxSlots
+    uint32_t context_length = 0;  // tokens of one slot; 0: the file's own
+    uint32_t batch = 32;          // tokens computed together; not below slots
+    KvType kv_type = KvType::kF16;
 };
 
 struct EngineMemory {
@@ -90,25 +120,42 @@ struct EngineMemory {
     uint64_t scratch_bytes = 0;
 };
 
-class Model;        // llama/model.h: a checked view of a GGUF file
+class Model;  // llama/model.h: a checked view of a GGUF file
+struct HyperParameters;
 struct KernelSlot;  // llama/kernels.h
 
 class Engine {
   public:
-    // `context_length` 0: the file's own, cut to what memory allows. Takes all memory it will ever
-    // use. The model must outlive the engine. Errors say what is missing, in one sentence.
-    [[nodiscard]] static Result<Engine *> create(const Model &model, uint32_t context_length);
+    // Takes all memory it will ever use. The model must outlive the engine. Errors say what is
+    // wrong, in one sentence.
+    [[nodiscard]] static Result<Engine *> create(const Model &model, const EngineConfig &config);
     void destroy();
+    // What create() takes beside the KV cache, about.
+    [[nodiscard]] static uint64_t scratch_bytes(const HyperParameters &parameters,
+                                                const EngineConfig &config);
 
     [[nodiscard]] const Model &model() const;
-    [[nodiscard]] uint32_t context_length() const;
+    [[nodiscard]] uint32_t slot_count() const;
+    [[nodiscard]] uint32_t context_length() const;  // of one slot
     [[nodiscard]] EngineMemory memory() const;
+    [[nodiscard]] const EngineCounters &counters() const;
 
-    // kExhausted: busy. kInvalid: empty prompt, token out of range, prompt not shorter than the
-    // context, max_tokens 0. Does no work yet.
-    [[nodiscard]] Status start(const Request &request, TokenSink &sink);
-    void cancel();
+    // kExhausted: no slot is free. kInvalid: empty prompt, token out of range, prompt not shorter
+    // than the context, max_tokens 0. Does no work yet.
+    //
+    // Takes the free slot whose last text has the longest beginning in common with the prompt, and
+    // computes only the rest; what another slot has of it is copied.
+    [[nodiscard]] Result<SlotId> start(const Request &request, TokenSink &sink);
+    // The slot is free when this returns. Nothing happens to a free slot.
+    void cancel(SlotId slot);
+    // A text that waits makes no tokens, except for one that is on its way; the others go on.
+    // Forgotten when the request ends.
+    void pause(SlotId slot, bool paused);
+
+    // A request is being worked on, paused or not.
     [[nodiscard]] bool busy() const;
+    // advance() has something to do.
+    [[nodiscard]] bool can_advance() const;
     // Works until there is nothing left to do or `deadline_ticks` (platform::ticks()) has passed;
     // returns at most about 2 ms after it.
     void advance(uint64_t deadline_ticks);
@@ -128,7 +175,8 @@ class Engine {
     // Some 10 us: handing out work and the barrier cost about 1 us on hardware, 5 us emulated.
     static constexpr uint64_t kMinSharedTicks = 25'000;
 
-    // The logits of the last position computed, vocabulary long; for tests and tools.
+    // The logits that the last token was chosen from, vocabulary long; until advance() is called
+    // again. For tests and tools.
     [[nodiscard]] std::span<const float> logits() const;
 
   private:

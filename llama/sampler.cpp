@@ -5,12 +5,16 @@
 #include <limits>
 
 #include "kernel_lib/platform/platform.h"
+#include "llama/vec.h"
 
 namespace bareflow::llama {
 namespace {
 
 // Items between two looks at the clock: about 0.1 ms at worst, in an emulator.
 constexpr uint32_t kPieceItems = 512;
+
+// Logits passed over at once.
+constexpr uint32_t kPassed = 16;
 
 constexpr uint64_t rotate_left(uint64_t x, int by) {
     return (x << by) | (x >> (64 - by));
@@ -76,7 +80,7 @@ Result<Sampler> Sampler::create(uint32_t vocab) {
     return sampler;
 }
 
-void Sampler::reset(const SamplingParams &params, std::span<const Token> prompt) {
+void SampledText::reset(const SamplingParams &params, std::span<const Token> prompt) {
     params_ = params;
     params_.repeat_last_n = std::min(params.repeat_last_n, SamplingParams::kMaxWindow);
     params_.logit_bias_count = std::min(params.logit_bias_count, SamplingParams::kMaxBiases);
@@ -90,7 +94,7 @@ void Sampler::reset(const SamplingParams &params, std::span<const Token> prompt)
     }
 }
 
-void Sampler::remember(Token token) {
+void SampledText::remember(Token token) {
     if (params_.repeat_last_n == 0) {
         return;
     }
@@ -99,13 +103,14 @@ void Sampler::remember(Token token) {
     window_count_ = std::min(window_count_ + 1, params_.repeat_last_n);
 }
 
-void Sampler::begin(std::span<const float> logits) {
+void Sampler::begin(SampledText &text, std::span<const float> logits) {
     if (logits.empty() || logits.size() > candidates_.size()) {
         platform::panic("sampler: more logits than it was made for");
     }
+    text_ = &text;
     logits_ = logits;
     make_changes();
-    if (params_.wants_logprobs) {
+    if (params().wants_logprobs) {
         top_count_ = 0;
         log_max_ = kLowest;
         enter(Stage::kLogMax, static_cast<uint32_t>(logits.size()));
@@ -117,14 +122,14 @@ void Sampler::begin(std::span<const float> logits) {
 void Sampler::choose() {
     const auto count = static_cast<uint32_t>(logits_.size());
     // Written so that a NaN is greedy.
-    if (!(params_.temperature >= kMinTemperature)) {
+    if (!(params().temperature >= kMinTemperature)) {
         best_ = {kLowest, 0};
         enter(Stage::kGreedy, count);
         return;
     }
-    const bool all = params_.mirostat || params_.top_k == 0 || params_.top_k > count;
+    const bool all = params().mirostat || params().top_k == 0 || params().top_k > count;
     from_logits_ = true;
-    select(Purpose::kTopK, all ? count : params_.top_k, count);
+    select(Purpose::kTopK, all ? count : params().top_k, count);
 }
 
 // ------------------------------------------------------------------ changed logits
@@ -152,34 +157,51 @@ Sampler::Candidate &Sampler::change_of(uint32_t index) {
 void Sampler::make_changes() {
     change_count_ = 0;
     next_change_ = 0;
-    for (uint32_t i = 0; i < params_.logit_bias_count; ++i) {
-        const LogitBias &bias = params_.logit_biases[i];
+    for (uint32_t i = 0; i < params().logit_bias_count; ++i) {
+        const LogitBias &bias = params().logit_biases[i];
         if (bias.token >= 0 && static_cast<size_t>(bias.token) < logits_.size()) {
             Candidate &to = change_of(static_cast<uint32_t>(bias.token));
             to.logit = to.logit + bias.bias;
         }
     }
-    if (params_.repeat_penalty == 1.0f && params_.presence_penalty == 0.0f &&
-        params_.frequency_penalty == 0.0f) {
+    if (params().repeat_penalty == 1.0f && params().presence_penalty == 0.0f &&
+        params().frequency_penalty == 0.0f) {
         return;
     }
-    for (uint32_t i = 0; i < window_count_; ++i) {
-        const Token token = window_[i];
+    for (uint32_t i = 0; i < text_->window_count_; ++i) {
+        const Token token = text_->window_[i];
         uint32_t count = 0;
         bool seen = token < 0 || static_cast<size_t>(token) >= logits_.size();
-        for (uint32_t k = 0; k < window_count_ && !seen; ++k) {
-            count += window_[k] == token ? 1 : 0;
-            seen = k < i && window_[k] == token;
+        for (uint32_t k = 0; k < text_->window_count_ && !seen; ++k) {
+            count += text_->window_[k] == token ? 1 : 0;
+            seen = k < i && text_->window_[k] == token;
         }
         if (seen) {
             continue;
         }
         Candidate &to = change_of(static_cast<uint32_t>(token));
-        to.logit = to.logit <= 0.0f ? to.logit * params_.repeat_penalty
-                                    : to.logit / params_.repeat_penalty;
-        const float often = static_cast<float>(count) * params_.frequency_penalty;
-        to.logit = to.logit - (often + params_.presence_penalty);
+        to.logit = to.logit <= 0.0f ? to.logit * params().repeat_penalty
+                                    : to.logit / params().repeat_penalty;
+        const float often = static_cast<float>(count) * params().frequency_penalty;
+        to.logit = to.logit - (often + params().presence_penalty);
     }
+}
+
+uint32_t Sampler::pass_over(uint32_t begin, uint32_t end, float floor) const {
+    if (next_change_ < change_count_) {
+        end = std::min(end, changes_[next_change_].index);
+    }
+    const F32x4 floors = splat4(floor);
+    for (; begin + kPassed <= end; begin += kPassed) {
+        const float *const at = logits_.data() + begin;
+        const auto above = (load4(at) > floors) | (load4(at + 4) > floors) |
+                           (load4(at + 8) > floors) | (load4(at + 12) > floors);
+        const auto words = std::bit_cast<std::array<uint64_t, 2>>(above);
+        if ((words[0] | words[1]) != 0) {
+            break;
+        }
+    }
+    return begin;
 }
 
 float Sampler::changed(uint32_t index) {
@@ -194,10 +216,10 @@ void Sampler::look_at_likeliest(TokenLogprob seen) {
     while (at > 0 && seen.logprob > logprobs_[at].logprob) {
         --at;
     }
-    if (at == params_.top_logprobs) {
+    if (at == params().top_logprobs) {
         return;
     }
-    top_count_ = std::min(top_count_ + 1, params_.top_logprobs);
+    top_count_ = std::min(top_count_ + 1, params().top_logprobs);
     for (uint32_t i = top_count_; i > at + 1; --i) {
         logprobs_[i] = logprobs_[i - 1];
     }
@@ -246,10 +268,16 @@ void Sampler::weigh(Purpose purpose, float temperature) {
 void Sampler::work(uint32_t end) {
     switch (stage_) {
         case Stage::kLogMax:
-            for (uint32_t i = done_; i < end; ++i) {
-                const float logit = clean(logits_[i]);
-                log_max_ = logit > log_max_ ? logit : log_max_;
-                look_at_likeliest({static_cast<Token>(i), logit});
+            for (uint32_t i = done_; i < end;) {
+                if (top_count_ == params().top_logprobs) {
+                    i = pass_over(i, end,
+                                  top_count_ == 0 ? log_max_ : logprobs_[top_count_].logprob);
+                }
+                for (const uint32_t last = std::min(i + kPassed, end); i < last; ++i) {
+                    const float logit = clean(logits_[i]);
+                    log_max_ = logit > log_max_ ? logit : log_max_;
+                    look_at_likeliest({static_cast<Token>(i), logit});
+                }
             }
             return;
         case Stage::kLogSum:
@@ -259,16 +287,25 @@ void Sampler::work(uint32_t end) {
             }
             return;
         case Stage::kGreedy:
-            for (uint32_t i = done_; i < end; ++i) {
-                const float logit = changed(i);
-                if (logit > best_.logit) {
-                    best_ = {logit, i};
+            for (uint32_t i = done_; i < end;) {
+                i = pass_over(i, end, best_.logit);
+                for (const uint32_t last = std::min(i + kPassed, end); i < last; ++i) {
+                    const float logit = changed(i);
+                    if (logit > best_.logit) {
+                        best_ = {logit, i};
+                    }
                 }
             }
             return;
         case Stage::kSelect:
-            for (uint32_t i = done_; i < end; ++i) {
-                offer(from_logits_ ? Candidate{changed(i), i} : candidates_[i]);
+            for (uint32_t i = done_; i < end;) {
+                // Of two that are equal the earlier one is better.
+                if (from_logits_ && kept_ == limit_) {
+                    i = pass_over(i, end, candidates_[0].logit);
+                }
+                for (const uint32_t last = std::min(i + kPassed, end); i < last; ++i) {
+                    offer(from_logits_ ? Candidate{changed(i), i} : candidates_[i]);
+                }
             }
             return;
         case Stage::kSort:
@@ -318,16 +355,16 @@ void Sampler::work(uint32_t end) {
 void Sampler::cut(uint32_t end) {
     for (uint32_t i = done_; i < end && !found_; ++i) {
         float weight = weights_[i];
-        float enough = params_.top_p;
+        float enough = params().top_p;
         bool too_small = false;
         if (stage_ == Stage::kTypical) {
             weight = exp_f32(candidates_[i].logit - softmax_.max) * inverse_;
-            enough = params_.typical_p;
+            enough = params().typical_p;
         } else if (stage_ == Stage::kSum) {
             enough = 1.0f;
-            too_small = params_.mirostat && log_f32(weight) * -kLog2E > mirostat_mu_;
+            too_small = params().mirostat && log_f32(weight) * -kLog2E > text_->mirostat_mu_;
         } else {
-            too_small = weight < params_.min_p * weights_[0];
+            too_small = weight < params().min_p * weights_[0];
         }
         if (too_small && i > 0) {
             kept_ = i;
@@ -371,19 +408,19 @@ void Sampler::finish_stage() {
         case Stage::kTypical:
             return select(Purpose::kAfterTypical, kept_, kept_);
         case Stage::kCut:
-            return weigh(Purpose::kPick, params_.temperature);
+            return weigh(Purpose::kPick, params().temperature);
         case Stage::kSum:
-            threshold_ = generator_.uniform() * running_;
+            threshold_ = text_->generator_.uniform() * running_;
             best_ = {weights_[kept_ - 1], candidates_[kept_ - 1].index};
             inverse_ = running_;
             running_ = 0.0f;
             // What is chosen should rounding (or a NaN) let none exceed the threshold: the last.
             return enter(Stage::kPick, kept_);
         case Stage::kPick:
-            if (params_.mirostat) {
+            if (params().mirostat) {
                 const float surprise = log_f32(best_.logit / inverse_) * -kLog2E;
-                mirostat_mu_ =
-                    mirostat_mu_ - params_.mirostat_eta * (surprise - params_.mirostat_tau);
+                text_->mirostat_mu_ = text_->mirostat_mu_ -
+                                      params().mirostat_eta * (surprise - params().mirostat_tau);
             }
             return finish_pick();
         case Stage::kDone:
@@ -398,16 +435,16 @@ void Sampler::finish_list() {
         running_ = 0.0f;
         return enter(Stage::kTypical, kept_);
     }
-    if (params_.mirostat) {
-        return weigh(Purpose::kPick, params_.temperature);
+    if (params().mirostat) {
+        return weigh(Purpose::kPick, params().temperature);
     }
-    if (purpose_ == Purpose::kTopK && params_.typical_p < 1.0f) {
+    if (purpose_ == Purpose::kTopK && params().typical_p < 1.0f) {
         return weigh(Purpose::kTypical, 1.0f);
     }
-    if (params_.top_p < 1.0f || params_.min_p > 0.0f) {
+    if (params().top_p < 1.0f || params().min_p > 0.0f) {
         return weigh(Purpose::kCut, 1.0f);
     }
-    weigh(Purpose::kPick, params_.temperature);
+    weigh(Purpose::kPick, params().temperature);
 }
 
 // The weights are probabilities.
@@ -421,8 +458,8 @@ void Sampler::finish_weights() {
 
 void Sampler::finish_pick() {
     token_ = static_cast<Token>(best_.index);
-    remember(token_);
-    if (params_.wants_logprobs) {
+    text_->remember(token_);
+    if (params().wants_logprobs) {
         logprobs_[0] = {token_, clean(logits_[best_.index])};
         for (TokenLogprob &entry : std::span(logprobs_).first(1 + top_count_)) {
             entry.logprob = (entry.logprob - log_max_) - log_sum_;

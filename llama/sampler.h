@@ -32,6 +32,28 @@ class RandomGenerator {
 // normal number, or NaN: as of the smallest normal number; infinity: as of the greatest number.
 [[nodiscard]] float log_f32(float x);
 
+// What belongs to one text: its settings, its random numbers, the tokens that penalties look at.
+class SampledText {
+  public:
+    SampledText() = default;
+    // Starts a new text. The end of `prompt` fills the window of the penalties; what is chosen
+    // later goes into it by itself.
+    void reset(const SamplingParams &params, std::span<const Token> prompt = {});
+
+  private:
+    friend class Sampler;
+    void remember(Token token);
+
+    SamplingParams params_;
+    RandomGenerator generator_;
+    float mirostat_mu_ = 0.0f;
+    // The last tokens of the text, a ring.
+    std::array<Token, SamplingParams::kMaxWindow> window_{};
+    uint32_t window_count_ = 0;
+    uint32_t window_next_ = 0;
+};
+
+// One for all texts: what it needs in proportion to the vocabulary is there once.
 class Sampler {
   public:
     // Below this a temperature counts as 0: dividing by it could leave the range of f32.
@@ -40,24 +62,23 @@ class Sampler {
     Sampler() = default;
     // Scratch for a vocabulary of that many tokens: 12 bytes each.
     [[nodiscard]] static Result<Sampler> create(uint32_t vocab);
-    [[nodiscard]] uint64_t scratch_bytes() const {
-        return candidates_.size() * sizeof(Candidate) + weights_.size() * sizeof(float);
+    [[nodiscard]] static uint64_t scratch_bytes(uint32_t vocab) {
+        return uint64_t{vocab} * (sizeof(Candidate) + sizeof(float));
     }
 
-    // Starts a new text: its settings and its random numbers. The end of `prompt` fills the window
-    // of the penalties; what is chosen later goes into it by itself.
-    void reset(const SamplingParams &params, std::span<const Token> prompt = {});
-    // Starts choosing. `logits` (vocab long) must stay until advance() was true. NaN counts as the
-    // smallest of all.
-    void begin(std::span<const float> logits);
+    // Starts choosing the next token of `text`; what was not chosen to the end is forgotten. Both,
+    // `logits` vocab long, must stay until advance() was true. NaN counts as the smallest of all.
+    void begin(SampledText &text, std::span<const float> logits);
     // Works until the choice is made (true) or `deadline_ticks` has passed (false), in pieces of a
     // fraction of a millisecond; does at least one piece.
     [[nodiscard]] bool advance(uint64_t deadline_ticks);
     // The choice, after advance() was true.
     [[nodiscard]] Token token() const { return token_; }
-    // Of the choice, and of the params' top_logprobs likeliest tokens; empty if not wanted.
+    // Of the choice, and of the text's top_logprobs likeliest tokens, until the next begin(); empty
+    // if not wanted.
     [[nodiscard]] std::span<const TokenLogprob> logprobs() const {
-        return std::span(logprobs_).first(params_.wants_logprobs ? 1 + top_count_ : 0);
+        return std::span(logprobs_).first(
+            text_ != nullptr && params().wants_logprobs ? 1 + top_count_ : 0);
     }
 
   private:
@@ -85,13 +106,16 @@ class Sampler {
     // What a softmax, or a sorted list, is for.
     enum class Purpose : uint8_t { kTopK, kTypical, kAfterTypical, kCut, kPick };
 
+    [[nodiscard]] const SamplingParams &params() const { return text_->params_; }
     // A NaN equals nothing, itself included.
     [[nodiscard]] static float clean(float logit);
     // Of logits_[index], index increasing from call to call.
     [[nodiscard]] float changed(uint32_t index);
     void make_changes();
     Candidate &change_of(uint32_t index);
-    void remember(Token token);
+    // The first of [begin, end) that has to be looked at: those before it are none of the `changes`
+    // and not greater than `floor`.
+    [[nodiscard]] uint32_t pass_over(uint32_t begin, uint32_t end, float floor) const;
     void look_at_likeliest(TokenLogprob seen);
 
     // How far from typical.
@@ -112,21 +136,15 @@ class Sampler {
     void sift_down(uint32_t root, uint32_t count);
     void offer(Candidate candidate);
 
-    SamplingParams params_;
-    RandomGenerator generator_;
+    SampledText *text_ = nullptr;
     std::span<const float> logits_;
     Buffer<Candidate> candidates_;
     Buffer<float> weights_;  // of the candidates in order: scaled logits, then probabilities
 
-    // The last tokens of the text, a ring.
-    std::array<Token, SamplingParams::kMaxWindow> window_{};
-    uint32_t window_count_ = 0;
-    uint32_t window_next_ = 0;
     // Logits that are not as the model gave them, by index.
     std::array<Candidate, SamplingParams::kMaxWindow + SamplingParams::kMaxBiases> changes_{};
     uint32_t change_count_ = 0;
     uint32_t next_change_ = 0;
-    float mirostat_mu_ = 0.0f;
     std::array<TokenLogprob, 1 + SamplingParams::kMaxLogprobs> logprobs_{};
     uint32_t top_count_ = 0;
     float log_max_ = 0.0f;

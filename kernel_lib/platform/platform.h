@@ -47,7 +47,7 @@ void free_pages(void *pages, size_t count);
 // Like allocate_pages, with a page on either side that is not mapped. nullptr: no memory.
 [[nodiscard]] void *allocate_guarded_pages(size_t count);
 void free_guarded_pages(void *pages, size_t count);
-// Bytes that allocate_pages could still hand out in total (hosted: a large constant).
+// Bytes that allocate_pages could still hand out in total (hosted: half of the machine's).
 [[nodiscard]] uint64_t free_memory_bytes();
 [[nodiscard]] uint64_t total_memory_bytes();
 

@@ -29,7 +29,6 @@ namespace {
 constexpr uint64_t kNanosPerSecond = 1'000'000'000;
 constexpr uint64_t kNanosPerMs = 1'000'000;
 constexpr uint64_t kCalibrationNs = 10 * kNanosPerMs;
-constexpr uint64_t kUnlimitedBytes = uint64_t{1} << 46;
 constexpr size_t kMaxIdleFds = 256;
 constexpr int kOverflowWaitMs = 10;
 constexpr uint64_t kMaxWaitMs = 60'000;
@@ -174,7 +173,7 @@ void free_guarded_pages(void *pages, size_t count) {
     }
 }
 uint64_t free_memory_bytes() {
-    return kUnlimitedBytes;
+    return total_memory_bytes() / 2;
 }
 uint64_t total_memory_bytes() {
     return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageBytes;

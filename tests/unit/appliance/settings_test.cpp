@@ -41,7 +41,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     const Applied applied = apply(
         "address=192.168.7.9/16 gateway=192.168.0.1 port=8081 context=64 jit=baseline jit.warm=2 "
         "jit.hot=3 jit.very_hot=4 console=serial max_tokens=99 queue=0 selftest=divide model=disk "
-        "threads=3");
+        "threads=3 slots=7 kv=q8_0");
     EXPECT_TRUE(applied.sentences.empty()) << applied.sentences[0];
     const Settings &s = applied.settings;
     EXPECT_EQ(s.address, (SettingsIpv4{{192, 168, 7, 9}}));
@@ -57,6 +57,8 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.max_tokens, 99U);
     EXPECT_EQ(s.queue, 0U);
     EXPECT_EQ(s.threads, 3U);
+    EXPECT_EQ(s.slots, 7U);
+    EXPECT_EQ(s.kv, llama::KvType::kQ8_0);
     EXPECT_EQ(s.selftest, SelfTest::kDivide);
     EXPECT_EQ(s.model, ModelSource::kDisk);
 }

@@ -1,6 +1,7 @@
 #include "http/completion_api.h"
 
 #include <gtest/gtest.h>
+#include <sanitizer/allocator_interface.h>
 
 #include <string>
 
@@ -76,7 +77,7 @@ const std::string kChat = "/v1/chat/completions";
 class CompletionTest : public ::testing::Test {
   protected:
     void SetUp() override {
-        auto api = CompletionApi::create({.queue = 3, .max_tokens = 4096});
+        auto api = CompletionApi::create({.slots = 4, .queue = 3, .max_tokens = 4096});
         ASSERT_TRUE(api.ok());
         api_ = *api;
         api_->set_observer(&observer_);
@@ -105,9 +106,7 @@ class CompletionTest : public ::testing::Test {
     }
     void work(uint32_t tokens = 1000) {
         settle();
-        if (api_->may_advance()) {
-            generator_.advance(tokens);
-        }
+        generator_.advance(tokens);
         settle();
     }
     Answer ask(const std::string &body, const std::string &path = "/v1/completions") {
@@ -256,16 +255,16 @@ TEST_F(CompletionTest, AClientThatDoesNotReadPausesTheMaking) {
     client.window = 500;
     settle();
     int slices = 0;
-    while (api_->may_advance() && slices < 5000) {
+    while (!generator_.paused(0) && slices < 5000) {
         ++slices;
         generator_.advance(10);
         settle();
     }
-    EXPECT_FALSE(api_->may_advance());
+    EXPECT_TRUE(generator_.paused(0));
     EXPECT_LT(slices, 200) << "paused long before the text is whole";
     client.window = ~size_t{0};
     settle();
-    EXPECT_TRUE(api_->may_advance());
+    EXPECT_FALSE(generator_.paused(0));
     for (int i = 0; i < 500; ++i) {
         work(10);
     }
@@ -330,6 +329,134 @@ TEST_F(CompletionTest, FirstComeFirstServedUntilTheQueueIsFull) {
         EXPECT_EQ(take_answer(clients[i]->output).status, 200);
     }
     EXPECT_EQ(api_->counters().refused, 2u);
+}
+
+TEST_F(CompletionTest, AsManyRunAsThereAreSlots) {
+    generator_.slots = 4;
+    std::vector<FakeStream *> clients;
+    for (int i = 0; i < 9; ++i) {
+        clients.push_back(
+            &source_.connect(post(R"({"prompt":")" + std::string(1 + i, 'x') + "\"}")));
+        settle();
+    }
+    EXPECT_EQ(api_->counters().slots, 4u);
+    EXPECT_EQ(api_->counters().running, 4u);
+    EXPECT_EQ(api_->counters().waiting, 3u);
+    EXPECT_EQ(api_->counters().refused, 2u);
+    for (int i = 7; i < 9; ++i) {
+        const Answer refused = take_answer(clients[i]->output);
+        EXPECT_EQ(refused.status, 503);
+        EXPECT_TRUE(refused.has_header("Retry-After: 2"));
+    }
+    // One leaves: the next in line takes its place at once.
+    clients[1]->fin = true;
+    settle();
+    EXPECT_EQ(generator_.last_prompt.size(), 5u);
+    EXPECT_EQ(api_->counters().running, 4u);
+    work();
+    work();
+    for (const int i : {0, 2, 3, 4, 5, 6}) {
+        const Answer answer = take_answer(clients[i]->output);
+        EXPECT_EQ(answer.status, 200);
+        EXPECT_EQ(value_of(answer.body, "text"), "One two three four");
+        EXPECT_EQ(value_of(answer.body, "prompt_tokens"), std::to_string(1 + i));
+    }
+    EXPECT_EQ(api_->counters().finished, 6u);
+    EXPECT_EQ(api_->counters().running, 0u);
+}
+
+TEST_F(CompletionTest, AClientThatDoesNotReadHoldsUpNobodyElse) {
+    generator_.slots = 2;
+    generator_.context = 100'000;
+    generator_.script.assign(50'000, "0123456789");
+    const std::string body = R"({"prompt":"x","max_tokens":4096,"stream":true})";
+    FakeStream &lazy = source_.connect(post(body));
+    lazy.window = 500;
+    settle();
+    FakeStream &eager = source_.connect(post(body));
+    for (int i = 0; i < 500; ++i) {
+        work(10);
+    }
+    EXPECT_EQ(events_of(take_answer(eager.output).body).size(), 4096u + 2);
+    EXPECT_TRUE(generator_.paused(0));
+    EXPECT_FALSE(generator_.paused(1));
+    EXPECT_EQ(api_->counters().running, 1u);
+    // Its slot is in use, the other one serves the next.
+    FakeStream &next = source_.connect(post(R"({"prompt":"x","max_tokens":3})"));
+    work();
+    EXPECT_EQ(take_answer(next.output).status, 200);
+    lazy.window = ~size_t{0};
+    for (int i = 0; i < 500; ++i) {
+        work(10);
+    }
+    EXPECT_EQ(events_of(take_answer(lazy.output).body).size(), 4096u + 2);
+}
+
+TEST_F(CompletionTest, StopStringsAndErrorsStayInTheirSlot) {
+    generator_.slots = 3;
+    generator_.script = {"One", " tw", "o thr", "ee four", " five"};
+    FakeStream &a = source_.connect(post(R"({"prompt":"x","stop":"two"})"));
+    FakeStream &b = source_.connect(post(R"({"prompt":"x","stop":" f"})"));
+    FakeStream &c = source_.connect(post(R"({"prompt":"x"})"));
+    settle();
+    EXPECT_EQ(api_->counters().running, 3u);
+    for (int i = 0; i < 10; ++i) {
+        work(1);
+    }
+    EXPECT_EQ(value_of(take_answer(a.output).body, "text"), "One ");
+    EXPECT_EQ(value_of(take_answer(b.output).body, "text"), "One two three");
+    EXPECT_EQ(value_of(take_answer(c.output).body, "text"), "One two three four five");
+    EXPECT_EQ(generator_.cancels, 2);
+}
+
+bool counting = false;
+int allocations = 0;
+void on_malloc(const volatile void *, size_t) {
+    allocations += counting ? 1 : 0;
+}
+void on_free(const volatile void *) {}
+
+TEST_F(CompletionTest, NothingIsAllocatedWhileTokensCome) {
+    ASSERT_GT(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free), 0);
+    generator_.slots = 4;
+    generator_.context = 5000;
+    generator_.script.assign(2000, " word");
+    generator_.likely.assign(6, {5, -1.0f});
+    std::vector<FakeStream *> clients;
+    for (const char *more :
+         {"", R"(,"stream":true)", R"(,"stream":true,"stop":"x")", R"(,"logprobs":5)"}) {
+        clients.push_back(
+            &source_.connect(post(std::string(R"({"prompt":"x","max_tokens":500)") + more + "}")));
+    }
+    settle();
+    ASSERT_EQ(api_->counters().running, 4u);
+    counting = true;
+    void *volatile memory = ::malloc(1);  // volatile: or the compiler leaves the pair out
+    ::free(memory);
+    counting = false;
+    ASSERT_EQ(allocations, 1);  // the hook works
+    allocations = 0;
+    for (int i = 0; i < 499; ++i) {
+        counting = true;
+        generator_.advance(1);
+        counting = false;
+        settle();
+    }
+    EXPECT_EQ(allocations, 0);
+    work();
+    for (FakeStream *client : clients) {
+        EXPECT_EQ(take_answer(client->output).status, 200);
+    }
+}
+
+TEST_F(CompletionTest, TokensThatWereThereAreReported) {
+    generator_.cached = 3;
+    const Answer answer = ask(R"({"prompt":"Hello"})");
+    EXPECT_NE(answer.body.find(R"("total_tokens":9,"prompt_tokens_details":{"cached_tokens":3}})"),
+              std::string::npos)
+        << answer.body;
+    EXPECT_NE(answer.body.find(R"(,"cached_tokens":3,"prompt_ms")"), std::string::npos);
+    EXPECT_EQ(api_->counters().cached_tokens, 3u);
 }
 
 TEST_F(CompletionTest, WaitsWhileSomebodyElseUsesTheEngine) {

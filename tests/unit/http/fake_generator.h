@@ -1,7 +1,8 @@
 // A model that says what a script tells it to: token i of a completion is the i-th text of the
-// script. A prompt has one token for each byte.
+// script, in every slot. A prompt has one token for each byte.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ class FakeGenerator final : public TextGenerator {
     uint32_t context = 64;
     std::string finish_text;
     uint32_t encode_steps = 1;  // calls of encode_step() until it is done
+    uint32_t slots = 1;
+    uint32_t cached = 0;  // tokens of every prompt
     int cancels = 0;
     bool occupied = false;  // by somebody else
     llama::Request last{};
@@ -52,57 +55,89 @@ class FakeGenerator final : public TextGenerator {
         return Encoding{.done = true, .count = static_cast<uint32_t>(text_.size())};
     }
     void encode_cancel() override { out_ = {}; }
-    [[nodiscard]] Status start(const llama::Request &request, llama::TokenSink &sink) override {
-        if (sink_ != nullptr || occupied) {
-            return {ErrorCode::kExhausted, "busy"};
+    [[nodiscard]] uint32_t slot_count() const override { return slots; }
+    [[nodiscard]] Result<llama::SlotId> start(const llama::Request &request,
+                                              llama::TokenSink &sink) override {
+        if (occupied) {
+            return Error{ErrorCode::kExhausted, "busy"};
         }
-        last = request;
-        last_prompt.assign(request.prompt.begin(), request.prompt.end());
-        sink_ = &sink;
-        made_ = 0;
-        return {};
+        for (llama::SlotId slot = 0; slot < slots; ++slot) {
+            if (texts_[slot].sink == nullptr) {
+                last = request;
+                last_prompt.assign(request.prompt.begin(), request.prompt.end());
+                texts_[slot] = {.sink = &sink,
+                                .prompt_count = static_cast<uint32_t>(request.prompt.size()),
+                                .max_tokens = request.max_tokens};
+                return slot;
+            }
+        }
+        return Error{ErrorCode::kExhausted, "busy"};
     }
-    void cancel() override {
+    void cancel(llama::SlotId slot) override {
         ++cancels;
-        finish(llama::FinishReason::kCancelled);
+        finish(slot, llama::FinishReason::kCancelled);
     }
-    [[nodiscard]] bool busy() const override { return sink_ != nullptr || occupied; }
-    // As Engine::advance(), for `tokens` tokens.
+    void pause(llama::SlotId slot, bool paused) override { texts_[slot].paused = paused; }
+    [[nodiscard]] bool paused(llama::SlotId slot) const { return texts_[slot].paused; }
+    [[nodiscard]] llama::EngineCounters counters() const override { return {}; }
+    [[nodiscard]] bool busy() const {
+        bool any = occupied;
+        for (const Text &text : texts_) {
+            any = any || text.sink != nullptr;
+        }
+        return any;
+    }
+    // As Engine::advance(), for `tokens` tokens in each slot.
     void advance(uint32_t tokens) {
-        for (uint32_t i = 0; i < tokens && sink_ != nullptr; ++i) {
-            if (made_ == last.max_tokens) {
-                finish(llama::FinishReason::kLength);
-            } else if (made_ == script.size()) {
-                finish(llama::FinishReason::kStop);
-            } else {
-                sink_->on_token(static_cast<llama::Token>(made_++));
+        for (uint32_t i = 0; i < tokens; ++i) {
+            for (llama::SlotId slot = 0; slot < slots; ++slot) {
+                Text &text = texts_[slot];
+                if (text.sink == nullptr || text.paused) {
+                    continue;
+                }
+                if (text.made == text.max_tokens) {
+                    finish(slot, llama::FinishReason::kLength);
+                } else if (text.made == script.size()) {
+                    finish(slot, llama::FinishReason::kStop);
+                } else {
+                    text.sink->on_token(slot, static_cast<llama::Token>(text.made++));
+                }
             }
         }
     }
-    void decode_begin() override {}
-    [[nodiscard]] std::string_view decode(llama::Token token) override {
+    void decode_begin(llama::SlotId) override {}
+    [[nodiscard]] std::string_view decode(llama::SlotId, llama::Token token) override {
         return script[static_cast<size_t>(token)];
     }
-    [[nodiscard]] std::string_view decode_finish() override { return finish_text; }
+    [[nodiscard]] std::string_view decode_finish(llama::SlotId) override { return finish_text; }
 
   private:
-    void finish(llama::FinishReason reason) {
-        if (sink_ == nullptr) {
+    struct Text {
+        llama::TokenSink *sink = nullptr;
+        uint32_t prompt_count = 0;
+        uint32_t max_tokens = 0;
+        uint32_t made = 0;
+        bool paused = false;
+    };
+    void finish(llama::SlotId slot, llama::FinishReason reason) {
+        Text &text = texts_[slot];
+        if (text.sink == nullptr) {
             return;
         }
-        llama::TokenSink *sink = sink_;
-        sink_ = nullptr;
-        sink->on_finished(reason, {.prompt_tokens = static_cast<uint32_t>(last_prompt.size()),
-                                   .completion_tokens = made_,
-                                   .prompt_ticks = 1'000'000,
-                                   .decode_ticks = 2'000'000});
+        llama::TokenSink *sink = text.sink;
+        text.sink = nullptr;
+        sink->on_finished(slot, reason,
+                          {.prompt_tokens = text.prompt_count,
+                           .cached_tokens = cached,
+                           .completion_tokens = text.made,
+                           .prompt_ticks = 1'000'000,
+                           .decode_ticks = 2'000'000});
     }
     std::string text_storage_;
     std::string_view text_;
     std::span<llama::Token> out_;
     uint32_t steps_left_ = 0;
-    llama::TokenSink *sink_ = nullptr;
-    uint32_t made_ = 0;
+    std::array<Text, llama::EngineConfig::kMaxSlots> texts_{};
 };
 
 }  // namespace bareflow::http

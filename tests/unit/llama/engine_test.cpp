@@ -6,99 +6,32 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <functional>
 #include <thread>
 
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/kernels.h"
 #include "llama/model.h"
+#include "tests/unit/llama/engine_fixture.h"
 #include "tests/unit/llama/gguf_builder.h"
 #include "tests/unit/llama/random_model.h"
 
 namespace bareflow::llama {
 namespace {
 
+using testing::copy_logits;
 using testing::Detail;
 using testing::FileBytes;
+using testing::generate;
 using testing::GgufBuilder;
 using testing::kAllTypes;
+using testing::kGreedy;
+using testing::kNever;
+using testing::kPrompt;
+using testing::Listener;
+using testing::Loaded;
 using testing::random_model;
 using testing::shape_for;
-
-// A checked model and an engine over it.
-class Loaded {
-  public:
-    explicit Loaded(const GgufBuilder &builder, uint32_t context = 0) : file_(builder.build()) {
-        Detail detail;
-        auto model = Model::create(file_.span(), detail.writer);
-        EXPECT_TRUE(model.ok()) << detail.str();
-        model_ = *model;
-        EXPECT_TRUE(ValueCheck::run(*model_, detail.writer).ok()) << detail.str();
-        auto engine = Engine::create(*model_, context);
-        EXPECT_TRUE(engine.ok()) << engine.error().message;
-        engine_ = *engine;
-    }
-    ~Loaded() {
-        engine_->destroy();
-        model_->destroy();
-    }
-    Loaded(const Loaded &) = delete;
-    Loaded &operator=(const Loaded &) = delete;
-    Engine *operator->() { return engine_; }
-    Engine &operator*() { return *engine_; }
-
-  private:
-    FileBytes file_;
-    Model *model_ = nullptr;
-    Engine *engine_ = nullptr;
-};
-
-class Listener final : public TokenSink {
-  public:
-    void on_token(Token token) override {
-        EXPECT_FALSE(finished());
-        tokens.push_back(token);
-        if (token_hook) {
-            token_hook();
-        }
-    }
-    void on_finished(FinishReason reason_given, const Usage &usage_given) override {
-        ++finish_calls;
-        reason = reason_given;
-        usage = usage_given;
-        if (finish_hook) {
-            finish_hook();
-        }
-    }
-    [[nodiscard]] bool finished() const { return finish_calls != 0; }
-
-    std::vector<Token> tokens;
-    int finish_calls = 0;
-    FinishReason reason = FinishReason::kCancelled;
-    Usage usage;
-    std::function<void()> token_hook;
-    std::function<void()> finish_hook;
-};
-
-constexpr uint64_t kNever = UINT64_MAX;
-const std::vector<Token> kPrompt = {1, 259, 263, 100, 7};
-const SamplingParams kGreedy{.temperature = 0.0f};
-
-std::vector<Token> generate(Engine &engine, const Request &request, uint64_t deadline = kNever) {
-    Listener listener;
-    const Status started = engine.start(request, listener);
-    EXPECT_TRUE(started.ok()) << started.message();
-    while (engine.busy()) {
-        engine.advance(deadline);
-    }
-    EXPECT_EQ(listener.finish_calls, 1);
-    return listener.tokens;
-}
-
-std::vector<float> copy_logits(const Engine &engine) {
-    return {engine.logits().begin(), engine.logits().end()};
-}
 
 TEST(EngineTest, SlicesOfAnyLengthGiveTheSameText) {
     for (const TensorType type : kAllTypes) {
@@ -239,12 +172,12 @@ TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
             EXPECT_GT(calls, 100);
             break;
         }
-        loaded->cancel();
+        loaded->cancel(0);
         EXPECT_FALSE(loaded->busy());
         EXPECT_EQ(cancelled.finish_calls, 1);
         EXPECT_EQ(cancelled.reason, FinishReason::kCancelled);
         EXPECT_EQ(cancelled.usage.completion_tokens, cancelled.tokens.size());
-        loaded->cancel();  // idle: nothing
+        loaded->cancel(0);  // idle: nothing
         loaded->advance(kNever);
         EXPECT_EQ(cancelled.finish_calls, 1);
         if (calls % 49 == 0) {
@@ -263,7 +196,7 @@ TEST(EngineTest, TheSinkMayCancelAndStartAgain) {
         Listener second;
         first.token_hook = [&] {
             if (first.tokens.size() == stop_after) {
-                loaded->cancel();
+                loaded->cancel(0);
             }
         };
         first.finish_hook = [&] { EXPECT_TRUE(loaded->start(request, second).ok()); };
@@ -317,7 +250,7 @@ TEST(EngineTest, BadRequestsAreRefused) {
     Loaded loaded(random_model(TensorType::kF32), 9);
     Listener listener;
     const auto code = [&](const Request &request) {
-        return loaded->start(request, listener).code();
+        return loaded->start(request, listener).status().code();
     };
     const std::vector<Token> too_long(9, 5);
     const std::vector<Token> negative = {1, -1};
@@ -330,7 +263,7 @@ TEST(EngineTest, BadRequestsAreRefused) {
     EXPECT_FALSE(loaded->busy());
     EXPECT_EQ(code({.prompt = kPrompt}), ErrorCode::kOk);
     EXPECT_EQ(code({.prompt = kPrompt}), ErrorCode::kExhausted);
-    loaded->cancel();
+    loaded->cancel(0);
 }
 
 TEST(EngineTest, EndOfSequenceStops) {
@@ -363,9 +296,9 @@ TEST(EngineTest, AnImpossibleContextIsASentence) {
     Detail detail;
     auto model = Model::create(file.span(), detail.writer);
     ASSERT_TRUE(model.ok());
-    auto one = Engine::create(**model, 1);
+    auto one = Engine::create(**model, {.context_length = 1});
     EXPECT_EQ(one.error().code, ErrorCode::kTooLarge);
-    auto huge = Engine::create(**model, UINT32_MAX);
+    auto huge = Engine::create(**model, {.context_length = UINT32_MAX});
     EXPECT_EQ(huge.error().code, ErrorCode::kTooLarge);
     EXPECT_FALSE(huge.error().message.empty());
     (*model)->destroy();
@@ -493,8 +426,8 @@ TEST(EngineTest, NothingIsAllocatedAfterCreate) {
 
     class Quiet final : public TokenSink {
       public:
-        void on_token(Token) override { ++count; }
-        void on_finished(FinishReason, const Usage &) override {}
+        void on_token(SlotId, Token) override { ++count; }
+        void on_finished(SlotId, FinishReason, const Usage &) override {}
         int count = 0;
     };
     for (const TensorType type : kAllTypes) {
@@ -503,7 +436,7 @@ TEST(EngineTest, NothingIsAllocatedAfterCreate) {
         const Request request{.prompt = kPrompt, .max_tokens = 25, .sampling = {.seed = 2}};
         allocations = 0;
         counting = true;
-        const Status started = loaded->start(request, quiet);
+        const auto started = loaded->start(request, quiet);
         while (loaded->busy()) {
             loaded->advance(platform::ticks() + 30000);
         }

@@ -17,8 +17,10 @@ using testing::Random;
 
 constexpr uint64_t kNever = UINT64_MAX;
 
+SampledText text;
+
 Token choose(Sampler &sampler, const std::vector<float> &logits, uint64_t deadline = kNever) {
-    sampler.begin(logits);
+    sampler.begin(text, logits);
     while (!sampler.advance(deadline)) {
     }
     return sampler.token();
@@ -179,7 +181,7 @@ TEST(SamplerTest, UniformIsInRangeAndFair) {
 TEST(SamplerTest, GreedyTakesTheFirstGreatest) {
     auto sampler = Sampler::create(8);
     ASSERT_TRUE(sampler.ok());
-    sampler->reset({.temperature = 0.0f});
+    text.reset({.temperature = 0.0f});
     const float inf = std::numeric_limits<float>::infinity();
     const float nan = std::numeric_limits<float>::quiet_NaN();
     EXPECT_EQ(choose(*sampler, {1, 5, 5, 2}), 1);
@@ -190,7 +192,7 @@ TEST(SamplerTest, GreedyTakesTheFirstGreatest) {
     EXPECT_EQ(choose(*sampler, {1, inf, 2}), 1);
     EXPECT_EQ(choose(*sampler, {-0.0f, 0.0f}), 0);
     for (const float temperature : {nan, -1.0f, 1e-7f}) {
-        sampler->reset({.temperature = temperature});
+        text.reset({.temperature = temperature});
         EXPECT_EQ(choose(*sampler, {1, 5, 5, 2}), 1);
     }
 }
@@ -234,7 +236,7 @@ TEST(SamplerTest, FollowsTheContractForAnySettings) {
         for (Token &token : prompt) {
             token = static_cast<Token>(random.below(vocab + 1));
         }
-        sampler->reset(params, prompt);
+        text.reset(params, prompt);
         Slow slow(params, prompt);
         for (int token = 0; token < 6; ++token) {
             ASSERT_EQ(choose(*sampler, logits, round % 5 == 0 ? 0 : kNever), slow.choose(logits))
@@ -275,7 +277,7 @@ TEST(SamplerTest, LogprobsAreTheModelsOwn) {
                                   .top_logprobs = top};
             params.logit_biases[0] = {7, 100.0f};
             params.logit_bias_count = 1;
-            sampler->reset(params, std::vector<Token>{7, 9});
+            text.reset(params, std::vector<Token>{7, 9});
             ASSERT_EQ(choose(*sampler, logits, 0), 7) << "the bias makes the choice";
             double sum = 0;
             for (const float logit : logits) {
@@ -297,11 +299,11 @@ TEST(SamplerTest, LogprobsAreTheModelsOwn) {
             }
         }
     }
-    sampler->reset({});
+    text.reset({});
     const std::vector<float> few = {1, 2};
     choose(*sampler, few);
     EXPECT_TRUE(sampler->logprobs().empty());
-    sampler->reset({.wants_logprobs = true, .top_logprobs = 5});
+    text.reset({.wants_logprobs = true, .top_logprobs = 5});
     choose(*sampler, few);
     EXPECT_EQ(sampler->logprobs().size(), 3u) << "there are no more";
 }
@@ -311,7 +313,7 @@ TEST(SamplerTest, PenaltiesKeepFromRepeating) {
     ASSERT_TRUE(sampler.ok());
     const std::vector<float> logits = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0};
     std::vector<Token> made;
-    sampler->reset({.presence_penalty = 1.5f, .repeat_last_n = 1, .temperature = 0.0f});
+    text.reset({.presence_penalty = 1.5f, .repeat_last_n = 1, .temperature = 0.0f});
     for (int i = 0; i < 4; ++i) {
         made.push_back(choose(*sampler, logits));
     }
@@ -325,10 +327,10 @@ TEST(SamplerTest, SlicesDoNotChangeTheChoice) {
     const std::vector<float> logits = random.floats(20000, 8.0f);
     for (const uint32_t top_k : {0u, 1u, 40u, 5000u}) {
         const SamplingParams params{.top_k = top_k, .top_p = 0.9f, .temperature = 1.0f, .seed = 5};
-        sampler->reset(params);
+        text.reset(params);
         const Token whole = choose(*sampler, logits);
-        sampler->reset(params);
-        sampler->begin(logits);
+        text.reset(params);
+        sampler->begin(text, logits);
         uint32_t slices = 1;
         while (!sampler->advance(0)) {
             ++slices;
@@ -343,7 +345,7 @@ TEST(SamplerTest, FrequenciesFollowTheProbabilities) {
     ASSERT_TRUE(sampler.ok());
     const std::vector<float> logits = {std::log(4.0f), std::log(3.0f), std::log(2.0f),
                                        std::log(1.0f)};
-    sampler->reset({.top_k = 0, .top_p = 1.0f, .temperature = 1.0f, .seed = 3});
+    text.reset({.top_k = 0, .top_p = 1.0f, .temperature = 1.0f, .seed = 3});
     int counts[4] = {};
     for (int i = 0; i < 20000; ++i) {
         ++counts[choose(*sampler, logits)];
@@ -369,10 +371,10 @@ TEST(SamplerTest, OddLogitsNeverLeaveTheVocabulary) {
         for (float &logit : logits) {
             logit = odd[random.below(7)];
         }
-        sampler->reset({.top_k = random.below(60),
-                        .top_p = random.unit() + 0.5f,
-                        .temperature = 1e-5f + random.below(3),
-                        .seed = random.next()});
+        text.reset({.top_k = random.below(60),
+                    .top_p = random.unit() + 0.5f,
+                    .temperature = 1e-5f + random.below(3),
+                    .seed = random.next()});
         const Token token = choose(*sampler, logits);
         ASSERT_GE(token, 0);
         ASSERT_LT(token, static_cast<Token>(logits.size()));
