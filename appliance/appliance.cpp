@@ -480,9 +480,9 @@ void Appliance::on_completion(const http::CompletionSummary &summary) {
         return;  // the console shows its own
     }
     console_.begin_interruption();
-    log_line("request ", requests_logged_, ": ", summary.prompt_tokens, " (", summary.cached_tokens,
-             " cached) + ", summary.completion_tokens, " tokens, ", Fixed{summary.prompt_ms, 1},
-             " + ", Fixed{summary.decode_ms, 1}, " ms, ", Fixed{summary.tokens_per_second, 1},
+    log_line("request ", requests_logged_, ": ", summary.prompt_tokens, " + ",
+             summary.completion_tokens, " tokens, ", Fixed{summary.prompt_ms, 1}, " + ",
+             Fixed{summary.decode_ms, 1}, " ms, ", Fixed{summary.tokens_per_second, 1},
              " tokens/s, ", finish_name(summary.finish), ", ", summary.cached_tokens, " cached");
     console_.end_interruption();
 }
