@@ -46,7 +46,8 @@ struct AttentionTile {
     uint64_t q_stride = 0;
     const uint8_t *keys = nullptr;  // [positions][kv_head_bytes]
     const uint8_t *values = nullptr;
-    // For each row and head: kScoreHeader floats for the pass's state, then a score per position.
+    // For each row and head: kScoreHeader floats for the passes' state, then a score per position,
+    // and room up to the next multiple of four of them.
     float *scores = nullptr;
     uint64_t scores_stride = 0;  // floats
     float *out = nullptr;        // head h of row r: + r * out_stride + h * head_size

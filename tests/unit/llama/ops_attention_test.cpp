@@ -141,7 +141,7 @@ TEST(AttentionTest, TilesOfAnyShapeAndAnySplitEqualTheSlowTwin) {
                 queries.push_back(random.floats(head_size, 3.0f));
                 std::copy(queries[i].begin(), queries[i].end(), q.begin() + i * padded);
             }
-            const uint64_t stride = kScoreHeader + positions;
+            const uint64_t stride = kScoreHeader + (positions + 3) / 4 * 4;
             std::vector<float> scores(rows * heads * stride, 99.0f);
             std::vector<float> out(rows * heads * head_size + 1, 77.0f);
             const AttentionTile tile{.type = type,
