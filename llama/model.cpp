@@ -8,7 +8,6 @@ namespace bareflow::llama {
 
 namespace {
 
-constexpr std::string_view kArchitecture = "llama";  // also the prefix of its keys
 constexpr uint64_t kBaseAlignment = 32;
 
 }  // namespace
@@ -60,15 +59,16 @@ class ModelBuilder {
     // "llama." + suffix; valid until the next call.
     [[nodiscard]] std::string_view key(std::string_view suffix) {
         TextWriter out(key_);
-        return out.put(kArchitecture, ".", suffix).view();
+        return out.put(model_.architecture_->name, ".", suffix).view();
     }
 
     [[nodiscard]] Status check_architecture() {
         BF_ASSIGN(const std::string_view name, file_.text("general.architecture", detail_));
-        if (name != kArchitecture) {
+        model_.architecture_ = find_architecture(name);
+        if (model_.architecture_ == nullptr) {
             return unsupported("the model's architecture is not supported",
                                "the architecture @ is not supported; supported: %",
-                               {name, kArchitecture});
+                               {name, kSupportedArchitectures});
         }
         return {};
     }
@@ -119,8 +119,28 @@ class ModelBuilder {
         }
         BF_ASSIGN(hyper_.rope_base, file_.f32_or(key("rope.freq_base"), 10000.0f, detail_));
         BF_TRY(check_float("rope.freq_base", hyper_.rope_base, 1.0f, 1e12f));
+        BF_TRY(read_rope_scaling());
         BF_ASSIGN(hyper_.rms_epsilon, file_.f32(key("attention.layer_norm_rms_epsilon"), detail_));
         return check_float("attention.layer_norm_rms_epsilon", hyper_.rms_epsilon, 1e-12f, 0.1f);
+    }
+
+    // Linear unless the file says otherwise; older files state the factor alone.
+    [[nodiscard]] Status read_rope_scaling() {
+        BF_ASSIGN(const std::string_view type,
+                  file_.text_or(key("rope.scaling.type"), "linear", detail_));
+        if (type == "none") {
+            return {};
+        }
+        if (type != "linear") {
+            return unsupported("scaled rotary positions of this kind are not supported",
+                               "rotary positions with scaling @ are not supported; supported: "
+                               "linear, none",
+                               {type});
+        }
+        BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail_));
+        BF_ASSIGN(hyper_.rope_factor,
+                  file_.f32_or(key("rope.scaling.factor"), old_factor, detail_));
+        return check_float("rope.scaling.factor", hyper_.rope_factor, 1e-3f, 1e6f);
     }
 
     // The file may state it; else the heads share `dim` evenly.
@@ -155,15 +175,6 @@ class ModelBuilder {
             return unsupported("mixtures of experts are not supported",
                                "a mixture of % experts is not supported", {experts});
         }
-        BF_ASSIGN(const std::string_view scaling,
-                  file_.text_or(key("rope.scaling.type"), "none", detail_));
-        BF_ASSIGN(const float factor, file_.f32_or(key("rope.scaling.factor"), 1.0f, detail_));
-        BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail_));
-        const bool linear_by_one = scaling == "linear" && factor == 1.0f;
-        if ((scaling != "none" && !linear_by_one) || old_factor != 1.0f) {
-            return unsupported("scaled rotary positions are not supported",
-                               "rotary positions with scaling @ are not supported", {scaling});
-        }
         return {};
     }
 
@@ -180,7 +191,8 @@ class ModelBuilder {
         model_.layers_ = std::move(layers).value();
 
         BF_TRY(claim_embedding());
-        BF_TRY(claim_norm("output_norm.weight", model_.output_norm_));
+        BF_TRY(claim_f32("output_norm.weight", hyper_.dim, model_.output_norm_));
+        BF_TRY(claim_rope_divisors());
         if (file_.find_tensor("output.weight") != nullptr) {
             BF_TRY(claim("output.weight", hyper_.vocab, hyper_.dim, model_.output_));
         } else {
@@ -207,27 +219,66 @@ class ModelBuilder {
 
     [[nodiscard]] Status claim_layer(uint32_t index, Layer &layer) {
         const HyperParameters &h = hyper_;
-        BF_TRY(claim_norm(layer_name(index, "attn_norm"), layer.attention_norm));
+        BF_TRY(claim_f32(layer_name(index, "attn_norm"), h.dim, layer.attention_norm));
         BF_TRY(claim(layer_name(index, "attn_q"), h.q_dim(), h.dim, layer.query));
         BF_TRY(claim(layer_name(index, "attn_k"), h.kv_dim(), h.dim, layer.key));
         BF_TRY(claim(layer_name(index, "attn_v"), h.kv_dim(), h.dim, layer.value));
         BF_TRY(claim(layer_name(index, "attn_output"), h.dim, h.q_dim(), layer.attention_output));
-        BF_TRY(claim_norm(layer_name(index, "ffn_norm"), layer.ffn_norm));
+        BF_TRY(claim_f32(layer_name(index, "ffn_norm"), h.dim, layer.ffn_norm));
         BF_TRY(claim(layer_name(index, "ffn_gate"), h.hidden, h.dim, layer.gate));
         BF_TRY(claim(layer_name(index, "ffn_up"), h.hidden, h.dim, layer.up));
-        return claim(layer_name(index, "ffn_down"), h.dim, h.hidden, layer.down);
+        BF_TRY(claim(layer_name(index, "ffn_down"), h.dim, h.hidden, layer.down));
+        if (model_.architecture_->attention_biases == Biases::kOptional) {
+            BF_TRY(claim_bias(index, "attn_q", h.q_dim(), layer.query_bias));
+            BF_TRY(claim_bias(index, "attn_k", h.kv_dim(), layer.key_bias));
+            BF_TRY(claim_bias(index, "attn_v", h.kv_dim(), layer.value_bias));
+            BF_TRY(claim_bias(index, "attn_output", h.dim, layer.attention_output_bias));
+        }
+        if (model_.architecture_->ffn_biases == Biases::kOptional) {
+            BF_TRY(claim_bias(index, "ffn_gate", h.hidden, layer.gate_bias));
+            BF_TRY(claim_bias(index, "ffn_up", h.hidden, layer.up_bias));
+            BF_TRY(claim_bias(index, "ffn_down", h.dim, layer.down_bias));
+        }
+        return {};
+    }
+
+    [[nodiscard]] Status claim_bias(uint32_t index, std::string_view part, uint32_t count,
+                                    Tensor &out) {
+        const std::string_view name = layer_name(index, part, ".bias");
+        return file_.find_tensor(name) == nullptr ? Status{} : claim_f32(name, count, out);
+    }
+
+    // Llama-3's way to scale rotary positions.
+    [[nodiscard]] Status claim_rope_divisors() {
+        constexpr std::string_view kName = "rope_freqs.weight";
+        if (file_.find_tensor(kName) == nullptr) {
+            return {};
+        }
+        BF_TRY(claim_f32(kName, hyper_.rope_dim / 2, model_.rope_divisors_));
+        for (uint32_t i = 0; i < hyper_.rope_dim / 2; ++i) {
+            const float divisor = model_.rope_divisors_.f32()[i];
+            if (!(divisor >= 1e-3f && divisor <= 1e6f)) {  // a NaN, too
+                return invalid("a number of the model is out of range",
+                               "tensor @ has a number that is out of range in column %",
+                               {kName, i});
+            }
+        }
+        return {};
     }
 
     // "blk.3.attn_q.weight"; valid until the next call.
-    [[nodiscard]] std::string_view layer_name(uint32_t index, std::string_view part) {
+    [[nodiscard]] std::string_view layer_name(uint32_t index, std::string_view part,
+                                              std::string_view kind = ".weight") {
         TextWriter out(name_);
-        return out.put("blk.", index, ".", part, ".weight").view();
+        return out.put("blk.", index, ".", part, kind).view();
     }
 
-    [[nodiscard]] Status claim_norm(std::string_view name, Tensor &out) {
-        BF_TRY(claim(name, 1, hyper_.dim, out));
+    // A vector: of a norm, a bias.
+    [[nodiscard]] Status claim_f32(std::string_view name, uint32_t count, Tensor &out) {
+        BF_TRY(claim(name, 1, count, out));
         if (out.type != TensorType::kF32) {
-            return unsupported("norm weights must be F32", "norm weights must be F32, but @ is %",
+            return unsupported("norm weights and biases must be F32",
+                               "norm weights and biases must be F32, but @ is %",
                                {name, tensor_type_info(out.type).name});
         }
         return {};
@@ -260,7 +311,7 @@ class ModelBuilder {
         return {};
     }
 
-    // A tensor that nobody claimed (a bias, rope_freqs.weight, an expert) would change the results.
+    // A tensor that nobody claimed (an expert, an adapter) would change the results.
     [[nodiscard]] Status refuse_tensors_left_over() {
         for (size_t i = 0; i < model_.tensors_.size(); ++i) {
             if (!model_.tensors_[i].present()) {

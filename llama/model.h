@@ -1,5 +1,5 @@
 // A model file that was checked and can be computed with: hyper-parameters, and where each weight
-// matrix lies in the file. Knows the `llama` architecture; any other is refused by name.
+// matrix lies in the file. Knows the architectures of architecture.h; any other is refused by name.
 //
 // create() checks the structure (every key, every tensor's type and shape); ValueCheck then reads
 // the numbers, which takes long for a large file under an emulator and is therefore done in slices.
@@ -14,6 +14,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/memory/buffer.h"
+#include "llama/architecture.h"
 #include "llama/gguf.h"
 #include "llama/tensor_types.h"
 
@@ -47,6 +48,7 @@ struct HyperParameters {
     uint32_t rope_dim = 0;   // leading elements of each head that are rotated; even, <= head_size
     uint32_t context_length = 0;  // positions the model was trained for
     float rope_base = 10000.0f;
+    float rope_factor = 1.0f;  // positions are divided by it (linear scaling)
     float rms_epsilon = 1e-5f;
 
     [[nodiscard]] uint32_t q_dim() const { return heads * head_size; }  // mostly, not always, dim
@@ -63,6 +65,14 @@ struct Layer {
     Tensor gate;              // hidden x dim
     Tensor up;                // hidden x dim
     Tensor down;              // dim x hidden
+    // F32, a number for each row of the matrix; mostly not there.
+    Tensor query_bias;
+    Tensor key_bias;
+    Tensor value_bias;
+    Tensor attention_output_bias;
+    Tensor gate_bias;
+    Tensor up_bias;
+    Tensor down_bias;
 };
 
 class Model {
@@ -83,11 +93,14 @@ class Model {
     [[nodiscard]] const HyperParameters &parameters() const { return parameters_; }
     [[nodiscard]] const Tensor &token_embedding() const { return token_embedding_; }  // vocab x dim
     [[nodiscard]] const Tensor &output_norm() const { return output_norm_; }          // [dim] F32
+    // [rope_dim / 2] F32, what the frequencies are divided by; mostly not there.
+    [[nodiscard]] const Tensor &rope_divisors() const { return rope_divisors_; }
+    [[nodiscard]] const Architecture &architecture() const { return *architecture_; }
     // vocab x dim; the embedding itself when the two are tied.
     [[nodiscard]] const Tensor &output() const { return output_; }
     [[nodiscard]] bool tied_output() const { return output_.data == token_embedding_.data; }
     [[nodiscard]] std::span<const Layer> layers() const { return layers_.span(); }
-    // Every tensor once, in file order: 9 per layer and the two or three others.
+    // Every tensor once, in file order.
     [[nodiscard]] std::span<const Tensor> tensors() const { return tensors_.span(); }
 
     [[nodiscard]] std::string_view name() const { return name_; }  // general.name, or "unnamed"
@@ -107,6 +120,8 @@ class Model {
     Tensor token_embedding_;
     Tensor output_norm_;
     Tensor output_;
+    Tensor rope_divisors_;
+    const Architecture *architecture_ = nullptr;
     Buffer<Layer> layers_;
     Buffer<Tensor> tensors_;
     std::string_view name_;

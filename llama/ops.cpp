@@ -87,9 +87,11 @@ void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y) {
     }
 }
 
-void rope_frequencies(double base, uint32_t rotary, double *inv_freq) {
+void rope_frequencies(double base, uint32_t rotary, const float *divisors, double factor,
+                      double *inv_freq) {
     for (uint32_t i = 0; i < rotary / 2; ++i) {
-        inv_freq[i] = bf_pow(base, -2.0 * i / rotary);
+        const double divisor = divisors == nullptr ? 1.0 : static_cast<double>(divisors[i]);
+        inv_freq[i] = bf_pow(base, -2.0 * i / rotary) / divisor / factor;
     }
 }
 
@@ -101,14 +103,16 @@ void rope_angles(uint32_t position, const double *inv_freq, uint32_t pairs, floa
     }
 }
 
-void rope_head(const float *cos_sin, uint32_t pairs, float *x) {
-    for (uint32_t i = 0; i < pairs; ++i) {
+void rope_head(RopePairing pairing, const float *cos_sin, uint32_t pairs, float *x) {
+    const bool adjacent = pairing == RopePairing::kAdjacent;
+    const uint32_t partner = adjacent ? 1 : pairs;
+    for (uint32_t i = 0; i < pairs; ++i, x += adjacent ? 2 : 1) {
         const float c = cos_sin[2 * i];
         const float s = cos_sin[2 * i + 1];
-        const float a = x[2 * i];
-        const float b = x[2 * i + 1];
-        x[2 * i] = a * c - b * s;
-        x[2 * i + 1] = a * s + b * c;
+        const float a = x[0];
+        const float b = x[partner];
+        x[0] = a * c - b * s;
+        x[partner] = a * s + b * c;
     }
 }
 

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "llama/architecture.h"
+
 namespace bareflow::llama {
 
 // The contract's lanes.
@@ -28,13 +30,15 @@ inline constexpr uint32_t kLanes = 8;
 // y_i = (x_i * scale) * w_i, scale = 1 / sqrt(dot8(x, x) / n + eps). In place: y = x.
 void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y);
 
-// inv_freq_i = base^(-2i / rotary), i < rotary / 2, in float64. Once for a model.
-void rope_frequencies(double base, uint32_t rotary, double *inv_freq);
+// inv_freq_i = base^(-2i / rotary), i < rotary / 2, in float64; divided by divisors[i] unless that
+// is nullptr, then by `factor` unless that is 1. Once for a model.
+void rope_frequencies(double base, uint32_t rotary, const float *divisors, double factor,
+                      double *inv_freq);
 // cos_sin[2i], cos_sin[2i + 1] = f32(cos theta), f32(sin theta), theta = position * inv_freq_i, for
 // i < pairs. Once for a position.
 void rope_angles(uint32_t position, const double *inv_freq, uint32_t pairs, float *cos_sin);
-// Rotates the pairs (x_2i, x_2i+1), i < pairs, of one head, in place.
-void rope_head(const float *cos_sin, uint32_t pairs, float *x);
+// Rotates the pairs of one head, i < pairs, in place: (x_2i, x_2i+1) or (x_i, x_i+pairs).
+void rope_head(RopePairing pairing, const float *cos_sin, uint32_t pairs, float *x);
 
 // x_i += y_i.
 void add(const float *y, uint32_t n, float *x);

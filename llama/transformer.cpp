@@ -91,9 +91,9 @@ class Transformer::Builder {
         layer_ = index;
         norm(layer.attention_norm, {&layer.query, &layer.key, &layer.value});
         products(StepKind::kProducts, s_.normed,
-                 {{.matrix = &layer.query, .y = s_.q},
-                  {.matrix = &layer.key, .y = s_.k},
-                  {.matrix = &layer.value, .y = s_.v}});
+                 {{.matrix = &layer.query, .bias = layer.query_bias.f32(), .y = s_.q},
+                  {.matrix = &layer.key, .bias = layer.key_bias.f32(), .y = s_.k},
+                  {.matrix = &layer.value, .bias = layer.value_bias.f32(), .y = s_.v}});
         put({.kind = StepKind::kRope, .op = op("rope", p.heads + p.kv_heads, p.head_size)});
         if (index + 1 == p.layers) {
             t_.steps_without_logits_ = t_.step_count_;
@@ -102,12 +102,16 @@ class Transformer::Builder {
         put({.kind = StepKind::kAttention, .op = op("attention", p.heads, p.head_size)});
         quantize(s_.mixed, layer.attention_output);
         products(StepKind::kProductAdd, s_.mixed,
-                 {{.matrix = &layer.attention_output, .y = s_.normed}});
+                 {{.matrix = &layer.attention_output,
+                   .bias = layer.attention_output_bias.f32(),
+                   .y = s_.normed}});
         norm(layer.ffn_norm, {&layer.gate, &layer.up});
         products(StepKind::kGateUp, s_.normed,
-                 {{.matrix = &layer.gate, .y = s_.gate}, {.matrix = &layer.up, .y = s_.up}});
+                 {{.matrix = &layer.gate, .bias = layer.gate_bias.f32(), .y = s_.gate},
+                  {.matrix = &layer.up, .bias = layer.up_bias.f32(), .y = s_.up}});
         quantize(s_.gate, layer.down);
-        products(StepKind::kProductAdd, s_.gate, {{.matrix = &layer.down, .y = s_.normed}});
+        products(StepKind::kProductAdd, s_.gate,
+                 {{.matrix = &layer.down, .bias = layer.down_bias.f32(), .y = s_.normed}});
     }
 
     Step &put(const Step &step) {
@@ -283,7 +287,8 @@ Result<Transformer> Transformer::create(const Model &model, const TransformerCon
     BF_ASSIGN(t.memory_, Buffer<uint8_t>::create(bytes));
     t.s_ = Scratch::at(t.memory_.data(), p, config.sequences, config.batch, config.positions);
     BF_ASSIGN(t.costs_, OpCosts::create(cost_capacity(p)));
-    rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim, t.s_.inv_freq);
+    rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim, model.rope_divisors().f32(),
+                     static_cast<double>(p.rope_factor), t.s_.inv_freq);
     Builder(t).compile();
     return t;
 }
@@ -596,16 +601,20 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
                         .y = product.y,
                         .y_stride = slot.rows};
     run_gemm(slot.active, slot.matrix, args, begin, end);
+    for (uint32_t row = 0; row < rows_ && product.bias != nullptr; ++row) {
+        add(product.bias + begin, end - begin, product.y + uint64_t{row} * slot.rows + begin);
+    }
 }
 
 void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
     const HyperParameters &p = parameters_;
+    const RopePairing pairing = model_->architecture().rope;
     const float *const angles = s_.cos_sin + uint64_t{row} * p.rope_dim;
     const uint32_t padded = padded_head(p.head_size);
     const uint32_t group = p.heads / p.kv_heads;
     for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
         float *const q = s_.q + uint64_t{row} * p.q_dim() + head * p.head_size;
-        rope_head(angles, p.rope_dim / 2, q);
+        rope_head(pairing, angles, p.rope_dim / 2, q);
         float *const query = s_.queries + (uint64_t{row} * p.heads + head) * padded;
         if (query != q) {
             // What is behind the last element was zero from the start.
@@ -613,7 +622,7 @@ void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
         }
     }
     const uint64_t at = uint64_t{row} * p.kv_dim() + kv_head * p.head_size;
-    rope_head(angles, p.rope_dim / 2, s_.k + at);
+    rope_head(pairing, angles, p.rope_dim / 2, s_.k + at);
     const BatchRow &to = s_.rows[row];
     const uint64_t offset = uint64_t{to.position} * kv_.head_bytes();
     kv_store(config_.kv_type, s_.k + at, p.head_size,

@@ -57,7 +57,7 @@ DEFAULTS = dict(
     rope_base=10000.0,
     rope_scale=1.0,  # linear: positions are divided by it
     rope_freqs=False,  # each pair's angle is divided by a factor of its own, as in Llama 3
-    biases=False,  # of attention's four matrices
+    biases=False,  # of the seven matrices of a layer
 )
 CHUNK_ELEMENTS = 1 << 22
 SPACE = "\u2581"
@@ -231,6 +231,9 @@ def tensor_list(shape):
                 (f"blk.{i}.attn_k.bias", (kv_dim,), 0.5),
                 (f"blk.{i}.attn_v.bias", (kv_dim,), 0.5),
                 (f"blk.{i}.attn_output.bias", (dim,), 0.1),
+                (f"blk.{i}.ffn_gate.bias", (hidden,), 0.3),
+                (f"blk.{i}.ffn_up.bias", (hidden,), 0.3),
+                (f"blk.{i}.ffn_down.bias", (dim,), 0.1),
             ]
     if shape["rope_freqs"]:
         tensors.append(("rope_freqs.weight", (shape["head_size"] // 2,), FACTORS))
@@ -346,7 +349,7 @@ def main():
     parser.add_argument("--rope-base", type=float)
     parser.add_argument("--rope-scale", type=float, help="linear scaling of positions")
     parser.add_argument("--rope-freqs", action="store_true", default=None)
-    parser.add_argument("--biases", action="store_true", default=None, help="in attention")
+    parser.add_argument("--biases", action="store_true", default=None, help="of a layer's matrices")
     parser.add_argument(
         "--tied", action=argparse.BooleanOptionalAction, help="the output matrix is the embedding"
     )

@@ -315,19 +315,22 @@ class Model:
             self.tensors[tensor.name] = Matrix(tensor, np.array(file.tensor_bytes(tensor)))
         self.tensors.setdefault("output.weight", self.tensors["token_embd.weight"])
         # What each pair's angle is divided by.
-        self.rope_factors = np.full(self.rope_dim // 2, 1.0)
-        if meta.get("llama.rope.scaling.type") == "linear":
-            self.rope_factors *= float(F32(meta["llama.rope.scaling.factor"]))
-        elif "rope_freqs.weight" in self.tensors:
-            self.rope_factors = self.tensors["rope_freqs.weight"].weights[0].astype(np.float64)
+        self.rope_divisors = np.full(self.rope_dim // 2, 1.0)
+        if "rope_freqs.weight" in self.tensors:
+            self.rope_divisors = self.tensors["rope_freqs.weight"].weights[0].astype(np.float64)
+        self.rope_factor = 1.0
+        if meta.get("llama.rope.scaling.type", "linear") == "linear":
+            self.rope_factor = float(F32(meta.get("llama.rope.scaling.factor",
+                                                  meta.get("llama.rope.scale_linear", 1.0))))
 
     def __getitem__(self, name):
         return self.tensors[name + ".weight"]
 
     def theta(self, position):
         """The angle of each pair, in float64."""
-        return [float(position) * math.pow(float(self.rope_base), -2.0 * i / self.rope_dim) / factor
-                for i, factor in enumerate(self.rope_factors)]
+        return [float(position) * (math.pow(float(self.rope_base), -2.0 * i / self.rope_dim)
+                                   / divisor / self.rope_factor)
+                for i, divisor in enumerate(self.rope_divisors)]
 
 
 # ---------------------------------------------------------------------------- the transformer

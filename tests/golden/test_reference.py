@@ -128,6 +128,35 @@ def test_finite_weights_that_overflow(tmp_path, type_name, isa):
     assert seen > 0
 
 
+VARIANTS = {
+    "linear": dict(rope_scale=4.0),
+    "llama-3": dict(rope_freqs=True, rope_base=500000.0),
+    "biases": dict(biases=True),
+    "all": dict(rope_scale=2.5, rope_freqs=True, biases=True, tied=True),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("type_name", ["F32", "Q8_0"])
+def test_scaled_positions_and_biases(tmp_path, type_name, variant):
+    model = tmp_path / "model.gguf"
+    shape = BLOCK_SHAPES["288"] | dict(tied=False)
+    make_gguf.make(model, shape | VARIANTS[variant], type_name)
+    assert_bit_equal(model, PROMPT * 7, 12)  # more than one batch
+    plain = tmp_path / "plain.gguf"
+    make_gguf.make(plain, shape, type_name)
+    assert run_engine(plain, PROMPT * 7, 12)[0] != run_engine(model, PROMPT * 7, 12)[0]
+
+
+@pytest.mark.parametrize("heads,kv_heads,head_size", [
+    (4, 4, 8), (3, 1, 10), (6, 2, 48), (5, 5, 80), (2, 1, 128), (2, 2, 250), (4, 1, 256)])
+def test_head_sizes(tmp_path, heads, kv_heads, head_size):
+    model = tmp_path / "model.gguf"
+    make_gguf.make(model, dict(dim=96, hidden=64, layers=1, heads=heads, kv_heads=kv_heads,
+                               head_size=head_size, vocab=400, context=64), "F32")
+    assert_bit_equal(model, PROMPT * 6, 8)
+
+
 def test_types_mixed_in_one_file(tmp_path):
     model = tmp_path / "model.gguf"
     overrides = [("blk.0.attn_k*", "F32"), ("blk.0.ffn_down*", "Q4_1"), ("blk.1.attn_?.*", "Q4_0"),

@@ -115,7 +115,8 @@ TEST(Model, OptionalNumbersAreRead) {
     builder.set("llama.attention.key_length", 8u);
     builder.set("llama.attention.value_length", 8u);
     builder.set("llama.rope.scaling.type", "linear");
-    builder.set("llama.rope.scaling.factor", 1.0f);
+    builder.set("llama.rope.scaling.factor", 4.0f);
+    builder.set("llama.rope.scale_linear", 2.0f);  // the older key counts less
     builder.set("llama.expert_count", 0u);
     builder.set("llama.vocab_size", 265u);
     builder.remove("general.name");
@@ -124,7 +125,37 @@ TEST(Model, OptionalNumbersAreRead) {
     ASSERT_NE(model, nullptr);
     EXPECT_EQ(model->parameters().rope_base, 500000.0f);
     EXPECT_EQ(model->parameters().rope_dim, 4u);
+    EXPECT_EQ(model->parameters().rope_factor, 4.0f);
     EXPECT_EQ(model->name(), "unnamed");
+}
+
+TEST(Model, OlderFilesStateTheFactorAlone) {
+    GgufBuilder builder = model_builder();
+    builder.set("llama.rope.scale_linear", 2.0f);
+    const FileBytes bytes = builder.file();
+    const ModelPointer model = create(bytes);
+    ASSERT_NE(model, nullptr);
+    EXPECT_EQ(model->parameters().rope_factor, 2.0f);
+    EXPECT_FALSE(model->rope_divisors().present());
+    builder.set("llama.rope.scaling.type", "none");
+    const FileBytes unscaled_bytes = builder.file();
+    const ModelPointer unscaled = create(unscaled_bytes);
+    ASSERT_NE(unscaled, nullptr);
+    EXPECT_EQ(unscaled->parameters().rope_factor, 1.0f);
+}
+
+TEST(Model, BiasesAreFoundWhereTheyAre) {
+    GgufBuilder builder = model_builder();
+    builder.add_tensor("blk.0.attn_v.bias", {16});
+    builder.add_tensor("blk.1.ffn_gate.bias", {64});
+    const FileBytes bytes = builder.file();
+    const ModelPointer model = create(bytes);
+    ASSERT_NE(model, nullptr);
+    EXPECT_EQ(model->layers()[0].value_bias.cols, 16u);
+    EXPECT_EQ(model->layers()[1].gate_bias.name, "blk.1.ffn_gate.bias");
+    EXPECT_FALSE(model->layers()[0].gate_bias.present());
+    EXPECT_FALSE(model->layers()[1].value_bias.present());
+    EXPECT_EQ(model->layers()[1].value_bias.f32(), nullptr);
 }
 
 TEST(Model, HeadsMayBeWiderThanTheirShareOfTheDimension) {
@@ -244,15 +275,14 @@ const BadFile kCatalogue[] = {
     {"Experts", [](GgufBuilder &b) { b.set("llama.expert_count", 8u); },
      "a mixture of 8 experts is not supported", ErrorCode::kUnsupported},
     {"RotaryScaling", [](GgufBuilder &b) { b.set("llama.rope.scaling.type", "yarn"); },
-     "rotary positions with scaling \"yarn\" are not supported", ErrorCode::kUnsupported},
-    {"LinearRotaryScaling",
-     [](GgufBuilder &b) {
-         b.set("llama.rope.scaling.type", "linear");
-         b.set("llama.rope.scaling.factor", 4.0f);
-     },
-     "rotary positions with scaling \"linear\" are not supported", ErrorCode::kUnsupported},
-    {"OldRotaryScaling", [](GgufBuilder &b) { b.set("llama.rope.scale_linear", 2.0f); },
-     "rotary positions with scaling \"none\" are not supported", ErrorCode::kUnsupported},
+     "rotary positions with scaling \"yarn\" are not supported; supported: linear, none",
+     ErrorCode::kUnsupported},
+    {"RotaryFactorZero", [](GgufBuilder &b) { b.set("llama.rope.scaling.factor", 0.0f); },
+     "llama.rope.scaling.factor is out of range: 0.000000000"},
+    {"RotaryDivisorZero", [](GgufBuilder &b) { b.add_tensor("rope_freqs.weight", {4}); },
+     "tensor \"rope_freqs.weight\" has a number that is out of range in column 0"},
+    {"RotaryDivisorsTooMany", [](GgufBuilder &b) { b.add_tensor("rope_freqs.weight", {8}); },
+     "tensor \"rope_freqs.weight\" has the shape 8 x 1 x 1 x 1 instead of 4 x 1"},
     {"VocabularyOnly", [](GgufBuilder &b) { b.tensors.clear(); },
      "the model file has no tensors: it holds a vocabulary only"},
     {"NoEmbedding", [](GgufBuilder &b) { b.remove_tensor("token_embd.weight"); },
@@ -275,16 +305,26 @@ const BadFile kCatalogue[] = {
     {"NormTooShort", [](GgufBuilder &b) { b.tensor("blk.0.ffn_norm.weight").dims = {16}; },
      "tensor \"blk.0.ffn_norm.weight\" has the shape 16 x 1 x 1 x 1 instead of 32 x 1"},
     {"NormInF16", [](GgufBuilder &b) { b.retype("output_norm.weight", TensorType::kF16); },
-     "norm weights must be F32, but \"output_norm.weight\" is F16", ErrorCode::kUnsupported},
+     "norm weights and biases must be F32, but \"output_norm.weight\" is F16",
+     ErrorCode::kUnsupported},
     {"TypeNotSupported",
      [](GgufBuilder &b) { b.retype("blk.0.attn_v.weight", static_cast<TensorType>(39)); },
      "tensor \"blk.0.attn_v.weight\" is MXFP4, which is not supported; supported: F32, F16, BF16, "
      "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL",
      ErrorCode::kUnsupported},
-    {"UnknownTensor", [](GgufBuilder &b) { b.add_tensor("rope_freqs.weight", {4}); },
-     "the tensor \"rope_freqs.weight\" is not supported", ErrorCode::kUnsupported},
-    {"Bias", [](GgufBuilder &b) { b.add_tensor("blk.0.attn_q.bias", {32}); },
-     "the tensor \"blk.0.attn_q.bias\" is not supported", ErrorCode::kUnsupported},
+    {"UnknownTensor", [](GgufBuilder &b) { b.add_tensor("blk.0.attn_q_norm.weight", {8}); },
+     "the tensor \"blk.0.attn_q_norm.weight\" is not supported", ErrorCode::kUnsupported},
+    {"BiasOfALayerThatIsNotThere", [](GgufBuilder &b) { b.add_tensor("blk.2.attn_q.bias", {32}); },
+     "the tensor \"blk.2.attn_q.bias\" is not supported", ErrorCode::kUnsupported},
+    {"BiasTooShort", [](GgufBuilder &b) { b.add_tensor("blk.0.attn_k.bias", {32}); },
+     "tensor \"blk.0.attn_k.bias\" has the shape 32 x 1 x 1 x 1 instead of 16 x 1"},
+    {"BiasInF16",
+     [](GgufBuilder &b) {
+         b.add_tensor("blk.1.ffn_up.bias", {64});
+         b.retype("blk.1.ffn_up.bias", TensorType::kF16);
+     },
+     "norm weights and biases must be F32, but \"blk.1.ffn_up.bias\" is F16",
+     ErrorCode::kUnsupported},
     {"NameWithNul",
      [](GgufBuilder &b) {
          rename(b, "output_norm.weight", std::string_view("output_norm.weight\0", 19));

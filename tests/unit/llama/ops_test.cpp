@@ -160,12 +160,12 @@ TEST(OpsTest, RmsNormMatchesItsFormulaAndWorksInPlace) {
 TEST(OpsTest, RopeRotatesPairs) {
     const uint32_t rotary = 8;
     double inv_freq[rotary / 2];
-    rope_frequencies(10000.0, rotary, inv_freq);
+    rope_frequencies(10000.0, rotary, nullptr, 1.0, inv_freq);
     float cos_sin[rotary];
     for (const uint32_t position : {0u, 1u, 77u, 2047u}) {
         rope_angles(position, inv_freq, rotary / 2, cos_sin);
         float x[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-        rope_head(cos_sin, rotary / 2, x);
+        rope_head(RopePairing::kAdjacent, cos_sin, rotary / 2, x);
         for (uint32_t i = 0; i < rotary / 2; ++i) {
             const double theta = position * std::pow(10000.0, -2.0 * i / rotary);
             const double a = 2 * i + 1;
@@ -176,6 +176,29 @@ TEST(OpsTest, RopeRotatesPairs) {
         EXPECT_EQ(x[8], 9.0f);  // beyond the rotary part
         EXPECT_EQ(x[9], 10.0f);
     }
+}
+
+TEST(OpsTest, RopeInHalvesIsRopeOfAnotherOrder) {
+    const float divisors[] = {1.0f, 2.0f, 8.0f};
+    double plain[3];
+    double scaled[3];
+    rope_frequencies(500000.0, 6, nullptr, 1.0, plain);
+    rope_frequencies(500000.0, 6, divisors, 4.0, scaled);
+    for (uint32_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(scaled[i], plain[i] / static_cast<double>(divisors[i]) / 4.0);
+    }
+    float cos_sin[6];
+    rope_angles(1234, scaled, 3, cos_sin);
+    float adjacent[7] = {1, 4, 2, 5, 3, 6, 7};
+    float halves[7] = {1, 2, 3, 4, 5, 6, 7};
+    rope_head(RopePairing::kAdjacent, cos_sin, 3, adjacent);
+    rope_head(RopePairing::kHalves, cos_sin, 3, halves);
+    for (uint32_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(halves[i], adjacent[2 * i]);
+        EXPECT_EQ(halves[i + 3], adjacent[2 * i + 1]);
+    }
+    EXPECT_NE(halves[0], 1.0f);
+    EXPECT_EQ(halves[6], 7.0f);
 }
 
 TEST(OpsTest, SoftmaxSumsToOneAndAnySplitIsTheSame) {

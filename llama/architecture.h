@@ -1,0 +1,48 @@
+// What tells one architecture of the Llama family from another, as a table: the loader reads it for
+// the keys and tensors of a file, the transformer for what a layer does. A name that is not in the
+// table is refused. No state.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace bareflow::llama {
+
+// Which two elements of a head RoPE rotates together.
+enum class RopePairing : uint8_t {
+    kAdjacent,  // 2i and 2i + 1
+    kHalves,    // i and i + rotary / 2
+};
+
+// Vectors that are added to a product (F32, `<matrix>.bias`).
+enum class Biases : uint8_t {
+    kNone,      // one in the file is refused, as any unknown tensor
+    kOptional,  // those that the file has
+};
+
+struct Architecture {
+    std::string_view name;  // general.architecture, and the prefix of its keys
+    RopePairing rope = RopePairing::kAdjacent;
+    Biases attention_biases = Biases::kNone;  // attn_q, attn_k, attn_v, attn_output
+    Biases ffn_biases = Biases::kNone;        // ffn_gate, ffn_up, ffn_down
+};
+
+inline constexpr Architecture kArchitectures[] = {
+    {.name = "llama",
+     .rope = RopePairing::kAdjacent,
+     .attention_biases = Biases::kOptional,
+     .ffn_biases = Biases::kOptional},
+};
+inline constexpr std::string_view kSupportedArchitectures = "llama";
+
+// nullptr: not supported.
+[[nodiscard]] constexpr const Architecture *find_architecture(std::string_view name) {
+    for (const Architecture &architecture : kArchitectures) {
+        if (architecture.name == name) {
+            return &architecture;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace bareflow::llama
