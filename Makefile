@@ -227,7 +227,7 @@ unit: $(UNIT_BIN)
 # The worker pool and the engine on several threads under ThreadSanitizer.
 TSAN := -fsanitize=thread
 TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter llama/% boot/%,$(PROGRAM_HOSTED)) \
-                tests/unit/cpu/worker_pool_test.cpp tests/unit/llama/engine_test.cpp
+                tests/unit/cpu/worker_pool_test.cpp tests/unit/llama/engine_test.cpp tests/unit/llama/transformer_test.cpp
 $(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D)
 	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(TSAN) $(call third_party_flags,$<) -c $< -o $@
@@ -240,7 +240,7 @@ $(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 $(TSAN) -pthread -o $@ $^ -lgtest -lgtest_main
 tsan: $(BUILD)/hosted/tsan_tests
-	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='WorkerPoolTest.*:EngineTest.AnyNumber*'
+	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='WorkerPoolTest.*:EngineTest.AnyNumber*:TransformerTest.RandomBatches*'
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 FUZZ_SECONDS ?= 60
@@ -274,7 +274,7 @@ qemu: all
 
 # One after the other: tests that watch the clock don't share it with a compiler.
 test: setup
-	@for goal in all $(BUILD)/hosted/unit_tests fuzzers unit check fuzz-smoke qemu; do \
+	@for goal in all $(BUILD)/hosted/unit_tests $(BUILD)/hosted/tsan_tests fuzzers unit tsan check fuzz-smoke qemu; do \
 	  $(MAKE) --no-print-directory $(JOBS) $$goal || exit 1; done
 
 run:
