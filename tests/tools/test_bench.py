@@ -25,6 +25,8 @@ def test_the_first_token_belongs_to_the_prompt():
     assert one.decode_rate == 2.0 and one.first_token_s == 2.0 and one.prompt_rate == 5.0
     one.figures = {"prompt_ms": 1000.0}
     assert one.prompt_rate == 10.0
+    one.figures["cached_tokens"] = 1
+    assert one.prompt_rate == 9.0
     assert text([2.0]).decode_rate is None
 
 

@@ -58,8 +58,9 @@ class Text:
 
     @property
     def prompt_rate(self):
-        """Prompt tokens/s by the server's clock where it told, else by ours."""
-        count = self.usage.get("prompt_tokens")
+        """Prompt tokens/s by the server's clock where it told, else by ours. What was reused from
+        another text (the token that begins one, at least) does not count."""
+        count = self.usage.get("prompt_tokens", 0) - self.figures.get("cached_tokens", 0)
         spent = self.figures.get("prompt_ms", 0) / 1000 or self.first_token_s
         return count / spent if count and spent else None
 

@@ -274,14 +274,15 @@ def kernels(row):
         rule = baseline.get(f["name"], {})
         result.append({"function": f["name"], "level": f["level"], "variant": f["variant"] or "-",
                        "calls": f["calls"], "least": f["minimum_cycles"], "mean": f["average_cycles"],
-                       "p99": f.get("p99_cycles"), "gmacs": f.get("gmac_per_second"), "gbs": f.get("gb_per_second"),
+                       "p99": f.get("p99_cycles"), "gmacs": f.get("gmacs"), "gbs": f.get("gbytes"),
+                       "bandwidth": f.get("bandwidth_percent"),
                        "percent": round(100 * f["total_cycles"] / total, 1),
                        "over_rule": rounded(ratio(rule.get("minimum_cycles"), f["minimum_cycles"]), 2)})
     return result
 
 
 KERNEL_COLUMNS = (("function", "function"), ("level", "level"), ("variant", "variant"), ("calls", "calls"),
-                  ("least", "least cycles"), ("mean", "mean"), ("p99", "p99"), ("gmacs", "GMAC/s"), ("gbs", "GB/s"),
+                  ("least", "least cycles"), ("mean", "mean"), ("p99", "p99"), ("gmacs", "GMAC/s"), ("gbs", "GB/s"), ("bandwidth", "% of read"),
                   ("percent", "% of time"), ("over_rule", "x rule"))
 
 

@@ -259,6 +259,9 @@ def clients_hosted(name, threads, plan, compare, counts):
                 row["llama_cpp_total"] = rounded(median(other), 3)
                 row["ratio"] = rounded(median([ratio(m["total"], o) for m, o in zip(mine, other)]), 3)
                 row["llama_cpp_command"] = theirs.command
+            if clients == 8:
+                row["own_prompt"] = prompt_at_batch_8(ours, path, plan)
+                row["own_prompt_ratio"] = rounded(ratio(row["total"], row["own_prompt"]), 3)
             rows.append(row)
             progress(f"clients {name}, hosted: {clients}: {row['total']} tokens/s"
                      + (f"; llama.cpp {row.get('llama_cpp_total')}" if other else ""))
@@ -279,15 +282,13 @@ def clients_guest(name, smp, plan, counts):
     return rows
 
 
-def prompt_at_batch_8(name, threads, plan):
-    """Our own prompt speed when at most eight tokens go through the matrix kernels at once."""
-    path = files.path_of(name)
-    with Hosted(path, threads, {"context": CONTEXT, "batch": 8}) as ours:
-        ours.wait_healthy()
-        warm_up(ours, path, Plan(warm_s=plan.warm_s, warm_tokens=plan.warm_tokens))
-        samples = [one_text(ours, path, replace(plan, decode=2), text)
-                   for text, _ in prompts.make(path, 3, 64, seed="batch 8")]
-        return rounded(median([s["prompt"] for s in samples]), 3), ours.command
+def prompt_at_batch_8(server, path, plan):
+    """Our own prompt speed with eight tokens at once: prompts of eight that were not there before (the
+    token that begins a text is, once prefixes are reused)."""
+    tokens = 9 if knows("slots") else 8
+    samples = [one_text(server, path, replace(plan, decode=2), text)
+               for text, _ in prompts.make(path, 7, tokens, seed="batch 8")]
+    return rounded(median([s["prompt"] for s in samples]), 3)
 
 
 def clients(args):
@@ -304,9 +305,6 @@ def clients(args):
         try:
             check_time(args)
             made = clients_hosted(name, 2, plan, compare, counts)
-            if knows("batch"):
-                made[-1]["own_prompt"], made[-1]["own_prompt_command"] = prompt_at_batch_8(name, 2, plan)
-                made[-1]["own_prompt_ratio"] = rounded(ratio(made[-1]["total"], made[-1]["own_prompt"]), 3)
             rows += made
         except BenchError as error:
             rows.append(skipped(name, error, where="hosted"))
