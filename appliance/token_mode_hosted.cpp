@@ -20,7 +20,20 @@
 namespace bareflow {
 namespace {
 
-constexpr uint32_t kMaxPromptTokens = 1u << 16;
+constexpr uint32_t kMaxPromptTokens = 1u << 16;  // of all prompts
+constexpr uint32_t kMaxPrompts = 1024;
+
+// Prompts, one behind the other.
+struct Prompts {
+    Buffer<llama::Token> tokens;
+    Buffer<uint32_t> ends;
+    uint32_t count = 0;
+
+    [[nodiscard]] std::span<const llama::Token> operator[](uint32_t i) const {
+        const uint32_t begin = i == 0 ? 0 : ends[i - 1];
+        return tokens.span().subspan(begin, ends[i] - begin);
+    }
+};
 
 // The file, mapped read-only for the rest of the process.
 Result<std::span<const uint8_t>> map_file(const char *path) {
@@ -53,7 +66,13 @@ class Printer final : public llama::TokenSink {
     Printer(const Printer &) = delete;
     Printer &operator=(const Printer &) = delete;
 
-    void on_token(llama::SlotId, llama::Token token) override {
+    // The slot works on this prompt from now on.
+    void begin(llama::SlotId slot, uint32_t prompt, bool several) {
+        prompt_of_[slot] = prompt;
+        several_ = several;
+    }
+    void on_token(llama::SlotId slot, llama::Token token) override {
+        name(slot);
         if (logits_) {
             print_logits();
         }
@@ -64,9 +83,13 @@ class Printer final : public llama::TokenSink {
             print_logprobs();
         }
     }
-    void on_finished(llama::SlotId, llama::FinishReason reason,
+    void on_finished(llama::SlotId slot, llama::FinishReason reason,
                      const llama::Usage &usage) override {
-        usage_ = usage;
+        name(slot);
+        usage_.prompt_tokens += usage.prompt_tokens;
+        usage_.completion_tokens += usage.completion_tokens;
+        usage_.prompt_ticks += usage.prompt_ticks;
+        usage_.decode_ticks += usage.decode_ticks;
         if (decoder_ != nullptr) {
             print(decoder_->finish());
             std::printf("\n");
@@ -81,6 +104,13 @@ class Printer final : public llama::TokenSink {
     [[nodiscard]] const llama::Usage &usage() const { return usage_; }
 
   private:
+    // Whose lines follow.
+    void name(llama::SlotId slot) {
+        if (several_ && prompt_of_[slot] != named_) {
+            named_ = prompt_of_[slot];
+            std::printf("text %u\n", named_);
+        }
+    }
     static void print(std::string_view text) {
         std::fwrite(text.data(), 1, text.size(), stdout);
         std::fflush(stdout);
@@ -110,20 +140,28 @@ class Printer final : public llama::TokenSink {
     llama::StreamDecoder *decoder_;
     bool logits_;
     llama::Usage usage_;
+    uint32_t prompt_of_[llama::EngineConfig::kMaxSlots] = {};
+    uint32_t named_ = UINT32_MAX;
+    bool several_ = false;
 };
 
-Result<uint32_t> parse_tokens(const char *text, std::span<llama::Token> out) {
+Status parse_tokens(const char *text, Prompts &out) {
     uint32_t count = 0;
     for (const char *at = text; *at != '\0';) {
         char *end = nullptr;
         const long value = std::strtol(at, &end, 10);
-        if (end == at || (*end != ',' && *end != '\0') || count == out.size()) {
-            return Error{ErrorCode::kInvalid, "--tokens wants numbers between commas"};
+        const bool last = *end == ';' || *end == '\0';
+        if (end == at || (*end != ',' && !last) || count == out.tokens.size() ||
+            (last && out.count == out.ends.size())) {
+            return {ErrorCode::kInvalid, "--tokens wants numbers between commas"};
         }
-        out[count++] = static_cast<llama::Token>(value);
-        at = *end == ',' ? end + 1 : end;
+        out.tokens[count++] = static_cast<llama::Token>(value);
+        if (last) {
+            out.ends[out.count++] = count;
+        }
+        at = *end == '\0' ? end : end + 1;
     }
-    return count;
+    return {};
 }
 
 void print_speed(const llama::Usage &usage) {
@@ -146,26 +184,33 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     BF_ASSIGN(const std::span<const uint8_t> file, map_file(options.model_path));
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
-    BF_ASSIGN(llama::Engine *const engine,
-              llama::Engine::create(*model, {.context_length = options.context_length}));
-    BF_ASSIGN(Buffer<llama::Token> tokens, Buffer<llama::Token>::create(kMaxPromptTokens));
+    BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.engine));
+    Prompts prompts;
+    BF_ASSIGN(prompts.tokens, Buffer<llama::Token>::create(kMaxPromptTokens));
+    BF_ASSIGN(prompts.ends, Buffer<uint32_t>::create(kMaxPrompts));
     llama::Tokenizer *tokenizer = nullptr;
-    uint32_t count = 0;
     if (options.tokens != nullptr) {
-        BF_ASSIGN(count, parse_tokens(options.tokens, tokens.span()));
+        BF_TRY(parse_tokens(options.tokens, prompts));
     } else {
         BF_ASSIGN(tokenizer, llama::Tokenizer::create(model->file(), detail));
-        BF_ASSIGN(count, tokenizer->encode(options.prompt, tokens.span()));
+        BF_ASSIGN(prompts.ends[0], tokenizer->encode(options.prompt, prompts.tokens.span()));
+        prompts.count = 1;
         std::printf("%s", options.prompt);
     }
     Printer printer(*engine, tokenizer, options.logits);
-    const auto started = engine->start({.prompt = tokens.span().first(count),
-                                        .max_tokens = options.max_tokens,
-                                        .sampling = options.sampling},
-                                       printer);
-    BF_TRY(started.status());
     const uint64_t slice_ticks = platform::ticks_per_second() / 1000000 * options.slice_us;
-    while (engine->busy()) {
+    for (uint32_t next = 0; next < prompts.count || engine->busy();) {
+        while (next < prompts.count) {
+            const auto slot = engine->start({.prompt = prompts[next],
+                                             .max_tokens = options.max_tokens,
+                                             .sampling = options.sampling},
+                                            printer);
+            if (!slot && slot.error().code == ErrorCode::kExhausted) {
+                break;
+            }
+            BF_TRY(slot.status());
+            printer.begin(*slot, next++, prompts.count > 1);
+        }
         engine->advance(slice_ticks == 0 ? 0 : platform::ticks() + slice_ticks);
     }
     print_speed(printer.usage());
@@ -192,15 +237,17 @@ bool token_mode_wanted(int argc, char **argv) {
 int run_token_mode(int argc, char **argv) {
     TokenModeOptions options;
     if (!parse_token_mode(argc, argv, options)) {
-        std::fprintf(stderr,
-                     "usage: %s --model FILE (--tokens 1,2,3 | --prompt TEXT) [--max-tokens N] "
-                     "[--logits] [--context N] [--slice-us N] [--threads N] [--isa NAME] "
-                     "[--seed S] "
-                     "[--temperature T] [--top-k K] [--top-p P] [--min-p P] [--typical-p P] "
-                     "[--repeat-penalty R] [--presence-penalty P] [--frequency-penalty F] "
-                     "[--repeat-last-n N] [--mirostat 0|2] [--mirostat-tau T] [--mirostat-eta E] "
-                     "[--logit-bias TOKEN:BIAS,...] [--logprobs N]\n",
-                     argv[0]);
+        std::fprintf(
+            stderr,
+            "usage: %s --model FILE (--tokens 1,2,3[;4,5] | --prompt TEXT) [--max-tokens N] "
+            "[--slots N] [--batch N] [--kv f16|q8_0] "
+            "[--logits] [--context N] [--slice-us N] [--threads N] [--isa NAME] "
+            "[--seed S] "
+            "[--temperature T] [--top-k K] [--top-p P] [--min-p P] [--typical-p P] "
+            "[--repeat-penalty R] [--presence-penalty P] [--frequency-penalty F] "
+            "[--repeat-last-n N] [--mirostat 0|2] [--mirostat-tau T] [--mirostat-eta E] "
+            "[--logit-bias TOKEN:BIAS,...] [--logprobs N]\n",
+            argv[0]);
         return 2;
     }
     char detail_text[512];

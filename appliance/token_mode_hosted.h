@@ -2,12 +2,16 @@
 // line, tokens and logits on standard output.
 //
 //     bareflow --model FILE --tokens 1,403,7 --max-tokens 16 [--logits]
+//     bareflow --model FILE --tokens '1,403,7;1,9' --slots 2
 //     bareflow --model FILE --prompt "Once upon a time" --max-tokens 64
 //
 // Prints "token N" for each token made and "finish REASON" at the end; with --logits, before each
 // token, "logits " and the bits of all logits, eight hexadecimal digits each. With --prompt: the
 // text as it comes instead. Speed goes to standard error.
-// Also: --context N, --slice-us N (the length of a slice; 0: the shortest steps there are),
+// Several prompts, by semicolons, are worked on as many at a time as there are --slots, each one
+// begun as soon as one is free; "text N" says whose lines follow.
+// Also: --context N, --batch N (tokens computed together), --kv f16|q8_0 (the cache), --slice-us N
+// (the length of a slice; 0: the shortest steps there are),
 // --threads N (0: all processors), --isa NAME (kernels need no more than that, llama/kernels.h),
 // and how tokens are chosen (greedily unless a temperature is given): --seed, --temperature and the
 // other settings of SamplingParams by name; --logit-bias 7:-1.5,9:2 and --logprobs N, which prints
@@ -27,7 +31,7 @@ struct TokenModeOptions {
     const char *prompt = nullptr;
     bool logits = false;
     uint32_t max_tokens = 16;
-    uint32_t context_length = 0;
+    llama::EngineConfig engine;
     uint32_t slice_us = 10000;
     uint32_t threads = 1;
     llama::InstructionSet most = llama::InstructionSet::kAvx512;

@@ -40,6 +40,12 @@ bool parse_isa(const char *text, llama::InstructionSet &out) {
     return set.has_value();
 }
 
+bool parse_kv(const char *text, llama::KvType &out) {
+    const std::string_view name = text;
+    out = name == "q8_0" ? llama::KvType::kQ8_0 : llama::KvType::kF16;
+    return name == "q8_0" || name == "f16";
+}
+
 bool parse_mirostat(const char *text, bool &out) {
     uint32_t version = 0;
     if (!parse_u32(text, version) || (version != 0 && version != 2)) {
@@ -125,7 +131,10 @@ bool parse_token_mode(int argc, char **argv, TokenModeOptions &out) {
         } else if (name == "--prompt") {
             out.prompt = value;
         } else if (!(name == "--max-tokens" && parse_u32(value, out.max_tokens)) &&
-                   !(name == "--context" && parse_u32(value, out.context_length)) &&
+                   !(name == "--context" && parse_u32(value, out.engine.context_length)) &&
+                   !(name == "--slots" && parse_u32(value, out.engine.slots)) &&
+                   !(name == "--batch" && parse_u32(value, out.engine.batch)) &&
+                   !(name == "--kv" && parse_kv(value, out.engine.kv_type)) &&
                    !(name == "--threads" && parse_u32(value, out.threads)) &&
                    !(name == "--isa" && parse_isa(value, out.most)) &&
                    !(name == "--slice-us" && parse_u32(value, out.slice_us)) &&

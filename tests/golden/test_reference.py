@@ -53,26 +53,34 @@ def run_program(model, tokens, max_tokens, *options):
     return [line.split() for line in done.stdout.splitlines()]
 
 
-def run_engine(model, tokens, max_tokens, *options):
-    """(tokens made, their logits as rows of float32, reason)"""
-    made, logits, reason = [], [], None
-    for word, value in run_program(model, tokens, max_tokens, *options):
-        if word == "token":
+def run_engine_together(model, prompts, max_tokens, *options):
+    """Of each prompt: (tokens made, their logits as rows of float32, reason)"""
+    texts = [[[], [], None] for _ in prompts]
+    made, logits, _ = text = texts[0]
+    joined = ";".join(",".join(map(str, tokens)) for tokens in prompts)
+    for word, value in run_program(model, [joined], max_tokens, *options):
+        if word == "text":
+            made, logits, _ = text = texts[int(value)]
+        elif word == "token":
             made.append(int(value))
         elif word == "logits":
             logits.append(np.frombuffer(bytes.fromhex(value), dtype=">f4").astype(np.float32))
         elif word == "finish":
-            reason = value
-    return made, np.array(logits), reason
+            text[2] = value
+    return [(made, np.array(logits), reason) for made, logits, reason in texts]
+
+
+def run_engine(model, tokens, max_tokens, *options):
+    return run_engine_together(model, [tokens], max_tokens, *options)[0]
 
 
 def bits(values):
     return np.asarray(values, dtype=np.float32).view(np.uint32)
 
 
-def assert_bit_equal(model, prompt, max_tokens, *options):
+def assert_bit_equal(model, prompt, max_tokens, *options, arithmetic=reference.Exact):
     made, logits, reason = run_engine(model, prompt, max_tokens, "--logits", *options)
-    expected, = reference.generate(reference.Model(model), [prompt], max_tokens)
+    expected, = reference.generate(reference.Model(model), [prompt], max_tokens, arithmetic)
     assert made == [token for _, token in expected if token is not None]
     assert reason == ("stop" if expected[-1][1] is None else "length")
     assert len(logits) == len(expected)
@@ -178,6 +186,46 @@ def test_types_mixed_as_in_a_k_quant_file(tmp_path):
     types = {tensor.type_name for tensor in reference.gguf_format.Reader(model).tensors}
     assert types == {"F32", "Q4_K", "Q6_K", "Q5_K", "Q5_0", "IQ4_NL", "BF16", "Q3_K", "Q2_K"}
     assert_bit_equal(model, PROMPT, 16)
+
+
+# Heads of one block of 32 and less, of one and a bit, of several.
+@pytest.mark.parametrize("shape", [
+    BLOCK_SHAPES["288"], BLOCK_SHAPES["wide"], FLOAT_SHAPES["mqa"] | dict(dim=64),
+    dict(dim=96, hidden=64, layers=2, heads=2, kv_heads=1, head_size=48, vocab=400, context=128),
+    dict(dim=64, hidden=64, layers=1, heads=2, kv_heads=2, head_size=128, vocab=400, context=128)],
+    ids=["48", "24", "32", "48_of_96", "128"])
+def test_cache_in_q8_0(tmp_path, shape):
+    model = tmp_path / "model.gguf"
+    make_gguf.make(model, shape, "F32")
+    assert_bit_equal(model, PROMPT * 7, 12, "--kv", "q8_0", arithmetic=reference.ExactQ8Cache)
+    assert not np.array_equal(run_engine(model, PROMPT, 4, "--logits", "--kv", "q8_0")[1],
+                              run_engine(model, PROMPT, 4, "--logits")[1])
+
+
+@pytest.mark.parametrize("options", [
+    [], ["--batch", "1"], ["--batch", "7", "--threads", "2"], ["--batch", "64", "--slice-us", "0"],
+    ["--kv", "q8_0", "--batch", "3"], ["--isa", "sse2", "--batch", "8"]], ids=" ".join)
+def test_batches_of_any_length(options):
+    rng = np.random.default_rng(4)
+    prompt = [1] + [int(t) for t in rng.integers(259, 1024, 90)]
+    arithmetic = reference.ExactQ8Cache if "--kv" in options else reference.Exact
+    assert_bit_equal(STORIES, prompt, 10, *options, arithmetic=arithmetic)
+
+
+@pytest.mark.parametrize("slots,batch", [(2, 32), (5, 5), (16, 32)])
+def test_texts_made_together_are_those_made_alone(slots, batch):
+    """Long and short ones, which join and leave in the midst; some begin like others."""
+    rng = np.random.default_rng(slots)
+    prompts = [[1] + [int(t) for t in rng.integers(259, 1024, length)] for length in (1, 40, 7, 90, 3)]
+    prompts += [prompts[1][:30] + [400 + i] for i in range(4)] + [prompts[3], prompts[3] + [500]]
+    prompts += [[1]] * 3
+    together = run_engine_together(STORIES, prompts, 20, "--logits", "--slots", str(slots), "--batch",
+                                   str(batch))
+    expected = reference.generate(reference.Model(STORIES), prompts, 20)
+    for (made, logits, reason), steps in zip(together, expected):
+        assert made == [token for _, token in steps if token is not None]
+        assert reason == ("stop" if steps[-1][1] is None else "length")
+        assert np.array_equal(bits(logits), bits([row for row, _ in steps]))
 
 
 @pytest.mark.parametrize("seed", range(2, 8))

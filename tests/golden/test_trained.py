@@ -1,5 +1,5 @@
 """Trained weights in every type: the default model requantised (tools/quantize_gguf.py; widened to
-rows of 256 for the K-quants), then 8 prompts, or 200 in `make soak`.
+rows of 256 for the K-quants), then 8 prompts, or 200 in `make soak`, each alone and up to 16 together.
 
 Greedy texts and all logits are those of numpy following the numeric contract, bit for bit. Measured
 against plain float64 with the same weights, teacher-forced: mean KL divergence and top-1 agreement.
@@ -15,7 +15,7 @@ import pytest
 import reference
 import tokenizer
 from test_reference import BLOCK_TYPES, FLOAT_TYPES, ROOT, STORIES, SUPER_BLOCK_TYPES, \
-    bits, log_softmax, run_engine
+    bits, log_softmax, run_engine, run_engine_together
 
 sys.path.insert(0, str(ROOT / "tools/model"))
 import make_stories  # noqa: E402
@@ -102,6 +102,9 @@ def compare(path, type_name, count, capsys):
     some_prompts = prompts(count)
     engine = engine_texts(path, some_prompts)
     assert_equal(path, some_prompts, engine)
+    together = run_engine_together(path, some_prompts, MADE, "--logits", "--slots", "16")
+    for alone, one in zip(engine, together):
+        assert alone[0] == one[0] and alone[2] == one[2] and np.array_equal(bits(alone[1]), bits(one[1]))
     results = [(kl.mean(), same.mean()) for kl, same in distances(path, some_prompts, engine)]
     (kl, same), (random_kl, random_same) = results
     with capsys.disabled():
