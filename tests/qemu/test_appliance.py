@@ -129,6 +129,31 @@ def test_seeded_sampling_repeats(served):
     assert one["bareflow"]["seed"] == 7
 
 
+def test_a_seed_repeats_whatever_else_is_served(qemu):
+    vm = qemu.boot_image(None, nic="virtio-net-pci")
+    wait_ready(vm)
+    jobs = [{"seed": seed, "temperature": 1.2, "max_tokens": 60, "prompt": prompt}
+            for seed, prompt in [(1, PROMPT), (2, PROMPT + " there was a little girl"), (3, "The dog"), (4, PROMPT)]]
+    alone = [complete(vm, **job)["choices"][0]["text"] for job in jobs]
+    assert len(set(alone)) == 4
+    before = json.loads(call(vm, "GET", "/profile?format=json")[2])["tokens"]
+    together = [None] * len(jobs)
+
+    def ask(i):
+        time.sleep(i * 0.02)  # QEMU's user network loses what comes all at once
+        together[i] = complete(vm, **jobs[i])["choices"][0]["text"]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    after = json.loads(call(vm, "GET", "/profile?format=json")[2])["tokens"]
+    assert after["batch_rows"] - before["batch_rows"] > after["batches"] - before["batches"]
+    assert after["prompt_cached"] > before["prompt_cached"]
+
+
 def test_streamed_text_is_the_whole_text(served):
     whole = complete(served)["choices"][0]["text"]
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
