@@ -162,7 +162,7 @@ class Target final : public OptimizationTarget {
             Assembler a(code_.room(region));
             kCandidates[i].write(a);
             BF_ASSIGN(const size_t bytes, a.finish());
-            BF_ASSIGN(const void *const start, code_.seal(region, bytes));
+            const void *const start = code_.seal(region, bytes);
             kernels_[i] = reinterpret_cast<Kernel>(reinterpret_cast<uintptr_t>(start));
         }
         for (uint32_t i = 0; i < kWords; ++i) {
@@ -328,9 +328,9 @@ void crash_in_generated_code() {
     a.pop(Gp::kRbp);
     a.ret();
     const auto bytes = a.finish();
-    const auto start = bytes ? code.seal(*region, *bytes) : Result<const void *>(bytes.error());
-    if (start) {
-        reinterpret_cast<void (*)()>(reinterpret_cast<uintptr_t>(*start))();
+    if (bytes) {
+        const void *const start = code.seal(*region, *bytes);
+        reinterpret_cast<void (*)()>(reinterpret_cast<uintptr_t>(start))();
     }
 }
 

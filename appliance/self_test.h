@@ -6,8 +6,8 @@
 
 namespace bareflow {
 
-// Makes the fault, and returns only for kNone, and for kRecovery and kCandidates, which log that
-// they got away. If a fault does not happen that should, panics.
+// Makes the fault, and returns only for kNone, and for kRecovery, kCandidates and kCode, which log
+// that they got away. If a fault does not happen that should, panics.
 void run_self_test(SelfTest test);
 
 }  // namespace bareflow

@@ -101,7 +101,7 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"initrd", ModelSource::kInitrd}}};
 constexpr std::array<Choice<llama::KvType>, 2> kKvTypes{
     {{"f16", llama::KvType::kF16}, {"q8_0", llama::KvType::kQ8_0}}};
-constexpr std::array<Choice<SelfTest>, 13> kSelfTests{{{"none", SelfTest::kNone},
+constexpr std::array<Choice<SelfTest>, 14> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},
                                                        {"stack", SelfTest::kStack},
@@ -113,6 +113,7 @@ constexpr std::array<Choice<SelfTest>, 13> kSelfTests{{{"none", SelfTest::kNone}
                                                        {"processor", SelfTest::kProcessor},
                                                        {"reboot", SelfTest::kReboot},
                                                        {"candidates", SelfTest::kCandidates},
+                                                       {"code", SelfTest::kCode},
                                                        {"generated", SelfTest::kGenerated}}};
 
 struct Entry {
@@ -165,7 +166,7 @@ constexpr std::array<Entry, 17> kEntries{{
      }},
     {{"selftest",
       "none, page_fault, divide, stack, invalid_opcode, panic, write_code, run_data, recovery, "
-      "processor, reboot, candidates, generated",
+      "processor, reboot, candidates, code, generated",
       "a fault made on purpose, to see the report (default: none)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kSelfTests, s.selftest); }},
 }};

@@ -38,6 +38,7 @@ enum class SelfTest : uint8_t {
     kProcessor,  // an invalid opcode on another processor than the first
     kReboot,
     kCandidates,  // candidates for the optimiser that go wrong in every way; goes on
+    kCode,        // generated code on every processor, and page tables walked; goes on
     kGenerated,   // a fault inside generated code
 };
 

@@ -89,6 +89,7 @@ void GemvJit::Target::bind(GemvJit &owner, KernelSlot &slot) {
     slot_ = &slot;
     candidate_ = {};
     current_ = {};
+    fallback_ = {};
     uninstall();
 }
 
@@ -150,13 +151,14 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     TextWriter full_name(text);
     full_name.put(slot_->name, " ", name);
     jit::CodeBuffer &code = owner_->code_;
-    BF_ASSIGN(const auto region, code.open(full_name.view(), gemv_code_room(plan)));
+    const uint64_t heat = owner_->warm_regions(*this);
+    BF_ASSIGN(const auto region, code.open(full_name.view(), gemv_code_room(plan), 0, heat));
     const auto bytes = generate_gemv(shape, plan, code.room(region));
     if (!bytes) {
         code.release(region);
         return bytes.error();
     }
-    BF_ASSIGN(const void *const start, code.seal(region, bytes.value()));
+    const void *const start = code.seal(region, bytes.value());
     // Code made a moment ago: the one place where data becomes a function.
     return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
                      gemv_code_forms(shape.type), region, name};
@@ -220,9 +222,14 @@ uint64_t GemvJit::Target::code_bytes() const {
 }
 
 void GemvJit::Target::install() {
-    const Candidate replaced = current_;
-    current_ = candidate_;
-    candidate_ = {};
+    if (candidate_.region == kNoRegion) {
+        fallback_ = candidate_;
+    }
+    replace(std::exchange(candidate_, {}));
+}
+
+void GemvJit::Target::replace(const Candidate &by) {
+    const Candidate replaced = std::exchange(current_, by);
     slot_->kernel = current_.kernel;
     slot_->forms = current_.forms;
     owner_->retire(replaced);
@@ -236,12 +243,45 @@ void GemvJit::Target::drop() {
 }
 
 void GemvJit::Target::uninstall() {
-    const Candidate replaced = current_;
-    const GemvVariant &reference = gemv_variants(slot_->type)[0];
-    current_ = {slot_->reference, 0, kNoRegion, reference.name};
-    slot_->kernel = slot_->reference;
-    slot_->forms = 0;
-    owner_->retire(replaced);
+    fallback_ = {slot_->reference, 0, kNoRegion, gemv_variants(slot_->type)[0].name};
+    replace(fallback_);
+}
+
+// ------------------------------------------------------------------ room for code
+
+// What a region is worth is the work that its kernel does. Returns that of `target`.
+uint64_t GemvJit::warm_regions(const Target &target) {
+    const auto heat_of = [&](const Target &of) {
+        return optimizer_->calls(of) * of.slot()->rows * of.slot()->cols;
+    };
+    for (const Target &of : std::span(targets_).first(slots_.size())) {
+        if (of.region() != kNoRegion) {
+            code_.set_heat(of.region(), heat_of(of));
+        }
+    }
+    return heat_of(target);
+}
+
+// The slot goes back to the compiled kernel that was best. An engine that is inside the region's
+// kernel keeps it until it lets go, as with every replaced one.
+bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
+    auto &owner = *static_cast<GemvJit *>(self);
+    for (Target &target : std::span(owner.targets_).first(owner.slots_.size())) {
+        if (target.region() == region && owner.retired_count_ != kMaxRetired) {
+            const GemvKernel kernel = target.slot()->kernel;
+            owner.optimizer_->gave_up(target, target.fall_back());
+            if (!owner.in_use(kernel)) {
+                --owner.retired_count_;  // it was put there last
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+int GemvJit::Target::fall_back() {
+    replace(fallback_);
+    return slot_->kernel == slot_->reference ? 0 : 1;
 }
 
 // ------------------------------------------------------------------ scratch
@@ -330,12 +370,15 @@ void GemvJit::retire(const Candidate &candidate) {
     }
 }
 
+bool GemvJit::in_use(GemvKernel kernel) const {
+    return std::ranges::any_of(slots_,
+                               [&](const KernelSlot &slot) { return slot.active == kernel; });
+}
+
 void GemvJit::collect_retired() {
     size_t kept = 0;
     for (size_t i = 0; i < retired_count_; ++i) {
-        const bool in_use = std::ranges::any_of(
-            slots_, [&](const KernelSlot &slot) { return slot.active == retired_[i].kernel; });
-        if (in_use) {
+        if (in_use(retired_[i].kernel)) {
             retired_[kept++] = retired_[i];
         } else {
             code_.release(retired_[i].region);
@@ -346,13 +389,14 @@ void GemvJit::collect_retired() {
 
 // ------------------------------------------------------------------ all slots
 
-Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer) {
+Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer,
+                                  size_t code_pages) {
     void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
     if (memory == nullptr) {
         return {ErrorCode::kTooLarge, "no memory for the optimiser"};
     }
     auto *const made = new (memory) GemvJit;
-    if (const Status status = made->attach(slots, optimizer); !status) {
+    if (const Status status = made->attach(slots, optimizer, code_pages); !status) {
         made->~GemvJit();
         heap_release(memory);
         return status;
@@ -360,7 +404,7 @@ Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimi
     return made;
 }
 
-Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer) {
+Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t code_pages) {
     uint32_t cols = 1;
     uint64_t row_bytes = 1;
     for (const KernelSlot &slot : slots) {
@@ -373,7 +417,8 @@ Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer) {
     BF_ASSIGN(rows_, GuardedPages::create(kMaxChunkRows * row_bytes));
     BF_ASSIGN(y_, GuardedPages::create(kMaxTimedRows * sizeof(float)));
     BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
-    BF_TRY(code_.create(kCodePages));
+    BF_TRY(code_.create(code_pages));
+    code_.set_give_up(give_up, this);
     slots_ = slots.first(std::min(slots.size(), targets_.size()));
     optimizer_ = &optimizer;
     for (size_t i = 0; i < slots_.size(); ++i) {

@@ -33,11 +33,14 @@ namespace bareflow::llama {
 
 class GemvJit {
   public:
+    static constexpr size_t kCodePages = 64;
+
     // Puts the reference into every slot and registers them. `slots` must stay until destroy().
     // kTooLarge: no memory for scratch or code; the slots are as they were. Slots beyond
-    // Optimizer::kMaxTargets keep their kernel.
-    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots,
-                                                  Optimizer &optimizer);
+    // Optimizer::kMaxTargets keep their kernel. When `code_pages` are full, generated kernels of
+    // shapes that do less work make room for those that do more.
+    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots, Optimizer &optimizer,
+                                                  size_t code_pages = kCodePages);
     // References back in force, the optimiser's targets removed, everything released. The engine
     // must not be inside a token, or must start it anew.
     void destroy();
@@ -51,7 +54,6 @@ class GemvJit {
     [[nodiscard]] const jit::CodeBuffer &code() const { return code_; }
 
   private:
-    static constexpr size_t kCodePages = 64;
     static constexpr uint32_t kPatterns = 2;
     static constexpr uint32_t kMaxChunks = 96;
     static constexpr uint32_t kMinChunkRows = 13;
@@ -94,25 +96,35 @@ class GemvJit {
         void drop() override;
         void uninstall() override;
 
+        [[nodiscard]] jit::CodeBuffer::Region region() const { return current_.region; }
+        // Back to the fastest compiled kernel that was seen to be right; its level.
+        int fall_back();
+
       private:
         [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
         [[nodiscard]] bool chunk_equal(uint32_t chunk);
+        void replace(const Candidate &by);
 
         GemvJit *owner_ = nullptr;
         KernelSlot *slot_ = nullptr;
         Candidate current_;
         Candidate candidate_;
+        Candidate fallback_;  // compiled
         uint32_t chunk_ = 0;  // the next to be checked
     };
 
     GemvJit() = default;
     ~GemvJit() = default;
-    [[nodiscard]] Status attach(std::span<KernelSlot> slots, Optimizer &optimizer);
+    [[nodiscard]] Status attach(std::span<KernelSlot> slots, Optimizer &optimizer,
+                                size_t code_pages);
     void use_scratch(const KernelSlot &slot);
     [[nodiscard]] GemvArgs args_for(const KernelSlot &slot, uint32_t pattern) const;
     void run(const KernelSlot &slot, GemvKernel kernel);
     void retire(const Candidate &candidate);
     void collect_retired();
+    [[nodiscard]] bool in_use(GemvKernel kernel) const;
+    uint64_t warm_regions(const Target &target);
+    static bool give_up(void *self, jit::CodeBuffer::Region region);
 
     std::span<KernelSlot> slots_;
     Optimizer *optimizer_ = nullptr;

@@ -13,8 +13,14 @@ void worker_wait(std::atomic<uint32_t> &asleep);
 // Ends the worker_wait() of `processor`; `asleep` is its word and has been set to 0.
 void worker_ring(uint32_t processor, std::atomic<uint32_t> &asleep);
 
-// Before a worker looks at a job: makes good what the publisher changed that caches of this
-// processor may still hold (metal: address translations, and thereby code).
+// Before a worker looks at a job: makes good what the publisher changed that this processor may
+// still hold (metal: address translations; both: code, by a serialising instruction after every
+// platform::publish_code).
+//
+// That is enough for new code to run safely. Code is published by the boot processor between two
+// jobs, when nobody is inside one. A worker runs code only inside a job; it enters through
+// WorkerPool::join, whose acquire sees everything that came before the job was opened, the
+// published bytes and the count included; and this stands between join and the first chunk.
 void worker_synchronize();
 
 // A short breath in a loop that waits for another processor.

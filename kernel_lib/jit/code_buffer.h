@@ -1,11 +1,12 @@
-// Memory for machine code made at run time. Code is written first and sealed then: a page is either
-// writable or executable, never both (platform::make_executable). Every region has its own pages,
-// so that opening one never touches another that may be running, and a name, so that an address
-// inside it can be told to a person. A few bytes of int3 stand before the code: what runs on past
-// the region below stops there, and tools that look before a function find memory.
+// Memory for machine code made at run time. It is mapped twice (platform::allocate_code_pages): it
+// is written at one address and runs at another, and no address is ever both writable and
+// executable. Every region has its own pages, and a name, so that an address inside it can be told
+// to a person. A few bytes of int3 stand before and behind the code: what runs past the region
+// stops there. Constants lie on pages of their own, which cannot be executed.
 //
-// When the pages run out, open() refuses (kExhausted): what to give up is the caller's decision.
-// Boot processor only; whoever releases a region knows that no processor is inside it.
+// When there is no room, open() asks the owner to give up the coldest regions, as long as they are
+// colder than what wants to come in. Boot processor only, between two jobs of the worker pool;
+// whoever releases a region knows that no processor is inside it.
 #pragma once
 
 #include <array>
@@ -17,6 +18,8 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/jit/assembler.h"
+#include "kernel_lib/platform/platform.h"
 
 namespace bareflow::jit {
 
@@ -26,6 +29,8 @@ class CodeBuffer {
     static constexpr size_t kMaxPages = 256;
     static constexpr size_t kNameBytes = 64;
     static constexpr size_t kHeadBytes = 16;  // before the code
+    static constexpr size_t kConstantPages = 2;
+    static constexpr size_t kConstantBytes = 64;  // what constants are handed out in
 
     // Index of a region while it is in use.
     using Region = uint16_t;
@@ -37,19 +42,35 @@ class CodeBuffer {
     };
 
     CodeBuffer() = default;
-    // Takes `pages` (1..kMaxPages) from the platform for good; kTooLarge when it has none.
+    // Takes `pages` (1..kMaxPages) for code, and some for constants, from the platform for good;
+    // kTooLarge when it has none.
     [[nodiscard]] Status create(size_t pages);
     ~CodeBuffer();
     CodeBuffer(const CodeBuffer &) = delete;
     CodeBuffer &operator=(const CodeBuffer &) = delete;
 
-    // A new region that can be written, of at least `bytes`, all int3. The name is copied (and
-    // cut).
-    [[nodiscard]] Result<Region> open(std::string_view name, size_t bytes);
+    // Asked when there is no room: true when no processor is inside the region and nobody will
+    // enter it again; it is released then.
+    using GiveUp = bool (*)(void *owner, Region region);
+    void set_give_up(GiveUp give_up, void *owner) {
+        give_up_ = give_up;
+        owner_ = owner;
+    }
+    // How much a region is worth: its owner's measure. kNeverGiveUp at first.
+    static constexpr uint64_t kNeverGiveUp = ~uint64_t{0};
+    void set_heat(Region region, uint64_t heat) { regions_[region].heat = heat; }
+
+    // A new region that can be written, of at least `bytes` of code, all int3, and `constant_bytes`
+    // of constants. The name is copied (and cut). `heat`: what may be given up for it is colder.
+    // kExhausted: no room.
+    [[nodiscard]] Result<Region> open(std::string_view name, size_t bytes,
+                                      size_t constant_bytes = 0, uint64_t heat = 0);
     [[nodiscard]] std::span<uint8_t> room(Region region);
-    // The first `bytes` of its room are code now; pages that are not needed become free again.
-    // On failure the region is released.
-    [[nodiscard]] Result<const void *> seal(Region region, size_t bytes);
+    // For the assembler that writes into room().
+    [[nodiscard]] ConstantPool constants(Region region);
+    // The first `bytes` of its room are code from now on, at the address returned, on every
+    // processor; pages that are not needed become free again.
+    [[nodiscard]] const void *seal(Region region, size_t bytes);
     void release(Region region);
 
     [[nodiscard]] std::optional<Place> lookup(uintptr_t address) const;
@@ -64,20 +85,34 @@ class CodeBuffer {
     struct RegionState {
         uint16_t first_page = 0;
         uint16_t page_count = 0;  // 0: not in use
+        uint16_t first_constant = 0;
+        uint16_t constant_count = 0;
         uint32_t bytes = 0;
         bool sealed = false;
+        bool refused = false;  // to be given up, since open() was entered
         uint8_t name_len = 0;
+        uint64_t heat = kNeverGiveUp;
         std::array<char, kNameBytes> name{};
     };
 
+    static constexpr size_t kConstants = kConstantPages * platform::kPageBytes / kConstantBytes;
+
+    // Code page `index`, where it is written.
     [[nodiscard]] uint8_t *page(size_t index) const;
+    // How far the other address is from there.
+    [[nodiscard]] ptrdiff_t alias() const { return memory_.runnable - memory_.writable; }
+    [[nodiscard]] bool place(RegionState &region, size_t pages, size_t constants);
+    [[nodiscard]] bool give_up_coldest(uint64_t below);
     void free_pages(size_t first, size_t count);
 
     CodeBuffer *next_ = nullptr;  // of all that were created
-    uint8_t *memory_ = nullptr;
+    platform::CodePages memory_;
+    GiveUp give_up_ = nullptr;
+    void *owner_ = nullptr;
     size_t pages_ = 0;
     size_t pages_in_use_ = 0;
     std::array<bool, kMaxPages> used_{};
+    std::array<bool, kConstants> constant_used_{};
     std::array<RegionState, kMaxRegions> regions_{};
 };
 

@@ -95,6 +95,19 @@ void Optimizer::set_mode(JitMode mode) {
     }
 }
 
+uint64_t Optimizer::calls(const OptimizationTarget &target) {
+    return profile_().calls(profile_().find(target.name()));
+}
+
+void Optimizer::gave_up(const OptimizationTarget &target, int level) {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        if (entries_[i].target == &target) {
+            set_level(entries_[i], level);
+            profile_().set_code_bytes(profile_().find(target.name()), 0);
+        }
+    }
+}
+
 void Optimizer::set_level(Entry &entry, int level) {
     const FunctionId id = profile_().find(entry.target->name());
     profile_().set_level(id, level);
@@ -249,7 +262,7 @@ bool Optimizer::find_drift() {
 bool Optimizer::find_work() {
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
-        const uint64_t calls = profile_().calls(profile_().find(entry.target->name()));
+        const uint64_t calls = this->calls(*entry.target);
         for (;;) {
             const int level =
                 level_to_consider(calls, profile_().thresholds(), entry.considered, mode_);

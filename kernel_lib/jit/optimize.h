@@ -101,6 +101,12 @@ class Optimizer {
     // Drops what is in hand, uninstalls everything and forgets the targets.
     void remove_all();
 
+    // How often a target's function was called.
+    [[nodiscard]] uint64_t calls(const OptimizationTarget &target);
+    // By a target that had to give up what was in force (its code made room for another's): it runs
+    // at `level` now. What was tried for it is not tried again.
+    void gave_up(const OptimizationTarget &target, int level);
+
     // A lower mode takes back at once what it does not allow.
     void set_mode(JitMode mode);
     [[nodiscard]] JitMode mode() const { return mode_; }

@@ -174,4 +174,31 @@ std::optional<PageTables::Translation> PageTables::lookup(uint64_t virt) const {
     return std::nullopt;
 }
 
+PageTables::Audit PageTables::audit() const {
+    Audit out;
+    if (root_ != 0) {
+        audit(root_, kTopLevel, out);
+    }
+    return out;
+}
+
+// Only leaves restrict here: the tables above them let everything through.
+void PageTables::audit(uint64_t table, int level, Audit &out) const {
+    for (size_t i = 0; i < kEntries; ++i) {
+        const uint64_t entry = memory_->table_at(table)[i];
+        if ((entry & kPresent) == 0) {
+            continue;
+        }
+        if (level > 1 && (entry & kLarge) == 0) {
+            audit(entry & kAddressMask, level - 1, out);
+            continue;
+        }
+        const uint64_t count = uint64_t{1} << 9 * (level - 1);
+        const bool executable = (entry & kNoExecute) == 0;
+        out.mapped += count;
+        out.executable += executable ? count : 0;
+        out.writable_and_executable += executable && (entry & kWritable) != 0 ? count : 0;
+    }
+}
+
 }  // namespace bareflow

@@ -61,12 +61,21 @@ class PageTables {
     };
     [[nodiscard]] std::optional<Translation> lookup(uint64_t virt) const;
 
+    // What the processor would find, walked entry by entry: pages of 4 KiB.
+    struct Audit {
+        uint64_t mapped = 0;
+        uint64_t executable = 0;
+        uint64_t writable_and_executable = 0;
+    };
+    [[nodiscard]] Audit audit() const;
+
   private:
     [[nodiscard]] uint64_t leaf_bits(PageAccess access) const;
     // The entry that maps `virt` at `level` (1: 4 KiB, 2: 2 MiB), tables made on the way; nullptr
     // when there is no page for one.
     [[nodiscard]] uint64_t *entry_at(uint64_t virt, int level, bool create);
     [[nodiscard]] bool split(uint64_t &entry);
+    void audit(uint64_t table, int level, Audit &out) const;
 
     TableMemory *memory_;
     bool no_execute_;

@@ -51,10 +51,20 @@ void free_guarded_pages(void *pages, size_t count);
 [[nodiscard]] uint64_t free_memory_bytes();
 [[nodiscard]] uint64_t total_memory_bytes();
 
-// Seals a page-aligned range from allocate_pages as read + execute, or opens it again as
-// read + write. Never both (W^X).
-[[nodiscard]] Status make_executable(void *pages, size_t count);
-[[nodiscard]] Status make_writable(void *pages, size_t count);
+// Memory for code made at run time, seen at two addresses and never writable and executable at one:
+// where it is written, and where it runs. `constant_pages` of data come first, which at the second
+// address can only be read; then `code_pages`, which there can be read and executed. All zero.
+struct CodePages {
+    uint8_t *writable = nullptr;
+    const uint8_t *runnable = nullptr;
+};
+// kTooLarge: no memory, or none that may be executed.
+[[nodiscard]] Status allocate_code_pages(size_t constant_pages, size_t code_pages, CodePages &out);
+void free_code_pages(const CodePages &pages, size_t count);
+// Code was written and is about to run for the first time: the calling processor executes a
+// serialising instruction now (SDM 3, 8.1.3), each of the others before it next takes part in a job
+// of the worker pool (worker_synchronize).
+void publish_code();
 
 // What a device must be told to reach `address` by DMA (metal: identity; hosted fakes: themselves).
 [[nodiscard]] uint64_t physical_address(const void *address);

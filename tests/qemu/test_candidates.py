@@ -52,3 +52,16 @@ def test_a_crash_in_generated_code_names_the_kernel(qemu):
     assert re.search(r"RIP [0-9a-f]{16} .* in selftest_gemv 64x32 r4 \+ 0x7\b", vm.text)
     # The frame that the kernel made leads on to its caller.
     assert vm.text.count("called from") >= 2
+
+
+@pytest.mark.parametrize("smp", [1, 2])
+def test_no_page_is_writable_and_executable_while_code_is_made(qemu, smp):
+    vm = qemu.boot_elf("selftest=code threads=0", smp=smp)
+    pages = vm.wait_for(re.compile(r"selftest: (\d+) pages mapped, (\d+) executable, (\d+) of them writable"))
+    mapped, executable, both = (int(n) for n in pages.groups())
+    assert mapped > 30000 and 50 < executable < 300 and both == 0
+    answers = vm.wait_for(re.compile(r"(\d+) wrong answers, (\d+) given by other processors"))
+    assert int(answers.group(1)) == 0
+    # Enough of them to mean something, also where the host has one processor for two of ours.
+    assert (int(answers.group(2)) > 100) == (smp > 1)
+    vm.wait_for("ready")

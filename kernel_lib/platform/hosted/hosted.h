@@ -15,4 +15,7 @@ void hosted_idle_forget(int fd);
 // What processor_index() answers in the calling thread from now on; 0 in threads that never said.
 void hosted_set_processor_index(uint32_t index);
 
+// A serialising instruction if publish_code() was called since the thread's last one.
+void hosted_synchronize_code();
+
 }  // namespace bareflow::platform

@@ -84,13 +84,12 @@ void write_all(std::string_view text) {
     }
 }
 
-Status protect(void *pages, size_t count, int access) {
-    const auto address = reinterpret_cast<uintptr_t>(pages);
-    if (pages == nullptr || count == 0 || address % kPageBytes != 0 ||
-        count > SIZE_MAX / kPageBytes || ::mprotect(pages, count * kPageBytes, access) != 0) {
-        return Error{ErrorCode::kInvalid, "these pages are not the program's to change"};
-    }
-    return {};
+constinit std::atomic<uint32_t> published = 0;
+constinit thread_local uint32_t published_seen = 0;
+
+void serialise() {
+    uint32_t leaf = 0;
+    asm volatile("cpuid" : "+a"(leaf) : : "rbx", "rcx", "rdx", "memory");
 }
 
 }  // namespace
@@ -178,11 +177,53 @@ uint64_t free_memory_bytes() {
 uint64_t total_memory_bytes() {
     return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageBytes;
 }
-Status make_executable(void *pages, size_t count) {
-    return protect(pages, count, PROT_READ | PROT_EXEC);
+// One file in memory, mapped twice.
+Status allocate_code_pages(size_t constant_pages, size_t code_pages, CodePages &out) {
+    const Error none{ErrorCode::kTooLarge, "no memory for generated code"};
+    const size_t most = SIZE_MAX / kPageBytes / 2;
+    if (code_pages == 0 || code_pages > most || constant_pages > most) {
+        return none;
+    }
+    const size_t bytes = (constant_pages + code_pages) * kPageBytes;
+    const int file = ::memfd_create("bareflow-code", MFD_CLOEXEC);
+    if (file < 0) {
+        return none;
+    }
+    void *writable = MAP_FAILED;
+    void *runnable = MAP_FAILED;
+    if (::ftruncate(file, static_cast<off_t>(bytes)) == 0) {
+        writable = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        runnable = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
+    }
+    ::close(file);
+    const size_t constant_bytes = constant_pages * kPageBytes;
+    if (writable == MAP_FAILED || runnable == MAP_FAILED ||
+        ::mprotect(static_cast<uint8_t *>(runnable) + constant_bytes, bytes - constant_bytes,
+                   PROT_READ | PROT_EXEC) != 0) {
+        for (void *const mapping : {writable, runnable}) {
+            if (mapping != MAP_FAILED) {
+                ::munmap(mapping, bytes);
+            }
+        }
+        return none;
+    }
+    out = {static_cast<uint8_t *>(writable), static_cast<const uint8_t *>(runnable)};
+    return {};
 }
-Status make_writable(void *pages, size_t count) {
-    return protect(pages, count, PROT_READ | PROT_WRITE);
+void free_code_pages(const CodePages &pages, size_t count) {
+    free_pages(pages.writable, count);
+    free_pages(const_cast<uint8_t *>(pages.runnable), count);
+}
+void publish_code() {
+    published.fetch_add(1, std::memory_order_release);
+    serialise();
+}
+void hosted_synchronize_code() {
+    const uint32_t now = published.load(std::memory_order_acquire);
+    if (now != published_seen) {
+        published_seen = now;
+        serialise();
+    }
 }
 uint64_t physical_address(const void *address) {
     return reinterpret_cast<uint64_t>(address);

@@ -52,7 +52,9 @@ void worker_wait(std::atomic<uint32_t> &asleep) {
 void worker_ring(uint32_t /*processor*/, std::atomic<uint32_t> &asleep) {
     ::syscall(SYS_futex, &asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
-void worker_synchronize() {}
+void worker_synchronize() {
+    platform::hosted_synchronize_code();
+}
 
 uint32_t start_workers(uint32_t processors) {
     const uint32_t most = std::min(platform::processor_count(), WorkerPool::kMaxProcessors);

@@ -22,6 +22,8 @@ namespace {
 
 constexpr uint64_t kPage = platform::kPageBytes;
 constexpr uint64_t kLowEnd = 0x10'0000;
+// Generated code runs this far above where it is written: above all memory, in the lower half.
+constexpr uint64_t kCodeAlias = uint64_t{1} << 46;
 constexpr uint64_t kVideoBegin = 0xA'0000;
 constexpr uint64_t kVideoEnd = 0xC'0000;
 
@@ -143,15 +145,6 @@ bool is_allocatable(const void *start, size_t count) {
            begin >= address_of(kernel_end) && usable.contains({begin, begin + count * kPage});
 }
 
-Status change_access(void *start, size_t count, PageAccess access) {
-    if (!is_allocatable(start, count)) {
-        return Error{ErrorCode::kInvalid, "these pages are not the program's to change"};
-    }
-    const Status changed = tables.protect(address_of(start), count * kPage, access);
-    flush_translations();
-    return changed;
-}
-
 // Whole pages around [physical, physical + bytes), or an empty range when that is impossible.
 AddressRange device_range(uint64_t physical, size_t bytes) {
     if (bytes == 0 || physical >= PageTables::kVirtualLimit ||
@@ -204,6 +197,10 @@ uint64_t allocate_stack(size_t page_count) {
 
 uint32_t translation_count() {
     return translations.load(std::memory_order_relaxed);
+}
+
+PageTables::Audit audit_page_tables() {
+    return tables.audit();
 }
 
 bool is_readable(uint64_t address) {
@@ -282,20 +279,6 @@ void free_pages(void *memory, size_t count) {
     if (!is_allocatable(memory, count)) {
         panic("free_pages: not a run of pages that was handed out");
     }
-    for (size_t i = 0; i < count; ++i) {
-        const std::optional<PageTables::Translation> page =
-            tables.lookup(address_of(memory) + i * kPage);
-        if (!page || page->access != kReadWrite) {
-            if (!change_access(memory, count, kReadWrite)) {
-                return;  // no page for a table: the run is lost, but never handed out executable
-            }
-            break;
-        }
-        if (page->large) {
-            i += (PageTables::kLargePageBytes - 1 - page->physical % PageTables::kLargePageBytes) /
-                 kPage;
-        }
-    }
     if (!pages.release(address_of(memory), count)) {
         panic("free_pages: freed twice");
     }
@@ -340,11 +323,41 @@ uint64_t total_memory_bytes() {
     return usable.total_bytes();
 }
 
-Status make_executable(void *memory, size_t count) {
-    return change_access(memory, count, kReadExecute);
+Status allocate_code_pages(size_t constant_pages, size_t code_pages, CodePages &out) {
+    const size_t count = constant_pages + code_pages;
+    void *const memory = allocate_pages(count);
+    if (memory == nullptr) {
+        return {ErrorCode::kTooLarge, "no memory for generated code"};
+    }
+    const uint64_t physical = address_of(memory);
+    const uint64_t alias = kCodeAlias + physical;
+    const uint64_t constant_bytes = constant_pages * kPage;
+    Status mapped = tables.map(alias, physical, constant_bytes, kReadOnly);
+    if (mapped) {
+        mapped = tables.map(alias + constant_bytes, physical + constant_bytes, code_pages * kPage,
+                            kReadExecute);
+    }
+    out = {static_cast<uint8_t *>(memory), reinterpret_cast<const uint8_t *>(alias)};
+    if (!mapped) {
+        free_code_pages(out, count);
+    }
+    flush_translations();
+    return mapped;
 }
-Status make_writable(void *memory, size_t count) {
-    return change_access(memory, count, kReadWrite);
+
+void free_code_pages(const CodePages &code, size_t count) {
+    if (code.writable == nullptr) {
+        return;
+    }
+    // Whole pages of a table that is there: nothing to run out of.
+    (void)tables.unmap(address_of(code.runnable), count * kPage).ok();
+    flush_translations();
+    free_pages(code.writable, count);
+}
+
+// Loading CR3 is serialising (SDM 3, 8.3), here and in worker_synchronize, which sees the count.
+void publish_code() {
+    flush_translations();
 }
 
 uint64_t physical_address(const void *address) {

@@ -7,6 +7,7 @@
 
 #include "boot/boot_info.h"
 #include "kernel_lib/base/result.h"
+#include "kernel_lib/memory/paging.h"
 
 namespace bareflow {
 
@@ -24,6 +25,9 @@ namespace bareflow {
 
 // Counts changes of the page tables: a processor that saw another count must reload CR3.
 [[nodiscard]] uint32_t translation_count();
+
+// Of the tables in force.
+[[nodiscard]] PageTables::Audit audit_page_tables();
 
 // For the exception handlers.
 [[nodiscard]] bool is_readable(uint64_t address);

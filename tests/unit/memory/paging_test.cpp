@@ -1,6 +1,7 @@
 #include "kernel_lib/memory/paging.h"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <array>
 #include <functional>
@@ -105,6 +106,12 @@ class Paging : public ::testing::Test {
                 out[page.virt] = page;
             }
         });
+        // What the program says of itself is the same.
+        const PageTables::Audit audit = tables_.audit();
+        EXPECT_EQ(audit.mapped, out.size());
+        EXPECT_EQ(audit.executable, static_cast<uint64_t>(std::ranges::count_if(
+                                        out, [](const auto &p) { return p.second.executable; })));
+        EXPECT_EQ(audit.writable_and_executable, 0u);
         return out;
     }
 };
@@ -113,6 +120,25 @@ TEST_F(Paging, NothingIsMappedAtFirst) {
     EXPECT_EQ(tables_.root(), 0U);
     EXPECT_EQ(tables_.lookup(0), std::nullopt);
     EXPECT_TRUE(tables_.unmap(0, kLarge).ok());
+}
+
+TEST_F(Paging, AnAuditFindsWhatShouldNotBe) {
+    EXPECT_EQ(tables_.audit().mapped, 0u);
+    ASSERT_TRUE(tables_.map(kLarge, kLarge, kLarge + 2 * kPage, kReadWrite));
+    EXPECT_EQ(tables_.audit().mapped, 514u);
+    EXPECT_EQ(tables_.audit().executable, 0u);
+    // Somebody clears the no-execute bit of a small page, then of the large one.
+    uint64_t *table = memory_.table_at(tables_.root());
+    for (int level = 4; level > 2; --level) {
+        table = memory_.table_at(table[0] & 0x000F'FFFF'FFFF'F000);
+    }
+    uint64_t *const small = memory_.table_at(table[2] & 0x000F'FFFF'FFFF'F000);
+    constexpr uint64_t kAnything = ~(uint64_t{1} << 63);
+    small[1] &= kAnything;
+    EXPECT_EQ(tables_.audit().writable_and_executable, 1u);
+    table[1] &= kAnything;
+    EXPECT_EQ(tables_.audit().writable_and_executable, 513u);
+    EXPECT_EQ(tables_.audit().executable, 513u);
 }
 
 TEST_F(Paging, LargePagesWherePossible) {

@@ -76,30 +76,31 @@ TEST(Platform, AbsurdPageCountsAreRefused) {
     EXPECT_GT(platform::total_memory_bytes(), platform::kPageBytes);
 }
 
-TEST(Platform, SealedCodeRunsAndCannotBeWritten) {
+TEST(Platform, CodeIsWrittenAtOneAddressAndRunsAtAnother) {
     // mov eax, 42; ret
     constexpr std::array<uint8_t, 6> kCode = {0xB8, 42, 0, 0, 0, 0xC3};
-    void *page = platform::allocate_pages(1);
-    ASSERT_NE(page, nullptr);
-    std::memcpy(page, kCode.data(), kCode.size());
-    EXPECT_DEATH(call(page), "") << "ran before it was sealed";
-    ASSERT_TRUE(platform::make_executable(page, 1).ok());
-    EXPECT_EQ(call(page), 42);
-    EXPECT_DEATH(*static_cast<volatile uint8_t *>(page) = 0, "") << "written while sealed";
-    ASSERT_TRUE(platform::make_writable(page, 1).ok());
-    static_cast<uint8_t *>(page)[1] = 43;
-    ASSERT_TRUE(platform::make_executable(page, 1).ok());
-    EXPECT_EQ(call(page), 43);
-    platform::free_pages(page, 1);
+    platform::CodePages pages;
+    ASSERT_TRUE(platform::allocate_code_pages(1, 1, pages).ok());
+    constexpr size_t kCodeAt = platform::kPageBytes;
+    std::memcpy(pages.writable, kCode.data(), kCode.size());
+    std::memcpy(pages.writable + kCodeAt, kCode.data(), kCode.size());
+    platform::publish_code();
+    EXPECT_EQ(call(const_cast<uint8_t *>(pages.runnable) + kCodeAt), 42);
+    EXPECT_EQ(pages.runnable[1], 42);  // a constant
+    EXPECT_DEATH(call(const_cast<uint8_t *>(pages.runnable)), "") << "constants are not code";
+    EXPECT_DEATH(call(pages.writable + kCodeAt), "") << "ran where it is written";
+    EXPECT_DEATH(*const_cast<volatile uint8_t *>(pages.runnable + kCodeAt) = 0, "") << "written";
+    pages.writable[kCodeAt + 1] = 43;
+    platform::publish_code();
+    EXPECT_EQ(call(const_cast<uint8_t *>(pages.runnable) + kCodeAt), 43);
+    platform::free_code_pages(pages, 2);
 }
 
-TEST(Platform, SealingWhatIsNotOursFails) {
-    void *page = platform::allocate_pages(1);
-    EXPECT_FALSE(platform::make_executable(nullptr, 1).ok());
-    EXPECT_FALSE(platform::make_executable(page, 0).ok());
-    EXPECT_FALSE(platform::make_executable(static_cast<uint8_t *>(page) + 1, 1).ok());
-    EXPECT_FALSE(platform::make_writable(page, ~size_t{0}).ok());
-    platform::free_pages(page, 1);
+TEST(Platform, CodePagesOfNoSizeAreRefused) {
+    platform::CodePages pages;
+    EXPECT_FALSE(platform::allocate_code_pages(0, 0, pages).ok());
+    EXPECT_FALSE(platform::allocate_code_pages(1, SIZE_MAX, pages).ok());
+    EXPECT_FALSE(platform::allocate_code_pages(SIZE_MAX, 1, pages).ok());
 }
 
 TEST(Platform, EntropyFillsEveryByte) {
