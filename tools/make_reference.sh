@@ -45,12 +45,14 @@ say "building llama-cpp-python into build/reference-venv (about 15 minutes, 77 M
 pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes)
 "${pip[@]}" --only-binary :all: -r "$pins/build.txt" >> "$log" 2>&1 ||
     give_up "could not get the packages of tests/reference/build.txt; can PyPI be reached from here?"
-# The tools that build are the ones just installed.
+# The tools that build are the ones just installed; a group of their own, to end them all together.
+set -m
 PATH="$venv/bin:$PATH" CMAKE_ARGS="$flags" nice -n 5 \
     "${pip[@]}" --verbose --no-cache-dir --no-build-isolation --only-binary :all: --no-binary llama-cpp-python \
     -r "$pins/requirements.txt" >> "$log" 2>&1 &
 job=$!
-trap 'kill "$job" 2> /dev/null || true' EXIT
+set +m
+trap 'kill -- "-$job" 2> /dev/null || true' EXIT
 # Ninja counts: "[12/345] Building ...". A line that moves on a terminal, else one a minute.
 began=$SECONDS said=$SECONDS
 while kill -0 "$job" 2> /dev/null; do

@@ -64,7 +64,7 @@ def test_fast_tokens_that_come_in_pieces_have_a_speed():
 def test_two_processors_are_set_against_one():
     rows = [{"model": "m", "jit": "full", "smp": 1, "decode": 4.0}, {"model": "m", "jit": "full", "smp": 2, "decode": 7.0},
             {"model": "other", "jit": "full", "smp": 2, "decode": 7.0}]
-    speed.add_scaling(rows)
+    speed.add_scaling(rows, "smp")
     assert [row.get("scaling") for row in rows] == [None, 1.75, None]
 
 

@@ -119,6 +119,14 @@ def types(args):
                                 comparing(args))}
 
 
+def add_scaling(rows, key):
+    """Two processors against one; `key` is the column that counts them."""
+    one = {(row["model"], row.get("jit")): row.get("decode") for row in rows if row.get(key) == 1}
+    for row in rows:
+        if row.get(key) == 2:
+            row["scaling"] = rounded(ratio(row.get("decode"), one.get((row["model"], row.get("jit")))), 2)
+
+
 def rss_mib(rows):
     for row in rows:
         for key in ("peak_rss_bytes", "anonymous_bytes"):
@@ -131,10 +139,11 @@ HOSTED_COLUMNS = (
     ("model", "model"), ("threads", "threads"), ("decode", "decode"), ("llama_cpp_decode", "llama.cpp"),
     ("decode_ratio", "ratio"), ("prompt_tokens", "prompt of"), ("prompt", "prompt"), ("llama_cpp_prompt", "llama.cpp"),
     ("prompt_ratio", "ratio"), ("first_token_s", "first token s"), ("peak_rss_mib", "peak RSS MiB"),
-    ("anonymous_mib", "not the file's"), ("skipped", "left out"))
+    ("anonymous_mib", "not the file's"), ("scaling", "2 threads / 1"), ("skipped", "left out"))
 
 
 def show_hosted(result):
+    add_scaling(result["rows"], "threads")
     return "  tokens/s\n" + table(rss_mib(result["rows"]), HOSTED_COLUMNS)
 
 
@@ -206,18 +215,11 @@ TCG_COLUMNS = (
     ("model", "model"), ("smp", "-smp"), ("jit", "jit"), ("decode", "decode"), ("reference_decode", "elsewhere*"),
     ("prompt_tokens", "prompt of"), ("prompt", "prompt"), ("reference_prompt", "elsewhere*"),
     ("first_token_s", "first token s"), ("health_s", "health s"), ("used_mib", "memory MiB"),
-    ("beside_model_mib", "beside model"), ("scaling", "against 1 CPU"), ("skipped", "left out"))
-
-
-def add_scaling(rows):
-    one = {(row["model"], row.get("jit")): row.get("decode") for row in rows if row.get("smp") == 1}
-    for row in rows:
-        if row.get("smp") == 2:
-            row["scaling"] = rounded(ratio(row.get("decode"), one.get((row["model"], row.get("jit")))), 2)
+    ("beside_model_mib", "beside model"), ("scaling", "2 CPUs / 1"), ("skipped", "left out"))
 
 
 def show_tcg(result):
-    add_scaling(result["rows"])
+    add_scaling(result["rows"], "smp")
     return (f"  tokens/s; jit=baseline: compiled kernels only\n{table(result['rows'], TCG_COLUMNS)}\n"
             f"  * {result['reference']}")
 
