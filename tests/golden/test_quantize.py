@@ -1,11 +1,13 @@
 """tools/quantize_gguf.py: what it writes means what it was given, as closely as the type can."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
 import reference
 from test_dequantize import ours
-from test_reference import STORIES
+from test_reference import ROOT, STORIES
 
 import quantize_gguf  # noqa: E402 (tools/, which `reference` puts on the path)
 
@@ -38,3 +40,18 @@ def test_a_widened_model_computes_the_same(tmp_path):
     texts = [[1, 300, 45, 7, 331, 300, 612, 700]]
     a, b = (reference.teacher_forced(model, texts, reference.Float64)[0] for model in (wide, narrow))
     assert np.abs(a - b).max() < 1e-4 < np.ptp(b)
+
+
+def command(*arguments):
+    return subprocess.run(["/usr/bin/python3", str(ROOT / "tools/quantize_gguf.py"), *map(str, arguments)],
+                          capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_says_what_it_wrote_or_why_not(tmp_path):
+    path = tmp_path / "q4_0.gguf"
+    done = command("--type", "Q4_0", "--override", "output*=Q8_0", STORIES, path)
+    assert done.returncode == 0 and done.stdout == f"{path}: 11 x F32, 36 x Q4_0\n", done.stderr
+    done = command("--type", "Q8_0", path, tmp_path / "again.gguf")
+    assert done.returncode == 1 and "token_embd.weight is Q4_0" in done.stderr
+    done = command("--type", "Q4_K", ROOT / "README.md", path)
+    assert done.returncode == 1 and "not a GGUF file" in done.stderr
