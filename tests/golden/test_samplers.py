@@ -14,37 +14,47 @@ PROMPTS = [[1], [1, 300, 45, 7, 331, 300], [1, 612, 700, 612, 612], list(range(3
 VOCAB = 1024
 
 
-def text_of(settings, prompt, max_tokens, *options):
-    """(tokens, logits of each, logprobs of each) by the program."""
+def command_line(settings):
     line = ["--logits"]
     for name, value in vars(settings).items():
         if name == "logit_bias":
             value = ",".join(f"{token}:{float(np.float32(bias))!r}" for token, bias in value) or None
         if value is not None:
             line += [f"--{name.replace('_', '-')}", str(value)]
-    tokens, logits, logprobs = [], [], []
-    for word, value in run_program(STORIES, prompt, max_tokens, *line, *options):
-        if word == "token":
+    return line
+
+
+def texts_of(settings, prompts, max_tokens, *options):
+    """Of each prompt, by the program: [tokens, logits of each, logprobs of each]"""
+    texts = [[[], [], []] for _ in prompts]
+    tokens, logits, logprobs = texts[0]
+    joined = ";".join(",".join(map(str, prompt)) for prompt in prompts)
+    for word, value in run_program(STORIES, [joined], max_tokens, *command_line(settings), *options):
+        if word == "text":
+            tokens, logits, logprobs = texts[int(value)]
+        elif word == "token":
             tokens.append(int(value))
         elif word == "logits":
             logits.append(np.frombuffer(bytes.fromhex(value), dtype=">f4").astype(np.float32))
         elif word == "logprobs":
             pairs = [entry.split(":") for entry in value.split(",")]
             logprobs.append([(int(token), int(word, 16)) for token, word in pairs])
-    return tokens, logits, logprobs
+    return texts
 
 
-def assert_same(settings, prompt, max_tokens=24, *options):
-    tokens, logits, logprobs = text_of(settings, prompt, max_tokens, *options)
-    twin = samplers.Sampler(settings, prompt)
-    # One more line of logits than tokens where the text ended by itself.
-    for i, row in enumerate(logits):
-        expected = twin.choose(row)
-        assert expected == (tokens[i] if i < len(tokens) else 2), f"{settings}, token {i}"
-        if settings.logprobs is not None and i < len(tokens):
-            wanted = [(t, int(bits(value))) for t, value in twin.logprobs(row, expected)]
-            assert logprobs[i] == wanted, f"{settings}, token {i}"
-    return tokens
+def assert_same(settings, prompts, max_tokens=24, *options):
+    """Returns the texts."""
+    texts = texts_of(settings, prompts, max_tokens, *options)
+    for prompt, (tokens, logits, logprobs) in zip(prompts, texts):
+        twin = samplers.Sampler(settings, prompt)
+        # One more line of logits than tokens where the text ended by itself.
+        for i, row in enumerate(logits):
+            expected = twin.choose(row)
+            assert expected == (tokens[i] if i < len(tokens) else 2), f"{settings}, token {i}"
+            if settings.logprobs is not None and i < len(tokens):
+                wanted = [(t, int(bits(value))) for t, value in twin.logprobs(row, expected)]
+                assert logprobs[i] == wanted, f"{settings}, token {i}"
+    return [tuple(tokens) for tokens, _, _ in texts]
 
 
 OFF = dict(top_k=0, top_p=1.0)
@@ -85,9 +95,18 @@ ALONE = {
 
 @pytest.mark.parametrize("name", ALONE)
 def test_one_at_a_time(name):
-    texts = {tuple(assert_same(samplers.Settings(seed=seed, **ALONE[name]),
-                               PROMPTS[seed % len(PROMPTS)])) for seed in range(6)}
+    texts = {assert_same(samplers.Settings(seed=seed, **ALONE[name]),
+                         [PROMPTS[seed % len(PROMPTS)]])[0] for seed in range(6)}
     assert len(texts) > 3  # the prompts are four
+
+
+@pytest.mark.parametrize("name", ["hot", "mirostat", "whole_window", "all"])
+def test_texts_made_together(name):
+    """Each has its own random numbers and its own past."""
+    settings = samplers.Settings(seed=3, **ALONE[name])
+    prompts = PROMPTS + [PROMPTS[1]] * 2 + PROMPTS
+    together = assert_same(settings, prompts, 24, "--slots", "4")
+    assert together[1] == together[4] == together[5] == assert_same(settings, [PROMPTS[1]])[0]
 
 
 def random_settings(rng):
@@ -112,7 +131,7 @@ def compare_random(seeds):
     for seed in seeds:
         rng = random.Random(seed)
         prompt = [1] + [rng.randrange(3, VOCAB) for _ in range(rng.randrange(0, 20))]
-        assert_same(random_settings(rng), prompt, 30, "--slice-us", str(rng.choice([0, 50, 10000])))
+        assert_same(random_settings(rng), [prompt], 30, "--slice-us", str(rng.choice([0, 50, 10000])))
 
 
 def test_in_every_company():
