@@ -2,9 +2,7 @@
 // POSIX sockets and standard input.
 //
 //     build/hosted/bareflow --model models/stories.gguf --port 8080
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +19,7 @@
 #include "appliance/disk_profile_store.h"
 #include "appliance/encode_mode_hosted.h"
 #include "appliance/file_disk_hosted.h"
+#include "appliance/model_memory_hosted.h"
 #include "appliance/render_chat_mode_hosted.h"
 #include "appliance/settings.h"
 #include "appliance/token_mode_hosted.h"
@@ -128,24 +127,6 @@ std::optional<int> parse_options(int argc, char **argv, Options &options) {
     return std::nullopt;
 }
 
-// A file mapped for reading, for the life of the program; empty when it can't be had.
-std::span<const uint8_t> map_file(const std::string &path) {
-    std::span<const uint8_t> bytes;
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat info{};
-    if (fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
-        const auto len = static_cast<size_t>(info.st_size);
-        void *at = ::mmap(nullptr, len, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (at != MAP_FAILED) {
-            bytes = {static_cast<const uint8_t *>(at), len};
-        }
-    }
-    if (fd >= 0) {
-        ::close(fd);
-    }
-    return bytes;
-}
-
 class HostedSurroundings final : public Surroundings {
   public:
     HostedSurroundings(http::PosixTransport &transport, std::string_view host)
@@ -210,7 +191,7 @@ int run(Options &options) {
     if (!options.state.empty() && options.settings.state != StateMode::kOff) {
         use_state_file(options.state, appliance);
     }
-    const std::span<const uint8_t> file = map_file(options.model);
+    const std::span<const uint8_t> file = model_file_bytes(options.model.c_str());
     if (file.empty()) {
         appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
                                                      : "the model file cannot be read");

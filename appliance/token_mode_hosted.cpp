@@ -1,16 +1,12 @@
 #include "appliance/token_mode_hosted.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
 
+#include "appliance/model_memory_hosted.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
@@ -34,24 +30,6 @@ struct Prompts {
         return tokens.span().subspan(begin, ends[i] - begin);
     }
 };
-
-// The file, mapped read-only for the rest of the process.
-Result<std::span<const uint8_t>> map_file(const char *path) {
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
-        return Error{ErrorCode::kNotFound, "cannot open the model file"};
-    }
-    struct stat info{};
-    void *memory = MAP_FAILED;
-    if (fstat(file, &info) == 0 && info.st_size > 0) {
-        memory = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, file, 0);
-    }
-    close(file);
-    if (memory == MAP_FAILED) {
-        return Error{ErrorCode::kInvalid, "cannot map the model file"};
-    }
-    return std::span(static_cast<const uint8_t *>(memory), static_cast<size_t>(info.st_size));
-}
 
 class Printer final : public llama::TokenSink {
   public:
@@ -181,7 +159,10 @@ void print_speed(const llama::Usage &usage) {
 Status run(const TokenModeOptions &options, TextWriter &detail) {
     (void)start_workers(options.threads);
     llama::limit_instruction_set(options.most);
-    BF_ASSIGN(const std::span<const uint8_t> file, map_file(options.model_path));
+    const std::span<const uint8_t> file = model_file_bytes(options.model_path);
+    if (file.empty()) {
+        return {ErrorCode::kNotFound, "cannot read the model file"};
+    }
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
     BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.engine));

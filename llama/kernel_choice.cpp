@@ -8,8 +8,9 @@
 namespace bareflow::llama {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames = {"sse2", "ssse3", "avx2", "avx_vnni", "avx512"};
-static_assert(static_cast<size_t>(InstructionSet::kAvx512) + 1 == kNames.size());
+constexpr std::array<std::string_view, 6> kNames = {"sse2",     "ssse3",  "avx2",
+                                                    "avx_vnni", "avx512", "amx"};
+static_assert(static_cast<size_t>(InstructionSet::kAmx) + 1 == kNames.size());
 
 constexpr size_t kMaxVariants = 8;
 constexpr size_t kTypeNumbers = kLastTensorTypeId + 1;
@@ -20,7 +21,7 @@ struct List {
     size_t scalar;
 };
 constinit std::array<List, kTypeNumbers> lists{};
-constinit InstructionSet limit = InstructionSet::kAvx512;
+constinit InstructionSet limit = InstructionSet::kAmx;
 
 void append(List &list, const GemvVariant &variant) {
     if (list.count == list.variants.size()) {
@@ -69,6 +70,9 @@ bool can_run(InstructionSet set, const CpuFeatures &features) {
         }
         return true;
     };
+    const auto avx512 = [&] {
+        return all({kAvx2, kFma, kF16c, kAvx512F, kAvx512Bw, kAvx512Dq, kAvx512Vl, kAvx512Vnni});
+    };
     switch (set) {
         case InstructionSet::kSse2:
             return true;
@@ -79,8 +83,9 @@ bool can_run(InstructionSet set, const CpuFeatures &features) {
         case InstructionSet::kAvxVnni:
             return all({kAvx2, kFma, kF16c, kAvxVnni});
         case InstructionSet::kAvx512:
-            return all(
-                {kAvx2, kFma, kF16c, kAvx512F, kAvx512Bw, kAvx512Dq, kAvx512Vl, kAvx512Vnni});
+            return avx512();
+        case InstructionSet::kAmx:
+            return avx512() && all({kAmxTile, kAmxInt8});
     }
     return false;
 }

@@ -52,8 +52,9 @@ enum class InstructionSet : uint8_t {
     kAvx2,     // with FMA and F16C
     kAvxVnni,  // AVX2 and the VEX form of `vpdpbusd`
     kAvx512,   // F, BW, DQ, VL and VNNI; needs no AVX-VNNI
+    kAmx,      // AVX-512 as above, and tiles of int8
 };
-// "sse2", "ssse3", "avx2", "avx_vnni", "avx512"; nothing for any other text.
+// "sse2", "ssse3", "avx2", "avx_vnni", "avx512", "amx"; nothing for any other text.
 [[nodiscard]] std::optional<InstructionSet> instruction_set_named(std::string_view name);
 [[nodiscard]] bool can_run(InstructionSet set, const CpuFeatures &features);
 

@@ -254,6 +254,7 @@ void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m256 *
 
 template <typename F>
 void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row, uint32_t end) {
+    constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
     PackedGroup packed;
     Tile tile;
     __m256 y[kStripTiles][kMaxVectors];
@@ -282,6 +283,15 @@ void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t r
                 unpack_super<F>(w, g * uint64_t{F::kBytes}, tile);
             } else {
                 unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
+            }
+            // What this tile meets next: its next group, or the first one of the next strip.
+            const bool last = (g + 1) * uint64_t{kGroupElements} >= args.cols;
+            for (uint32_t r = 0; r < kTileRows; ++r) {
+                const uint8_t *const next = last ? w[r] + kStripTiles * kTileRows * args.row_bytes
+                                                 : w[r] + (g + 1) * uint64_t{kUnitBytes};
+                for (uint32_t line = 0; line < kUnitBytes; line += 64) {
+                    _mm_prefetch(reinterpret_cast<const char *>(next + line), _MM_HINT_T1);
+                }
             }
             for (uint32_t v = 0; v < padded; v += kVectors) {
                 if constexpr (F::kSuper) {

@@ -639,8 +639,13 @@ inline void transpose(const __m512i (&in)[16], __m512i *out) {
 
 using TilePointers = const uint8_t *[kTileRows];
 
+// Where eight_halves has block b.
+constexpr uint32_t factor_slot(uint32_t b) {
+    return b % 2 * 4 + b / 2;
+}
+
 // `blocks` of each row, at w + offset.
-template <typename F>
+template <typename F, bool kSigned>
 void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile &tile) {
     __m512i rows[4][kTileRows];
     __m512i factors[kTileRows];
@@ -651,12 +656,22 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
             const uint8_t *const first = from + 2 * p * F::kBytes;
             const uint8_t *const second = 2 * p + 1 < blocks ? first + F::kBytes : first;
             rows[p][r] = F::pair(first, second);
+            if constexpr (kSigned && F::kOffset != 0) {
+                rows[p][r] =
+                    _mm512_sub_epi8(rows[p][r], _mm512_set1_epi8(static_cast<char>(F::kOffset)));
+            }
+        }
+        if (blocks == kGroupBlocks) {
+            factors[r] = mantissas(_mm256_set_m128i(
+                F::kMinimum ? eight_halves<F::kBytes>(from + 2) : _mm_setzero_si128(),
+                eight_halves<F::kBytes>(from)));
+            continue;
         }
         alignas(32) uint16_t halves[16] = {};
         for (uint32_t b = 0; b < blocks; ++b) {
-            halves[b] = half_at(from + b * F::kBytes);
+            halves[factor_slot(b)] = half_at(from + b * F::kBytes);
             if constexpr (F::kMinimum) {
-                halves[8 + b] = half_at(from + b * F::kBytes + 2);
+                halves[8 + factor_slot(b)] = half_at(from + b * F::kBytes + 2);
             }
         }
         factors[r] = mantissas(load256(halves));
@@ -667,7 +682,7 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
     transpose(factors, tile.factors);
 }
 
-template <typename F>
+template <typename F, bool kSigned>
 void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
     __m512i rows[4][kTileRows];
     __m512i scales[kTileRows];
@@ -680,6 +695,11 @@ void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
         rows[1][r] = F::template columns<1>(block);
         rows[2][r] = F::template columns<2>(block);
         rows[3][r] = F::template columns<3>(block);
+        if constexpr (kSigned && F::kOffset != 0) {
+            for (uint32_t i = 0; i < 4; ++i) {
+                rows[i][r] = _mm512_sub_epi8(rows[i][r], _mm512_set1_epi8(F::kOffset));
+            }
+        }
         scales[r] = _mm512_cvtepi16_epi32(F::scales(block));
         d[r] = half_at(block + F::kFactors);
         if constexpr (F::kMinimum) {
@@ -733,43 +753,35 @@ inline __m512 join_ps(__m256 low, __m256 high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
-// y[v + i] += T * scale for vectors v .. v + kVectors; lanes: rows 0 2 4 .. 14, then 1 3 .. 15.
+// Adds the sums of block b times their scales to those of rows 0 2 4 .. and of 1 3 5 ..
 template <typename F, uint32_t kVectors>
-void multiply_blocks(const Tile &tile, const PackedGroup &x, uint32_t v, uint32_t blocks,
-                     __m512 *y) {
-    __m512i even[kVectors];  // rows 0 2 4 ..
-    __m512i odd[kVectors];
+[[gnu::always_inline]] inline void add_block(const Tile &tile, const PackedGroup &x, uint32_t v,
+                                             uint32_t b, const __m512i (&sum)[kVectors],
+                                             __m512i (&even)[kVectors], __m512i (&odd)[kVectors]) {
+    const __m512i factor = tile.factors[factor_slot(b)];
+    const __m512i factor_odd = _mm512_srli_epi64(factor, 32);
+#pragma clang loop unroll(full)
     for (uint32_t i = 0; i < kVectors; ++i) {
-        even[i] = _mm512_setzero_si512();
-        odd[i] = _mm512_setzero_si512();
+        even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(sum[i], factor));
+        odd[i] =
+            _mm512_add_epi64(odd[i], _mm512_mul_epi32(_mm512_srli_epi64(sum[i], 32), factor_odd));
     }
-    for (uint32_t b = 0; b < blocks; ++b) {
-        __m512i sum[kVectors];
+    if constexpr (F::kMinimum) {
+        const __m512i minimum = tile.factors[8 + factor_slot(b)];
+        const __m512i minimum_odd = _mm512_srli_epi64(minimum, 32);
 #pragma clang loop unroll(full)
         for (uint32_t i = 0; i < kVectors; ++i) {
-            sum[i] =
-                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][b]) : _mm512_setzero_si512();
-        }
-        dot_words<kVectors, 8>(tile, x, v, 8 * b, sum);
-        const __m512i factor = tile.factors[b];
-        const __m512i factor_odd = _mm512_srli_epi64(factor, 32);
-#pragma clang loop unroll(full)
-        for (uint32_t i = 0; i < kVectors; ++i) {
-            even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(sum[i], factor));
-            odd[i] = _mm512_add_epi64(odd[i],
-                                      _mm512_mul_epi32(_mm512_srli_epi64(sum[i], 32), factor_odd));
-        }
-        if constexpr (F::kMinimum) {
-            const __m512i minimum = tile.factors[8 + b];
-            const __m512i minimum_odd = _mm512_srli_epi64(minimum, 32);
-#pragma clang loop unroll(full)
-            for (uint32_t i = 0; i < kVectors; ++i) {
-                const __m512i q_sum = _mm512_set1_epi32(x.sums[v + i][b]);
-                even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(q_sum, minimum));
-                odd[i] = _mm512_add_epi64(odd[i], _mm512_mul_epi32(q_sum, minimum_odd));
-            }
+            const __m512i q_sum = _mm512_set1_epi32(x.sums[v + i][b]);
+            even[i] = _mm512_add_epi64(even[i], _mm512_mul_epi32(q_sum, minimum));
+            odd[i] = _mm512_add_epi64(odd[i], _mm512_mul_epi32(q_sum, minimum_odd));
         }
     }
+}
+
+// y[v + i] += T * scale; lanes: rows 0 2 4 .. 14, then 1 3 .. 15.
+template <uint32_t kVectors>
+inline void finish_blocks(const PackedGroup &x, uint32_t v, const __m512i (&even)[kVectors],
+                          const __m512i (&odd)[kVectors], __m512 *y) {
     __m512 total[kVectors];
 #pragma clang loop unroll(full)
     for (uint32_t i = 0; i < kVectors; ++i) {
@@ -778,29 +790,10 @@ void multiply_blocks(const Tile &tile, const PackedGroup &x, uint32_t v, uint32_
     add_totals<kVectors>(x, v, total, y);
 }
 
-// Lanes: rows in order.
+// The same of super-blocks; lanes: rows in order.
 template <typename F, uint32_t kVectors>
-void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m512 *y) {
-    __m512i scaled[kVectors];
-    for (uint32_t i = 0; i < kVectors; ++i) {
-        scaled[i] = _mm512_setzero_si512();
-    }
-    constexpr uint32_t kStep = F::kPartColumns / kPartElements;
-#pragma clang loop unroll(disable)
-    for (uint32_t part = 0; part < kParts; part += kStep) {
-        __m512i sum[kVectors];
-#pragma clang loop unroll(full)
-        for (uint32_t i = 0; i < kVectors; ++i) {
-            sum[i] =
-                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][part]) : _mm512_setzero_si512();
-        }
-        dot_words<kVectors, F::kPartColumns / 4>(tile, x, v, 4 * part, sum);
-        const __m512i factor = tile.factors[part];
-#pragma clang loop unroll(full)
-        for (uint32_t i = 0; i < kVectors; ++i) {
-            scaled[i] = _mm512_add_epi32(scaled[i], _mm512_mullo_epi32(sum[i], factor));
-        }
-    }
+inline void finish_super(const Tile &tile, const PackedGroup &x, uint32_t v,
+                         const __m512i (&scaled)[kVectors], __m512 *y) {
     __m512 total[kVectors];
 #pragma clang loop unroll(full)
     for (uint32_t i = 0; i < kVectors; ++i) {
@@ -827,10 +820,173 @@ void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m512 *
     add_totals<kVectors>(x, v, total, y);
 }
 
+template <uint32_t kVectors>
+inline void clear(__m512i (&values)[kVectors]) {
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        values[i] = _mm512_setzero_si512();
+    }
+}
+
+// Vectors v .. v + kVectors.
+template <typename F, uint32_t kVectors>
+void multiply_blocks(const Tile &tile, const PackedGroup &x, uint32_t v, uint32_t blocks,
+                     __m512 *y) {
+    __m512i even[kVectors];
+    __m512i odd[kVectors];
+    clear(even);
+    clear(odd);
+    for (uint32_t b = 0; b < blocks; ++b) {
+        __m512i sum[kVectors];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            sum[i] =
+                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][b]) : _mm512_setzero_si512();
+        }
+        dot_words<kVectors, 8>(tile, x, v, 8 * b, sum);
+        add_block<F, kVectors>(tile, x, v, b, sum, even, odd);
+    }
+    finish_blocks<kVectors>(x, v, even, odd, y);
+}
+
+template <uint32_t kVectors>
+[[gnu::always_inline]] inline void add_part(const __m512i &factor, const __m512i (&sum)[kVectors],
+                                            __m512i (&scaled)[kVectors]) {
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < kVectors; ++i) {
+        scaled[i] = _mm512_add_epi32(scaled[i], _mm512_mullo_epi32(sum[i], factor));
+    }
+}
+
+template <typename F, uint32_t kVectors>
+void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m512 *y) {
+    __m512i scaled[kVectors];
+    clear(scaled);
+    constexpr uint32_t kStep = F::kPartColumns / kPartElements;
+#pragma clang loop unroll(disable)
+    for (uint32_t part = 0; part < kParts; part += kStep) {
+        __m512i sum[kVectors];
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kVectors; ++i) {
+            sum[i] =
+                F::kOffset != 0 ? _mm512_set1_epi32(x.start[v + i][part]) : _mm512_setzero_si512();
+        }
+        dot_words<kVectors, F::kPartColumns / 4>(tile, x, v, 4 * part, sum);
+        add_part(tile.factors[part], sum, scaled);
+    }
+    finish_super<F, kVectors>(tile, x, v, scaled, y);
+}
+
+// ------------------------------------------------------------------ the same with AMX
+// A tile instruction multiplies sixteen vectors by sixteen rows at once, over the columns of one
+// scale; all that is left to vector instructions is scaling. Weights are signed for it.
+
+constexpr uint32_t kTileVectors = 16;
+
+struct alignas(64) TileSums {
+    __m512i of[kParts][kTileVectors];  // [block or part][vector], lane: row
+};
+
+// Intel SDM vol. 1, 18.3.2: palette 1 has eight registers of sixteen rows of 64 bytes.
+struct alignas(64) TileShapes {
+    uint8_t palette = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileShapes) == 64);
+
+// Registers 0 and 3: sums; 1 and 4: activations; 2 and 5: weights, four columns in a row of it.
+template <uint32_t kColumns>
+constexpr TileShapes tile_shapes() {
+    TileShapes shapes;
+    for (uint32_t first = 0; first < 6; first += 3) {
+        shapes.row_bytes[first] = 64;
+        shapes.rows[first] = kTileVectors;
+        shapes.row_bytes[first + 1] = kColumns;
+        shapes.rows[first + 1] = kTileVectors;
+        shapes.row_bytes[first + 2] = 64;
+        shapes.rows[first + 2] = kColumns / 4;
+    }
+    return shapes;
+}
+
+template <uint32_t kColumns>
+__attribute__((target("amx-tile,amx-int8"))) void sum_by_tiles(const Tile &tile,
+                                                               const PackedGroup &x, uint32_t v,
+                                                               uint32_t count, TileSums &out) {
+    for (uint32_t i = 0; i < count; i += 2) {
+        _tile_loadd(2, &tile.words[i * kColumns / 4], 64);
+        _tile_loadd(1, &x.q[v][i * kColumns], kGroupElements);
+        _tile_zero(0);
+        _tile_dpbssd(0, 1, 2);
+        if (i + 1 < count) {
+            _tile_loadd(5, &tile.words[(i + 1) * kColumns / 4], 64);
+            _tile_loadd(4, &x.q[v][(i + 1) * kColumns], kGroupElements);
+            _tile_zero(3);
+            _tile_dpbssd(3, 4, 5);
+            _tile_stored(3, out.of[i + 1], 64);
+        }
+        _tile_stored(0, out.of[i], 64);
+    }
+}
+
+// Columns that share an integer scale, or M.
 template <typename F>
+constexpr uint32_t scale_columns() {
+    if constexpr (F::kSuper) {
+        return F::kPartColumns;
+    } else {
+        return kBlockElements;
+    }
+}
+
+// Vectors v .. v + padded (at most sixteen, a multiple of four).
+template <typename F>
+void multiply_by_tiles(const Tile &tile, const PackedGroup &x, uint32_t v, uint32_t padded,
+                       uint32_t blocks, TileSums &sums, __m512 *y) {
+    constexpr uint32_t kVectors = 4;
+    constexpr uint32_t kScales = kGroupElements / scale_columns<F>();
+    sum_by_tiles<scale_columns<F>()>(tile, x, v, F::kSuper ? kScales : blocks, sums);
+    for (uint32_t i = 0; i < padded; i += kVectors) {
+        __m512i sum[kVectors];
+        if constexpr (F::kSuper) {
+            constexpr uint32_t kStep = F::kPartColumns / kPartElements;
+            __m512i scaled[kVectors];
+            clear(scaled);
+#pragma clang loop unroll(full)
+            for (uint32_t part = 0; part < kParts; part += kStep) {
+                for (uint32_t j = 0; j < kVectors; ++j) {
+                    sum[j] = sums.of[part / kStep][i + j];
+                }
+                add_part(tile.factors[part], sum, scaled);
+            }
+            finish_super<F, kVectors>(tile, x, v + i, scaled, y);
+        } else {
+            __m512i even[kVectors];
+            __m512i odd[kVectors];
+            clear(even);
+            clear(odd);
+            for (uint32_t b = 0; b < blocks; ++b) {
+                for (uint32_t j = 0; j < kVectors; ++j) {
+                    sum[j] = sums.of[b][i + j];
+                }
+                add_block<F, kVectors>(tile, x, v + i, b, sum, even, odd);
+            }
+            finish_blocks<kVectors>(x, v + i, even, odd, y);
+        }
+    }
+}
+
+// ------------------------------------------------------------------ strips of rows
+
+template <typename F, bool kAmx>
 void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row, uint32_t end) {
+    constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
     PackedGroup packed;
     Tile tile;
+    TileSums sums;
     __m512 y[kStripTiles][kMaxVectors];
     const uint32_t padded = (count + 3) / 4 * 4;
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
@@ -853,9 +1009,27 @@ void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t r
                 const uint32_t at = row + t * kTileRows + r;
                 w[r] = args.weights + (at < end ? at : end - 1) * args.row_bytes;
             }
-            uint32_t v = 0;
             if constexpr (F::kSuper) {
-                unpack_super<F>(w, g * uint64_t{F::kBytes}, tile);
+                unpack_super<F, kAmx>(w, g * uint64_t{F::kBytes}, tile);
+            } else {
+                unpack_blocks<F, kAmx>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
+            }
+            // What this tile meets next: its next group, or the first one of the next strip.
+            const bool last = (g + 1) * uint64_t{kGroupElements} >= args.cols;
+            for (uint32_t r = 0; r < kTileRows; ++r) {
+                const uint8_t *const next = last ? w[r] + kStripTiles * kTileRows * args.row_bytes
+                                                 : w[r] + (g + 1) * uint64_t{kUnitBytes};
+                for (uint32_t line = 0; line < kUnitBytes; line += 64) {
+                    _mm_prefetch(reinterpret_cast<const char *>(next + line), _MM_HINT_T1);
+                }
+            }
+            uint32_t v = 0;
+            if constexpr (kAmx) {
+                for (; v < padded; v += kTileVectors) {
+                    const uint32_t some = padded - v < kTileVectors ? padded - v : kTileVectors;
+                    multiply_by_tiles<F>(tile, packed, v, some, blocks, sums, y[t]);
+                }
+            } else if constexpr (F::kSuper) {
                 for (; padded - v >= 8; v += 8) {
                     multiply_super<F, 8>(tile, packed, v, y[t]);
                 }
@@ -863,7 +1037,6 @@ void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t r
                     multiply_super<F, 4>(tile, packed, v, y[t]);
                 }
             } else {
-                unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
                 for (; padded - v >= 8; v += 8) {
                     multiply_blocks<F, 8>(tile, packed, v, blocks, y[t]);
                 }
@@ -886,16 +1059,30 @@ void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t r
     }
 }
 
-template <typename F>
-void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+template <typename F, bool kAmx>
+void gemm_rows(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     constexpr uint32_t kStripRows = kStripTiles * kTileRows;
     for (uint32_t row = row_begin; row < row_end; row += kStripRows) {
         const uint32_t end = row_end - row < kStripRows ? row_end : row + kStripRows;
         for (uint32_t first = 0; first < args.batch; first += kMaxVectors) {
             const uint32_t left = args.batch - first;
-            gemm_strip<F>(args, first, left < kMaxVectors ? left : kMaxVectors, row, end);
+            gemm_strip<F, kAmx>(args, first, left < kMaxVectors ? left : kMaxVectors, row, end);
         }
     }
+}
+
+template <typename F>
+void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+    gemm_rows<F, false>(args, row_begin, row_end);
+}
+
+template <typename F>
+__attribute__((target("amx-tile,amx-int8"))) void gemm_amx(const GemmArgs &args, uint32_t row_begin,
+                                                           uint32_t row_end) {
+    static constexpr TileShapes kShapes = tile_shapes<scale_columns<F>()>();
+    _tile_loadconfig(&kShapes);
+    gemm_rows<F, true>(args, row_begin, row_end);
+    _tile_release();
 }
 
 // ------------------------------------------------------------------ floats, several vectors
@@ -1058,6 +1245,40 @@ GemvVariant avx512_variant(TensorType type) {
             return {kName, gemv<Q6_K>, 0, gemm<Q6_K>, InstructionSet::kAvx512};
     }
     return {};
+}
+
+GemvVariant amx_variant(TensorType type) {
+    GemvVariant variant = avx512_variant(type);
+    variant.name = "amx";
+    variant.needs = InstructionSet::kAmx;
+    switch (type) {
+        case TensorType::kQ8_0:
+            variant.matrix = gemm_amx<Q8_0>;
+            return variant;
+        case TensorType::kQ4_0:
+            variant.matrix = gemm_amx<Q4_0>;
+            return variant;
+        case TensorType::kQ4_1:
+            variant.matrix = gemm_amx<Q4_1>;
+            return variant;
+        case TensorType::kQ5_0:
+            variant.matrix = gemm_amx<Q5_0>;
+            return variant;
+        case TensorType::kQ5_1:
+            variant.matrix = gemm_amx<Q5_1>;
+            return variant;
+        case TensorType::kIQ4_NL:
+            variant.matrix = gemm_amx<IQ4_NL>;
+            return variant;
+        case TensorType::kQ4_K:
+            variant.matrix = gemm_amx<Q4_K>;
+            return variant;
+        case TensorType::kQ5_K:
+            variant.matrix = gemm_amx<Q5_K>;
+            return variant;
+        default:
+            return {};  // floats, and scales for each sixteen: no faster than AVX-512
+    }
 }
 
 }  // namespace bareflow::llama

@@ -17,6 +17,7 @@ namespace bareflow::llama {
 [[nodiscard]] GemmKernel avx2_matrix(TensorType type);  // nullptr: there is none
 [[nodiscard]] GemvVariant avx_vnni_variant(TensorType type);
 [[nodiscard]] GemvVariant avx512_variant(TensorType type);
+[[nodiscard]] GemvVariant amx_variant(TensorType type);  // one vector: as avx512_variant
 
 using VariantSource = GemvVariant (*)(TensorType type);
 // Which of these are linked into this program, in the order of InstructionSet.

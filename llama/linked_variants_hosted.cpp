@@ -1,3 +1,6 @@
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "llama/kernels_simd.h"
 
 namespace bareflow::llama {
@@ -10,10 +13,25 @@ GemvVariant avx2_with_matrix(TensorType type) {
     return variant;
 }
 
+// Linux keeps the tile registers of a process that asked for them (arch_prctl(2),
+// "ARCH_REQ_XCOMP_PERM").
+bool tiles_permitted() {
+    constexpr long kRequestPermission = 0x1023;
+    constexpr long kTileData = 18;
+    static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return permitted;
+}
+
+GemvVariant permitted_amx_variant(TensorType type) {
+    return can_run(InstructionSet::kAmx, cpu_features()) && tiles_permitted() ? amx_variant(type)
+                                                                              : GemvVariant{};
+}
+
 }  // namespace
 
 std::span<const VariantSource> linked_simd_variants() {
-    static constexpr VariantSource kLinked[] = {avx2_with_matrix, avx_vnni_variant, avx512_variant};
+    static constexpr VariantSource kLinked[] = {avx2_with_matrix, avx_vnni_variant, avx512_variant,
+                                                permitted_amx_variant};
     return kLinked;
 }
 

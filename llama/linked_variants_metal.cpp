@@ -3,7 +3,8 @@
 namespace bareflow::llama {
 
 std::span<const VariantSource> linked_simd_variants() {
-    return {};
+    static constexpr VariantSource kLinked[] = {avx2_variant};
+    return kLinked;
 }
 
 }  // namespace bareflow::llama

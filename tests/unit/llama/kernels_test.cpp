@@ -386,13 +386,18 @@ TEST(KernelChoiceTest, NothingIsAskedOfAProcessorThatItLacks) {
             }
         }
         EXPECT_EQ(can_run(InstructionSet::kAvx512, features), missing == all.size());
+        EXPECT_FALSE(can_run(InstructionSet::kAmx, features));
+        features.usable |= uint64_t{1} << static_cast<int>(kAmxTile);
+        EXPECT_FALSE(can_run(InstructionSet::kAmx, features));
+        features.usable |= uint64_t{1} << static_cast<int>(kAmxInt8);
+        EXPECT_EQ(can_run(InstructionSet::kAmx, features), missing == all.size());
     }
 }
 
 TEST(KernelChoiceTest, ALimitTakesVariantsOutOfTheLists) {
     for (const TensorType type : kAllTypes) {
         size_t before = 0;
-        for (const std::string_view name : {"sse2", "ssse3", "avx2", "avx_vnni", "avx512"}) {
+        for (const std::string_view name : {"sse2", "ssse3", "avx2", "avx_vnni", "avx512", "amx"}) {
             const auto set = instruction_set_named(name);
             ASSERT_TRUE(set.has_value());
             limit_instruction_set(*set);
@@ -408,7 +413,7 @@ TEST(KernelChoiceTest, ALimitTakesVariantsOutOfTheLists) {
         }
         limit_instruction_set(InstructionSet::kSse2);
         EXPECT_EQ(kernel_for(type).needs, InstructionSet::kSse2);
-        limit_instruction_set(InstructionSet::kAvx512);
+        limit_instruction_set(InstructionSet::kAmx);
     }
     EXPECT_FALSE(instruction_set_named("AVX2").has_value());
     EXPECT_FALSE(instruction_set_named("").has_value());
