@@ -88,6 +88,12 @@ void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
+}  // namespace bareflow::llama
+
+// What follows runs on any processor.
+#pragma clang attribute pop
+
+namespace bareflow::llama {
 
 GemvVariant avx2_variant(TensorType type) {
     constexpr std::string_view kName = "avx2";
@@ -126,5 +132,3 @@ GemvVariant avx2_variant(TensorType type) {
 }
 
 }  // namespace bareflow::llama
-
-#pragma clang attribute pop

@@ -19,6 +19,12 @@ constexpr bool kVnni = false;
 #include "llama/kernels_avx2_matrix_body.h"
 
 }  // namespace
+}  // namespace bareflow::llama
+
+// What follows runs on any processor.
+#pragma clang attribute pop
+
+namespace bareflow::llama {
 
 GemmKernel avx2_matrix(TensorType type) {
     switch (type) {
@@ -50,5 +56,3 @@ GemmKernel avx2_matrix(TensorType type) {
 }
 
 }  // namespace bareflow::llama
-
-#pragma clang attribute pop

@@ -1210,6 +1210,12 @@ void gemm_floats(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
+}  // namespace bareflow::llama
+
+// What follows runs on any processor.
+#pragma clang attribute pop
+
+namespace bareflow::llama {
 
 GemvVariant avx512_variant(TensorType type) {
     constexpr std::string_view kName = "avx512";
@@ -1282,5 +1288,3 @@ GemvVariant amx_variant(TensorType type) {
 }
 
 }  // namespace bareflow::llama
-
-#pragma clang attribute pop

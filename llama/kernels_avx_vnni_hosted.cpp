@@ -18,6 +18,12 @@ constexpr bool kVnni = true;
 #include "llama/kernels_avx2_matrix_body.h"
 
 }  // namespace
+}  // namespace bareflow::llama
+
+// What follows runs on any processor.
+#pragma clang attribute pop
+
+namespace bareflow::llama {
 
 GemvVariant avx_vnni_variant(TensorType type) {
     constexpr std::string_view kName = "avx_vnni";
@@ -51,5 +57,3 @@ GemvVariant avx_vnni_variant(TensorType type) {
 }
 
 }  // namespace bareflow::llama
-
-#pragma clang attribute pop
