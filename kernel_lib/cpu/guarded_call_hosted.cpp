@@ -63,7 +63,9 @@ void pass_on(int number, siginfo_t *info, void *context) {
             before[i].sa_sigaction(number, info, context);
             return;
         }
-        sigaction(number, &before[i], nullptr);  // the instruction faults again
+        // Comes again when the handler returns, also where the instruction would not fault again.
+        sigaction(number, &before[i], nullptr);
+        raise(number);
     }
 }
 

@@ -222,6 +222,15 @@ TEST(GuardedCallDeathTest, FaultsOutsideStayFatal) {
             invalid(nullptr);
         },
         "");
+    EXPECT_DEATH(
+        {
+            int count = 0;
+            (void)call(well, &count);
+            breakpoint(nullptr);
+            fprintf(stderr, "went on\n");
+            _exit(0);
+        },
+        "");
 }
 
 }  // namespace
