@@ -158,7 +158,9 @@ void print_speed(const llama::Usage &usage) {
 
 Status run(const TokenModeOptions &options, TextWriter &detail) {
     (void)start_workers(options.threads);
-    llama::limit_instruction_set(options.most);
+    if (options.most.has_value()) {
+        llama::limit_instruction_set(*options.most);
+    }
     const std::span<const uint8_t> file = model_file_bytes(options.model_path);
     if (file.empty()) {
         return {ErrorCode::kNotFound, "cannot read the model file"};

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "llama/engine.h"
 #include "llama/kernels.h"
@@ -34,7 +35,7 @@ struct TokenModeOptions {
     llama::EngineConfig engine;
     uint32_t slice_us = 10000;
     uint32_t threads = 1;
-    llama::InstructionSet most = llama::InstructionSet::kAvx512;
+    std::optional<llama::InstructionSet> most;  // none: whatever the processor can run
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 

@@ -34,10 +34,9 @@ bool parse_float(const char *text, float &out) {
     return end != text && *end == '\0';
 }
 
-bool parse_isa(const char *text, llama::InstructionSet &out) {
-    const std::optional<llama::InstructionSet> set = llama::instruction_set_named(text);
-    out = set.value_or(out);
-    return set.has_value();
+bool parse_isa(const char *text, std::optional<llama::InstructionSet> &out) {
+    out = llama::instruction_set_named(text);
+    return out.has_value();
 }
 
 bool parse_kv(const char *text, llama::KvType &out) {
