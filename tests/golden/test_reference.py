@@ -119,7 +119,7 @@ def scale_tensor(path, name, factor):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512", "amx"])
 @pytest.mark.parametrize("type_name", ["F32", "Q8_0", "Q4_1"])
 def test_finite_weights_that_overflow(tmp_path, type_name, isa):
     """Infinities and NaNs on the way: the same ones as in numpy, the same tokens, and no trap."""
@@ -213,7 +213,8 @@ def test_batches_of_any_length():
         expected, = reference.generate(reference.Model(STORIES), [prompt], 10, arithmetic)
         for options in ([], ["--batch", "1"], ["--batch", "7", "--threads", "2"],
                         ["--batch", "64", "--slice-us", "0"], ["--batch", "8", "--isa", "sse2"],
-                        ["--batch", "3", "--isa", "avx2"]):
+                        ["--batch", "3", "--isa", "avx2"], ["--batch", "19", "--isa", "avx512"],
+                        ["--batch", "17", "--isa", "amx"]):
             assert_engine_makes(expected, STORIES, prompt, 10, "--kv", kv, *options)
 
 

@@ -23,7 +23,7 @@ import quantize_gguf  # noqa: E402
 
 TYPES = FLOAT_TYPES + BLOCK_TYPES + SUPER_BLOCK_TYPES
 MADE = 24
-INSTRUCTION_SETS = [None, "sse2", "avx512", "avx2", "avx_vnni", "ssse3"]  # None: no limit
+INSTRUCTION_SETS = [None, "sse2", "avx512", "avx2", "avx_vnni", "amx", "ssse3"]  # None: no limit
 
 
 def prompts(count):
