@@ -10,6 +10,7 @@
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/kernels.h"
 #include "llama/memory_plan.h"
 #include "llama/op_costs.h"
 
@@ -183,6 +184,7 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
         keep_alive();
     }
     detail.clear();
+    llama::limit_instruction_set(settings_.jit_isa);
     BF_TRY(create_engine(detail));
     start_optimizer();
     const llama::HyperParameters &p = model_->parameters();

@@ -101,6 +101,13 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"initrd", ModelSource::kInitrd}}};
 constexpr std::array<Choice<llama::KvType>, 2> kKvTypes{
     {{"f16", llama::KvType::kF16}, {"q8_0", llama::KvType::kQ8_0}}};
+constexpr std::array<Choice<llama::InstructionSet>, 6> kInstructionSets{
+    {{"sse2", llama::InstructionSet::kSse2},
+     {"ssse3", llama::InstructionSet::kSsse3},
+     {"avx2", llama::InstructionSet::kAvx2},
+     {"avx_vnni", llama::InstructionSet::kAvxVnni},
+     {"avx512", llama::InstructionSet::kAvx512},
+     {"amx", llama::InstructionSet::kAmx}}};
 constexpr std::array<Choice<SelfTest>, 14> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},
@@ -121,7 +128,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 17> kEntries{{
+constexpr std::array<Entry, 18> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -142,6 +149,9 @@ constexpr std::array<Entry, 17> kEntries{{
      [](std::string_view v, Settings &s) { return take_choice(v, kModelSources, s.model); }},
     {{"jit", "off, baseline, full", "how far the optimiser may go (default: full)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kJitModes, s.jit); }},
+    {{"jit.isa", "sse2, ssse3, avx2, avx_vnni, avx512, amx",
+      "no kernel beyond this instruction set (default: amx)"},
+     [](std::string_view v, Settings &s) { return take_choice(v, kInstructionSets, s.jit_isa); }},
     {{"jit.warm", "1-2^40", "calls after which a kernel is considered for level 1 (default: 16)"},
      [](std::string_view v, Settings &s) { return take_number(v, 1, kMaxThreshold, s.jit_warm); }},
     {{"jit.hot", "1-2^40", "calls for level 2; not below jit.warm (default: 128)"},

@@ -10,6 +10,7 @@
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/jit/adaptive.h"
 #include "llama/engine.h"
+#include "llama/kernels.h"
 
 namespace bareflow {
 
@@ -57,6 +58,7 @@ struct Settings {
     llama::KvType kv = llama::KvType::kF16;
     ModelSource model = ModelSource::kAuto;
     JitMode jit = JitMode::kFull;
+    llama::InstructionSet jit_isa = llama::InstructionSet::kAmx;  // no kernel needs more
     uint64_t jit_warm = 16;
     uint64_t jit_hot = 128;
     uint64_t jit_very_hot = 1024;
