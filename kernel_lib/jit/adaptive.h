@@ -58,11 +58,11 @@ inline constexpr uint64_t kNoisePerMille = 30;
 // restart(); several slow ones on end are drift, more of them each time it was noticed.
 class DriftWatch {
   public:
-    // A window is long enough that an interruption or two don't show: some 25 ms of its own time.
+    // A window is long enough that an interruption or two don't show: some 50 ms of its own time.
     static constexpr uint64_t kWindowCalls = 64;
-    static constexpr uint64_t kWindowCycles = uint64_t{1} << 26;
+    static constexpr uint64_t kWindowCycles = uint64_t{1} << 27;
     static constexpr uint64_t kMarginPerMille = 500;
-    static constexpr uint32_t kFirstPatience = 4;  // windows
+    static constexpr uint32_t kFirstPatience = 8;  // windows
     static constexpr uint32_t kMostPatience = 256;
 
     // True, and begun anew, when there is drift.

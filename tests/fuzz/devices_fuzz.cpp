@@ -7,8 +7,13 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "appliance/tuned_profile.h"
 #include "drivers/block/ata_identify.h"
+#include "drivers/block/block_checks.h"
+#include "drivers/block/state_disk.h"
+#include "drivers/block/virtio_blk.h"
 #include "drivers/fw_cfg/fw_cfg.h"
 #include "drivers/net/e1000.h"
 #include "drivers/net/virtio_net.h"
@@ -259,6 +264,127 @@ void fuzz_virtio_net(Source source) {
     }
 }
 
+// ------------------------------------------------------------------------------- disks
+
+// Comes up as a disk of some size; when it is told of a request it writes whatever it likes into
+// the memory of its queue.
+struct FuzzBlkWindow {
+    Source *source;
+    uint8_t *status;
+    std::span<uint8_t> memory;
+    enum class Kind : uint8_t { kCommon, kNotify, kOther } kind;
+    size_t len_bytes = 4096;
+    [[nodiscard]] uint8_t read8(uint32_t at) const {
+        if (kind == Kind::kCommon) {
+            return at == virtio::kDeviceStatus ? *status : 0;
+        }
+        return source->byte();
+    }
+    [[nodiscard]] uint16_t read16(uint32_t at) const {
+        return kind == Kind::kCommon && at == virtio::kQueueSize ? 64 : 0;
+    }
+    [[nodiscard]] uint32_t read32(uint32_t) const {
+        return kind == Kind::kCommon ? 0xFFFFFFFF : source->word();
+    }
+    void write8(uint32_t at, uint8_t value) const {
+        if (kind == Kind::kCommon && at == virtio::kDeviceStatus) {
+            *status = value;
+        }
+    }
+    void write16(uint32_t, uint16_t) const {
+        for (int i = source->byte() % 8; kind == Kind::kNotify && i > 0; --i) {
+            const size_t at = source->word() % (VirtioBlkLayout::kStatus + 8);
+            const size_t len = 1 + source->byte() % 16;
+            for (size_t j = 0; j < len; ++j) {
+                memory[at + j] = source->byte();
+            }
+        }
+    }
+    void write32(uint32_t, uint32_t) const {}
+};
+struct FuzzBlkRegs {
+    FuzzBlkWindow common, notify, isr, device;
+    uint32_t notify_multiplier = 4;
+};
+
+void fuzz_virtio_blk(Source source) {
+    const Memory memory = make_memory(VirtioBlkLayout::kDmaBytes);
+    const std::span region(memory.get(), VirtioBlkLayout::kDmaBytes);
+    uint8_t status = 0;
+    using Kind = FuzzBlkWindow::Kind;
+    FuzzBlkRegs regs{{&source, &status, region, Kind::kCommon},
+                     {&source, &status, region, Kind::kNotify},
+                     {&source, &status, region, Kind::kOther},
+                     {&source, &status, region, Kind::kOther}};
+    auto disk = VirtioBlk<FuzzBlkRegs>::create(regs, region, "fuzz", 1);
+    if (!disk) {
+        return;
+    }
+    require(disk->sector_count() > 0 && disk->max_sectors() > 0 &&
+            disk->max_sectors() <= kMaxTransferSectors);
+    const Memory data = make_memory(4096);
+    for (int i = 0; i < 4 && !source.empty(); ++i) {
+        const std::span bytes(data.get(), size_t{1} + source.word() % 4096);
+        const uint64_t sector = source.word();
+        (void)(source.byte() % 2 == 0 ? disk->read(sector, bytes) : disk->write(sector, bytes));
+    }
+}
+
+// A state disk whose contents are the input, from the first copy on.
+class FuzzDisk final : public BlockDevice {
+  public:
+    explicit FuzzDisk(std::span<const uint8_t> contents) : bytes_(128 * kSectorBytes) {
+        std::ranges::copy(state_format::kDiskMagic, bytes_.begin());
+        const size_t first = state_format::kFirstCopySector * kSectorBytes;
+        std::copy_n(contents.begin(), std::min(contents.size(), bytes_.size() - first),
+                    bytes_.begin() + first);
+    }
+    [[nodiscard]] std::string_view name() const override { return "fuzz"; }
+    [[nodiscard]] uint64_t sector_count() const override { return bytes_.size() / kSectorBytes; }
+    [[nodiscard]] uint32_t max_sectors() const override { return kMaxTransferSectors; }
+    [[nodiscard]] Status read(uint64_t sector, std::span<uint8_t> to) override {
+        require(check_transfer(*this, sector, to).ok());
+        std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(sector * kSectorBytes), to.size(),
+                    to.begin());
+        return {};
+    }
+    [[nodiscard]] Status write(uint64_t sector, std::span<const uint8_t> from) override {
+        require(check_transfer(*this, sector, from).ok() &&
+                sector >= state_format::kFirstCopySector &&
+                sector + from.size() / kSectorBytes <= state_format::kDiskSectors);
+        std::copy(from.begin(), from.end(),
+                  bytes_.begin() + static_cast<ptrdiff_t>(sector * kSectorBytes));
+        return {};
+    }
+
+  private:
+    std::vector<uint8_t> bytes_;
+};
+
+void fuzz_state_disk(std::span<const uint8_t> input) {
+    alignas(16) static StateDisk::Buffer buffer;
+    FuzzDisk disk(input);
+    auto state = StateDisk::open(disk, buffer);
+    require(state.ok());
+    if (const auto record = state->load()) {
+        require(record->size() <= state_format::kMaxRecordBytes && state->sequence() > 0);
+    }
+    // Whatever was there: what is saved now comes back.
+    const size_t len = std::min<size_t>(input.size(), state_format::kMaxRecordBytes);
+    require(state->save(input.first(len)).ok());
+    const auto again = state->load();
+    require(again.ok() && std::ranges::equal(*again, input.first(len)));
+}
+
+void fuzz_tuned_profile(std::span<const uint8_t> input) {
+    static TunedProfile profile;
+    static std::array<uint8_t, TunedProfile::kMaxBytes> out;
+    if (decode_profile(input, profile)) {
+        const size_t len = encode_profile(profile, out);
+        require(std::ranges::equal(std::span(out).first(len), input));
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -266,7 +392,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     const Source source(std::span(data, size).subspan(1));
-    switch (data[0] % 5) {
+    const std::span rest = std::span(data, size).subspan(1);
+    switch (data[0] % 8) {
         case 0:
             fuzz_pci(source);
             break;
@@ -278,6 +405,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         case 3:
             fuzz_e1000(source);
+            break;
+        case 5:
+            fuzz_virtio_blk(source);
+            break;
+        case 6:
+            fuzz_state_disk(rest);
+            break;
+        case 7:
+            fuzz_tuned_profile(rest);
             break;
         default:
             fuzz_virtio_net(source);

@@ -471,17 +471,17 @@ TEST_F(OptimizeTest, WhatGrowsSlowerIsSearchedAgain) {
         }
         return false;
     };
-    EXPECT_FALSE(windows(20, 1'000'000));
+    EXPECT_FALSE(windows(20, 2'000'000));
     EXPECT_EQ(optimizer_.retunes(), 0u);
     // Everything has changed: what was slow is the best now.
     target_.levels[2][1].run_ticks = 50;
-    EXPECT_TRUE(windows(20, 2'000'000));
+    EXPECT_TRUE(windows(20, 4'000'000));
     EXPECT_EQ(optimizer_.retunes(), 1u);
     EXPECT_EQ(level("f"), 2);  // meanwhile
     work_all();
     EXPECT_EQ(target_.in_force->name, "slow");
     EXPECT_EQ(level("f"), 2);
-    EXPECT_FALSE(windows(20, 2'000'000));
+    EXPECT_FALSE(windows(20, 4'000'000));
 }
 
 TEST_F(OptimizeTest, CountersCanBeCleared) {
