@@ -61,9 +61,12 @@ void ProfileKeeper::tend(const Now &now) {
     if (!keeps()) {
         return;
     }
+    if (saving_) {
+        poll_save(now);
+        return;
+    }
     if (continual_) {
-        save(now);
-        deadline_ = now.ticks;
+        begin_save(now);
         return;
     }
     if (optimizer_->revision() != revision_) {
@@ -89,31 +92,52 @@ void ProfileKeeper::tend(const Now &now) {
     unsaved_ = false;
     // What was remembered is in force again: nothing to write.
     if (changed()) {
-        save(now);
+        begin_save(now);
     }
 }
 
-void ProfileKeeper::save(const Now &now) {
+void ProfileKeeper::begin_save(const Now &now) {
     profile_.count = optimizer_->choices(profile_.choices);
     profile_.milli_tokens_per_second =
         static_cast<uint32_t>(std::clamp(now.tokens_per_second, 0.0, 4e6) * 1000);
     last_save_ticks_ = now.ticks;
     const size_t len = encode_profile(profile_, record_);
-    const uint64_t before_us = log_time_us();
-    if (const Status status = store_->save(std::span(record_).first(len)); !status) {
-        profile_.count = 0;  // nobody knows what the disk holds now
-        unsaved_ = true;
-        first_change_ticks_ = last_change_ticks_ = now.ticks;
-        log_line("profile: ", optimizer_->choices(choices_), " choices not saved on ",
-                 store_->place(), ": ", status.message(),
-                 ++failures_ == kMaxFailures ? "; given up" : "");
+    if (const Status status = store_->begin_save(std::span(record_).first(len)); !status) {
+        failed(now, status.message());
+        return;
+    }
+    saving_ = true;
+    deadline_ = now.ticks;
+}
+
+void ProfileKeeper::poll_save(const Now &now) {
+    const Result<bool> over = store_->poll_save();
+    if (over && !*over) {
+        deadline_ = now.ticks + kPollMs * now.ticks_per_ms;
+        return;
+    }
+    saving_ = false;
+    deadline_ = now.ticks;
+    if (!over) {
+        failed(now, over.error().message);
         return;
     }
     failures_ = 0;
     if (++saves_ == 1 || !continual_) {
+        const uint64_t took = (now.ticks - last_save_ticks_) * 10 / now.ticks_per_ms;
         log_line("profile: ", profile_.count, " choices saved on ", store_->place(), " in ",
-                 Fixed{static_cast<double>(log_time_us() - before_us) / 1e3, 1}, " ms");
+                 took / 10, ".", took % 10, " ms");
     }
+}
+
+void ProfileKeeper::failed(const Now &now, std::string_view why) {
+    profile_.count = 0;  // nobody knows what the disk holds now
+    unsaved_ = true;
+    first_change_ticks_ = last_change_ticks_ = now.ticks;
+    ++failures_;
+    deadline_ = ~uint64_t{0};
+    log_line("profile: ", optimizer_->choices(choices_), " choices not saved on ", store_->place(),
+             ": ", why, failures_ == kMaxFailures ? "; given up" : "");
 }
 
 }  // namespace bareflow

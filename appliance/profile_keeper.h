@@ -14,13 +14,15 @@ namespace bareflow {
 
 class ProfileKeeper {
   public:
-    // A save takes milliseconds, so it waits for quiet: so long after the last change while nobody
+    // A save waits for quiet: so long after the last change while nobody
     // waits for a token, longer when somebody does; and never more often than this.
     static constexpr uint64_t kIdleDebounceMs = 1000;
     static constexpr uint64_t kBusyDebounceMs = 8000;
     static constexpr uint64_t kMinIntervalMs = 5000;
     // While the search goes on there is no rest: saved all the same after so long.
     static constexpr uint64_t kMostUnsavedMs = 30000;
+    // While a save is under way the disk is looked at this often, and otherwise left alone.
+    static constexpr uint64_t kPollMs = 1;
     // A disk that fails is left alone.
     static constexpr uint32_t kMaxFailures = 3;
 
@@ -50,7 +52,9 @@ class ProfileKeeper {
 
   private:
     [[nodiscard]] bool changed();
-    void save(const Now &now);
+    void begin_save(const Now &now);
+    void poll_save(const Now &now);
+    void failed(const Now &now, std::string_view why);
 
     ProfileStore *store_ = nullptr;
     Optimizer *optimizer_ = nullptr;
@@ -61,6 +65,7 @@ class ProfileKeeper {
     uint64_t last_change_ticks_ = 0;
     uint64_t last_save_ticks_ = 0;
     uint64_t deadline_ = ~uint64_t{0};
+    bool saving_ = false;
     uint32_t failures_ = 0;
     uint64_t saves_ = 0;
 

@@ -17,8 +17,11 @@ class ProfileStore {
     // What was saved last and is whole; valid until the next save. kNotFound: nothing yet;
     // kInvalid: only damaged records; kDevice, kTimeout: said.
     [[nodiscard]] virtual Result<std::span<const uint8_t>> load() = 0;
-    // Safe where it is kept when it returns; cut off at any point, the record before it stays.
-    [[nodiscard]] virtual Status save(std::span<const uint8_t> record) = 0;
+    // Begins to save a copy of the record; one at a time. Cut off at any point, the record before
+    // it stays.
+    [[nodiscard]] virtual Status begin_save(std::span<const uint8_t> record) = 0;
+    // Looks, without waiting: true when it is safe where it is kept.
+    [[nodiscard]] virtual Result<bool> poll_save() = 0;
 
   protected:
     ~ProfileStore() = default;

@@ -97,6 +97,7 @@ class AtaChannel {
     // One command; 1 <= bytes / 512 <= max_sectors(disk), inside the disk.
     [[nodiscard]] Status read(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                               std::span<uint8_t> bytes) {
+        BF_TRY(not_writing());
         if (!has_bus_master() || !disk.dma) {
             return pio_read(drive, disk, sector, bytes);
         }
@@ -113,13 +114,54 @@ class AtaChannel {
     // The same, and the disk's cache flushed.
     [[nodiscard]] Status write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                                std::span<const uint8_t> bytes) {
+        BF_TRY(not_writing());
         BF_TRY(write_data(drive, disk, sector, bytes));
         if (!disk.flush && !disk.flush_ext) {
             return {};
         }
-        BF_TRY(select(drive, 0));
-        command(disk.flush_ext ? ata::kFlushCacheExt : ata::kFlushCache);
+        BF_TRY(start_flush(drive, disk));
         return wait_for_end();
+    }
+    // The same without waiting, see BlockDevice. A disk without DMA, or memory out of its reach:
+    // all of it at once.
+    [[nodiscard]] Status begin_write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                     std::span<const uint8_t> bytes) {
+        BF_TRY(not_writing());
+        if (!has_bus_master() || !disk.dma ||
+            !fill_table(platform::physical_address(bytes.data()), bytes.size())) {
+            return write(drive, disk, sector, bytes);
+        }
+        BF_TRY(start_dma(drive, disk, sector, bytes.size(), false));
+        pending_ = Pending::kData;
+        pending_ticks_ = platform::ticks();
+        return {};
+    }
+    [[nodiscard]] Result<bool> poll_write(unsigned drive, const AtaIdentity &disk) {
+        if (pending_ == Pending::kNone) {
+            return true;
+        }
+        // Once more after the deadline: it may be we who were away.
+        const bool late = platform::ticks() - pending_ticks_ >
+                          platform::ticks_per_second() / 1000 * setup_.timeouts.command_ms;
+        const uint8_t status = alternate_status();
+        const bool over = pending_ == Pending::kData ? dma_over(status) : command_over(status);
+        if (!over && !late) {
+            return false;
+        }
+        const bool data = pending_ == Pending::kData;
+        pending_ = Pending::kNone;
+        if (!data) {
+            BF_TRY(over ? end_of_command() : hung());
+            return true;
+        }
+        BF_TRY(finish_dma(over, false));
+        if (!disk.flush && !disk.flush_ext) {
+            return true;
+        }
+        BF_TRY(start_flush(drive, disk));
+        pending_ = Pending::kFlush;
+        pending_ticks_ = platform::ticks();
+        return false;
     }
 
   private:
@@ -233,17 +275,29 @@ class AtaChannel {
     }
     // The command is over.
     [[nodiscard]] Status wait_for_end() {
-        const bool done = wait(setup_.timeouts.command_ms, [](uint8_t s) {
-            return (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
-        });
-        if (!done) {
-            return hung();
-        }
+        const bool done = wait(setup_.timeouts.command_ms, command_over);
+        return done ? end_of_command() : hung();
+    }
+    [[nodiscard]] static bool command_over(uint8_t status) {
+        return (status & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
+    }
+    [[nodiscard]] Status end_of_command() {
         const uint8_t status = in8(ata::kStatus);
         if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
             return failure(status);
         }
         return {};
+    }
+
+    [[nodiscard]] Status start_flush(unsigned drive, const AtaIdentity &disk) {
+        BF_TRY(select(drive, 0));
+        command(disk.flush_ext ? ata::kFlushCacheExt : ata::kFlushCache);
+        return {};
+    }
+    [[nodiscard]] Status not_writing() const {
+        return pending_ == Pending::kNone
+                   ? Status()
+                   : Status(ErrorCode::kExhausted, "disk is busy with a write");
     }
 
     void write_address28(uint64_t sector, uint32_t count) {
@@ -284,6 +338,12 @@ class AtaChannel {
     // The transfer that the table describes (BMIDE section 3.1).
     [[nodiscard]] Status dma(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                              size_t len_bytes, bool to_memory) {
+        BF_TRY(start_dma(drive, disk, sector, len_bytes, to_memory));
+        return finish_dma(wait(setup_.timeouts.command_ms, [&](uint8_t s) { return dma_over(s); }),
+                          to_memory);
+    }
+    [[nodiscard]] Status start_dma(unsigned drive, const AtaIdentity &disk, uint64_t sector,
+                                   size_t len_bytes, bool to_memory) {
         const uint8_t direction = to_memory ? ata::kBmCommandToMemory : 0;
         BF_TRY(address(drive, disk, sector, len_bytes));
         dma_write_barrier();
@@ -297,16 +357,17 @@ class AtaChannel {
             command(disk.lba48 ? ata::kWriteDmaExt : ata::kWriteDma);
         }
         ports_.out8(bm_port(ata::kBmCommand), direction | ata::kBmCommandStart);
-
-        uint8_t bm_status = 0;
-        const bool done = wait(setup_.timeouts.command_ms, [&](uint8_t s) {
-            bm_status = ports_.in8(bm_port(ata::kBmStatus));
-            const bool disk_done = (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
-            const bool failed = (s & (ata::kStatusError | ata::kStatusDeviceFault)) != 0 ||
-                                (bm_status & ata::kBmStatusError) != 0;
-            return disk_done && (failed || (bm_status & ata::kBmStatusActive) == 0);
-        });
-        ports_.out8(bm_port(ata::kBmCommand), direction);  // stop
+        return {};
+    }
+    // By the disk's status and the controller's.
+    [[nodiscard]] bool dma_over(uint8_t status) {
+        bm_status_ = ports_.in8(bm_port(ata::kBmStatus));
+        const bool failed = (status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0 ||
+                            (bm_status_ & ata::kBmStatusError) != 0;
+        return command_over(status) && (failed || (bm_status_ & ata::kBmStatusActive) == 0);
+    }
+    [[nodiscard]] Status finish_dma(bool done, bool to_memory) {
+        ports_.out8(bm_port(ata::kBmCommand), to_memory ? ata::kBmCommandToMemory : 0);  // stop
         if (!done) {
             return hung();
         }
@@ -316,7 +377,7 @@ class AtaChannel {
         if ((status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0) {
             return failure(status);
         }
-        if ((bm_status & ata::kBmStatusError) != 0) {
+        if ((bm_status_ & ata::kBmStatusError) != 0) {
             return Error{ErrorCode::kDevice, "disk controller could not reach memory"};
         }
         return {};
@@ -398,6 +459,10 @@ class AtaChannel {
     Ports ports_;
     AtaChannelSetup setup_;
     unsigned selected_ = kNone;
+    uint8_t bm_status_ = 0;  // as it was when a transfer was looked at last
+    // What of a write is going on while nobody waits for it.
+    enum class Pending : uint8_t { kNone, kData, kFlush } pending_ = Pending::kNone;
+    uint64_t pending_ticks_ = 0;  // since when
 };
 
 // One disk. The channel outlives it, and is used by this disk and its neighbour only.
@@ -420,6 +485,14 @@ class AtaDisk final : public BlockDevice {
     [[nodiscard]] Status write(uint64_t first_sector, std::span<const uint8_t> bytes) override {
         BF_TRY(check_transfer(*this, first_sector, bytes));
         return channel_->write(drive_, identity_, first_sector, bytes);
+    }
+    [[nodiscard]] Status begin_write(uint64_t first_sector,
+                                     std::span<const uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        return channel_->begin_write(drive_, identity_, first_sector, bytes);
+    }
+    [[nodiscard]] Result<bool> poll_write() override {
+        return channel_->poll_write(drive_, identity_);
     }
 
   private:

@@ -34,6 +34,15 @@ class BlockDevice {
     friend class StateDisk;
     // Like read(); on the disk, not in its cache, when it returns.
     [[nodiscard]] virtual Status write(uint64_t first_sector, std::span<const uint8_t> bytes) = 0;
+    // The same without waiting: begins; `bytes` stay as they are until poll_write() gives true or
+    // an error. Meanwhile everything else is refused (kExhausted). A driver that can't do all of it
+    // while we look away does it at once.
+    [[nodiscard]] virtual Status begin_write(uint64_t first_sector,
+                                             std::span<const uint8_t> bytes) {
+        return write(first_sector, bytes);
+    }
+    // Looks once; true when it is over, and when nothing was begun. Has the driver's deadlines.
+    [[nodiscard]] virtual Result<bool> poll_write() { return true; }
 };
 
 }  // namespace bareflow

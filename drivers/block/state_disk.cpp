@@ -67,6 +67,9 @@ Status StateDisk::read_copy(uint32_t copy) {
 }
 
 Result<std::span<const uint8_t>> StateDisk::load() {
+    if (saving_) {
+        return Error{ErrorCode::kExhausted, "the state disk is being written to"};
+    }
     sequence_ = 0;
     newest_ = kCopies - 1;
     loaded_ = false;
@@ -100,7 +103,10 @@ Result<std::span<const uint8_t>> StateDisk::load() {
     return std::span<const uint8_t>(*buffer_).subspan(sizeof(CopyHeader), header->record_bytes);
 }
 
-Status StateDisk::save(std::span<const uint8_t> record) {
+Result<StateDisk::Prepared> StateDisk::prepare(std::span<const uint8_t> record) {
+    if (saving_) {
+        return {ErrorCode::kExhausted, "the state disk is being written to"};
+    }
     if (!loaded_) {
         return {ErrorCode::kInvalid, "the state disk was not read"};
     }
@@ -120,11 +126,40 @@ Status StateDisk::save(std::span<const uint8_t> record) {
     }
     std::memcpy(buffer_->data(), &header, sizeof header);
     std::memset(buffer_->data() + used, 0, padded - used);
-    const uint32_t copy = (newest_ + 1) % kCopies;
-    BF_TRY(disk_->write(copy_sector(copy), std::span(*buffer_).first(padded)));
-    newest_ = copy;
-    sequence_ = header.sequence;
+    return Prepared{copy_sector((newest_ + 1) % kCopies), std::span(*buffer_).first(padded)};
+}
+
+void StateDisk::saved() {
+    newest_ = (newest_ + 1) % kCopies;
+    ++sequence_;
+}
+
+Status StateDisk::save(std::span<const uint8_t> record) {
+    BF_ASSIGN(const Prepared copy, prepare(record));
+    BF_TRY(disk_->write(copy.sector, copy.bytes));
+    saved();
     return {};
+}
+
+Status StateDisk::begin_save(std::span<const uint8_t> record) {
+    BF_ASSIGN(const Prepared copy, prepare(record));
+    BF_TRY(disk_->begin_write(copy.sector, copy.bytes));
+    saving_ = true;
+    return {};
+}
+
+Result<bool> StateDisk::poll_save() {
+    if (!saving_) {
+        return true;
+    }
+    const Result<bool> over = disk_->poll_write();
+    if (over && !*over) {
+        return false;
+    }
+    saving_ = false;
+    BF_TRY(over.status());
+    saved();
+    return true;
 }
 
 }  // namespace bareflow

@@ -55,6 +55,10 @@ class StateDisk {
     // Writes the record over the older copy and flushes the disk. At most kMaxRecordBytes. kInvalid
     // before a load() that could read both copies: nobody knows then which is the older one.
     [[nodiscard]] Status save(std::span<const uint8_t> record);
+    // The same without waiting for the disk: begins, having copied the record; poll_save() looks,
+    // and gives true when it is safe on the disk. One at a time, and no load() meanwhile.
+    [[nodiscard]] Status begin_save(std::span<const uint8_t> record);
+    [[nodiscard]] Result<bool> poll_save();
     // Of the newest copy; 0: none.
     [[nodiscard]] uint64_t sequence() const { return sequence_; }
 
@@ -65,12 +69,20 @@ class StateDisk {
   private:
     StateDisk(BlockDevice &disk, Buffer &buffer) : disk_(&disk), buffer_(&buffer) {}
     [[nodiscard]] Status read_copy(uint32_t copy);
+    // Makes the next copy in the buffer: its place and length.
+    struct Prepared {
+        uint64_t sector;
+        std::span<const uint8_t> bytes;
+    };
+    [[nodiscard]] Result<Prepared> prepare(std::span<const uint8_t> record);
+    void saved();
 
     BlockDevice *disk_;
     Buffer *buffer_;
     uint32_t newest_ = state_format::kCopies - 1;  // the next save goes to the other
     uint64_t sequence_ = 0;
     bool loaded_ = false;
+    bool saving_ = false;
 };
 
 }  // namespace bareflow

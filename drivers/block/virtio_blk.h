@@ -59,6 +59,34 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         return device_.has(virtio::kBlkFeatureFlush) ? request(virtio::kBlkFlush, 0, {}) : Status{};
     }
 
+    [[nodiscard]] Status begin_write(uint64_t first_sector,
+                                     std::span<const uint8_t> bytes) override {
+        BF_TRY(check_transfer(*this, first_sector, bytes));
+        if (device_.has(virtio::kBlkFeatureReadOnly)) {
+            return Error{ErrorCode::kUnsupported, "disk is read-only"};
+        }
+        return submit(virtio::kBlkOut, first_sector, bytes);
+    }
+    [[nodiscard]] Result<bool> poll_write() override {
+        if (!pending_) {
+            return true;
+        }
+        // Once more after the deadline: it may be we who were away.
+        const bool late = platform::ticks() - submitted_ticks_ > timeout_ticks();
+        if (!answered()) {
+            if (!late) {
+                return false;
+            }
+            return complete(false).error();
+        }
+        BF_TRY(complete(true));
+        if (type_ == virtio::kBlkOut && device_.has(virtio::kBlkFeatureFlush)) {
+            BF_TRY(submit(virtio::kBlkFlush, 0, {}));
+            return false;
+        }
+        return true;
+    }
+
   private:
     static constexpr uint32_t kTimeoutMs = 10000;
 
@@ -92,16 +120,18 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         return {};
     }
 
-    // Sections 5.2.6: header, data, one byte of status. Waits for the end.
-    [[nodiscard]] Status request(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
+    // Sections 5.2.6: header, data, one byte of status.
+    [[nodiscard]] Status submit(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
         if (failed_) {
             return Error{ErrorCode::kDevice, "disk was given up after a fault"};
+        }
+        if (pending_) {
+            return Error{ErrorCode::kExhausted, "disk is busy with a write"};
         }
         const bool reads = type == virtio::kBlkIn;
         const virtio::BlkHeader header{type, 0, sector};
         std::memcpy(memory_ + kHeader, &header, sizeof header);
-        volatile uint8_t &status = *(memory_ + kStatus);
-        status = 0xFF;
+        status() = 0xFF;
         const auto len = static_cast<uint32_t>(bytes.size());
         const auto status_slot = static_cast<uint16_t>(len > 0 ? 2 : 1);
         queue_.set(0, memory_ + kHeader, sizeof header, virtio::kDescNext, 1);
@@ -112,17 +142,29 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         queue_.set(status_slot, memory_ + kStatus, 1, virtio::kDescWrite);
         queue_.submit(0, (reads ? len : 0) + 1);
         device_.kick(0, queue_);
-
-        Virtqueue::Used used;
+        pending_ = true;
+        type_ = type;
+        len_bytes_ = len;
+        submitted_ticks_ = platform::ticks();
+        return {};
+    }
+    [[nodiscard]] bool answered() { return queue_.take(used_) || queue_.broken(); }
+    // Waits for the end.
+    [[nodiscard]] Status request(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
+        BF_TRY(submit(type, sector, bytes));
         uint32_t pause_us = 1;
-        const bool done = wait_until(timeout_ms_, [&] {
-            if (queue_.take(used) || queue_.broken()) {
+        return complete(wait_until(timeout_ms_, [&] {
+            if (answered()) {
                 return true;
             }
             settle_us(pause_us);
             pause_us = std::min(2 * pause_us, kMaxPollUs);
             return false;
-        });
+        }));
+    }
+    // The request is over: answered, or too late.
+    [[nodiscard]] Status complete(bool done) {
+        pending_ = false;
         if (!done || queue_.broken()) {
             // Reset, so that a late answer does not land in memory that is somebody else's by then.
             failed_ = true;
@@ -131,7 +173,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
                         : Error{ErrorCode::kTimeout, "disk did not finish in time"};
         }
         dma_read_barrier();
-        switch (status) {
+        switch (status()) {
             case virtio::kBlkStatusOk:
                 break;
             case virtio::kBlkStatusUnsupported:
@@ -139,10 +181,15 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
             default:
                 return Error{ErrorCode::kDevice, "disk reports an error"};
         }
-        if (reads && used.len_bytes < len) {
+        if (type_ == virtio::kBlkIn && used_.len_bytes < len_bytes_) {
             return Error{ErrorCode::kDevice, "disk ended the transfer early"};
         }
         return {};
+    }
+
+    [[nodiscard]] volatile uint8_t &status() { return *(memory_ + kStatus); }
+    [[nodiscard]] uint64_t timeout_ticks() const {
+        return platform::ticks_per_second() / 1000 * timeout_ms_;
     }
 
     static constexpr uint32_t kMaxPollUs = 64;
@@ -155,6 +202,12 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
     uint64_t sector_count_ = 0;
     uint32_t max_sectors_ = 0;
     bool failed_ = false;
+    // The request that the device has.
+    bool pending_ = false;
+    uint32_t type_ = 0;
+    uint32_t len_bytes_ = 0;
+    uint64_t submitted_ticks_ = 0;
+    Virtqueue::Used used_{};
 };
 
 }  // namespace bareflow

@@ -46,7 +46,28 @@ class FakeDisk final : public BlockDevice {
         return write_error ? Status(*write_error) : Status();
     }
 
+    // Takes effect at the last look.
+    [[nodiscard]] Status begin_write(uint64_t first_sector,
+                                     std::span<const uint8_t> from) override {
+        violations.require(!pending_, "a second write");
+        if (looks == 0) {
+            return write(first_sector, from);
+        }
+        pending_ = {first_sector, from, looks};
+        return {};
+    }
+    [[nodiscard]] Result<bool> poll_write() override {
+        if (!pending_ || --pending_->looks > 0) {
+            return !pending_;
+        }
+        const Pending now = *pending_;
+        pending_.reset();
+        BF_TRY(write(now.sector, now.from));
+        return true;
+    }
+
     std::vector<uint8_t> bytes;
+    uint32_t looks = 0;  // that a write takes when nobody waits
     uint32_t most_sectors = kMaxTransferSectors;
     uint64_t first_writable = 0;
     uint64_t end_writable = ~uint64_t{0};
@@ -56,6 +77,14 @@ class FakeDisk final : public BlockDevice {
     uint32_t reads = 0;
     uint32_t writes = 0;
     Violations violations{"fake disk"};
+
+  private:
+    struct Pending {
+        uint64_t sector;
+        std::span<const uint8_t> from;
+        uint32_t looks;
+    };
+    std::optional<Pending> pending_;
 };
 
 }  // namespace bareflow::fakes

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <random>
+#include <utility>
 
 #include "tests/fakes/fake_ata.h"
 
@@ -273,6 +274,80 @@ INSTANTIATE_TEST_SUITE_P(
                     FaultCase{"pio_hang", Fault::kHang, 0, ErrorCode::kTimeout,
                               "disk did not finish in time", false}),
     [](const auto &which) { return which.param.name; });
+
+// Looked at now and then instead of waited for; 0 looks when it failed.
+template <typename AnyDisk>
+std::pair<Status, int> write_in_pieces(AnyDisk &disk, uint64_t sector,
+                                       std::span<const uint8_t> bytes) {
+    Status status = disk.begin_write(sector, bytes);
+    for (int looks = 1; status && looks < 1'000'000; ++looks) {
+        const Result<bool> over = disk.poll_write();
+        status = over.status();
+        if (over && *over) {
+            return {status, looks};
+        }
+    }
+    return {status, 0};
+}
+
+TEST_P(AtaShapes, WritesWithoutWaiting) {
+    const Shape &shape = GetParam();
+    FakeAtaChannel::Drive &drive = fake_.add_disk(0, 1000, shape.lba48, shape.dma);
+    drive.busy_polls = 8;
+    Disk disk_under_test = disk(0, shape.bus_master);
+    EXPECT_TRUE(*disk_under_test.poll_write());  // nothing was begun
+    std::mt19937 random(9);
+    for (const uint32_t count : {1u, 7u, 32u}) {
+        const std::span bytes = memory_.span().first(count * 512);
+        for (uint8_t &byte : bytes) {
+            byte = static_cast<uint8_t>(random());
+        }
+        fake_.commands.clear();
+        const auto [status, looks] = write_in_pieces(disk_under_test, 11, bytes);
+        ASSERT_TRUE(status.ok()) << status.message();
+        EXPECT_EQ(looks > 2, shape.dma && shape.bus_master) << looks;
+        EXPECT_EQ(fake_.commands, (std::vector<uint8_t>{shape.write, shape.flush}));
+        expect_same(11, bytes);
+        EXPECT_FALSE(drive.dirty);
+        ASSERT_TRUE(disk_under_test.read(11, bytes).ok());
+    }
+}
+
+TEST_F(AtaTest, NothingElseWhileAWriteIsGoingOn) {
+    fake_.add_disk(0, 100).busy_polls = 20;
+    Disk disk_under_test = disk();
+    const std::span bytes = memory_.span().first(512);
+    const std::span other = memory_.span().subspan(4096, 512);
+    ASSERT_TRUE(disk_under_test.begin_write(5, bytes).ok());
+    EXPECT_EQ(disk_under_test.read(0, other).code(), ErrorCode::kExhausted);
+    EXPECT_EQ(disk_under_test.write(0, other).code(), ErrorCode::kExhausted);
+    EXPECT_EQ(disk_under_test.begin_write(0, other).code(), ErrorCode::kExhausted);
+    for (bool over = false; !over;) {
+        const Result<bool> looked = disk_under_test.poll_write();
+        ASSERT_TRUE(looked.ok());
+        over = *looked;
+    }
+    EXPECT_TRUE(disk_under_test.read(0, other).ok());
+}
+
+TEST_F(AtaTest, AWriteThatFailsWhileNobodyWaits) {
+    FakeAtaChannel::Drive &drive = fake_.add_disk(0, 100);
+    Disk disk_under_test = disk();
+    const std::span bytes = memory_.span().first(1024);
+    EXPECT_EQ(disk_under_test.begin_write(99, bytes).code(), ErrorCode::kInvalid);
+    for (const Fault fault :
+         {Fault::kError, Fault::kDeviceFault, Fault::kBusMaster, Fault::kHang}) {
+        drive.fault = fault;
+        drive.error = 0x04;
+        const auto [status, looks] = write_in_pieces(disk_under_test, 5, bytes);
+        EXPECT_EQ(status.code(), fault == Fault::kHang ? ErrorCode::kTimeout : ErrorCode::kDevice);
+        EXPECT_EQ(looks, 0);
+        drive.fault = Fault::kNone;
+        ASSERT_TRUE(write_in_pieces(disk_under_test, 5, bytes).first.ok());
+        expect_same(5, bytes);
+    }
+    EXPECT_EQ(fake_.resets, 1u);
+}
 
 TEST_F(AtaTest, DriveThatStaysDeadAfterAReset) {
     FakeAtaChannel::Drive &drive = fake_.add_disk(0, 100);

@@ -176,6 +176,48 @@ TEST_F(StateDiskTest, AFailedSaveDoesNotTouchTheGoodCopy) {
     }
 }
 
+TEST_F(StateDiskTest, SavesWithoutWaiting) {
+    const Record older = random_record(700);
+    const Record newer = random_record(900);
+    StateDisk state = open();
+    (void)state.load();
+    ASSERT_TRUE(state.save(older).ok());
+    disk_.looks = 5;
+    for (int i = 0; i < 3; ++i) {
+        const uint64_t before = state.sequence();
+        Record record = newer;
+        ASSERT_TRUE(state.begin_save(record).ok());
+        std::ranges::fill(record, uint8_t{0});  // it was copied
+        EXPECT_EQ(state.begin_save(older).code(), ErrorCode::kExhausted);
+        EXPECT_EQ(state.save(older).code(), ErrorCode::kExhausted);
+        EXPECT_EQ(state.load().error().code, ErrorCode::kExhausted);
+        for (int look = 1; look < 5; ++look) {
+            EXPECT_FALSE(*state.poll_save());
+            EXPECT_EQ(state.sequence(), before);
+        }
+        EXPECT_TRUE(*state.poll_save());
+        EXPECT_EQ(state.sequence(), before + 1);
+        EXPECT_TRUE(*state.poll_save());  // nothing was begun
+    }
+    // One that fails leaves the newest copy, and the next save goes over the same one.
+    disk_.cut_bytes = 100;
+    for (int i = 0; i < 3; ++i) {
+        ASSERT_TRUE(state.begin_save(older).ok());
+        Status status;
+        while (status) {
+            const Result<bool> over = state.poll_save();
+            ASSERT_FALSE(over && *over);
+            status = over.status();
+        }
+    }
+    disk_.cut_bytes = ~size_t{0};
+    ASSERT_EQ(state.sequence(), 4u);
+    ASSERT_TRUE(state.save(older).ok());
+    EXPECT_EQ(loaded(), older);
+    copy(0)[40] ^= 1;
+    EXPECT_EQ(loaded(), newer);
+}
+
 TEST_F(StateDiskTest, EveryDamagedByteIsSeen) {
     const Record older = random_record(200);
     const Record newer = random_record(300);

@@ -129,6 +129,50 @@ TEST_F(VirtioBlkTest, ErrorsThatTheDiskReports) {
     }
 }
 
+TEST_F(VirtioBlkTest, WritesWithoutWaiting) {
+    auto disk = start();
+    ASSERT_TRUE(disk.ok());
+    EXPECT_TRUE(*disk->poll_write());  // nothing was begun
+    const std::span bytes = data_.span().first(2048);
+    for (uint64_t round = 0; round < 3; ++round) {
+        std::fill(bytes.begin(), bytes.end(), static_cast<uint8_t>(0x51 + round));
+        ASSERT_TRUE(disk->begin_write(round, bytes).ok());
+        EXPECT_EQ(disk->read(0, data_.span().last(512)).code(), ErrorCode::kExhausted);
+        EXPECT_EQ(disk->write(0, data_.span().last(512)).code(), ErrorCode::kExhausted);
+        EXPECT_FALSE(*disk->poll_write());  // the data is there, the cache's turn
+        EXPECT_TRUE(*disk->poll_write());
+        EXPECT_FALSE(fake_.dirty);
+        expect_same(round, bytes);
+    }
+    fake_.offered &= ~virtio::kBlkFeatureFlush;
+    auto plain = start();
+    ASSERT_TRUE(plain->begin_write(7, bytes).ok());
+    EXPECT_TRUE(*plain->poll_write());
+    expect_same(7, bytes);
+    EXPECT_EQ(plain->begin_write(kSectors, bytes).code(), ErrorCode::kInvalid);
+}
+
+TEST_F(VirtioBlkTest, AWriteThatFailsWhileNobodyWaits) {
+    auto disk = start();
+    ASSERT_TRUE(disk.ok());
+    const std::span bytes = data_.span().first(1024);
+    fake_.fault = Fault::kIoError;
+    ASSERT_TRUE(disk->begin_write(0, bytes).ok());
+    EXPECT_EQ(disk->poll_write().error().code, ErrorCode::kDevice);
+    EXPECT_TRUE(*disk->poll_write());
+    fake_.fault = Fault::kHang;
+    ASSERT_TRUE(disk->begin_write(0, bytes).ok());
+    Status status;
+    while (status) {
+        const Result<bool> over = disk->poll_write();
+        ASSERT_FALSE(over && *over);
+        status = over.status();
+    }
+    EXPECT_EQ(status.code(), ErrorCode::kTimeout);
+    EXPECT_FALSE(fake_.running());
+    EXPECT_EQ(disk->begin_write(0, bytes).code(), ErrorCode::kDevice);
+}
+
 TEST_F(VirtioBlkTest, DiskThatHangsOrLiesIsResetAndGivenUp) {
     for (const auto &[fault, code] :
          {std::pair{Fault::kHang, ErrorCode::kTimeout}, {Fault::kWrongId, ErrorCode::kDevice}}) {
