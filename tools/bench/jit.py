@@ -208,7 +208,7 @@ TINY = ("tinyllama-Q4_0", "tinyllama-Q8_0", "tinyllama-Q4_K")
 HOSTED_PLANS = {"stories": Plan(128, 6), "15m-Q8_0": Plan(128, 6), "smollm2": Plan(96, 8)}
 TCG_PLANS = {"stories": Plan(96, 12), "15m-Q8_0": Plan(64, 15), "smollm2": Plan(32, 20)}
 HOSTED_PLANS |= {name: Plan(48, 9) for name in TINY}
-TCG_PLANS |= {name: Plan(24, 30, prompt=4) for name in TINY}
+TCG_PLANS |= {name: Plan(24, 30, prompt=3) for name in TINY}
 
 
 def places(name, args):
