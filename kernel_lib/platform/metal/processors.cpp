@@ -68,7 +68,9 @@ constexpr uint64_t kRepeatAfterUs = 200;
 constexpr uint64_t kStartDeadlineUs = 500'000;
 constexpr int kDeliveryPolls = 100'000;
 
-enum class State : uint32_t { kAbsent, kRunning, kDiffers };
+// A new processor says kReady or kDiffers; only the boot processor makes it kRunning, so that one
+// that was given up on at the same moment never takes part.
+enum class State : uint32_t { kAbsent, kReady, kRunning, kDiffers, kGivenUp };
 
 // All that decides what code may run and what it computes.
 struct Registers {
@@ -161,8 +163,13 @@ void set_up_local_apic() {
     if (become_equal()) {
         set_up_local_apic();
         self->translations = translation_count();
-        self->state.store(State::kRunning, std::memory_order_release);
-        worker_pool().serve(self->tables.index);
+        State seen = State::kAbsent;
+        if (self->state.compare_exchange_strong(seen, State::kReady)) {
+            while (self->state.load(std::memory_order_acquire) == State::kReady) {
+                worker_pause();
+            }
+            worker_pool().serve(self->tables.index);
+        }
     } else {
         self->state.store(State::kDiffers, std::memory_order_release);
     }
@@ -215,13 +222,14 @@ State start_processor(Processor &processor, const ProcessorStart *start) {
     const uint64_t since = read_tsc();
     const uint64_t deadline = us_to_ticks(kStartDeadlineUs);
     bool repeated = false;
+    State state = State::kAbsent;
     while (read_tsc() - since < deadline) {
-        const State state = processor.state.load(std::memory_order_acquire);
-        if (state != State::kAbsent) {
-            return state;
+        state = processor.state.load(std::memory_order_acquire);
+        if (state == State::kAbsent && start->refused != 0) {
+            state = State::kDiffers;
         }
-        if (start->refused != 0) {
-            return State::kDiffers;
+        if (state != State::kAbsent) {
+            break;
         }
         if (!repeated && read_tsc() - since > us_to_ticks(kRepeatAfterUs)) {
             send_command(processor.apic_id, start_up);  // ignored by one that runs
@@ -229,9 +237,24 @@ State start_processor(Processor &processor, const ProcessorStart *start) {
         }
         worker_pause();
     }
-    // Asleep for good: it must not come late with the parameters of the next one.
+    if (state == State::kAbsent &&
+        processor.state.compare_exchange_strong(state, State::kGivenUp)) {
+        state = State::kGivenUp;
+    }
+    if (state == State::kReady) {
+        processor.state.store(State::kRunning, std::memory_order_release);
+        return State::kRunning;
+    }
+    // Asleep for good: its stacks and tables are for the next one, and it must not come late with
+    // that one's parameters.
     send_command(processor.apic_id, lapic::kCommandInit);
-    return State::kAbsent;
+    return state;
+}
+
+// A processor that did not start has left them for the next one.
+bool has_stacks(const Processor &processor) {
+    return processor.stack != 0 && processor.stacks.exception != 0 &&
+           processor.stacks.double_fault != 0;
 }
 
 bool give_stacks(Processor &processor) {
@@ -240,8 +263,7 @@ bool give_stacks(Processor &processor) {
     processor.stacks.double_fault = allocate_stack(kFaultStackPages);
     // One that is told of by double fault or NMI goes no further: the two share.
     processor.stacks.nmi = processor.stacks.double_fault;
-    return processor.stack != 0 && processor.stacks.exception != 0 &&
-           processor.stacks.double_fault != 0;
+    return has_stacks(processor);
 }
 
 // Writes code and parameters into the start page, with which `processor` may be started.
@@ -268,7 +290,8 @@ Result<ProcessorStart *> prepare_start_page(Processor &processor) {
 // One sentence when it does not run.
 bool add_processor(Processor &processor, uint32_t apic_id) {
     processor.apic_id = apic_id;
-    if (!give_stacks(processor)) {
+    processor.state.store(State::kAbsent, std::memory_order_relaxed);
+    if (!has_stacks(processor) && !give_stacks(processor)) {
         log_line("processors: no memory for the stacks of APIC ", apic_id);
         return false;
     }
@@ -280,7 +303,7 @@ bool add_processor(Processor &processor, uint32_t apic_id) {
     const State state = start_processor(processor, *start);
     if (state == State::kDiffers) {
         log_line("processors: APIC ", apic_id, " differs from the first one and is left asleep");
-    } else if (state == State::kAbsent) {
+    } else if (state == State::kGivenUp) {
         log_line("processors: APIC ", apic_id, " did not start within ", kStartDeadlineUs / 1000,
                  " ms");
     }
