@@ -51,15 +51,20 @@ void WorkerPool::ring(uint32_t processor) {
     }
 }
 
+// Smaller ones towards the end, where whoever took the last one lets all the others wait: half of
+// what would be a fair share, but no less than an eighth of a chunk.
 void WorkerPool::take_chunks() {
-    while (true) {
-        const uint64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
-        if (begin >= count_) {
-            return;
+    const uint32_t shares = 2 * size();
+    const uint32_t least = chunk_ / 8 == 0 ? 1 : chunk_ / 8;
+    uint32_t begin = next_.load(std::memory_order_relaxed);
+    while (begin < count_) {
+        const uint32_t share = (count_ - begin) / shares;
+        uint32_t items = share < least ? least : share < chunk_ ? share : chunk_;
+        items = items < count_ - begin ? items : count_ - begin;
+        if (next_.compare_exchange_weak(begin, begin + items, std::memory_order_relaxed)) {
+            task_(context_, begin, begin + items);
+            begin = next_.load(std::memory_order_relaxed);
         }
-        const uint64_t end = begin + chunk_;
-        task_(context_, static_cast<uint32_t>(begin),
-              static_cast<uint32_t>(end < count_ ? end : count_));
     }
 }
 

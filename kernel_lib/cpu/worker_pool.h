@@ -30,9 +30,9 @@ class WorkerPool {
     // Processors that take part, the caller of run() included.
     [[nodiscard]] uint32_t size() const { return 1 + workers_.load(std::memory_order_relaxed); }
 
-    // All items of [0, count), `chunk` >= 1 at a time. Everything written before is seen by the
-    // tasks, everything the tasks wrote is seen afterwards. One caller, always the same processor
-    // (the boot processor); not from a task, not from an interrupt handler.
+    // All items of [0, count), at most `chunk` >= 1 at a time. Everything written before is seen by
+    // the tasks, everything the tasks wrote is seen afterwards. One caller, always the same
+    // processor (the boot processor); not from a task, not from an interrupt handler.
     void run(Task task, void *context, uint32_t count, uint32_t chunk);
 
     // A processor offers itself for as long as the pool lives, as number 1 .. kMaxProcessors - 1;
@@ -61,7 +61,7 @@ class WorkerPool {
     void leave();
 
     alignas(64) std::atomic<uint32_t> state_ = 0;
-    alignas(64) std::atomic<uint64_t> next_ = 0;  // the first item that nobody has taken
+    alignas(64) std::atomic<uint32_t> next_ = 0;  // the first item that nobody has taken
     // Written only while nobody is inside a job.
     alignas(64) Task task_ = nullptr;
     void *context_ = nullptr;
