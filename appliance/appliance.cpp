@@ -257,6 +257,11 @@ void Appliance::start_optimizer() {
     if (settings_.jit == JitMode::kOff) {
         return;
     }
+    recall_profile();
+    optimizer().anticipate();
+}
+
+void Appliance::recall_profile() {
     if (profile_store_ == nullptr || settings_.state == StateMode::kOff) {
         log_line("profile: not kept across reboots: ",
                  settings_.state == StateMode::kOff ? "state=off" : "there is no state disk");

@@ -115,6 +115,7 @@ class Appliance final : private http::SnapshotSource,
     Status build_model(const ModelFile &file, TextWriter &detail);
     Status create_engine(TextWriter &detail);
     void start_optimizer();
+    void recall_profile();
     void keep_alive();
     bool serve();
     void generate();

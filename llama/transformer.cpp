@@ -194,6 +194,7 @@ class Transformer::Builder {
                                     .matrix = variant.matrix,
                                     .matrix_forms = variant.forms,
                                     .reference = gemv_variants(tensor.type)[0].kernel,
+                                    .start = variant.kernel,
                                     .sample = tensor.data,
                                     .matrices = 1};
         return t_.slot_count_++;
@@ -339,7 +340,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     for (KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
         forms_ |= slot.forms;
-        forms_ |= given_ > 1 && slot.matrix != nullptr ? slot.matrix_forms : 0;
+        forms_ |= given_ > 1 ? slot.matrix_forms : 0;
     }
 }
 
@@ -600,7 +601,8 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
                         .xq = takes_quantized(slot.type) ? s_.xq : nullptr,
                         .y = product.y,
                         .y_stride = slot.rows};
-    run_gemm(slot.active, slot.matrix, args, begin, end);
+    const bool starting = rows_ > 1 && slot.active == slot.reference;
+    run_gemm(starting ? slot.start : slot.active, slot.matrix, args, begin, end);
     for (uint32_t row = 0; row < rows_ && product.bias != nullptr; ++row) {
         add(product.bias + begin, end - begin, product.y + uint64_t{row} * slot.rows + begin);
     }

@@ -152,6 +152,15 @@ void Optimizer::recall(const TunedChoice &choice) {
     }
 }
 
+void Optimizer::anticipate() {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        Entry &entry = entries_[i];
+        if (entry.considered == 0 && entry.recall == Recall::kNone) {
+            entry.recall = Recall::kRule;
+        }
+    }
+}
+
 size_t Optimizer::choices(std::span<TunedChoice> out) const {
     size_t count = 0;
     for (size_t i = 0; i < entry_count_ && count < out.size(); ++i) {
@@ -213,11 +222,11 @@ bool Optimizer::find_recall() {
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
         const OptimizationTarget &target = *entry.target;
-        if (entry.recalled.level > max_level(mode_)) {
+        if (entry.recalled.level > max_level(mode_) || max_level(mode_) == 0) {
             entry.recall = Recall::kNone;
         }
         if (entry.recall == Recall::kRule) {
-            entry.recall = Recall::kChoice;
+            entry.recall = entry.recalled.level != 0 ? Recall::kChoice : Recall::kNone;
             if (target.candidate_count(1) != 0) {
                 begin(i, 1, 0, target.candidate_count(1));
                 return true;

@@ -121,6 +121,9 @@ class Optimizer {
     // threshold is reached. One that loses starts the search as if there had been none. Ignored
     // when no target has the name.
     void recall(const TunedChoice &choice);
+    // The functions registered so far will be hot as soon as there is work: their rules of thumb
+    // (level 1) are made, compared and timed now and not after so many calls.
+    void anticipate();
     // What is in force, of every function above level 0; returns how many. At most out.size().
     [[nodiscard]] size_t choices(std::span<TunedChoice> out) const;
     // Grows with every change of choices().

@@ -355,6 +355,28 @@ TEST_F(OptimizeTest, ARememberedChoiceIsTriedBeforeAnythingIsHot) {
     EXPECT_FALSE(optimizer_.has_work());
 }
 
+TEST_F(OptimizeTest, WhatWillBeHotGetsItsRuleOfThumbAtOnce) {
+    (void)profile().key("f");
+    optimizer_.anticipate();
+    EXPECT_TRUE(optimizer_.has_work());
+    work_all();
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(optimizer_.recalled(), 0u);
+    EXPECT_EQ(optimizer_.recalls_lost(), 0u);
+    calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+}
+
+TEST_F(OptimizeTest, NothingIsAnticipatedWhereNothingIsAllowed) {
+    (void)profile().key("f");
+    optimizer_.set_mode(JitMode::kOff);
+    optimizer_.anticipate();
+    EXPECT_FALSE(optimizer_.has_work());
+    EXPECT_EQ(level("f"), 0);
+}
+
 TEST_F(OptimizeTest, ARememberedChoiceThatLosesStartsTheSearch) {
     (void)profile().key("f");
     optimizer_.recall(choice_of("f", "slow", 2));
