@@ -507,6 +507,9 @@ void CompletionApi::on_token(llama::SlotId slot, llama::Token token) {
     const std::string_view text = generator_->decode(slot, token);
     job->failed = job->failed || !keep_logprobs(*job, text);
     emit(*job, running.matcher.put(text));
+    if (running.job != job) {
+        return;  // the client cancelled when it heard of it
+    }
     running.stop = running.matcher.matched() || job->failed;
     pause_or_go_on(slot);
 }

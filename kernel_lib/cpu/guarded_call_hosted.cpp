@@ -101,14 +101,15 @@ void set_handlers() {
     sigaction(deadline_signal(), &action, nullptr);
 }
 
-void prepare(Guard &guard) {
+// False: the system has no memory or no timer to give.
+bool prepare(Guard &guard) {
     stack_t stack = {};
     if (sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_DISABLE) != 0) {
         stack.ss_sp = platform::allocate_pages(kSignalStackBytes / platform::kPageBytes);
         stack.ss_size = kSignalStackBytes;
         stack.ss_flags = 0;
         if (stack.ss_sp == nullptr || sigaltstack(&stack, nullptr) != 0) {
-            platform::panic("no stack for signals");
+            return false;
         }
     }
     sigevent event = {};
@@ -116,9 +117,10 @@ void prepare(Guard &guard) {
     event.sigev_signo = deadline_signal();
     event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
     if (timer_create(CLOCK_MONOTONIC, &event, &guard.timer) != 0) {
-        platform::panic("no timer for guarded calls");
+        return false;
     }
     guard.ready = true;
+    return true;
 }
 
 // A little late rather than early, and again every millisecond in case a clock disagrees.
@@ -141,8 +143,8 @@ GuardedOutcome guarded_call(GuardedFunction function, void *context, uint64_t de
         platform::panic("guarded call inside another");
     }
     set_handlers();
-    if (!guard.ready) {
-        prepare(guard);
+    if (!guard.ready && !prepare(guard)) {
+        return GuardedOutcome::kFaulted;  // what cannot be guarded is not tried
     }
     // Threads have all signals off, and a fault whose signal is off ends the process.
     sigset_t wanted;
