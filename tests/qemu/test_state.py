@@ -144,8 +144,12 @@ def test_no_other_disk_is_ever_written_to(qemu, state, tmp_path):
                     f"file={model},format=raw,if=ide,index=1", "-drive", f"file={state},format=raw,if=ide,index=2",
                     "-fw_cfg", "name=opt/bareflow/options,string=state=continual", nic="virtio-net-pci")
     wait_ready(vm)
-    complete(vm)
-    saves = profile(vm)["jit"]["saves"]
+    saves = 0
+    for _ in range(20):  # as long as it takes, on a fast machine or a slow one
+        complete(vm)
+        saves = profile(vm)["jit"]["saves"]
+        if saves > 10:
+            break
     vm.stop()
     assert saves > 10
     assert image.read_bytes() == (Path(__file__).parents[2] / "build/fluid_llama.img").read_bytes()
