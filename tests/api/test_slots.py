@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_text_whatever_else_is_served(api):
     after = counters(api)["tokens"]
     rows = after["batch_rows"] - before["batch_rows"]
     batches = after["batches"] - before["batches"]
-assert rows > 1.2 * batches, "they were computed together"
+    assert rows > 1.2 * batches, "they were computed together"
     assert after["prompt_cached"] > before["prompt_cached"]
 
 
