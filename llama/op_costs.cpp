@@ -17,6 +17,7 @@ constexpr uint32_t kFirstUnits = 1;
 constexpr uint64_t kAverageOver = 16;
 constexpr uint64_t kFirstTokens = 16;
 constexpr uint64_t kTrialEvery = 64;
+constexpr uint32_t kManyRowsClass = 3;  // 8 and more
 
 }  // namespace
 
@@ -117,7 +118,13 @@ uint32_t OpCosts::units_within(uint32_t op, uint32_t left, uint64_t budget_ticks
     return units == 0 ? 1 : static_cast<uint32_t>(units);
 }
 
-OpCosts::Sharing OpCosts::trial(uint64_t count) {
+OpCosts::Sharing OpCosts::trial(uint64_t count, uint32_t row_class) {
+    // A step of many rows takes long and sharing mostly pays: one each way, then seldom.
+    if (row_class >= kManyRowsClass) {
+        return count == 1                               ? Sharing::kAlways
+               : count != 0 && count % kTrialEvery == 0 ? Sharing::kNever
+                                                        : Sharing::kMeasured;
+    }
     // Whole tokens, so that the other processors are awake while sharing is tried. Often at first,
     // then seldom: a trial costs at most what the better way saves.
     const uint64_t place = count < kFirstTokens ? count % 4 : count % kTrialEvery;

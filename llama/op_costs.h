@@ -50,8 +50,8 @@ class OpCosts {
     // Whether an operation is shared by the processors or done by one. Both ways are measured;
     // kMeasured takes the one that was faster, the others make sure that there are measurements.
     enum class Sharing : uint8_t { kMeasured, kAlways, kNever };
-    // The trial that the `count`-th token is due for.
-    [[nodiscard]] static Sharing trial(uint64_t count);
+    // The trial that the `count`-th step of a class of rows is due for.
+    [[nodiscard]] static Sharing trial(uint64_t count, uint32_t row_class = 0);
     // `min_ticks`: what takes one processor less is done by one, whatever `sharing` says.
     [[nodiscard]] bool share(uint32_t op, uint32_t units, uint64_t min_ticks,
                              Sharing sharing) const;

@@ -100,6 +100,14 @@ TEST(OpCostsTest, BothWaysAreTriedAgainAndAgain) {
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kAlways)], 10);
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kNever)], 10);
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kMeasured)], 950);
+    // Of a long prompt's few steps only the first is not shared.
+    const uint32_t many = OpCosts::row_class(8);
+    EXPECT_EQ(OpCosts::trial(0, many), Sharing::kMeasured);
+    EXPECT_EQ(OpCosts::trial(1, many), Sharing::kAlways);
+    for (uint64_t step = 2; step < 64; ++step) {
+        EXPECT_EQ(OpCosts::trial(step, many), Sharing::kMeasured);
+    }
+    EXPECT_EQ(OpCosts::trial(64, many), Sharing::kNever);
 }
 
 TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
