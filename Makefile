@@ -56,7 +56,7 @@ APPLIANCE_HOSTED  := $(call hosted_filter,$(APPLIANCE_COMMON)) appliance/hosted_
 WARN     := -Wall -Wextra -Werror -Wshadow -Wno-unused-parameter
 # -ffile-prefix-map and no dates: the same tree gives the same bytes in any folder.
 COMMON   := -O2 -g -MMD -MP -I. -ffp-contract=off -fno-fast-math -fno-strict-aliasing \
-            -ffile-prefix-map=$(CURDIR)=. -fno-ident
+            -ffile-prefix-map="$(CURDIR)"=. -fno-ident
 CXXCOMMON := -std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -D_GLIBCXX_ASSERTIONS
 METAL_ARCH := -ffreestanding -fno-builtin-printf -mno-red-zone -fno-pic -mcmodel=small \
             -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-use-cxa-atexit \
