@@ -27,7 +27,7 @@ class TemporaryFile {
     [[nodiscard]] const char *path() const { return path_.c_str(); }
 
   private:
-    std::string path_ = "/var/tmp/bareflow-model-XXXXXX";
+    std::string path_ = ::testing::TempDir() + "bareflow-model-XXXXXX";
 };
 
 TEST(ModelMemoryTest, SmallAndLargeFilesAreThereToTheLastByte) {
@@ -45,7 +45,7 @@ TEST(ModelMemoryTest, SmallAndLargeFilesAreThereToTheLastByte) {
 
 TEST(ModelMemoryTest, WhatIsNoFileHasNoBytes) {
     EXPECT_TRUE(model_file_bytes("/nowhere/at/all").empty());
-    EXPECT_TRUE(model_file_bytes("/tmp").empty());
+    EXPECT_TRUE(model_file_bytes(::testing::TempDir().c_str()).empty());
     EXPECT_TRUE(model_file_bytes("/dev/null").empty());
     EXPECT_TRUE(model_file_bytes(TemporaryFile({}).path()).empty());
 }
