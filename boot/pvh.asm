@@ -1,11 +1,10 @@
 ; The ELF's two entries: PVH (`qemu-system-x86_64 -kernel bareflow.elf`, 32-bit protected mode) and
 ; the 64-bit one, which both ways of booting end in. Assembled into the kernel.
 %include "boot/boot_info.inc"
+%include "boot/long_mode.inc"
 
 COM1           equ 0x3F8
 VGA_TEXT       equ 0xB8000
-MSR_EFER       equ 0xC0000080
-EFER_LME       equ 1 << 8
 SEL_CODE64     equ 0x08
 ; Xen public/arch-x86/hvm/start_info.h
 START_MAGIC    equ 0x336EC578
@@ -41,24 +40,7 @@ pvh_entry:
     mov esp, boot_stack_top
     mov ebp, ebx
 
-    pushfd
-    pop eax
-    mov ecx, eax
-    xor eax, 1 << 21                    ; ID: CPUID is there
-    push eax
-    popfd
-    pushfd
-    pop eax
-    cmp eax, ecx
-    je .no_long_mode
-    mov eax, 0x80000000
-    cpuid
-    cmp eax, 0x80000001
-    jb .no_long_mode
-    mov eax, 0x80000001
-    cpuid
-    test edx, 1 << 29                   ; LM
-    jz .no_long_mode
+    without_long_mode .no_long_mode
 
     rdtsc
     mov [pvh_boot_info + BI_TSC_AT_ENTRY], eax
@@ -106,37 +88,7 @@ pvh_entry:
     mov edi, pvh_boot_info + BI_RANGES
     rep movsd
 
-    ; 4 GiB one to one in 2 MiB pages, for as long as the kernel takes to build its own tables.
-    ; The loader has zeroed .bss.
-    mov dword [pvh_page_tables], pvh_page_tables + 0x1000 + 3
-    mov edi, pvh_page_tables + 0x1000
-    mov eax, pvh_page_tables + 0x2000 + 3
-    mov ecx, 4
-.pdpt:
-    mov [edi], eax
-    add eax, 0x1000
-    add edi, 8
-    dec ecx
-    jnz .pdpt
-    mov edi, pvh_page_tables + 0x2000
-    mov eax, 0x83                       ; present, writable, 2 MiB
-    mov ecx, 4 * 512
-.directory:
-    mov [edi], eax
-    add eax, 0x200000
-    add edi, 8
-    dec ecx
-    jnz .directory
-
-    mov eax, pvh_page_tables
-    mov cr3, eax
-    mov eax, cr4
-    or eax, 1 << 5                      ; PAE
-    mov cr4, eax
-    mov ecx, MSR_EFER
-    rdmsr
-    or eax, EFER_LME
-    wrmsr
+    map_low_memory pvh_page_tables      ; .bss: the loader has zeroed it
     mov eax, cr0
     or eax, (1 << 31) | 1
     mov cr0, eax

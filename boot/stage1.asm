@@ -8,8 +8,8 @@
 bits 16
 org 0x7C00
 %include "boot/boot_info.inc"
+%include "boot/long_mode.inc"
 
-COM1       equ 0x3F8
 READ_TRIES equ 4
 
 start:
@@ -28,16 +28,7 @@ start:
     ; RDTSC only where CPUID says so (a 486 has neither).
     mov dword [LOW_BOOT_INFO + BI_TSC_AT_ENTRY], 0
     mov dword [LOW_BOOT_INFO + BI_TSC_AT_ENTRY + 4], 0
-    pushfd
-    pop eax
-    mov ecx, eax
-    xor eax, 1 << 21
-    push eax
-    popfd
-    pushfd
-    pop eax
-    cmp eax, ecx
-    je .no_tsc
+    without_cpuid .no_tsc
     mov eax, 1
     cpuid
     test dl, 1 << 4
@@ -91,34 +82,7 @@ start:
     mov si, text_edd
     mov bl, EXIT_NO_EDD
 
-; SI = text, BL = exit code. Never returns.
-fail:
-    push bx
-.next:
-    lodsb
-    test al, al
-    jz .stop
-    push ax
-    mov ah, 0x0E
-    mov bx, 7
-    int 0x10
-    mov dx, COM1 + 5
-    mov cx, 0xFFFF
-.wait:
-    in al, dx
-    test al, 0x20
-    loopz .wait
-    pop ax
-    mov dx, COM1
-    out dx, al
-    jmp .next
-.stop:
-    pop ax
-    out DEBUG_EXIT_PORT, al
-.halt:
-    cli
-    hlt
-    jmp .halt
+%include "boot/bios_fail.inc"
 
 ; Register offset, value.
 uart_setup:

@@ -6,13 +6,11 @@
 bits 16
 org 0x8000
 %include "boot/boot_info.inc"
+%include "boot/long_mode.inc"
 
-COM1          equ 0x3F8
 READ_TRIES    equ 4
 ; A call reads at most 127 sectors: the limit of some BIOSes, and it stays inside one 64 KiB segment.
 CHUNK_SECTORS equ 127
-MSR_EFER      equ 0xC0000080
-EFER_LME      equ 1 << 8
 SEL_CODE32    equ 0x08
 SEL_DATA32    equ 0x10
 SEL_CODE16    equ 0x18
@@ -32,24 +30,7 @@ start:
 
 ; Long mode, or a sentence. Clobbers EAX EBX ECX EDX.
 check_processor:
-    pushfd
-    pop eax
-    mov ecx, eax
-    xor eax, 1 << 21                    ; ID: CPUID is there (Intel SDM 1, 3.4.3.3)
-    push eax
-    popfd
-    pushfd
-    pop eax
-    cmp eax, ecx
-    je .none
-    mov eax, 0x80000000
-    cpuid
-    cmp eax, 0x80000001
-    jb .none
-    mov eax, 0x80000001
-    cpuid
-    test edx, 1 << 29                   ; LM
-    jz .none
+    without_long_mode .none
     ret
 .none:
     mov si, text_long_mode
@@ -364,40 +345,12 @@ bits 32
     mov ss, ax
     mov esp, LOW_STAGE1
 
-    ; One PML4, one PDPT, four page directories: 4 GiB in 2 MiB pages, for as long as the kernel
-    ; takes to build its own.
     cld
     xor eax, eax
     mov edi, LOW_PAGE_TABLES
     mov ecx, 6 * 4096 / 4
     rep stosd
-    mov dword [LOW_PAGE_TABLES], LOW_PAGE_TABLES + 0x1000 + 3
-    mov edi, LOW_PAGE_TABLES + 0x1000
-    mov eax, LOW_PAGE_TABLES + 0x2000 + 3
-    mov ecx, 4
-.pdpt:
-    mov [edi], eax
-    add eax, 0x1000
-    add edi, 8
-    loop .pdpt
-    mov edi, LOW_PAGE_TABLES + 0x2000
-    mov eax, 0x83                       ; present, writable, 2 MiB
-    mov ecx, 4 * 512
-.directory:
-    mov [edi], eax
-    add eax, 0x200000
-    add edi, 8
-    loop .directory
-
-    mov eax, LOW_PAGE_TABLES
-    mov cr3, eax
-    mov eax, cr4
-    or eax, 1 << 5                      ; PAE
-    mov cr4, eax
-    mov ecx, MSR_EFER
-    rdmsr
-    or eax, EFER_LME
-    wrmsr
+    map_low_memory LOW_PAGE_TABLES
     mov eax, cr0
     or eax, 1 << 31
     mov cr0, eax
@@ -451,34 +404,7 @@ unpack_kernel:
     incbin "unpack.bin"
 bits 16
 
-; SI = text, BL = exit code. Never returns.
-fail:
-    push bx
-.next:
-    lodsb
-    test al, al
-    jz .stop
-    push ax
-    mov ah, 0x0E
-    mov bx, 7
-    int 0x10
-    mov dx, COM1 + 5
-    mov cx, 0xFFFF
-.wait:
-    in al, dx
-    test al, 0x20
-    loopz .wait
-    pop ax
-    mov dx, COM1
-    out dx, al
-    jmp .next
-.stop:
-    pop ax
-    out DEBUG_EXIT_PORT, al
-.halt:
-    cli
-    hlt
-    jmp .halt
+%include "boot/bios_fail.inc"
 
 image_magic:     db "BFIMAGE1"
 text_long_mode:  db "BareFlow: this processor has no 64-bit mode; an x86-64 processor is needed.", 13, 10, 0
