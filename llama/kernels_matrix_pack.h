@@ -1,5 +1,5 @@
 // One group of 256 columns of several activations, side by side, as the matrix kernels want them.
-// Included inside the anonymous namespace of kernels_avx512_hosted.cpp and of the AVX2 ones, like
+// Included inside the anonymous namespace of the AVX-512 and AVX2 matrix kernels, like
 // kernels_avx2_body.h and for the same reason.
 #pragma once
 

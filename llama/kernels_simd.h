@@ -17,7 +17,9 @@ namespace bareflow::llama {
 [[nodiscard]] GemmKernel avx2_matrix(TensorType type);  // nullptr: there is none
 [[nodiscard]] GemvVariant avx_vnni_variant(TensorType type);
 [[nodiscard]] GemvVariant avx512_variant(TensorType type);
-[[nodiscard]] GemvVariant amx_variant(TensorType type);  // one vector: as avx512_variant
+[[nodiscard]] GemmKernel avx512_matrix(TensorType type);        // quantised types
+[[nodiscard]] GemmKernel avx512_float_matrix(TensorType type);  // the others
+[[nodiscard]] GemvVariant amx_variant(TensorType type);         // one vector: as avx512_variant
 
 using VariantSource = GemvVariant (*)(TensorType type);
 // Which of these are linked into this program, in the order of InstructionSet.

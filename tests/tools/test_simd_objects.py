@@ -31,4 +31,4 @@ def test_no_inline_function_leaks_out(path):
 
 
 def test_there_are_objects():
-    assert len(OBJECTS) == 4
+    assert len(OBJECTS) == 7

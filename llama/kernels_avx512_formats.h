@@ -1,0 +1,298 @@
+// The types of quantised weights as AVX-512 reads them: 64 weights as unsigned bytes. Included
+// inside the anonymous namespace, behind the target, of every file of AVX-512 kernels, like
+// kernels_avx2_body.h and for the same reason.
+#pragma once
+
+constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
+
+// ------------------------------------------------------------------ small parts
+
+inline __m128i load128(const void *from) {
+    return _mm_loadu_si128(static_cast<const __m128i *>(from));
+}
+inline __m256i load256(const void *from) {
+    return _mm256_loadu_si256(static_cast<const __m256i *>(from));
+}
+inline __m512i load512(const void *from) {
+    return _mm512_loadu_si512(from);
+}
+inline uint16_t half_at(const uint8_t *from) {
+    uint16_t half;
+    __builtin_memcpy(&half, from, sizeof(half));
+    return half;
+}
+inline uint32_t word_at(const uint8_t *from) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+// `low` in 128-bit lanes 0 and 1, `high` in 2 and 3.
+inline __m512i broadcast_pair(const uint8_t *low, const uint8_t *high) {
+    return _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(load128(low)), 0xff00, load128(high));
+}
+inline __m512i join(__m256i low, __m256i high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+inline __m512 join_ps(__m256 low, __m256 high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+// 16-bit shift counts, by 128-bit lanes.
+inline __m512i lane_counts(short a, short b, short c, short d) {
+    const __m256i low = _mm256_set_m128i(_mm_set1_epi16(b), _mm_set1_epi16(a));
+    const __m256i high = _mm256_set_m128i(_mm_set1_epi16(d), _mm_set1_epi16(c));
+    return join(low, high);
+}
+// Bytes by 256-bit halves.
+inline __m512i half_bytes(uint8_t low, uint8_t high) {
+    return join(_mm256_set1_epi8(static_cast<char>(low)),
+                _mm256_set1_epi8(static_cast<char>(high)));
+}
+
+// f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
+inline __m512i mantissas(__m256i halves) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(16777216.0f)));
+}
+inline __m512d mantissas_f64(__m128i halves) {
+    return _mm512_cvtps_pd(_mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(16777216.0f)));
+}
+
+// ------------------------------------------------------------------ blocks of 32
+// pair(): two blocks as 64 unsigned bytes, weight + kOffset each, in the order of the columns.
+// kWide: four of them times activations don't fit 16 bits.
+
+struct Q8_0 {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = kQ8_0BlockBytes;
+    static constexpr int kOffset = 128;
+    static constexpr bool kMinimum = false;
+    static constexpr bool kWide = true;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        return _mm512_xor_si512(join(load256(a + 2), load256(b + 2)), _mm512_set1_epi8(-128));
+    }
+};
+
+inline __m512i nibble_pair(const uint8_t *a, const uint8_t *b) {
+    return _mm512_and_si512(_mm512_srlv_epi16(broadcast_pair(a, b), lane_counts(0, 4, 0, 4)),
+                            _mm512_set1_epi8(15));
+}
+
+struct Q4_0 {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = kQ4_0BlockBytes;
+    static constexpr int kOffset = 8;
+    static constexpr bool kMinimum = false;
+    static constexpr bool kWide = false;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) { return nibble_pair(a + 2, b + 2); }
+};
+
+struct Q4_1 {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = kQ4_1BlockBytes;
+    static constexpr int kOffset = 0;
+    static constexpr bool kMinimum = true;
+    static constexpr bool kWide = false;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) { return nibble_pair(a + 4, b + 4); }
+};
+
+// Fields: 32 fifth bits, then nibbles.
+inline __m512i five_bit_pair(const uint8_t *a, const uint8_t *b) {
+    const __mmask64 fifth = word_at(a) | static_cast<uint64_t>(word_at(b)) << 32;
+    const __m512i low = nibble_pair(a + 4, b + 4);
+    return _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
+}
+
+struct Q5_0 {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = 22;
+    static constexpr int kOffset = 16;
+    static constexpr bool kMinimum = false;
+    static constexpr bool kWide = false;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) { return five_bit_pair(a + 2, b + 2); }
+};
+
+struct Q5_1 {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = 24;
+    static constexpr int kOffset = 0;
+    static constexpr bool kMinimum = true;
+    static constexpr bool kWide = false;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) { return five_bit_pair(a + 4, b + 4); }
+};
+
+struct IQ4_NL {
+    static constexpr bool kSuper = false;
+    static constexpr uint32_t kBytes = 18;
+    static constexpr int kOffset = 128;
+    static constexpr bool kMinimum = false;
+    static constexpr bool kWide = true;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        const __m128i values = _mm_xor_si128(load128(kNonLinear), _mm_set1_epi8(-128));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), nibble_pair(a + 2, b + 2));
+    }
+};
+
+// The f16 at `w` of eight blocks, in the order 0 2 4 6 1 3 5 7.
+template <uint32_t kBytes>
+inline __m128i eight_halves(const uint8_t *w) {
+    __m128i out = _mm_cvtsi32_si128(half_at(w));
+    out = _mm_insert_epi16(out, half_at(w + 2 * kBytes), 1);
+    out = _mm_insert_epi16(out, half_at(w + 4 * kBytes), 2);
+    out = _mm_insert_epi16(out, half_at(w + 6 * kBytes), 3);
+    out = _mm_insert_epi16(out, half_at(w + 1 * kBytes), 4);
+    out = _mm_insert_epi16(out, half_at(w + 3 * kBytes), 5);
+    out = _mm_insert_epi16(out, half_at(w + 5 * kBytes), 6);
+    return _mm_insert_epi16(out, half_at(w + 7 * kBytes), 7);
+}
+template <uint32_t kBytes>
+inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
+    return mantissas(_mm256_set_m128i(eight_halves<kBytes>(w1), eight_halves<kBytes>(w0)));
+}
+
+// ------------------------------------------------------------------ super-blocks of 256
+// columns<i>(): the 64 weights from 64 i on, as unsigned bytes, weight + kOffset each.
+// scales(): those of sixteen parts, and minimums() where there are any.
+
+// The same 32 bytes twice.
+inline __m512i twice(const uint8_t *bytes) {
+    return _mm512_broadcast_i64x4(load256(bytes));
+}
+inline uint64_t long_at(const uint8_t *from) {
+    uint64_t value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+// Eight bytes, each twice.
+inline __m256i doubled(uint64_t bytes) {
+    const __m128i once = _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
+    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(once, once));
+}
+
+// Six bits each (see weight_blocks.cpp).
+constexpr uint64_t kLowNibbles = 0x0f0f0f0f;
+constexpr uint64_t kSixBits = 0x3f3f3f3f;
+constexpr uint64_t kTwoBits = 0x03030303;
+inline __m256i six_bit_scales(const uint8_t *s) {
+    const uint64_t a = word_at(s);
+    const uint64_t c = word_at(s + 8);
+    return doubled((a & kSixBits) | ((c & kLowNibbles) | (a >> 6 & kTwoBits) << 4) << 32);
+}
+inline __m256i six_bit_minimums(const uint8_t *s) {
+    const uint64_t b = word_at(s + 4);
+    const uint64_t c = word_at(s + 8);
+    return doubled((b & kSixBits) | ((c >> 4 & kLowNibbles) | (b >> 6 & kTwoBits) << 4) << 32);
+}
+
+struct Q2_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
+    static constexpr uint32_t kBytes = 84;
+    static constexpr uint32_t kFactors = 80;
+    static constexpr int kOffset = 0;
+    static constexpr bool kMinimum = true;
+    template <uint32_t kI>
+    static __m512i columns(const uint8_t *block) {
+        constexpr short kShift = kI % 2 * 4;
+        return _mm512_and_si512(
+            _mm512_srlv_epi16(twice(block + 16 + kI / 2 * 32),
+                              lane_counts(kShift, kShift, kShift + 2, kShift + 2)),
+            _mm512_set1_epi8(3));
+    }
+    static __m256i scales(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(_mm_and_si128(load128(block), _mm_set1_epi8(15)));
+    }
+    static __m256i minimums(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(
+            _mm_and_si128(_mm_srli_epi16(load128(block), 4), _mm_set1_epi8(15)));
+    }
+};
+
+struct Q3_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
+    static constexpr uint32_t kBytes = 110;
+    static constexpr uint32_t kFactors = 108;
+    static constexpr int kOffset = 4;
+    static constexpr bool kMinimum = false;
+    template <uint32_t kI>
+    static __m512i columns(const uint8_t *block) {
+        constexpr short kShift = kI % 2 * 4;
+        const __m512i low =
+            _mm512_and_si512(_mm512_srlv_epi16(twice(block + 32 + kI / 2 * 32),
+                                               lane_counts(kShift, kShift, kShift + 2, kShift + 2)),
+                             _mm512_set1_epi8(3));
+        const __mmask64 third =
+            _mm512_test_epi8_mask(twice(block), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
+        return _mm512_mask_add_epi8(low, third, low, _mm512_set1_epi8(4));
+    }
+    static __m256i scales(const uint8_t *block) {
+        const uint64_t low = long_at(block + 96);
+        const uint64_t above = word_at(block + 104);
+        const uint64_t first = (above & kTwoBits) | (above >> 2 & kTwoBits) << 32;
+        const uint64_t second = (above >> 4 & kTwoBits) | (above >> 6 & kTwoBits) << 32;
+        constexpr uint64_t kNibbles = kLowNibbles << 32 | kLowNibbles;
+        const __m128i bytes =
+            _mm_set_epi64x(static_cast<int64_t>((low >> 4 & kNibbles) | second << 4),
+                           static_cast<int64_t>((low & kNibbles) | first << 4));
+        return _mm256_cvtepi8_epi16(_mm_sub_epi8(bytes, _mm_set1_epi8(32)));
+    }
+};
+
+struct Q4_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 32;
+    static constexpr uint32_t kBytes = 144;
+    static constexpr uint32_t kFactors = 0;
+    static constexpr int kOffset = 0;
+    static constexpr bool kMinimum = true;
+    template <uint32_t kI>
+    static __m512i columns(const uint8_t *block) {
+        return _mm512_and_si512(
+            _mm512_srlv_epi16(twice(block + 16 + 32 * kI), lane_counts(0, 0, 4, 4)),
+            _mm512_set1_epi8(15));
+    }
+    static __m256i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
+    static __m256i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+};
+
+struct Q5_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 32;
+    static constexpr uint32_t kBytes = 176;
+    static constexpr uint32_t kFactors = 0;
+    static constexpr int kOffset = 0;
+    static constexpr bool kMinimum = true;
+    template <uint32_t kI>
+    static __m512i columns(const uint8_t *block) {
+        const __m512i low = _mm512_and_si512(
+            _mm512_srlv_epi16(twice(block + 48 + 32 * kI), lane_counts(0, 0, 4, 4)),
+            _mm512_set1_epi8(15));
+        const __mmask64 fifth =
+            _mm512_test_epi8_mask(twice(block + 16), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
+        return _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
+    }
+    static __m256i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
+    static __m256i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+};
+
+struct Q6_K {
+    static constexpr bool kSuper = true;
+    static constexpr uint32_t kPartColumns = 16;
+    static constexpr uint32_t kBytes = 210;
+    static constexpr uint32_t kFactors = 208;
+    static constexpr int kOffset = 32;
+    static constexpr bool kMinimum = false;
+    template <uint32_t kI>
+    static __m512i columns(const uint8_t *block) {
+        const __m512i nibbles = load512(block + kI / 2 * 64);
+        const __m512i pairs = twice(block + 128 + kI / 2 * 32);  // of bits
+        const __m512i low = _mm512_and_si512(kI % 2 == 0 ? nibbles : _mm512_srli_epi16(nibbles, 4),
+                                             _mm512_set1_epi8(15));
+        const __m512i high = kI % 2 == 0 ? _mm512_sllv_epi16(pairs, lane_counts(4, 4, 2, 2))
+                                         : _mm512_srlv_epi16(pairs, lane_counts(0, 0, 2, 2));
+        return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x30), 0xf8);  // a | b & c
+    }
+    static __m256i scales(const uint8_t *block) {
+        return _mm256_cvtepi8_epi16(load128(block + 192));
+    }
+};
