@@ -11,6 +11,7 @@ import codecs
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -113,6 +114,11 @@ def check_port_free(port):
             fail(f"port {port} on 127.0.0.1 is not free ({error.strerror}); try PORT={port + 1}")
 
 
+def drive(path, rest):
+    """Words of QEMU's `-drive`. A comma separates them and is written double in a path."""
+    return ["-drive", f"file={str(path).replace(',', ',,')},format=raw,{rest}"]
+
+
 def make_state_disk(path, fresh):
     """Makes an empty state disk where there is none, or when the old one shall be forgotten. False:
     another machine uses it."""
@@ -155,22 +161,18 @@ def qemu_command(args):
     command = ["qemu-system-x86_64", "-accel", accel,
                "-cpu", "host" if accel == "kvm" else "max",
                "-smp", str(smp), "-m", str(mem),
-               "-drive", f"file={args.image},format=raw,snapshot=on,if=ide,index=0",
+               *drive(args.image, "snapshot=on,if=ide,index=0"),
                "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
                "-display", args.vga,
                "-chardev", "stdio,id=serial,signal=on", "-serial", "chardev:serial",
                "-monitor", "none"]
     if args.model:
-        # A comma separates QEMU's own words and is written double.
-        path = str(args.model).replace(",", ",,")
-        command += ["-drive", f"file={path},format=raw,snapshot=on,if=ide,index=1"]
+        command += drive(args.model, "snapshot=on,if=ide,index=1")
     if args.state:
         if args.fresh not in ("", "0", "1"):
             fail(f"FRESH must be 1 or 0, not '{args.fresh}'")
         if make_state_disk(args.state, args.fresh == "1"):
-            path = args.state.replace(",", ",,")
-            where = "if=ide,index=2" if args.state_disk == "ide" else "if=virtio"
-            command += ["-drive", f"file={path},format=raw,{where}"]
+            command += drive(args.state, "if=ide,index=2" if args.state_disk == "ide" else "if=virtio")
         else:
             print(f"run: {args.state} is another machine's; this one remembers nothing", file=sys.stderr)
     if NICS[args.nic]:
@@ -251,7 +253,7 @@ def main(argv):
     args.model = find_model(args.model)
     command, port = qemu_command(args)
     if args.print_command:
-        print(" ".join(command))
+        print(shlex.join(command))
         return 0
     # QEMU shares the terminal's process group: Ctrl-C reaches it, and it ends by itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

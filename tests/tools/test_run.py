@@ -1,5 +1,6 @@
 """tools/run.py, as far as it goes without a machine: its command and its state disk."""
 import fcntl
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,14 @@ def test_another_machines_state_is_not_touched(tmp_path):
     assert str(state) not in line
     assert "another machine's" in said
     assert state.read_bytes() == b"busy"
+
+
+def test_a_path_may_have_spaces_and_commas(tmp_path):
+    folder = tmp_path / "a folder, and more"
+    folder.mkdir()
+    model = folder / "my model.gguf"
+    model.write_bytes(b"GGUF")
+    line, _ = command(folder / "state.img", "--model", model)
+    written = str(folder).replace(",", ",,")
+    drives = [word.split(",format=raw,")[0] for word in shlex.split(line) if word.startswith("file=")]
+    assert drives == [f"file={written}/image", f"file={written}/my model.gguf", f"file={written}/state.img"]

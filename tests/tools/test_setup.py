@@ -56,7 +56,7 @@ class Tree:
     """A copy of fetch.sh with pins of our own and a mirror in a folder."""
 
     def __init__(self, tmp_path):
-        self.root = tmp_path / "project"
+        self.root = tmp_path / "a project"
         self.mirror = tmp_path / "mirror"
         self.sources = tmp_path / "sources"
         self.third_party = self.root / "third_party"
@@ -174,7 +174,7 @@ def test_missing_archive_offline_is_named(tiny):
 
 
 def test_missing_archive_without_a_mirror_is_named(tiny):
-    tiny.use_mirror(tiny.root / "no-such-mirror")
+    tiny.use_mirror(tiny.mirror / "no-such-mirror")
     done = tiny.fetch()
     assert done.returncode == 1
     assert "tiny_1.0.orig.tar.gz" in done.stderr and "network" in done.stderr
@@ -340,7 +340,7 @@ class Machine:
     """A machine with the packages that the file `installed` lists; root or not, sudo or not."""
 
     def __init__(self, tmp_path):
-        self.root = tmp_path / "project"
+        self.root = tmp_path / "a project"
         self.bin = tmp_path / "bin"
         self.installed = tmp_path / "installed"
         self.calls = tmp_path / "calls"
@@ -487,7 +487,7 @@ class Venv:
     """A copy of make_venv.sh and a folder of wheels instead of PyPI."""
 
     def __init__(self, tmp_path):
-        self.root = tmp_path / "project"
+        self.root = tmp_path / "a project"
         self.wheels = tmp_path / "wheels"
         for folder in (self.root / "tools", self.root / "tests", self.wheels):
             folder.mkdir(parents=True)
