@@ -140,6 +140,8 @@ class HostedSurroundings final : public Surroundings {
         info.device = "sockets";
         info.address = host_;
         info.link_up = true;
+        info.received_bytes = transport_.bytes_received();
+        info.sent_bytes = transport_.bytes_sent();
         return info;
     }
     [[nodiscard]] std::string_view platform_name() const override { return "hosted"; }

@@ -28,7 +28,9 @@ class PosixTransport::Stream final : public ByteStream {
         } else if (got < 0 && errno != EAGAIN && errno != EINTR) {
             broken_ = true;
         }
-        return got > 0 ? static_cast<size_t>(got) : 0;
+        const size_t bytes = got > 0 ? static_cast<size_t>(got) : 0;
+        transport_.bytes_received_ += bytes;
+        return bytes;
     }
     size_t write(std::span<const uint8_t> from) override {
         if (broken_ || from.empty()) {
@@ -39,7 +41,9 @@ class PosixTransport::Stream final : public ByteStream {
             broken_ = true;
         }
         blocked_ = sent < static_cast<ssize_t>(from.size());
-        return sent > 0 ? static_cast<size_t>(sent) : 0;
+        const size_t bytes = sent > 0 ? static_cast<size_t>(sent) : 0;
+        transport_.bytes_sent_ += bytes;
+        return bytes;
     }
     // The kernel doesn't tell how much; a write that comes back short does.
     [[nodiscard]] size_t writable() const override { return blocked_ || broken_ ? 0 : 16 * 1024; }

@@ -29,6 +29,9 @@ class PosixTransport final : public StreamSource {
     ByteStream *accept() override;
     // wait() also returns when `fd` (standard input) has something new to read.
     void wake_on(int fd);
+    // By all streams since the start.
+    [[nodiscard]] uint64_t bytes_received() const { return bytes_received_; }
+    [[nodiscard]] uint64_t bytes_sent() const { return bytes_sent_; }
 
   private:
     class Stream;
@@ -38,6 +41,8 @@ class PosixTransport final : public StreamSource {
     int listener_ = -1;
     int epoll_ = -1;
     uint16_t port_ = 0;
+    uint64_t bytes_received_ = 0;
+    uint64_t bytes_sent_ = 0;
     std::vector<std::unique_ptr<Stream>> streams_;
     std::vector<std::unique_ptr<Stream>> ended_;  // freed in wait(): events may still name them
 };

@@ -85,6 +85,9 @@ def test_profile_forms(api):
             assert key in profile, key
         for key in ("image_bytes", "heap_bytes", "kv_bytes", "model_bytes"):
             assert key in profile["memory"], key
+        # The page asked for above has been sent whole.
+        assert profile["network"]["sent_bytes"] >= len(html.body)
+        assert profile["network"]["received_bytes"] > 0
         assert set(profile["jit"]["thresholds"]) == {"warm", "hot", "very_hot"}
     text = api.get("/profile", Accept="*/*")
     assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
