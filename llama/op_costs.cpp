@@ -18,6 +18,8 @@ constexpr uint64_t kAverageOver = 16;
 constexpr uint64_t kFirstTokens = 16;
 constexpr uint64_t kTrialEvery = 64;
 constexpr uint32_t kManyRowsClass = 3;  // 8 and more
+// Nobody has measured it, but what takes so many times the least that may be shared surely is.
+constexpr uint64_t kSurelyShared = 4;
 
 }  // namespace
 
@@ -46,8 +48,9 @@ Result<OpCosts> OpCosts::create(uint32_t capacity) {
     return costs;
 }
 
-void OpCosts::add(std::span<const Part> parts) {
+void OpCosts::add(std::span<const Part> parts, uint32_t row_class) {
     Op &entry = ops_[count_++];  // bounds-checked: a capacity that is too small is our mistake
+    entry.row_class = row_class;
     uint64_t sum = 0;
     for (const Part &part : parts) {
         sum += part.weight;
@@ -76,7 +79,7 @@ uint32_t OpCosts::find_or_add(std::string_view name) {
         }
     }
     const Part part{name, 1};
-    add({&part, 1});
+    add({&part, 1}, 0);
     return count_ - 1;
 }
 
@@ -93,7 +96,7 @@ uint32_t OpCosts::find_or_add_batched(std::span<const Part> parts) {
     if (count_ + kRowClasses + kReserved <= ops_.size()) {
         last_batched_ = count_;
         for (uint32_t i = 0; i < kRowClasses; ++i) {
-            add(parts);
+            add(parts, i);
         }
     }
     return last_batched_;
@@ -131,13 +134,37 @@ OpCosts::Sharing OpCosts::trial(uint64_t count, uint32_t row_class) {
     return place == 1 ? Sharing::kAlways : place == 3 ? Sharing::kNever : Sharing::kMeasured;
 }
 
+void OpCosts::Average::add(uint64_t measured_q8) {
+    const uint64_t over = count < 2 ? 1 : count < kAverageOver ? count : kAverageOver;
+    ticks_q8 = ticks_q8 - ticks_q8 / over + measured_q8 / over;
+    ticks_q8 += ticks_q8 == 0 ? 1 : 0;
+    ++count;
+}
+
 bool OpCosts::share(uint32_t op, uint32_t units, uint64_t min_ticks, Sharing sharing) const {
     const Op &entry = ops_[op];
-    if (sharing == Sharing::kNever || (entry.alone_q8 * units) >> 8 < min_ticks) {
-        return false;
+    if (sharing == Sharing::kNever) {
+        if (entry.step != step_ || entry.trial_ticks < kTrialTicks) {
+            return false;
+        }
+        sharing = Sharing::kMeasured;
     }
-    return sharing == Sharing::kAlways ||
-           (entry.shared_q8 != 0 && entry.shared_q8 < entry.alone_q8);
+    // A unit costs about as much whatever the number of rows, so the lesser classes tell of it.
+    const Op *sized = &entry;
+    while (sized->alone.ticks_q8 == 0 && sized->row_class > 0) {
+        --sized;
+    }
+    const uint64_t ticks = (sized->alone.ticks_q8 * units) >> 8;
+    if (ticks < min_ticks || sharing == Sharing::kAlways) {
+        return ticks >= min_ticks;
+    }
+    const Op *tried = &entry;
+    while ((tried->alone.ticks_q8 == 0 || tried->shared.ticks_q8 == 0) && tried->row_class > 0) {
+        --tried;
+    }
+    return tried->alone.ticks_q8 != 0 && tried->shared.ticks_q8 != 0
+               ? tried->shared.ticks_q8 < tried->alone.ticks_q8
+               : ticks >= kSurelyShared * min_ticks;
 }
 
 void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
@@ -151,8 +178,11 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
     const uint64_t old = entry.ticks_per_unit_q8;
     const uint64_t next = capped >= old ? capped : old - (old - capped) / 4;
     entry.ticks_per_unit_q8 = next == 0 ? 1 : next;
-    uint64_t &average = shared ? entry.shared_q8 : entry.alone_q8;
-    average = average == 0 ? capped + 1 : average - average / kAverageOver + capped / kAverageOver;
+    (shared ? entry.shared : entry.alone).add(capped);
+    if (!shared) {
+        entry.trial_ticks = ticks + (entry.step == step_ ? entry.trial_ticks : 0);
+        entry.step = step_;
+    }
     entry.open_ticks += ticks;
     if (finished) {
         uint64_t at = now_ticks - entry.open_ticks;

@@ -49,7 +49,14 @@ class OpCosts {
     [[nodiscard]] uint32_t units_within(uint32_t op, uint32_t left, uint64_t budget_ticks) const;
     // Whether an operation is shared by the processors or done by one. Both ways are measured;
     // kMeasured takes the one that was faster, the others make sure that there are measurements.
+    // Where this number of rows has none, what was found with fewer rows counts; where nothing was,
+    // a long operation is shared.
     enum class Sharing : uint8_t { kMeasured, kAlways, kNever };
+    // kNever is a trial, which ends for an operation when it has taken one processor so long within
+    // a step: the other layers go on as measured. Some 0.4 ms.
+    static constexpr uint64_t kTrialTicks = uint64_t{1} << 20;
+    // A step begins: so do its trials.
+    void begin_step() { ++step_; }
     // The trial that the `count`-th step of a class of rows is due for.
     [[nodiscard]] static Sharing trial(uint64_t count, uint32_t row_class = 0);
     // `min_ticks`: what takes one processor less is done by one, whatever `sharing` says.
@@ -64,6 +71,13 @@ class OpCosts {
     void abandon(uint32_t op) { ops_[op].open_ticks = 0; }
 
   private:
+    // Of the last measurements. The first one is of a cold operation, and of one unit: it counts
+    // until there is another.
+    struct Average {
+        uint64_t ticks_q8;  // of a unit, times 256; 0: not measured yet
+        uint32_t count;
+        void add(uint64_t ticks_q8);
+    };
     struct Op {
         std::array<const char *, kMaxParts> names;
         std::array<FunctionId, kMaxParts> functions;  // in the profile
@@ -71,14 +85,17 @@ class OpCosts {
         uint32_t parts;
         uint64_t ticks_per_unit_q8;  // times 256; 0: not measured yet
         uint64_t open_ticks;         // spent on the call that is not finished
-        // Averages, times 256; 0: not measured yet.
-        uint64_t alone_q8;
-        uint64_t shared_q8;
+        Average alone;
+        Average shared;
+        uint64_t step;         // the last one in which it was done by one processor,
+        uint64_t trial_ticks;  // and the time that took
+        uint32_t row_class;    // the entries before are the lesser classes of the same operation
     };
 
-    void add(std::span<const Part> parts);
+    void add(std::span<const Part> parts, uint32_t row_class);
 
     Buffer<Op> ops_;
+    uint64_t step_ = 0;
     uint32_t count_ = 0;
     uint32_t last_batched_ = 0;
 };

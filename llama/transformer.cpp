@@ -334,6 +334,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     plan_attention(plan_, nullptr, given_);
     last_plan_.tiles = s_.last_tiles;
     plan_attention(last_plan_, s_.wanting, wanting_);
+    costs_.begin_step();
     const uint32_t row_class = OpCosts::row_class(given_);
     sharing_ = min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways
                                       : OpCosts::trial(steps_begun_[row_class]++, row_class);

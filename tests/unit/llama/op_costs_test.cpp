@@ -90,6 +90,70 @@ TEST(OpCostsTest, TheFasterWayIsTaken) {
     EXPECT_TRUE(shared(390));
 }
 
+// Otherwise a few tokens of four clients would pay for what two clients' tokens have shown.
+TEST(OpCostsTest, WhatFewerRowsHaveShownCountsUntilMoreAreMeasured) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make(OpCosts::kReserved + OpCosts::kRowClasses);
+    const OpCosts::Part part{"op_costs_test classes", 1};
+    const uint32_t one = costs.find_or_add_batched({&part, 1});
+    const uint32_t four = one + OpCosts::row_class(4);
+    EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));
+    EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kAlways));
+    costs.record(one, 10, 400, 400, false);
+    costs.record(one, 10, 250, 700, false, true);
+    EXPECT_TRUE(costs.share(four, 1000, 30000, Sharing::kMeasured));
+    EXPECT_FALSE(costs.share(four, 1000, 50000, Sharing::kMeasured));  // too short
+    costs.record(four, 10, 400, 1100, false);
+    EXPECT_TRUE(costs.share(four, 1000, 30000, Sharing::kMeasured));
+    for (int i = 0; i < 10; ++i) {
+        costs.record(four, 10, 800, 2000, false, true);
+    }
+    EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));  // its own, now
+    EXPECT_TRUE(costs.share(one, 1000, 30000, Sharing::kMeasured));
+    EXPECT_FALSE(costs.share(one + OpCosts::row_class(9), 1000, 30000, Sharing::kMeasured));
+}
+
+TEST(OpCostsTest, ALongOperationIsSharedBeforeAnybodyTried) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test long");
+    costs.record(op, 1, 100, 100, false);
+    EXPECT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+    EXPECT_TRUE(costs.share(op, 2000, 30000, Sharing::kMeasured));
+    for (int i = 0; i < 10; ++i) {
+        costs.record(op, 1, 150, 300, false, true);
+    }
+    EXPECT_FALSE(costs.share(op, 2000, 30000, Sharing::kMeasured));
+}
+
+// What one processor took of a trial ends it: of many layers only the first ones are slower.
+TEST(OpCostsTest, ATrialOfALongOperationIsShort) {
+    using Sharing = OpCosts::Sharing;
+    constexpr uint64_t kPart = OpCosts::kTrialTicks / 2 + 1;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test trial");
+    costs.begin_step();
+    costs.record(op, 10, kPart, kPart, false);
+    costs.record(op, 10, kPart / 2, 2 * kPart, false, true);
+    EXPECT_FALSE(costs.share(op, 10, 1, Sharing::kNever));
+    costs.record(op, 10, kPart, 3 * kPart, true);
+    EXPECT_TRUE(costs.share(op, 10, 1, Sharing::kNever));
+    EXPECT_FALSE(costs.share(op, 10, kPart + kPart / 2, Sharing::kNever));  // too short anyway
+    costs.begin_step();
+    EXPECT_FALSE(costs.share(op, 10, 1, Sharing::kNever));
+}
+
+// The first measurement is of one cold unit.
+TEST(OpCostsTest, TheFirstMeasurementIsForgotten) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test cold");
+    costs.record(op, 1, 5000, 5000, false);
+    costs.record(op, 10, 400, 6000, false);
+    costs.record(op, 10, 600, 7000, false, true);
+    EXPECT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+}
+
 TEST(OpCostsTest, BothWaysAreTriedAgainAndAgain) {
     using Sharing = OpCosts::Sharing;
     int counts[3] = {};
