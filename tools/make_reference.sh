@@ -4,45 +4,22 @@
 # quick when it is there already. Needs clang-19 and the package registry.
 set -euo pipefail
 export LC_ALL=C
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 pins="$root/tests/reference"
-venv="$root/build/reference-venv"
-log="$root/build/reference-venv.log"
 # For this very processor. GCC 12 drops stores before `ldtilecfg`, so what it builds crashes where
 # there is AMX; clang does not.
 flags="-DGGML_NATIVE=ON -DGGML_OPENMP=OFF -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19"
 
-case "${1:-}" in
-    '') ;;
-    -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
-    *) printf 'make_reference: unknown argument %s (it takes none)\n' "'$1'" >&2; exit 2 ;;
-esac
-
+name_venv reference-venv "$@"
 # What it is made from; written last, so an environment with it is a whole one.
 made_from() { cat "$pins/requirements.txt"; printf '%s\n' "$flags"; }
 is_made() { cmp -s <(made_from) "$venv/made-from.txt"; }
-if is_made; then exit 0; fi
+leave_if_made
 
-say() { printf 'setup: %s\n' "$*"; }
-give_up() {
-    printf 'setup: %s\n' "$1" >&2
-    if [ -s "$log" ]; then tail -n 5 "$log" | sed 's/^/  /' >&2; fi
-    printf 'setup: the whole story is in build/reference-venv.log\n' >&2
-    exit 1
-}
-
-mkdir -p "$root/build"
-exec 9> "$root/build/reference-venv.lock"
-flock 9
-if is_made; then exit 0; fi
-rm -rf "$venv"
-: > "$log"
 command -v clang++-19 > /dev/null || give_up "no clang++-19 is here to build llama-cpp-python with; \`make setup\` installs it"
 say "building llama-cpp-python into build/reference-venv (about 15 minutes, 77 MB to fetch)"
-/usr/bin/python3 -m venv "$venv" >> "$log" 2>&1 ||
-    give_up "could not make a Python environment; is the Debian package python3-venv there?"
-pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes)
+new_venv
 "${pip[@]}" --only-binary :all: -r "$pins/build.txt" >> "$log" 2>&1 ||
     give_up "could not get the packages of tests/reference/build.txt; can PyPI be reached from here?"
 # The tools that build are the ones just installed; a group of their own, to end them all together.

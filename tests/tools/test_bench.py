@@ -121,7 +121,8 @@ def test_setup_says_when_llama_cpp_cannot_be_had(tmp_path):
     """Offline, in a copy: one clear message, no half-made environment that counts as whole."""
     (tmp_path / "tools").mkdir()
     shutil.copytree(ROOT / "tests/reference", tmp_path / "tests/reference")
-    shutil.copy(ROOT / "tools/make_reference.sh", tmp_path / "tools")
+    for script in ("venv.sh", "make_reference.sh"):
+        shutil.copy(ROOT / "tools" / script, tmp_path / "tools")
     command = ["bash", str(tmp_path / "tools/make_reference.sh")]
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

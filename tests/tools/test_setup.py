@@ -491,7 +491,8 @@ class Venv:
         self.wheels = tmp_path / "wheels"
         for folder in (self.root / "tools", self.root / "tests", self.wheels):
             folder.mkdir(parents=True)
-        shutil.copy(ROOT / "tools/make_venv.sh", self.root / "tools")
+        for script in ("venv.sh", "make_venv.sh", "make_reference.sh"):
+            shutil.copy(ROOT / "tools" / script, self.root / "tools")
 
     def want(self, name, digest):
         (self.root / "tests/requirements.txt").write_text(f"{name}==1.0 --hash=sha256:{digest}\n")
@@ -547,7 +548,6 @@ class Reference(Venv):
     def __init__(self, tmp_path):
         super().__init__(tmp_path)
         (self.root / "tests/reference").mkdir()
-        shutil.copy(ROOT / "tools/make_reference.sh", self.root / "tools")
 
     def want(self, **digests):
         for name, digest in digests.items():
