@@ -10,20 +10,18 @@
 #include "appliance/disk_profile_store.h"
 #include "kernel_lib/jit/optimize.h"
 #include "tests/fakes/fake_disk.h"
+#include "tests/unit/jit/fake_profile.h"
 
 namespace bareflow {
 namespace {
 
-constexpr uint64_t kTicksPerMs = 1000;
+using fakes::begin_profile;
+using fakes::count_calls;
+using fakes::fake_clock;
+using fakes::now_ticks;
+using fakes::profile;
 
-uint64_t now_ticks = 0;
-uint64_t fake_clock() {
-    return now_ticks;
-}
-std::unique_ptr<Profiler> test_profiler;
-Profiler &profile() {
-    return *test_profiler;
-}
+constexpr uint64_t kTicksPerMs = 1000;
 
 // "fast" beats "rule" beats the reference.
 class FakeTarget final : public OptimizationTarget {
@@ -69,8 +67,7 @@ class ProfileKeeperTest : public ::testing::Test {
     }
     void boot(bool continual = false) {
         optimizer_.reset();
-        now_ticks = 0;
-        test_profiler = std::make_unique<Profiler>();
+        begin_profile();
         f_ = std::make_unique<FakeTarget>("f");
         g_ = std::make_unique<FakeTarget>("g");
         (void)profile().key("f");
@@ -84,13 +81,7 @@ class ProfileKeeperTest : public ::testing::Test {
         keeper_ = std::make_unique<ProfileKeeper>();
         keeper_->start(&*store_, identity_, *optimizer_, continual);
     }
-    void make_hot(const char *name) {
-        const FunctionId id = profile().key(name);
-        for (int i = 0; i < 200; ++i) {
-            profile().begin(id, 0);
-            profile().end(id, 1);
-        }
-    }
+    void make_hot(const char *name) { count_calls(name, 200); }
     void tune() { (void)optimizer_->work(~0ull); }
     // Some time goes by, looked at every 100 ms.
     void pass_ms(uint64_t ms, bool idle = true, bool settled = true) {

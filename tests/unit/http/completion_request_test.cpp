@@ -164,15 +164,18 @@ constexpr Bad kBad[] = {
     {R"({"prompt":"a","user":1})", "user", "invalid_type"},
 };
 
+void expect_refused(const Bad &bad, const Parsed &p) {
+    EXPECT_FALSE(p.ok) << bad.body;
+    EXPECT_EQ(p.error.status, 400) << bad.body;
+    EXPECT_EQ(p.error.param, bad.param) << bad.body;
+    EXPECT_EQ(p.error.code, bad.code) << bad.body << ": " << p.error.message;
+    EXPECT_TRUE(p.error.message.starts_with(bad.param)) << p.error.message;
+    EXPECT_FALSE(p.message.truncated()) << bad.body;
+}
+
 TEST(CompletionRequest, ErrorsNameTheField) {
     for (const Bad &bad : kBad) {
-        const auto p = parse(bad.body);
-        EXPECT_FALSE(p->ok) << bad.body;
-        EXPECT_EQ(p->error.status, 400) << bad.body;
-        EXPECT_EQ(p->error.param, bad.param) << bad.body;
-        EXPECT_EQ(p->error.code, bad.code) << bad.body << ": " << p->error.message;
-        EXPECT_TRUE(p->error.message.starts_with(bad.param)) << p->error.message;
-        EXPECT_FALSE(p->message.truncated()) << bad.body;
+        expect_refused(bad, *parse(bad.body));
     }
 }
 
@@ -280,13 +283,7 @@ constexpr Bad kBadChats[] = {
 
 TEST(ChatRequest, ErrorsNameTheField) {
     for (const Bad &bad : kBadChats) {
-        const auto p = parse_chat(bad.body);
-        EXPECT_FALSE(p->ok) << bad.body;
-        EXPECT_EQ(p->error.status, 400) << bad.body;
-        EXPECT_EQ(p->error.param, bad.param) << bad.body;
-        EXPECT_EQ(p->error.code, bad.code) << bad.body << ": " << p->error.message;
-        EXPECT_TRUE(p->error.message.starts_with(bad.param)) << p->error.message;
-        EXPECT_FALSE(p->message.truncated()) << bad.body;
+        expect_refused(bad, *parse_chat(bad.body));
     }
 }
 

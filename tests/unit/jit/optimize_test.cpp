@@ -8,19 +8,16 @@
 
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
+#include "tests/unit/jit/fake_profile.h"
 
 namespace bareflow {
 namespace {
 
-// Time passes only when somebody runs.
-uint64_t now_ticks = 0;
-uint64_t fake_clock() {
-    return now_ticks;
-}
-std::unique_ptr<Profiler> test_profiler;
-Profiler &profile() {
-    return *test_profiler;
-}
+using fakes::begin_profile;
+using fakes::count_calls;
+using fakes::fake_clock;
+using fakes::now_ticks;
+using fakes::profile;
 
 struct FakeCandidate {
     std::string name;
@@ -117,8 +114,7 @@ class FakeTarget final : public OptimizationTarget {
 class OptimizeTest : public ::testing::Test {
   protected:
     OptimizeTest() {
-        now_ticks = 0;
-        test_profiler = std::make_unique<Profiler>();
+        begin_profile();
         EXPECT_TRUE(profile().set_thresholds({.warm = 10, .hot = 100, .very_hot = 1000}));
         EXPECT_TRUE(optimizer_.add(target_).ok());
         target_.levels[1] = {{.name = "rule", .run_ticks = 500}};
@@ -128,13 +124,6 @@ class OptimizeTest : public ::testing::Test {
                              {.name = "missing", .available = false},
                              {.name = "fast", .run_ticks = 200},
                              {.name = "noise", .run_ticks = 198}};
-    }
-    void calls(const char *name, int count) {
-        const FunctionId id = profile().key(name);
-        for (int i = 0; i < count; ++i) {
-            profile().begin(id, 0);
-            profile().end(id, 1);
-        }
     }
     int level(const char *name) { return profile().profile(profile().find(name)).level; }
     int work_all() { return optimizer_.work(~0ull); }
@@ -159,7 +148,7 @@ TEST_F(OptimizeTest, CandidatesThatFaultOrNeverReturnAreDropped) {
                          {.name = "bad run", .run_ticks = 1, .faults_in_run = true},
                          {.name = "endless", .never_returns = true},
                          {.name = "good", .run_ticks = 200}};
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(target_.drops, 3u);
     EXPECT_EQ(target_.in_force->name, "good");
@@ -173,7 +162,7 @@ TEST_F(OptimizeTest, CandidatesThatFaultOrNeverReturnAreDropped) {
 }
 
 TEST_F(OptimizeTest, NothingHappensBelowTheThreshold) {
-    calls("f", 9);
+    count_calls("f", 9);
     EXPECT_FALSE(optimizer_.has_work());
     EXPECT_EQ(work_all(), 0);
     EXPECT_EQ(target_.runs, 0u);
@@ -181,7 +170,7 @@ TEST_F(OptimizeTest, NothingHappensBelowTheThreshold) {
 }
 
 TEST_F(OptimizeTest, WarmTakesTheRuleOfThumb) {
-    calls("f", 10);
+    count_calls("f", 10);
     EXPECT_TRUE(optimizer_.has_work());
     EXPECT_EQ(work_all(), 1);
     EXPECT_EQ(level("f"), 1);
@@ -194,7 +183,7 @@ TEST_F(OptimizeTest, WarmTakesTheRuleOfThumb) {
 }
 
 TEST_F(OptimizeTest, HotTakesTheFastestAndReportsEveryTry) {
-    calls("f", 100);
+    count_calls("f", 100);
     EXPECT_EQ(work_all(), 2);  // 0 -> 1 -> 2
     EXPECT_EQ(level("f"), 2);
     EXPECT_EQ(target_.in_force->name, "fast");
@@ -225,7 +214,7 @@ TEST_F(OptimizeTest, HotTakesTheFastestAndReportsEveryTry) {
 
 TEST_F(OptimizeTest, ARuleOfThumbThatLosesIsNotInstalled) {
     target_.levels[1][0].run_ticks = 2000;
-    calls("f", 10);
+    count_calls("f", 10);
     EXPECT_EQ(work_all(), 0);
     EXPECT_EQ(level("f"), 0);
     EXPECT_EQ(target_.in_force, nullptr);
@@ -237,7 +226,7 @@ TEST_F(OptimizeTest, AFieldOfLosersLeavesTheReference) {
     target_.levels[1].clear();
     target_.levels[2] = {{.name = "slow", .run_ticks = 3000},
                          {.name = "wrong", .run_ticks = 1, .differs = true}};
-    calls("f", 100);
+    count_calls("f", 100);
     EXPECT_EQ(work_all(), 0);
     EXPECT_EQ(level("f"), 0);
     EXPECT_EQ(target_.in_force, nullptr);
@@ -246,7 +235,7 @@ TEST_F(OptimizeTest, AFieldOfLosersLeavesTheReference) {
 // The rule of thumb is the fastest: the function has been measured all the same.
 TEST_F(OptimizeTest, LevelTwoMayBeTheRuleOfThumb) {
     target_.levels[2] = {{.name = "slow", .run_ticks = 3000}};
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(level("f"), 2);
     EXPECT_EQ(target_.in_force->name, "rule");
@@ -255,14 +244,14 @@ TEST_F(OptimizeTest, LevelTwoMayBeTheRuleOfThumb) {
 TEST_F(OptimizeTest, FunctionsWithoutCandidatesStayAtZero) {
     FakeTarget bare("bare");
     ASSERT_TRUE(optimizer_.add(bare).ok());
-    calls("bare", 5000);
+    count_calls("bare", 5000);
     EXPECT_FALSE(optimizer_.has_work());
     EXPECT_EQ(level("bare"), 0);
 }
 
 // A deadline of nothing at all still makes progress, a piece at a time, to the same end.
 TEST_F(OptimizeTest, WorkIsCutByTimeAndResumed) {
-    calls("f", 100);
+    count_calls("f", 100);
     int slices = 0;
     int changes = 0;
     while (optimizer_.has_work()) {
@@ -280,7 +269,7 @@ TEST_F(OptimizeTest, WorkIsCutByTimeAndResumed) {
 
 TEST_F(OptimizeTest, ModesLimitAndTakeBack) {
     optimizer_.set_mode(JitMode::kOff);
-    calls("f", 100);
+    count_calls("f", 100);
     EXPECT_FALSE(optimizer_.has_work());
     optimizer_.set_mode(JitMode::kBaseline);
     work_all();
@@ -303,7 +292,7 @@ TEST_F(OptimizeTest, ModesLimitAndTakeBack) {
 }
 
 TEST_F(OptimizeTest, LoweringTheModeDropsWhatIsInHand) {
-    calls("f", 100);
+    count_calls("f", 100);
     while (target_.in_hand == nullptr || target_.in_hand->name != "slow") {
         ASSERT_TRUE(optimizer_.has_work());
         optimizer_.work(now_ticks + 1);
@@ -316,7 +305,7 @@ TEST_F(OptimizeTest, LoweringTheModeDropsWhatIsInHand) {
 }
 
 TEST_F(OptimizeTest, RemovingAllForgetsEverything) {
-    calls("f", 100);
+    count_calls("f", 100);
     optimizer_.work(now_ticks + 1);
     optimizer_.work(now_ticks + 1);
     optimizer_.remove_all();
@@ -351,7 +340,7 @@ TEST_F(OptimizeTest, ARememberedChoiceIsTriedBeforeAnythingIsHot) {
     EXPECT_EQ(optimizer_.try_at(0).variant(), "rule");
     EXPECT_EQ(optimizer_.try_at(1).variant(), "fast");
     EXPECT_EQ(optimizer_.try_at(1).current_ticks, 500u);
-    calls("f", 100);
+    count_calls("f", 100);
     EXPECT_FALSE(optimizer_.has_work());
 }
 
@@ -364,7 +353,7 @@ TEST_F(OptimizeTest, WhatWillBeHotGetsItsRuleOfThumbAtOnce) {
     EXPECT_EQ(target_.in_force->name, "rule");
     EXPECT_EQ(optimizer_.recalled(), 0u);
     EXPECT_EQ(optimizer_.recalls_lost(), 0u);
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(target_.in_force->name, "fast");
 }
@@ -385,7 +374,7 @@ TEST_F(OptimizeTest, ARememberedChoiceThatLosesStartsTheSearch) {
     EXPECT_EQ(target_.in_force->name, "rule");
     EXPECT_EQ(optimizer_.recalls_lost(), 1u);
     EXPECT_EQ(find_try("slow")->verdict, TryVerdict::kLost);
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(target_.in_force->name, "fast");
     EXPECT_EQ(level("f"), 2);
@@ -408,7 +397,7 @@ TEST_F(OptimizeTest, RememberedChoicesThatNobodyKnowsAreForgotten) {
     work_all();
     EXPECT_EQ(optimizer_.recalls_lost(), 1u);
     EXPECT_EQ(target_.in_force->name, "rule");
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(target_.in_force->name, "fast");
 }
@@ -442,7 +431,7 @@ TEST_F(OptimizeTest, ChoicesCanBeRememberedAsTheyAre) {
     std::array<TunedChoice, 4> out;
     EXPECT_EQ(optimizer_.choices(out), 0u);
     const uint64_t before = optimizer_.revision();
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_NE(optimizer_.revision(), before);
     ASSERT_EQ(optimizer_.choices(out), 1u);
@@ -451,7 +440,7 @@ TEST_F(OptimizeTest, ChoicesCanBeRememberedAsTheyAre) {
     EXPECT_EQ(out[0].rule_ticks, 500u);
     const uint64_t after = optimizer_.revision();
     EXPECT_EQ(optimizer_.choices(std::span(out).first(0)), 0u);
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(optimizer_.revision(), after);
     optimizer_.set_mode(JitMode::kOff);
@@ -461,7 +450,7 @@ TEST_F(OptimizeTest, ChoicesCanBeRememberedAsTheyAre) {
 
 TEST_F(OptimizeTest, GainsAreOverTheReferenceAndTheRuleOfThumb) {
     EXPECT_EQ(optimizer_.gain("f").over_reference, 1000u);
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     EXPECT_EQ(optimizer_.gain("f").over_reference, 5000u);  // 1000 -> 500 -> 200
     EXPECT_EQ(optimizer_.gain("f").over_rule, 2500u);
@@ -477,7 +466,7 @@ TEST_F(OptimizeTest, GainsAreOverTheReferenceAndTheRuleOfThumb) {
 }
 
 TEST_F(OptimizeTest, WhatGrowsSlowerIsSearchedAgain) {
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     ASSERT_EQ(target_.in_force->name, "fast");
     const FunctionId id = profile().key("f");
@@ -507,7 +496,7 @@ TEST_F(OptimizeTest, WhatGrowsSlowerIsSearchedAgain) {
 }
 
 TEST_F(OptimizeTest, CountersCanBeCleared) {
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     optimizer_.clear_counters();
     profile().clear_counters();
@@ -525,7 +514,7 @@ TEST_F(OptimizeTest, TheLogIsARing) {
     for (int i = 0; i < 20; ++i) {
         target_.levels[2].push_back({.name = "slow " + std::to_string(i), .run_ticks = 9000});
     }
-    calls("f", 100);
+    count_calls("f", 100);
     work_all();
     ASSERT_EQ(optimizer_.try_count(), 8u);
     EXPECT_EQ(optimizer_.try_at(0).variant(), "slow 12");

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/loaded_tokenizer.h"
 #include "tests/unit/llama/slow_byte_tokenizer.h"
 #include "tests/unit/llama/slow_tokenizer.h"
 
@@ -23,61 +24,26 @@ using testing::GgufBuilder;
 using testing::written;
 using Tokens = std::vector<Token>;
 
-// A tokenizer with the file it lies in.
-class Bytes {
+class Bytes : public testing::LoadedTokenizer {
   public:
     explicit Bytes(const ByteVocabulary &vocabulary) : Bytes(builder_of(vocabulary)) {
         vocabulary_ = vocabulary;
     }
-    explicit Bytes(const GgufBuilder &builder) : bytes_(builder.file()) {
-        Detail detail;
-        auto file = GgufFile::parse(bytes_.span(), detail.writer);
-        EXPECT_TRUE(file) << detail.str();
-        auto tokenizer = Tokenizer::create(*file, detail.writer);
-        EXPECT_TRUE(tokenizer) << detail.str();
-        tokenizer_ = tokenizer ? *tokenizer : nullptr;
-    }
-    ~Bytes() {
-        if (tokenizer_ != nullptr) {
-            tokenizer_->destroy();
-        }
-    }
-    Bytes(const Bytes &) = delete;
-    Bytes &operator=(const Bytes &) = delete;
+    explicit Bytes(const GgufBuilder &builder) : LoadedTokenizer(builder) {}
 
     static GgufBuilder builder_of(const ByteVocabulary &vocabulary) {
         GgufBuilder builder;
         vocabulary.write(builder);
         return builder;
     }
-    const Tokenizer *operator->() const { return tokenizer_; }
-    const Tokenizer &operator*() const { return *tokenizer_; }
-    [[nodiscard]] Token id(std::string_view bytes) const {
-        return tokenizer_->find(written(bytes));
-    }
+    [[nodiscard]] Token id(std::string_view bytes) const { return (*this)->find(written(bytes)); }
     [[nodiscard]] Tokens encode(std::string_view text,
                                 SpecialTokens special = SpecialTokens::kAsText) const {
-        Tokens out(text.size() + 2);
-        auto count = tokenizer_->encode(text, out, special);
-        EXPECT_TRUE(count) << count.error().message;
-        out.resize(count ? *count : 0);
-        return out;
-    }
-    [[nodiscard]] std::string decode(const Tokens &tokens) const {
-        StreamDecoder decoder(*tokenizer_, StreamDecoder::Start::kText);
-        std::string out;
-        for (const Token token : tokens) {
-            const std::string_view part = decoder.put(token);
-            EXPECT_TRUE(utf8_valid(part));
-            out += part;
-        }
-        return out + std::string(decoder.finish());
+        return LoadedTokenizer::encode(text, text.size() + 2, special);
     }
     [[nodiscard]] const ByteVocabulary &vocabulary() const { return vocabulary_; }
 
   private:
-    FileBytes bytes_;
-    Tokenizer *tokenizer_ = nullptr;
     ByteVocabulary vocabulary_;
 };
 
@@ -306,19 +272,7 @@ TEST(ByteTokenizer, SlicesOfAnySizeGiveTheSame) {
         while (text.size() < 400) {
             text += " abcz1'\n"[random() % 8];
         }
-        const Tokens whole = t.encode(text);
-        for (const uint32_t budget : {1u, 2u, 7u, 100u, 1000u}) {
-            Tokens out(500);
-            Encoder encoder(*t, text, out);
-            size_t slices = 0;
-            while (!encoder.done()) {
-                ASSERT_TRUE(encoder.advance(budget));
-                ++slices;
-            }
-            EXPECT_GE(slices * budget, text.size());
-            out.resize(encoder.count());
-            EXPECT_EQ(out, whole);
-        }
+        t.expect_the_same_in_slices(text, t.encode(text));
     }
 }
 

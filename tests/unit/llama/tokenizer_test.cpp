@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/loaded_tokenizer.h"
 #include "tests/unit/llama/slow_tokenizer.h"
 
 namespace bareflow::llama {
@@ -24,65 +25,13 @@ using testing::GgufBuilder;
 
 constexpr const char *kSpace = "\xE2\x96\x81";  // U+2581
 
-// A tokenizer with the file it lies in.
-class Vocabulary {
+class Vocabulary : public testing::LoadedTokenizer {
   public:
-    explicit Vocabulary(const GgufBuilder &builder) : bytes_(builder.file()) {
-        Detail detail;
-        auto file = GgufFile::parse(bytes_.span(), detail.writer);
-        EXPECT_TRUE(file) << detail.str();
-        auto tokenizer = Tokenizer::create(*file, detail.writer);
-        EXPECT_TRUE(tokenizer) << detail.str();
-        tokenizer_ = tokenizer ? *tokenizer : nullptr;
-    }
-    ~Vocabulary() {
-        if (tokenizer_ != nullptr) {
-            tokenizer_->destroy();
-        }
-    }
-    Vocabulary(const Vocabulary &) = delete;
-    Vocabulary &operator=(const Vocabulary &) = delete;
-
-    const Tokenizer *operator->() const { return tokenizer_; }
-    const Tokenizer &operator*() const { return *tokenizer_; }
+    using LoadedTokenizer::LoadedTokenizer;
 
     [[nodiscard]] std::vector<Token> encode(std::string_view text) const {
-        std::vector<Token> out(text.size() * 4 + 8);
-        auto count = tokenizer_->encode(text, out);
-        EXPECT_TRUE(count) << count.error().message;
-        out.resize(count ? *count : 0);
-        return out;
+        return LoadedTokenizer::encode(text, text.size() * 4 + 8);
     }
-    [[nodiscard]] std::string decode(
-        const std::vector<Token> &tokens,
-        StreamDecoder::Start start = StreamDecoder::Start::kText) const {
-        StreamDecoder decoder(*tokenizer_, start);
-        std::string out;
-        for (const Token token : tokens) {
-            const std::string_view part = decoder.put(token);
-            EXPECT_TRUE(whole_characters(part));
-            out += part;
-        }
-        return out + std::string(decoder.finish());
-    }
-
-  private:
-    static bool whole_characters(std::string_view text) {
-        // A part never starts with a continuation byte nor ends inside a character.
-        size_t i = 0;
-        while (i < text.size()) {
-            const auto lead = static_cast<uint8_t>(text[i]);
-            const size_t len = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-            if ((lead & 0xC0) == 0x80 || i + len > text.size()) {
-                return false;
-            }
-            i += len;
-        }
-        return true;
-    }
-
-    FileBytes bytes_;
-    Tokenizer *tokenizer_ = nullptr;
 };
 
 GgufBuilder vocabulary_builder(const std::vector<std::string> &pieces, bool bytes = true) {
@@ -460,19 +409,7 @@ TEST(Tokenizer, SlicesOfAnySizeGiveTheSame) {
     while (text.size() < 500) {
         text += " abcz"[random() % 5];
     }
-    const std::vector<Token> whole = t.encode(text);
-    for (const uint32_t budget : {1u, 2u, 7u, 100u, 1000u}) {
-        std::vector<Token> out(1000);
-        Encoder encoder(*t, text, out);
-        size_t slices = 0;
-        while (!encoder.done()) {
-            ASSERT_TRUE(encoder.advance(budget));
-            ++slices;
-        }
-        EXPECT_GE(slices * budget, text.size());
-        out.resize(encoder.count());
-        EXPECT_EQ(out, whole);
-    }
+    t.expect_the_same_in_slices(text, t.encode(text));
 }
 
 TEST(Tokenizer, WhatDoesNotFitIsRefused) {

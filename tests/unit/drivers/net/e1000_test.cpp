@@ -2,53 +2,26 @@
 
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <memory>
-#include <random>
-
 #include "tests/fakes/fake_e1000.h"
+#include "tests/unit/drivers/net/net_card_test.h"
 
 namespace bareflow {
 namespace {
 
-using fakes::DmaMemory;
 using fakes::FakeE1000;
 using fakes::FakeE1000Regs;
 using Driver = E1000<FakeE1000Regs>;
-using Frame = FakeE1000::Frame;
 
 constexpr uint32_t kRxUsable = E1000Layout::kRxCount - 1;
 constexpr uint32_t kTxUsable = E1000Layout::kTxCount - 1;
 
-Frame make_frame(size_t len, unsigned seed) {
-    Frame frame(len);
-    for (size_t i = 0; i < len; ++i) {
-        frame[i] = static_cast<uint8_t>(seed * 31 + i * 7 + (i >> 8));
-    }
-    return frame;
-}
-
-class E1000Test : public testing::Test {
+class E1000Test : public NetCardTest<Driver, FakeE1000> {
   protected:
-    E1000Test() { card_.dma.allow(memory_.span()); }
+    E1000Test() : NetCardTest(E1000Layout::kDmaBytes) {}
 
-    Status start(int irq = 11) {
-        auto made = Driver::create(FakeE1000Regs{&card_}, e1000::kModels[0], memory_.span(), irq);
-        if (!made) {
-            return made.status();
-        }
-        driver_ = std::make_unique<Driver>(std::move(made).value());
-        return {};
+    Result<Driver> create(std::span<uint8_t> memory, int irq) override {
+        return Driver::create(FakeE1000Regs{&card_}, e1000::kModels[0], memory, irq);
     }
-    Frame receive(size_t room = kMaxFrameBytes) {
-        Frame frame(room);
-        frame.resize(driver_->receive(frame));
-        return frame;
-    }
-
-    DmaMemory memory_{E1000Layout::kDmaBytes};
-    FakeE1000 card_;
-    std::unique_ptr<Driver> driver_;
 };
 
 TEST_F(E1000Test, BringsTheCardUp) {
@@ -100,36 +73,17 @@ TEST_F(E1000Test, CardThatIsNotThere) {
 }
 
 TEST_F(E1000Test, TooLittleMemory) {
-    auto made = Driver::create(FakeE1000Regs{&card_}, e1000::kModels[0],
-                               memory_.span().first(E1000Layout::kDmaBytes - 1), 11);
+    auto made = create(memory_.span().first(E1000Layout::kDmaBytes - 1), 11);
     EXPECT_EQ(made.error().code, ErrorCode::kTooLarge);
 }
 
 TEST_F(E1000Test, ReceivesInOrderRoundTheRing) {
-    ASSERT_TRUE(start().ok());
-    for (unsigned i = 0; i < 5 * E1000Layout::kRxCount; ++i) {
-        const Frame frame = make_frame(60 + i % 1455, i);
-        ASSERT_TRUE(card_.deliver(frame));
-        ASSERT_EQ(receive(), frame) << i;
-        ASSERT_EQ(receive(), Frame{});
-    }
-    EXPECT_EQ(driver_->counters().rx_frames, 5u * E1000Layout::kRxCount);
+    receive_in_order(E1000Layout::kRxCount);
     EXPECT_EQ(card_.free_receive_descriptors(), kRxUsable);
 }
 
 TEST_F(E1000Test, BurstFillsTheRingAndDrains) {
-    ASSERT_TRUE(start().ok());
-    for (unsigned round = 0; round < 3; ++round) {
-        for (unsigned i = 0; i < kRxUsable; ++i) {
-            ASSERT_TRUE(card_.deliver(make_frame(100, i)));
-        }
-        EXPECT_FALSE(card_.deliver(make_frame(100, 99)));
-        for (unsigned i = 0; i < kRxUsable; ++i) {
-            ASSERT_EQ(receive(), make_frame(100, i));
-        }
-        ASSERT_EQ(receive(), Frame{});
-        EXPECT_EQ(card_.free_receive_descriptors(), kRxUsable);
-    }
+    receive_bursts(kRxUsable, [this] { return card_.free_receive_descriptors(); });
 }
 
 TEST_F(E1000Test, LongestAndShortestFrames) {
@@ -191,24 +145,13 @@ TEST_F(E1000Test, RingFullOfRubbishDoesNotHoldTheCaller) {
 
 TEST_F(E1000Test, TransmitsWhatItIsGiven) {
     ASSERT_TRUE(start().ok());
-    for (unsigned i = 0; i < 3 * E1000Layout::kTxCount; ++i) {
-        Frame frame = make_frame(1 + (i * 97) % kMaxFrameBytes, i);
-        ASSERT_TRUE(driver_->transmit(frame).ok());
-        const Frame copy = frame;
-        std::fill(frame.begin(), frame.end(), uint8_t{0});  // the caller's again
-        ASSERT_EQ(card_.sent.back(), copy);
-    }
-    EXPECT_EQ(driver_->counters().tx_frames, 3u * E1000Layout::kTxCount);
+    transmit_many(E1000Layout::kTxCount);
 }
 
 TEST_F(E1000Test, FullTransmitRingIsSaidAndRecovers) {
     card_.behaviour.hold_transmit = true;
     ASSERT_TRUE(start().ok());
-    for (unsigned i = 0; i < kTxUsable; ++i) {
-        ASSERT_TRUE(driver_->transmit(make_frame(60, i)).ok());
-    }
-    EXPECT_EQ(driver_->transmit(make_frame(60, 99)).code(), ErrorCode::kExhausted);
-    EXPECT_EQ(driver_->counters().tx_dropped, 1u);
+    fill_transmit_ring(kTxUsable);
     card_.finish(1);
     EXPECT_TRUE(driver_->transmit(make_frame(60, 100)).ok());
     EXPECT_EQ(driver_->transmit(make_frame(60, 101)).code(), ErrorCode::kExhausted);
@@ -219,9 +162,7 @@ TEST_F(E1000Test, FullTransmitRingIsSaidAndRecovers) {
 
 TEST_F(E1000Test, FramesOfWrongLengthAreRefused) {
     ASSERT_TRUE(start().ok());
-    EXPECT_EQ(driver_->transmit({}).code(), ErrorCode::kInvalid);
-    EXPECT_EQ(driver_->transmit(make_frame(kMaxFrameBytes + 1, 0)).code(), ErrorCode::kInvalid);
-    EXPECT_TRUE(card_.sent.empty());
+    transmit_wrong_lengths();
 }
 
 TEST_F(E1000Test, InterruptIsAcknowledgedAndCounted) {
@@ -260,48 +201,9 @@ TEST_F(E1000Test, LinkChangesAreSeenAndCounted) {
     EXPECT_EQ(driver_->counters().link_changes, 2u);
 }
 
-// Everything at once, against two queues that cannot be wrong.
 TEST_F(E1000Test, RandomTraffic) {
     card_.behaviour.hold_transmit = true;
-    ASSERT_TRUE(start().ok());
-    std::mt19937 random(1);
-    std::deque<Frame> arriving;
-    std::deque<Frame> leaving;
-    size_t sent_seen = 0;
-    for (unsigned i = 0; i < 20000; ++i) {
-        const Frame frame = make_frame(1 + random() % kMaxFrameBytes, i);
-        switch (random() % 5) {
-            case 0:
-            case 1:
-                if (card_.deliver(frame)) {
-                    arriving.push_back(frame);
-                }
-                break;
-            case 2:
-                if (const Frame got = receive(); !got.empty()) {
-                    ASSERT_FALSE(arriving.empty());
-                    ASSERT_EQ(got, arriving.front());
-                    arriving.pop_front();
-                } else {
-                    ASSERT_TRUE(arriving.empty());
-                }
-                break;
-            case 3:
-                if (driver_->transmit(frame).ok()) {
-                    leaving.push_back(frame);
-                }
-                break;
-            default:
-                card_.finish(random() % 4);
-                for (; sent_seen < card_.sent.size(); ++sent_seen) {
-                    ASSERT_EQ(card_.sent[sent_seen], leaving.front());
-                    leaving.pop_front();
-                }
-                break;
-        }
-    }
-    EXPECT_GT(driver_->counters().rx_frames, 3000u);
-    EXPECT_GT(driver_->counters().tx_frames, 3000u);
+    random_traffic();
 }
 
 // The fake must bite, or the tests above say nothing.
