@@ -201,8 +201,10 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
 
 // Memory for the texts, from what the machine has left with the model in it.
 Status Appliance::create_engine(TextWriter &detail) {
-    const llama::MemoryWish wish{
-        .slots = settings_.slots, .context_length = settings_.context, .kv_type = settings_.kv};
+    const llama::MemoryWish wish{.slots = settings_.slots,
+                                 .context_length = settings_.context,
+                                 .kv_type = settings_.kv,
+                                 .batch = llama::Engine::good_batch(*model_)};
     const uint64_t free_bytes = platform::free_memory_bytes();
     uint64_t share = free_bytes - std::min(free_bytes, kKeptFreeBytes);
     llama::MemoryPlan plan = llama::plan_memory(model_->parameters(), wish, share);

@@ -17,6 +17,9 @@ constexpr uint32_t kNoTokenId = 0xffffffff;
 constexpr uint32_t kNone = 0xffffffff;
 // A shorter beginning is computed rather than copied from another slot.
 constexpr uint32_t kLeastCopied = 8;
+// A request that comes waits for the step under way: none of more than kRowsBesideTexts rows is
+// meant to take longer.
+constexpr uint64_t kLongestStepSeconds = 2;
 
 Token token_from_file(const Model &model, std::string_view key) {
     char text[128];
@@ -90,6 +93,7 @@ struct Engine::State {
     uint32_t step_rows = 0;
     uint32_t step_prompt_rows = 0;
     uint64_t step_ticks = 0;
+    uint64_t row_ticks = 0;        // that a row of the last large step took; 0: there was none
     uint32_t turn = 0;             // whose prompt comes first in the next batch
     uint32_t last_logits = kNone;  // row
     uint64_t serial = 0;
@@ -182,6 +186,13 @@ uint64_t Engine::scratch_bytes(const HyperParameters &parameters, const EngineCo
            Sampler::scratch_bytes(parameters.vocab) +
            config.slots * (uint64_t{context} * sizeof(Token) + sizeof(Slot)) +
            batch * sizeof(BatchRow) + sizeof(State);
+}
+
+uint32_t Engine::good_batch(const Model &model) {
+    // Two processors have 64 rows each, which the matrix kernels do at once; without these the
+    // weights come from the first-level cache for each row anyway.
+    constexpr uint32_t kManyRows = 128;
+    return kernel_for(model.layers()[0].gate.type).matrix != nullptr ? kManyRows : kRowsBesideTexts;
 }
 
 void Engine::destroy() {
@@ -427,16 +438,22 @@ bool Engine::State::prepare() {
 }
 
 // Texts that go on have one row each; prompts share the rest of the batch evenly, and what one of
-// them leaves goes to the others.
+// them leaves goes to the others. The batch is a small one where others wait for its end.
 bool Engine::State::fill_batch() {
     const auto count = static_cast<uint32_t>(slots.size());
-    auto left = static_cast<uint32_t>(rows.size());
+    uint32_t texts = 0;
     uint32_t prompts = 0;
     for (Slot &slot : slots.span()) {
         slot.rows = slot.pending() == 1 ? 1 : 0;
-        left -= slot.rows;
+        texts += slot.rows;
         prompts += slot.pending() > 1 ? 1 : 0;
     }
+    auto most = static_cast<uint32_t>(rows.size());
+    while (count > 1 && most > kRowsBesideTexts &&
+           (texts != 0 || most * row_ticks > kLongestStepSeconds * platform::ticks_per_second())) {
+        most = std::max(most / 2, kRowsBesideTexts);
+    }
+    uint32_t left = most - texts;
     uint32_t share = prompts == 0 ? 0 : left / prompts;
     while (prompts > 0 && slots[turn % count].pending() <= 1) {
         ++turn;
@@ -509,6 +526,7 @@ void Engine::State::computed() {
     ++counters.steps;
     counters.rows += step_rows;
     counters.prompt_tokens += step_prompt_rows;
+    row_ticks = step_rows >= kRowsBesideTexts ? step_ticks / step_rows : row_ticks;
     const uint64_t prompt_ticks = step_ticks / step_rows * step_prompt_rows;
     counters.prompt_ticks += prompt_ticks;
     counters.decode_ticks += step_ticks - prompt_ticks;

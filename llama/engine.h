@@ -133,6 +133,11 @@ class Engine {
     // What create() takes beside the KV cache, about.
     [[nodiscard]] static uint64_t scratch_bytes(const HyperParameters &parameters,
                                                 const EngineConfig &config);
+    // How many tokens to compute together if there is memory for it: many with the matrix kernels
+    // that this processor starts with, fewer without. A batch that has texts which go on in it is
+    // no larger than kRowsBesideTexts, so that a long prompt does not hold them up.
+    [[nodiscard]] static uint32_t good_batch(const Model &model);
+    static constexpr uint32_t kRowsBesideTexts = 32;
 
     [[nodiscard]] const Model &model() const;
     [[nodiscard]] uint32_t slot_count() const;

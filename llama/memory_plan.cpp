@@ -7,7 +7,7 @@
 namespace bareflow::llama {
 namespace {
 
-constexpr uint32_t kBatches[] = {32, 16, 8};
+constexpr uint32_t kBatches[] = {128, 64, 32, 16, 8};
 
 uint64_t kv_bytes(const HyperParameters &parameters, const EngineConfig &config) {
     return uint64_t{config.slots} * config.context_length *
@@ -59,7 +59,7 @@ MemoryPlan plan_memory(const HyperParameters &parameters, const MemoryWish &wish
     for (const uint32_t batch : kBatches) {
         EngineConfig larger = config;
         larger.batch = batch;
-        if (plan.fits && fits(parameters, larger, free_bytes)) {
+        if (batch <= wish.batch && plan.fits && fits(parameters, larger, free_bytes)) {
             config.batch = batch;
             break;
         }

@@ -19,6 +19,10 @@ constexpr uint32_t kOtherOps = 12;
 // Rows of a matrix that one processor does together: 64 bytes of y.
 constexpr uint32_t kRowGrain = 16;
 constexpr uint32_t kChunksPerProcessor = 4;
+// Rows of a batch in a group at most (what the matrix kernels do at once), and what their number is
+// a multiple of, but for the last group.
+constexpr uint32_t kGroupRows = 64;
+constexpr uint32_t kGroupGrain = 16;
 
 // Attention: positions of a unit; rows of a tile at most; scores at most, unless one vector's take
 // more; items that a processor should find, so that nobody waits long for the last one.
@@ -468,7 +472,8 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         uint32_t end;
         uint32_t first;  // grain or item
         uint32_t grain;
-    } job{*this, step, nullptr, begin, end, 0, 1};
+        uint32_t count;  // of the grains of one group of the batch's rows
+    } job{*this, step, nullptr, begin, end, 0, 1, 0};
     uint32_t grains;
     uint32_t chunk = 1;
     if (step.kind == StepKind::kAttention) {
@@ -476,11 +481,13 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         job.first = item_at(*job.plan, begin).index;
         grains = item_at(*job.plan, end - 1).index - job.first + 1;
     } else {
-        // Whole grains, counted from unit 0, but for the ends of the range. So many at a time that
-        // nobody waits long for the last one, and takes few of them.
+        // Whole grains, counted from unit 0, but for the ends of the range; products: of one group
+        // of the batch's rows after the other, so that a processor has mostly the same rows in all
+        // steps. So many at a time that nobody waits long for the last one, and takes few of them.
         job.grain = step.product_count != 0 ? kRowGrain : 1;
         job.first = begin / job.grain;
-        grains = (end - 1) / job.grain + 1 - job.first;
+        job.count = (end - 1) / job.grain + 1 - job.first;
+        grains = step.product_count != 0 ? job.count * row_groups() : job.count;
         chunk = grains / (processors * kChunksPerProcessor);
     }
     if (grains == 1) {
@@ -489,6 +496,19 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
     }
     const auto task = [](void *context, uint32_t from, uint32_t to) {
         const Job &j = *static_cast<const Job *>(context);
+        while (j.step.product_count != 0 && from < to) {
+            const uint32_t group = from / j.count;
+            const uint32_t grain = from % j.count;
+            const uint32_t taken = to - from < j.count - grain ? to - from : j.count - grain;
+            const uint32_t low = (j.first + grain) * j.grain;
+            const uint32_t high = low + taken * j.grain;
+            j.transformer.run_products(j.step, low > j.begin ? low : j.begin,
+                                       high < j.end ? high : j.end, group);
+            from += taken;
+        }
+        if (from == to) {
+            return;
+        }
         uint64_t low = uint64_t{j.first + from} * j.grain;
         uint64_t high = uint64_t{j.first + to} * j.grain;
         if (j.plan != nullptr) {
@@ -529,32 +549,11 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
             }
             return;
         }
-        case StepKind::kProducts: {
-            uint32_t first = 0;
-            for (uint32_t i = 0; i < step.product_count; ++i) {
-                const uint32_t rows = step.products[i].matrix->rows;
-                const uint32_t from = begin > first ? begin - first : 0;
-                const uint32_t to = end < first + rows ? end - first : rows;
-                if (begin < first + rows && end > first) {
-                    multiply(step, step.products[i], from, to);
-                }
-                first += rows;
-            }
-            return;
-        }
+        case StepKind::kProducts:
         case StepKind::kProductAdd:
-            multiply(step, step.products[0], begin, end);
-            for (uint32_t row = 0; row < rows_; ++row) {
-                const uint64_t at = uint64_t{row} * parameters_.dim + begin;
-                add(step.products[0].y + at, end - begin, s_.x + at);
-            }
-            return;
         case StepKind::kGateUp:
-            multiply(step, step.products[0], begin, end);
-            multiply(step, step.products[1], begin, end);
-            for (uint32_t row = 0; row < rows_; ++row) {
-                const uint64_t at = uint64_t{row} * parameters_.hidden;
-                silu_mul(s_.gate + at, s_.up + at, begin, end, s_.gate + at);
+            for (uint32_t group = 0; group < row_groups(); ++group) {
+                run_products(step, begin, end, group);
             }
             return;
         case StepKind::kRope:
@@ -577,6 +576,48 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
     }
 }
 
+uint32_t Transformer::row_groups() const {
+    return units_for(rows_, group_size());
+}
+
+uint32_t Transformer::group_size() const {
+    const uint32_t even = units_for(rows_, units_for(rows_, kGroupRows));
+    return units_for(even, kGroupGrain) * kGroupGrain;
+}
+
+void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group) {
+    const uint32_t size = group_size();
+    const uint32_t first_row = group * size;
+    const uint32_t rows = rows_ - first_row < size ? rows_ - first_row : size;
+    const uint32_t end_row = first_row + rows;
+    if (step.kind == StepKind::kProducts) {
+        uint32_t first = 0;
+        for (uint32_t i = 0; i < step.product_count; ++i) {
+            const uint32_t count = step.products[i].matrix->rows;
+            const uint32_t from = begin > first ? begin - first : 0;
+            const uint32_t to = end < first + count ? end - first : count;
+            if (begin < first + count && end > first) {
+                multiply(step, step.products[i], from, to, first_row, rows);
+            }
+            first += count;
+        }
+        return;
+    }
+    multiply(step, step.products[0], begin, end, first_row, rows);
+    if (step.kind == StepKind::kGateUp) {
+        multiply(step, step.products[1], begin, end, first_row, rows);
+        for (uint32_t row = first_row; row < end_row; ++row) {
+            const uint64_t at = uint64_t{row} * parameters_.hidden;
+            silu_mul(s_.gate + at, s_.up + at, begin, end, s_.gate + at);
+        }
+        return;
+    }
+    for (uint32_t row = first_row; row < end_row; ++row) {
+        const uint64_t at = uint64_t{row} * parameters_.dim + begin;
+        add(step.products[0].y + at, end - begin, s_.x + at);
+    }
+}
+
 void Transformer::embed(const Step &step, uint32_t row) {
     const Tensor &embedding = model_->token_embedding();
     const BatchRow &from = s_.rows[row];
@@ -592,21 +633,22 @@ void Transformer::quantize(uint32_t n, const float *x, uint32_t row, uint32_t be
     quantize_activation(x, out, forms_, begin, end);
 }
 
-void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end) {
+void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
+                           uint32_t first_row, uint32_t rows) {
     const KernelSlot &slot = s_.slots[product.slot];
     const GemmArgs args{.weights = product.matrix->data,
                         .row_bytes = slot.row_bytes,
                         .cols = step.n,
-                        .batch = rows_,
-                        .x = step.x,
+                        .batch = rows,
+                        .x = step.x + uint64_t{first_row} * step.n,
                         .x_stride = step.n,
-                        .xq = takes_quantized(slot.type) ? s_.xq : nullptr,
-                        .y = product.y,
+                        .xq = takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
+                        .y = product.y + uint64_t{first_row} * slot.rows,
                         .y_stride = slot.rows};
-    const bool starting = rows_ > 1 && slot.active == slot.reference;
+    const bool starting = rows > 1 && slot.active == slot.reference;
     run_gemm(starting ? slot.start : slot.active, slot.matrix, args, begin, end);
-    for (uint32_t row = 0; row < rows_ && product.bias != nullptr; ++row) {
-        add(product.bias + begin, end - begin, product.y + uint64_t{row} * slot.rows + begin);
+    for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
+        add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
     }
 }
 

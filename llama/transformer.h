@@ -203,11 +203,18 @@ class Transformer {
     // Units cost about as much as so many of the same step over one row.
     [[nodiscard]] uint32_t unit_weight(const Step &step) const;
     void run(const Step &step, uint32_t begin, uint32_t end);
+    // Of a step with products; of the batch's rows those of one group.
+    void run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group);
     // The same by all processors. False: it was done by one.
     bool run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
     void embed(const Step &step, uint32_t row);
     void quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end);
-    void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end);
+    // Rows of the batch whose products are computed together, while what they multiply stays in the
+    // second-level cache. Groups are about as long as each other.
+    [[nodiscard]] uint32_t group_size() const;
+    [[nodiscard]] uint32_t row_groups() const;
+    void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
+                  uint32_t first_row, uint32_t rows);
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
     void attend(const AttentionPlan &plan, const Item &item, uint32_t layer, uint32_t begin,
                 uint32_t end);

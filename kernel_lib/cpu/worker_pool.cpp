@@ -15,6 +15,10 @@ uint64_t spin_ticks() {
     return platform::ticks_per_second() / kSpinsPerSecond;
 }
 
+constexpr uint64_t range(uint32_t begin, uint32_t end) {
+    return begin | uint64_t{end} << 32;
+}
+
 constinit WorkerPool the_pool;
 
 }  // namespace
@@ -53,17 +57,24 @@ void WorkerPool::ring(uint32_t processor) {
 
 // Smaller ones towards the end, where whoever took the last one lets all the others wait: half of
 // what would be a fair share, but no less than an eighth of a chunk.
-void WorkerPool::take_chunks() {
+void WorkerPool::take_chunks(bool from_end) {
     const uint32_t shares = 2 * size();
     const uint32_t least = chunk_ / 8 == 0 ? 1 : chunk_ / 8;
-    uint32_t begin = next_.load(std::memory_order_relaxed);
-    while (begin < count_) {
-        const uint32_t share = (count_ - begin) / shares;
+    uint64_t left = left_.load(std::memory_order_relaxed);
+    for (;;) {
+        const auto begin = static_cast<uint32_t>(left);
+        const auto end = static_cast<uint32_t>(left >> 32);
+        if (begin == end) {
+            return;
+        }
+        const uint32_t share = (end - begin) / shares;
         uint32_t items = share < least ? least : share < chunk_ ? share : chunk_;
-        items = items < count_ - begin ? items : count_ - begin;
-        if (next_.compare_exchange_weak(begin, begin + items, std::memory_order_relaxed)) {
-            task_(context_, begin, begin + items);
-            begin = next_.load(std::memory_order_relaxed);
+        items = items < end - begin ? items : end - begin;
+        const uint32_t first = from_end ? end - items : begin;
+        const uint64_t rest = from_end ? range(begin, first) : range(begin + items, end);
+        if (left_.compare_exchange_weak(left, rest, std::memory_order_relaxed)) {
+            task_(context_, first, first + items);
+            left = left_.load(std::memory_order_relaxed);
         }
     }
 }
@@ -78,16 +89,15 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
     // Nobody is inside, and nobody can join until kOpen is set.
     task_ = task;
     context_ = context;
-    count_ = count;
     chunk_ = chunk;
-    next_.store(0, std::memory_order_relaxed);
+    left_.store(range(0, count), std::memory_order_relaxed);
     const uint32_t job = (state_.load(std::memory_order_relaxed) & kJobMask) + kJobOne;
     state_.store(job | kOpen, std::memory_order_seq_cst);
     const uint32_t last = last_seat_.load(std::memory_order_relaxed);
     for (uint32_t worker = 1; worker <= last; ++worker) {
         ring(worker);
     }
-    take_chunks();
+    take_chunks(false);
 
     // The barrier: nobody new comes in, and those inside finish the chunk they have.
     const auto busy = [this] {
@@ -147,7 +157,7 @@ void WorkerPool::serve(uint32_t worker) {
         seen = state_.load(std::memory_order_relaxed) & kJobMask;
         if (join(seen)) {
             worker_synchronize();
-            take_chunks();
+            take_chunks(worker % 2 != 0);
             leave();
         }
     }

@@ -1,5 +1,7 @@
 // All processors on one piece of work: whoever owns the work publishes it, every processor takes
-// chunks from one counter until none is left, and run() returns when the last chunk is done.
+// chunks until none is left, and run() returns when the last chunk is done. Some take them from the
+// beginning, the others from the end, and they meet where they meet: so a processor mostly finds
+// the same items as in the last piece of work, and what it wrote there in its own caches.
 //
 // A processor joins if it comes in time; nobody waits for one that is asleep, so run() is never
 // slower than the caller alone plus one chunk. Processors without work look for it for some 500 us
@@ -56,16 +58,16 @@ class WorkerPool {
     template <typename Reason>
     void sleep(uint32_t processor, Reason reason);
     void ring(uint32_t processor);
-    void take_chunks();
+    void take_chunks(bool from_end);
     [[nodiscard]] bool join(uint32_t job);
     void leave();
 
     alignas(64) std::atomic<uint32_t> state_ = 0;
-    alignas(64) std::atomic<uint32_t> next_ = 0;  // the first item that nobody has taken
+    // The items that nobody has taken: the first in the low half, the end in the high one.
+    alignas(64) std::atomic<uint64_t> left_ = 0;
     // Written only while nobody is inside a job.
     alignas(64) Task task_ = nullptr;
     void *context_ = nullptr;
-    uint32_t count_ = 0;
     uint32_t chunk_ = 0;
     uint64_t spin_ticks_ = 0;  // of the caller of run()
     // All zero at first, so that the program's own pool takes no room in the image.

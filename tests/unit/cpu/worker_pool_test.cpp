@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -70,6 +72,35 @@ TEST(WorkerPoolTest, TheCallerAloneIsEnough) {
     pool.run(Sheet::mark, &sheet, 10, 1);
     EXPECT_EQ(sheet.marks, std::vector<uint32_t>(10, 1));
     EXPECT_EQ(pool.size(), 1u);
+}
+
+// The caller's items come before the worker's, whoever was faster.
+TEST(WorkerPoolTest, TheTwoBeginAtTheTwoEnds) {
+    Crew crew(2);
+    struct Job {
+        std::thread::id caller;
+        std::vector<uint32_t> by_caller;
+        std::atomic<uint32_t> done = 0;
+    };
+    uint32_t shared = 0;
+    for (int round = 0; round < 100; ++round) {
+        Job job{.caller = std::this_thread::get_id(), .by_caller = std::vector<uint32_t>(100, 0)};
+        const auto task = [](void *context, uint32_t begin, uint32_t end) {
+            auto &job = *static_cast<Job *>(context);
+            for (uint32_t i = begin; i < end; ++i) {
+                job.by_caller[i] = std::this_thread::get_id() == job.caller ? 1 : 0;
+            }
+            job.done += end - begin;
+            // The caller waits for the other one's first chunk, but not for ever.
+            for (int i = 0; i < 10'000 && job.done < 20; ++i) {
+                worker_pause();
+            }
+        };
+        crew->run(task, &job, 100, 10);
+        EXPECT_TRUE(std::ranges::is_sorted(job.by_caller, std::greater<>()));
+        shared += job.by_caller.back() == 0 ? 1 : 0;
+    }
+    EXPECT_GT(shared, 0u);
 }
 
 TEST(WorkerPoolTest, TheLargestCountDoesNotWrap) {

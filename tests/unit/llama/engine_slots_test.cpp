@@ -201,6 +201,42 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
     EXPECT_LE(tokens_at_end[0], tokens_at_end[1] + 2);
 }
 
+TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
+    Loaded loaded(random_model(TensorType::kF32),
+                  EngineConfig{.slots = 3, .context_length = 400, .batch = 128});
+    Random random(3);
+    std::vector<Token> prompts[3];
+    for (std::vector<Token> &prompt : prompts) {
+        prompt = random_prompt(random, 256);
+    }
+    Listener listeners[3];
+    const auto start = [&](uint32_t i, uint32_t max_tokens) {
+        SamplingParams never_ends{.top_k = 0, .temperature = 2.0f, .seed = 1};
+        never_ends.logit_biases[0] = {.token = 2, .bias = -1e9f};  // EOS
+        never_ends.logit_bias_count = 1;
+        ASSERT_TRUE(
+            loaded
+                ->start({.prompt = prompts[i], .max_tokens = max_tokens, .sampling = never_ends},
+                        listeners[i])
+                .ok());
+    };
+    // Two prompts: four steps.
+    start(0, 100);
+    start(1, 1);
+    while (!listeners[1].finished()) {
+        loaded->advance(0);
+    }
+    EXPECT_EQ(loaded->counters().steps, 4u);
+    // A third beside a text: 31 tokens a step.
+    const uint64_t before = loaded->counters().steps;
+    start(2, 1);
+    while (!listeners[2].finished()) {
+        loaded->advance(0);
+    }
+    EXPECT_NEAR(static_cast<double>(loaded->counters().steps - before), 9, 1);
+    EXPECT_NEAR(static_cast<double>(listeners[0].tokens.size()), 10, 2);
+}
+
 TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     Loaded loaded(random_model(TensorType::kQ8_0), EngineConfig{.slots = 2, .context_length = 64});
     Random random(8);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "llama/transformer.h"
 
 namespace bareflow::llama {
@@ -31,6 +33,7 @@ TEST(MemoryPlan, EverythingWhereThereIsRoom) {
     EXPECT_EQ(plan.config.slots, 4u);
     EXPECT_EQ(plan.config.context_length, 2048u);
     EXPECT_EQ(plan.config.batch, 32u);
+    EXPECT_EQ(plan_memory(kTiny, {.batch = 128}, 8192 * kMiB).config.batch, 128u);
     EXPECT_EQ(plan.kv_bytes, 4 * 2048 * Transformer::position_bytes(kTiny, KvType::kF16));
     EXPECT_EQ(plan_memory(kTiny, {.context_length = 10'000}, 8192 * kMiB).config.context_length,
               10'000u)
@@ -39,11 +42,12 @@ TEST(MemoryPlan, EverythingWhereThereIsRoom) {
 
 TEST(MemoryPlan, GivesUpRowsThenSlotsThenContext) {
     uint32_t slots = 16;
-    uint32_t batch = 32;
+    uint32_t batch = 128;
+    std::set<uint32_t> batches;
     uint32_t context = 2048;
     bool did_not_fit = false;
     for (uint64_t bytes = 4096 * kMiB; bytes > kMiB; bytes -= bytes / 50) {
-        const MemoryPlan plan = plan_memory(kTiny, {.slots = 16}, bytes);
+        const MemoryPlan plan = plan_memory(kTiny, {.slots = 16, .batch = 128}, bytes);
         if (!plan.fits) {
             did_not_fit = true;
             EXPECT_GT(plan.kv_bytes + plan.scratch_bytes, bytes) << "so much is needed";
@@ -57,6 +61,7 @@ TEST(MemoryPlan, GivesUpRowsThenSlotsThenContext) {
         if (plan.config.slots == slots && plan.config.context_length == context) {
             EXPECT_LE(plan.config.batch, batch);
         }
+        batches.insert(plan.config.batch);
         slots = plan.config.slots;
         batch = plan.config.batch;
         context = plan.config.context_length;
@@ -69,6 +74,7 @@ TEST(MemoryPlan, GivesUpRowsThenSlotsThenContext) {
         }
     }
     EXPECT_TRUE(did_not_fit);
+    EXPECT_EQ(batches, (std::set<uint32_t>{8, 16, 32, 64, 128}));
     EXPECT_EQ(slots, 1u);
     EXPECT_LT(context, 200u);
 }

@@ -143,6 +143,37 @@ class Pool {
     std::vector<std::thread> threads_;
 };
 
+// Batches that are computed in groups of rows, shared by processors, with slices that end anywhere.
+TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
+    constexpr uint32_t kTokens = 150;
+    for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0,
+                                  TensorType::kQ4_1, TensorType::kQ6_K}) {
+        const Loaded model(random_model(type, shape_for(type)));
+        Random random(5);
+        const std::vector<Token> tokens = random_tokens(random, kTokens);
+        Transformer slow = model.transformer({.positions = kTokens, .batch = 1});
+        const auto expected = one_by_one(slow, 0, tokens);
+        for (const uint32_t processors : {1u, 2u, 3u}) {
+            Pool pool(processors);
+            for (const uint32_t chunk : {63u, 64u, 65u, 97u, 128u, 129u, 150u}) {
+                Transformer fast = model.transformer({.positions = kTokens, .batch = kTokens});
+                fast.use_workers(&pool.pool, 0);
+                for (uint32_t at = 0; at < kTokens; at += chunk) {
+                    std::vector<BatchRow> rows;
+                    const uint32_t end = std::min(at + chunk, kTokens);
+                    for (uint32_t i = at; i < end; ++i) {
+                        rows.push_back({0, tokens[i], i, i + 1 == end});
+                    }
+                    compute(fast, rows, random.below(2) == 0 ? kNever : random.below(100'000));
+                    ASSERT_EQ(copy(fast.logits(end - at - 1)), expected[end - 1])
+                        << tensor_type_info(type).name << " in chunks of " << chunk << ", "
+                        << processors << " processors";
+                }
+            }
+        }
+    }
+}
+
 // Several sequences advance by random numbers of rows at a time, in random order, with slices that
 // end anywhere, on one, two and four processors: each as if it were alone.
 TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
