@@ -17,6 +17,21 @@ SEL_CODE16    equ 0x18
 SEL_DATA16    equ 0x20
 SEL_CODE64    equ 0x28
 
+; From real mode to 32 bits with flat segments (SS as it was), interrupts off. Clobbers EAX.
+%macro enter_protected_mode 0
+    cli
+    lgdt [gdt_pointer]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    jmp SEL_CODE32:%%protected
+bits 32
+%%protected:
+    mov ax, SEL_DATA32
+    mov ds, ax
+    mov es, ax
+%endmacro
+
 start:
     mov [drive], dl
     call check_processor
@@ -287,17 +302,7 @@ read_sectors:
 ; copy_dwords from LOW_BOUNCE to copy_to (advanced), summed into kernel_sum. Goes through protected
 ; mode each time: a BIOS call may have reset the segment limits. Clobbers EAX EBX ECX ESI EDI.
 copy_up:
-    cli
-    lgdt [gdt_pointer]
-    mov eax, cr0
-    or al, 1
-    mov cr0, eax
-    jmp SEL_CODE32:.protected
-bits 32
-.protected:
-    mov ax, SEL_DATA32
-    mov ds, ax
-    mov es, ax
+    enter_protected_mode
     mov esi, LOW_BOUNCE
     mov edi, [copy_to]
     mov ecx, [copy_dwords]
@@ -331,17 +336,7 @@ bits 16
     ret
 
 enter_long_mode:
-    cli
-    lgdt [gdt_pointer]
-    mov eax, cr0
-    or al, 1
-    mov cr0, eax
-    jmp SEL_CODE32:.protected
-bits 32
-.protected:
-    mov ax, SEL_DATA32
-    mov ds, ax
-    mov es, ax
+    enter_protected_mode
     mov ss, ax
     mov esp, LOW_STAGE1
 

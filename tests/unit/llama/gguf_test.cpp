@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/refused_file.h"
 
 namespace bareflow::llama {
 namespace {
@@ -194,15 +195,7 @@ TEST(GgufFile, SaysWhichKeyIsMissingOrOfWrongType) {
 class MalformedGguf : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(MalformedGguf, IsRefusedWithItsSentence) {
-    GgufBuilder builder = small_builder();
-    GetParam().spoil(builder);
-    const FileBytes bytes = builder.file();
-    Detail detail;
-    auto file = GgufFile::parse(bytes.span(), detail.writer);
-    ASSERT_FALSE(file);
-    EXPECT_EQ(detail.str(), GetParam().sentence);
-    EXPECT_EQ(file.error().code, GetParam().code);
-    EXPECT_FALSE(file.error().message.empty());
+    testing::expect_refused(GetParam(), small_builder(), GgufFile::parse);
 }
 
 std::string array_of(GgufType element, uint64_t count, std::string_view data) {

@@ -6,6 +6,7 @@
 
 #include "llama/quant.h"
 #include "tests/unit/llama/gguf_builder.h"
+#include "tests/unit/llama/refused_file.h"
 
 namespace bareflow::llama {
 namespace {
@@ -191,15 +192,7 @@ TEST(Model, MemoryMustBeAligned) {
 class MalformedModel : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(MalformedModel, IsRefusedWithItsSentence) {
-    GgufBuilder builder = model_builder();
-    GetParam().spoil(builder);
-    const FileBytes bytes = builder.file();
-    Detail detail;
-    auto model = Model::create(bytes.span(), detail.writer);
-    ASSERT_FALSE(model);
-    EXPECT_EQ(detail.str(), GetParam().sentence);
-    EXPECT_EQ(model.error().code, GetParam().code);
-    EXPECT_FALSE(model.error().message.empty());
+    testing::expect_refused(GetParam(), model_builder(), Model::create);
 }
 
 void rename(GgufBuilder &builder, std::string_view name, std::string_view other) {

@@ -8,6 +8,7 @@
 
 #include "tests/unit/llama/gguf_builder.h"
 #include "tests/unit/llama/loaded_tokenizer.h"
+#include "tests/unit/llama/refused_file.h"
 #include "tests/unit/llama/slow_byte_tokenizer.h"
 #include "tests/unit/llama/slow_tokenizer.h"
 
@@ -178,16 +179,8 @@ const BadFile kCatalogue[] = {
 class MalformedByteVocabulary : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(MalformedByteVocabulary, IsRefusedWithItsSentence) {
-    GgufBuilder builder = Bytes::builder_of({.merges = {{"a", "b"}, {"b", "c"}}});
-    GetParam().spoil(builder);
-    const FileBytes bytes = builder.file();
-    Detail detail;
-    auto file = GgufFile::parse(bytes.span(), detail.writer);
-    ASSERT_TRUE(file) << detail.str();
-    auto tokenizer = Tokenizer::create(*file, detail.writer);
-    ASSERT_FALSE(tokenizer);
-    EXPECT_EQ(detail.str(), GetParam().sentence);
-    EXPECT_EQ(tokenizer.error().code, GetParam().code);
+    testing::expect_refused(GetParam(), Bytes::builder_of({.merges = {{"a", "b"}, {"b", "c"}}}),
+                            testing::make_tokenizer);
 }
 INSTANTIATE_TEST_SUITE_P(Catalogue, MalformedByteVocabulary, ::testing::ValuesIn(kCatalogue),
                          [](const auto &param) { return param.param.name; });

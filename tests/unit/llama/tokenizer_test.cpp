@@ -11,6 +11,7 @@
 
 #include "tests/unit/llama/gguf_builder.h"
 #include "tests/unit/llama/loaded_tokenizer.h"
+#include "tests/unit/llama/refused_file.h"
 #include "tests/unit/llama/slow_tokenizer.h"
 
 namespace bareflow::llama {
@@ -154,16 +155,8 @@ TEST(Tokenizer, TheLaterOfTwoEqualTextsCounts) {
 class MalformedVocabulary : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(MalformedVocabulary, IsRefusedWithItsSentence) {
-    GgufBuilder builder = vocabulary_builder({"a", "b", "ab"});
-    GetParam().spoil(builder);
-    const FileBytes bytes = builder.file();
-    Detail detail;
-    auto file = GgufFile::parse(bytes.span(), detail.writer);
-    ASSERT_TRUE(file) << detail.str();
-    auto tokenizer = Tokenizer::create(*file, detail.writer);
-    ASSERT_FALSE(tokenizer);
-    EXPECT_EQ(detail.str(), GetParam().sentence);
-    EXPECT_EQ(tokenizer.error().code, GetParam().code);
+    testing::expect_refused(GetParam(), vocabulary_builder({"a", "b", "ab"}),
+                            testing::make_tokenizer);
 }
 
 void set_texts(GgufBuilder &builder, size_t index, const std::string &text) {
