@@ -99,6 +99,7 @@ help:
 ##                 FRESH=1: what was tuned is forgotten)
 ## make test       set up, build, and pass every test
 ## make hosted     the same program for Linux: build/hosted/bareflow
+## make unit       unit tests (UNIT=llama: of one folder);  make qemu: the API, the image, figures against numpy
 ## make tsan       the threads under ThreadSanitizer
 ## make check      format, layers, size budgets, words
 ## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)

@@ -121,7 +121,7 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         llama::SamplingParams sampling;
         bool chat = false;
         bool stream = false;
-        bool include_usage = false;  // of a chat's stream
+        bool include_usage = false;  // of a stream
         bool done = false;           // nothing more will be made
         bool failed = false;         // no memory for the text
         std::array<std::array<char, CompletionRequest::kMaxStopBytes>, CompletionRequest::kMaxStops>

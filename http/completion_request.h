@@ -26,7 +26,7 @@ struct CompletionRequest {
     llama::SamplingParams sampling;  // its seed only if has_seed
     bool has_seed = false;
     bool stream = false;
-    bool include_usage = false;  // chat: with an event of its own at the end of a stream
+    bool include_usage = false;  // with an event of its own at the end of a stream
     std::array<std::string_view, kMaxStops> stops;
     uint32_t stop_count = 0;
 };
