@@ -18,6 +18,9 @@ constexpr size_t kMaxReservedBytes = 32 * 1024;
 constexpr size_t kMaxTextBytes = 8 * 1024 * 1024;  // of one completion
 constexpr size_t kMaxEventText = 384;  // bytes of text in one event, escapes not counted
 constexpr uint32_t kDrainingJobs = 8;
+// What reading prompts may take of one turn of the event loop: those that came together begin
+// together. A longer one goes on in the next turn.
+constexpr uint64_t kEncodeUs = 1000;
 constexpr size_t kMaxShownId = 96;
 constexpr size_t kMaxShownToken = 64;  // bytes of one token's text among probabilities
 constexpr ApiError kNoMemory{503, "There is no memory for the prompt right now.", "out_of_memory"};
@@ -478,13 +481,18 @@ bool CompletionApi::poll() {
         }
     }
     // One prompt is encoded at a time, the oldest first.
-    Job *encoding = oldest(JobState::kEncoding);
-    if (encoding == nullptr) {
-        encoding = oldest(JobState::kWaiting);
-    }
-    if (encoding != nullptr) {
+    const uint64_t deadline =
+        platform::ticks() + platform::ticks_per_second() / 1'000'000 * kEncodeUs;
+    do {
+        Job *encoding = oldest(JobState::kEncoding);
+        if (encoding == nullptr) {
+            encoding = oldest(JobState::kWaiting);
+        }
+        if (encoding == nullptr) {
+            break;
+        }
         encode(*encoding);
-    }
+    } while (platform::ticks() < deadline);
     Job *ready = oldest(JobState::kReady);
     while (ready != nullptr && start(*ready)) {
         ready = oldest(JobState::kReady);

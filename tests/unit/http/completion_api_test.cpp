@@ -296,6 +296,7 @@ TEST_F(CompletionTest, HangUpWhileWaitingLeavesTheQueue) {
     settle();
     FakeStream &second = source_.connect(post(R"({"prompt":"second"})"));
     generator_.encode_steps = 100;
+    generator_.encode_us = 1000;
     FakeStream &third = source_.connect(post(R"({"prompt":"third"})"));
     server_->poll();
     api_->poll();
@@ -488,8 +489,27 @@ TEST_F(CompletionTest, PromptsThatDoNotFit) {
     EXPECT_EQ(api_->counters().waiting, 0u);
 }
 
+TEST_F(CompletionTest, ThoseThatComeTogetherBeginTogether) {
+    generator_.slots = 4;
+    generator_.encode_steps = 2;
+    for (int i = 0; i < 4; ++i) {
+        source_.connect(post(R"({"prompt":"x"})"));
+    }
+    server_->poll();
+    // One turn of the event loop, unless the machine is busy with something else.
+    int turns = 0;
+    while (api_->counters().running < 4u && turns < 8) {
+        (void)api_->poll();
+        ++turns;
+    }
+    EXPECT_LT(turns, 4);
+    work();
+    EXPECT_EQ(api_->counters().finished, 4u);
+}
+
 TEST_F(CompletionTest, LongPromptsAreEncodedInSlices) {
     generator_.encode_steps = 50;
+    generator_.encode_us = 1000;
     FakeStream &client = source_.connect(post(R"({"prompt":"x"})"));
     server_->poll();
     for (int i = 0; i < 49; ++i) {

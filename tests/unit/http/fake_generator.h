@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "http/text_generator.h"
+#include "kernel_lib/platform/platform.h"
 
 namespace bareflow::http {
 
@@ -16,6 +17,7 @@ class FakeGenerator final : public TextGenerator {
     uint32_t context = 64;
     std::string finish_text;
     uint32_t encode_steps = 1;  // calls of encode_step() until it is done
+    uint64_t encode_us = 0;     // that each of them takes
     uint32_t slots = 1;
     uint32_t cached = 0;  // tokens of every prompt
     int cancels = 0;
@@ -43,6 +45,9 @@ class FakeGenerator final : public TextGenerator {
         steps_left_ = encode_steps;
     }
     [[nodiscard]] Result<Encoding> encode_step() override {
+        const uint64_t since = platform::ticks();
+        while (platform::ticks() - since < encode_us * platform::ticks_per_second() / 1'000'000) {
+        }
         if (--steps_left_ > 0) {
             return Encoding{};
         }
