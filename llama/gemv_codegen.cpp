@@ -5,6 +5,7 @@
 
 #include "kernel_lib/jit/assembler.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/gemv_vector.h"
 
 namespace bareflow::llama {
 namespace {
@@ -492,13 +493,21 @@ class Generator {
 
 }  // namespace
 
+bool can_generate_type(TensorType type, const GemvPlan &plan) {
+    if (plan.set != InstructionSet::kSse2) {
+        return can_generate_vector_type(type);
+    }
+    return type == TensorType::kQ8_0 || type == TensorType::kQ4_0 || type == TensorType::kQ4_1;
+}
+
 bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
-    const bool known = shape.type == TensorType::kQ8_0 || shape.type == TensorType::kQ4_0 ||
-                       shape.type == TensorType::kQ4_1;
+    if (plan.set != InstructionSet::kSse2) {
+        return can_generate_vector(shape, plan);
+    }
     // Displacements reach over the rows side by side and one run of blocks.
     constexpr uint64_t kReach = uint64_t{1} << 30;
-    return known && shape.cols != 0 && shape.cols % kBlockElements == 0 &&
-           shape.row_bytes < kReach / kMaxPlanRows &&
+    return can_generate_type(shape.type, plan) && shape.cols != 0 &&
+           shape.cols % kBlockElements == 0 && shape.row_bytes < kReach / kMaxPlanRows &&
            shape.row_bytes >=
                uint64_t{shape.cols} / kBlockElements * format_of(shape.type).block_bytes &&
            plan.rows >= 1 && plan.rows <= (plan.direct ? kRowsInRegisters : kMaxPlanRows) &&
@@ -509,19 +518,30 @@ bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
 // Bodies: one run of `unroll` blocks, the same for the last, shorter group, and what is left of it
 // (together at most 15 blocks), and two blocks for single rows.
 size_t gemv_code_room(const GemvPlan &plan) {
+    if (plan.set != InstructionSet::kSse2) {
+        return vector_code_room(plan);
+    }
     constexpr size_t kBlockRoom = 448;
     constexpr size_t kFrameRoom = 1024;
     const size_t blocks = plan.unroll == 8 ? 15 : 3 * size_t{plan.unroll};
     return (plan.rows * blocks + 2) * kBlockRoom + kFrameRoom;
 }
 
-ActivationForms gemv_code_forms(TensorType type) {
-    return format_of(type).form;
+size_t gemv_constant_room(const GemvPlan &plan) {
+    return plan.set != InstructionSet::kSse2 ? kVectorConstantBytes : 0;
 }
 
-Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out) {
+ActivationForms gemv_code_forms(TensorType type, const GemvPlan &plan) {
+    return plan.set != InstructionSet::kSse2 ? 0 : format_of(type).form;
+}
+
+Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
+                             jit::ConstantPool constants) {
     if (!can_generate(shape, plan)) {
         platform::panic("a shape that cannot be generated");
+    }
+    if (plan.set != InstructionSet::kSse2) {
+        return generate_vector(shape, plan, out, constants);
     }
     return Generator(shape, plan, out).run();
 }

@@ -6,28 +6,10 @@
 
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/gemv_plans.h"
 
 namespace bareflow::llama {
 namespace {
-
-struct NamedPlan {
-    std::string_view name;
-    GemvPlan plan;
-};
-// What was best somewhere comes first, then its neighbours, then the extremes.
-constexpr NamedPlan kPlans[] = {
-    {"jit r4 u2", {.rows = 4, .unroll = 2}},
-    {"jit r2 u2", {.rows = 2, .unroll = 2}},
-    {"jit r3 u2", {.rows = 3, .unroll = 2}},
-    {"jit r2 u2 direct", {.rows = 2, .unroll = 2, .direct = true}},
-    {"jit r1 u4 direct", {.rows = 1, .unroll = 4, .direct = true}},
-    {"jit r2 u1", {.rows = 2, .unroll = 1}},
-    {"jit r2 u4", {.rows = 2, .unroll = 4}},
-    {"jit r4 u4", {.rows = 4, .unroll = 4}},
-    {"jit r1 u4", {.rows = 1, .unroll = 4}},
-    {"jit r1 u1 direct", {.rows = 1, .unroll = 1, .direct = true}},
-    {"jit r1 u8 direct", {.rows = 1, .unroll = 8, .direct = true}},
-};
 
 // Multiply-adds of one timed run, of one step of checking, and of all checking with one activation.
 constexpr uint64_t kTimedMacs = 128 * 1024;
@@ -99,8 +81,7 @@ uint32_t GemvJit::Target::candidate_count(int level) const {
         return compiled != 0;
     }
     if (level == 2) {
-        return static_cast<uint32_t>(compiled +
-                                     (takes_quantized(slot_->type) ? std::size(kPlans) : 0));
+        return static_cast<uint32_t>(compiled + gemv_plan_count(slot_->type));
     }
     return 0;
 }
@@ -111,7 +92,7 @@ std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) cons
     }
     const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
     return index + 1 < variants.size() ? variants[index + 1].name
-                                       : kPlans[index + 1 - variants.size()].name;
+                                       : gemv_plan(slot_->type, index + 1 - variants.size()).name();
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
@@ -120,11 +101,11 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
     chunk_ = 0;
     const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
     if (level != 1 && index + 1 >= variants.size()) {
-        const NamedPlan &plan = kPlans[index + 1 - variants.size()];
-        if (current_.name == plan.name) {
+        const NamedPlan &plan = gemv_plan(slot_->type, index + 1 - variants.size());
+        if (current_.name == plan.name()) {
             return Prepared::kInForce;
         }
-        auto candidate = generate(plan.plan, plan.name);
+        auto candidate = generate(plan.plan, plan.name());
         if (!candidate) {
             return Prepared::kUnavailable;
         }
@@ -152,8 +133,9 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     full_name.put(slot_->name, " ", name);
     jit::CodeBuffer &code = owner_->code_;
     const uint64_t heat = owner_->warm_regions(*this);
-    BF_ASSIGN(const auto region, code.open(full_name.view(), gemv_code_room(plan), 0, heat));
-    const auto bytes = generate_gemv(shape, plan, code.room(region));
+    BF_ASSIGN(const auto region,
+              code.open(full_name.view(), gemv_code_room(plan), gemv_constant_room(plan), heat));
+    const auto bytes = generate_gemv(shape, plan, code.room(region), code.constants(region));
     if (!bytes) {
         code.release(region);
         return bytes.error();
@@ -161,7 +143,7 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     const void *const start = code.seal(region, bytes.value());
     // Code made a moment ago: the one place where data becomes a function.
     return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
-                     gemv_code_forms(shape.type), region, name};
+                     gemv_code_forms(shape.type, plan), region, name};
 }
 
 OptimizationTarget::Check GemvJit::Target::check_some() {

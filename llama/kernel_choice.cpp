@@ -41,8 +41,7 @@ List &list_of(TensorType type) {
     list.scalar = list.count;
     for (const VariantSource source : linked_simd_variants()) {
         const GemvVariant variant = source(type);
-        if (variant.kernel != nullptr && variant.needs <= limit &&
-            can_run(variant.needs, cpu_features())) {
+        if (variant.kernel != nullptr && may_use(variant.needs)) {
             append(list, variant);
         }
     }
@@ -88,6 +87,10 @@ bool can_run(InstructionSet set, const CpuFeatures &features) {
             return avx512() && all({kAmxTile, kAmxInt8});
     }
     return false;
+}
+
+bool may_use(InstructionSet set) {
+    return set <= limit && can_run(set, cpu_features());
 }
 
 std::span<const GemvVariant> gemv_variants(TensorType type) {

@@ -57,6 +57,8 @@ enum class InstructionSet : uint8_t {
 // "sse2", "ssse3", "avx2", "avx_vnni", "avx512", "amx"; nothing for any other text.
 [[nodiscard]] std::optional<InstructionSet> instruction_set_named(std::string_view name);
 [[nodiscard]] bool can_run(InstructionSet set, const CpuFeatures &features);
+// On this processor, and within limit_instruction_set().
+[[nodiscard]] bool may_use(InstructionSet set);
 
 // A kernel compiled into the program.
 struct GemvVariant {

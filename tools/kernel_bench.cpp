@@ -1,8 +1,10 @@
-// Measures the compiled kernels alone: `make kernel-bench`, or build/hosted/kernel_bench with
+// Measures the compiled and the generated kernels alone: `make kernel-bench`, or
+// build/hosted/kernel_bench with
 //
 //   --type=Q8_0,Q4_0   weight types (default: all)     --variant=NAME  only this one
 //   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
 //   --threads=1,2      rows are divided                --batch=1,16    vectors at once
+//   --plans=WORD       generated kernels, too, whose name has the word in it ("r" has them all)
 //
 // Weights lie in several matrices that are gone through in turn, so with the default they come
 // from memory. Time is what a thread was given of its processor, so that a busy machine costs
@@ -21,6 +23,8 @@
 #include <thread>
 #include <vector>
 
+#include "kernel_lib/jit/code_buffer.h"
+#include "llama/gemv_plans.h"
 #include "llama/kernels.h"
 #include "llama/quant.h"
 #include "llama/tensor_types.h"
@@ -35,6 +39,7 @@ constexpr int kRounds = 5;
 struct Options {
     std::vector<std::string> types;
     std::string variant;
+    std::string plans;
     std::vector<uint32_t> threads = {1, 2};
     std::vector<uint32_t> batches = {1, 16};
     uint32_t rows = 2048;
@@ -111,6 +116,32 @@ void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
     }
 }
 
+void add_generated(const GemvShape &shape, std::string_view wanted, jit::CodeBuffer &code,
+                   std::vector<GemvVariant> &kernels) {
+    for (size_t i = 0; i < gemv_plan_count(shape.type); ++i) {
+        const NamedPlan &named = gemv_plan(shape.type, i);
+        if (named.name().find(wanted) == std::string_view::npos ||
+            !can_generate(shape, named.plan)) {
+            continue;
+        }
+        const auto region =
+            code.open(named.name(), gemv_code_room(named.plan), gemv_constant_room(named.plan));
+        if (!region) {
+            std::fprintf(stderr, "kernel_bench: no room for more plans\n");
+            return;
+        }
+        const auto bytes = generate_gemv(shape, named.plan, code.room(region.value()),
+                                         code.constants(region.value()));
+        if (!bytes) {
+            std::exit(1);
+        }
+        const void *const start = code.seal(region.value(), bytes.value());
+        kernels.push_back({named.name(),
+                           reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)), 0,
+                           nullptr, named.plan.set});
+    }
+}
+
 void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *memory,
                 const std::vector<double> &bandwidth) {
     const auto type = static_cast<TensorType>(info.id);
@@ -137,10 +168,17 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
         quantize_activation(x.data() + uint64_t{b} * options.cols, xq.back(), ~ActivationForms{0},
                             0, group_count(options.cols));
     }
+    std::vector<GemvVariant> kernels;
     for (const GemvVariant &variant : gemv_variants(type)) {
-        if (!options.variant.empty() && options.variant != variant.name) {
-            continue;
+        if (options.variant.empty() || options.variant == variant.name) {
+            kernels.push_back(variant);
         }
+    }
+    jit::CodeBuffer code;
+    if (!options.plans.empty() && code.create(jit::CodeBuffer::kMaxPages)) {
+        add_generated({type, options.cols, row_bytes}, options.plans, code, kernels);
+    }
+    for (const GemvVariant &variant : kernels) {
         for (const uint32_t batch : options.batches) {
             for (size_t t = 0; t < options.threads.size(); ++t) {
                 const uint32_t threads = options.threads[t];
@@ -166,7 +204,7 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
                 const double macs = static_cast<double>(options.rows) * options.cols *
                                     static_cast<double>(used) * batch;
                 const double gb = static_cast<double>(used * matrix_bytes) / seconds * 1e-9;
-                std::printf("%-7s %-10s %5u %7u %9.2f %8.2f %5.0f %%%s\n",
+                std::printf("%-7s %-18s %5u %7u %9.2f %8.2f %5.0f %%%s\n",
                             std::string(info.name).c_str(), std::string(variant.name).c_str(),
                             batch, threads, macs / seconds * 1e-9, gb, 100 * gb / bandwidth[t],
                             batch > 1 && variant.matrix == nullptr ? "  (one by one)" : "");
@@ -211,6 +249,8 @@ int main(int argc, char **argv) {
             options.types = parts_of(value);
         } else if (key == "--variant") {
             options.variant = value;
+        } else if (key == "--plans") {
+            options.plans = value;
         } else if (key == "--threads" && !value.empty()) {
             options.threads = numbers_of(value);
         } else if (key == "--batch" && !value.empty()) {
@@ -243,7 +283,7 @@ int main(int argc, char **argv) {
         std::printf("read bandwidth, %u thread%s: %.1f GB/s\n", threads, threads == 1 ? "" : "s",
                     bandwidth.back());
     }
-    std::printf("type    variant    batch threads    GMAC/s     GB/s of bandwidth\n");
+    std::printf("type    variant            batch threads    GMAC/s     GB/s of bandwidth\n");
     for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
         const TensorTypeInfo *const info = find_tensor_type(id);
         const bool wanted =
