@@ -599,6 +599,8 @@ void Appliance::fill(http::SystemSnapshot &out) {
         .promotions = opt.promotions(),
         .candidates_tried = tried,
         .candidates_rejected = tried - opt.tries(TryVerdict::kWon),
+        .candidates_left_out = opt.left_out(),
+        .timings_spoiled = opt.spoiled(),
         .retunes = opt.retunes(),
         .kept_on = profile_keeper_.place(),
         .saves = profile_keeper_.saves(),

@@ -82,6 +82,8 @@ struct JitInfo {
     uint64_t promotions = 0;
     uint64_t candidates_tried = 0;
     uint64_t candidates_rejected = 0;
+    uint64_t candidates_left_out = 0;  // the guided search did not need them
+    uint64_t timings_spoiled = 0;      // thrown away: something interrupted them
     struct Verdict {
         std::string_view name;
         uint64_t count = 0;

@@ -69,16 +69,21 @@ class Noise {
 void GemvJit::Target::bind(GemvJit &owner, KernelSlot &slot) {
     owner_ = &owner;
     slot_ = &slot;
+    matrix_ = slot.matrix;
     candidate_ = {};
     current_ = {};
     fallback_ = {};
-    uninstall();
+}
+
+const GemvVariant &GemvJit::Target::by_rule(uint32_t index) const {
+    return index == 0 && mode_ == JitMode::kFull ? kernel_for(slot_->type)
+                                                 : gemv_rule_of_thumb(slot_->type);
 }
 
 uint32_t GemvJit::Target::candidate_count(int level) const {
     const size_t compiled = gemv_variants(slot_->type).size() - 1;  // without the reference
     if (level == 1) {
-        return compiled != 0;
+        return compiled == 0 ? 0 : by_rule(0).kernel == by_rule(1).kernel ? 1 : 2;
     }
     if (level == 2) {
         return static_cast<uint32_t>(compiled + gemv_plan_count(slot_->type));
@@ -88,11 +93,22 @@ uint32_t GemvJit::Target::candidate_count(int level) const {
 
 std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) const {
     if (level == 1) {
-        return kernel_for(slot_->type).name;
+        return by_rule(index).name;
     }
     const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
     return index + 1 < variants.size() ? variants[index + 1].name
                                        : gemv_plan(slot_->type, index + 1 - variants.size()).name();
+}
+
+CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const {
+    const size_t compiled = gemv_variants(slot_->type).size() - 1;
+    if (level == 1 || index < compiled) {
+        return {.family = static_cast<uint16_t>(index)};
+    }
+    constexpr uint16_t kGenerated = 0x100;
+    const GemvPlan &plan = kPlans[index - compiled].plan;
+    return {.family = static_cast<uint16_t>(kGenerated + plan.direct),
+            .steps = {plan.rows, plan.unroll, 0}};
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
@@ -112,8 +128,8 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
         candidate_ = candidate.value();
         return Prepared::kReady;
     }
-    const GemvVariant &variant = level == 1 ? kernel_for(slot_->type) : variants[index + 1];
-    if (slot_->kernel == variant.kernel) {
+    const GemvVariant &variant = level == 1 ? by_rule(index) : variants[index + 1];
+    if (slot_->kernel == variant.kernel && (level != 1 || index != 0)) {
         return Prepared::kInForce;
     }
     candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name};
@@ -224,9 +240,15 @@ void GemvJit::Target::drop() {
     candidate_ = {};
 }
 
-void GemvJit::Target::uninstall() {
-    fallback_ = {slot_->reference, 0, kNoRegion, gemv_variants(slot_->type)[0].name};
+int GemvJit::Target::start(JitMode mode) {
+    mode_ = mode;
+    const GemvVariant &reference = gemv_variants(slot_->type)[0];
+    const GemvVariant &variant = mode == JitMode::kOff ? reference : by_rule(0);
+    fallback_ = {&variant == &reference ? slot_->reference : variant.kernel, variant.forms,
+                 kNoRegion, variant.name};
     replace(fallback_);
+    slot_->matrix = mode == JitMode::kOff ? nullptr : matrix_;
+    return slot_->kernel == slot_->reference ? 0 : 1;
 }
 
 // ------------------------------------------------------------------ room for code

@@ -2,8 +2,10 @@
 // OptimizationTarget whose candidates are the compiled variants and kernels generated for its exact
 // shape. The fastest measured is written into the slot.
 //
-// Levels: 0 the portable reference, which create() puts in force; 1 the compiled kernel that
-// kernel_for() names; 2 the fastest of all.
+// Levels: 0 the portable reference; 1 a compiled kernel chosen by rule; 2 the fastest of all. What
+// runs before anything was measured: the reference (jit=off), gemv_rule_of_thumb() (baseline),
+// kernel_for() (full). Level 1 compares that with the reference and times it, and the rule of thumb
+// where that is another.
 //
 // A candidate is compared with the reference, bit for bit, on the model's own weights and two
 // activations (random, and all at the limits): all rows of a small matrix, first, last and evenly
@@ -35,10 +37,10 @@ class GemvJit {
   public:
     static constexpr size_t kCodePages = 64;
 
-    // Puts the reference into every slot and registers them. `slots` must stay until destroy().
-    // kTooLarge: no memory for scratch or code; the slots are as they were. Slots beyond
-    // Optimizer::kMaxTargets keep their kernel. When `code_pages` are full, generated kernels of
-    // shapes that do less work make room for those that do more.
+    // Registers every slot, which gets what the optimiser's mode begins with. `slots` must stay
+    // until destroy(). kTooLarge: no memory for scratch or code; the slots are as they were. Slots
+    // beyond Optimizer::kMaxTargets keep their kernel. When `code_pages` are full, generated
+    // kernels of shapes that do less work make room for those that do more.
     [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots, Optimizer &optimizer,
                                                   size_t code_pages = kCodePages);
     // References back in force, the optimiser's targets removed, everything released. The engine
@@ -87,29 +89,35 @@ class GemvJit {
         [[nodiscard]] const char *name() const override { return slot_->name; }
         [[nodiscard]] uint32_t candidate_count(int level) const override;
         [[nodiscard]] std::string_view candidate_name(int level, uint32_t index) const override;
+        [[nodiscard]] CandidatePlace candidate_place(int level, uint32_t index) const override;
         [[nodiscard]] Prepared prepare(int level, uint32_t index) override;
         [[nodiscard]] Check check_some() override;
         void run_candidate() override { owner_->run(*slot_, candidate_.kernel); }
         void run_current() override { owner_->run(*slot_, slot_->kernel); }
+        void run_reference() override { owner_->run(*slot_, slot_->reference); }
         [[nodiscard]] uint64_t code_bytes() const override;
         void install() override;
         void drop() override;
-        void uninstall() override;
+        int start(JitMode mode) override;
 
         [[nodiscard]] jit::CodeBuffer::Region region() const { return current_.region; }
         // Back to the fastest compiled kernel that was seen to be right; its level.
         int fall_back();
 
       private:
+        // Of level 1: what start() names, or the rule of thumb.
+        [[nodiscard]] const GemvVariant &by_rule(uint32_t index) const;
         [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
         [[nodiscard]] bool chunk_equal(uint32_t chunk);
         void replace(const Candidate &by);
 
         GemvJit *owner_ = nullptr;
         KernelSlot *slot_ = nullptr;
+        GemmKernel matrix_ = nullptr;  // the engine's
         Candidate current_;
         Candidate candidate_;
         Candidate fallback_;  // compiled
+        JitMode mode_ = JitMode::kOff;
         uint32_t chunk_ = 0;  // the next to be checked
     };
 

@@ -104,10 +104,7 @@ struct KernelSlot {
     GemvKernel active = nullptr;  // in use for the present step
     GemmKernel matrix = nullptr;  // for several rows at once; nullptr: `active` for each
     ActivationForms matrix_forms = 0;
-    GemvKernel reference = nullptr;  // the portable twin
-    // Serves several rows in turn while `active` is still the reference and there is no `matrix`: a
-    // first prompt must not pay for an optimiser that has had no time yet.
-    GemvKernel start = nullptr;
+    GemvKernel reference = nullptr;   // the portable twin
     const uint8_t *sample = nullptr;  // the first matrix of this shape, to try candidates on
     uint32_t matrices = 0;            // how many of the model's matrices have this shape
 };

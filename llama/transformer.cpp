@@ -198,7 +198,6 @@ class Transformer::Builder {
                                     .matrix = variant.matrix,
                                     .matrix_forms = variant.forms,
                                     .reference = gemv_variants(tensor.type)[0].kernel,
-                                    .start = variant.kernel,
                                     .sample = tensor.data,
                                     .matrices = 1};
         return t_.slot_count_++;
@@ -645,8 +644,7 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
                         .xq = takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
                         .y = product.y + uint64_t{first_row} * slot.rows,
                         .y_stride = slot.rows};
-    const bool starting = rows > 1 && slot.active == slot.reference;
-    run_gemm(starting ? slot.start : slot.active, slot.matrix, args, begin, end);
+    run_gemm(slot.active, slot.matrix, args, begin, end);
     for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
         add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
     }

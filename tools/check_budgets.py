@@ -16,7 +16,7 @@ import sys
 # Bytes. Change one only together with a sentence in the commit message on what it buys.
 BUDGETS = {
     "image less model": 256 * 1024,
-    "kernel_lib.a code+data": 68 * 1024,
+    "kernel_lib.a code+data": 70 * 1024,
 }
 
 SECTOR = 512

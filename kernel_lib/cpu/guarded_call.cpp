@@ -1,6 +1,9 @@
 #include "kernel_lib/cpu/guarded_call.h"
 
+#include <algorithm>
 #include <cstddef>
+
+#include "kernel_lib/platform/platform.h"
 
 namespace bareflow {
 
@@ -11,6 +14,25 @@ std::string_view outcome_name(GuardedOutcome outcome) {
     return outcome == GuardedOutcome::kReturned  ? "returned"
            : outcome == GuardedOutcome::kFaulted ? "faulted"
                                                  : "overran";
+}
+
+uint64_t guard_patience_ticks(uint64_t like_ticks, uint64_t ticks_per_second) {
+    constexpr uint64_t kTimes = 20;
+    constexpr uint64_t kLeastPerSecond = 200;
+    return std::clamp(std::min(like_ticks, ticks_per_second) * kTimes,
+                      ticks_per_second / kLeastPerSecond, ticks_per_second);
+}
+
+GuardedOutcome guarded_call_like(GuardedFunction function, void *context, uint64_t like_ticks) {
+    constexpr uint64_t kTimesAgain = 4;
+    const uint64_t per_second = platform::ticks_per_second();
+    const uint64_t patience = guard_patience_ticks(like_ticks, per_second);
+    const GuardedOutcome outcome = guarded_call(function, context, platform::ticks() + patience);
+    if (outcome != GuardedOutcome::kOverran || patience == per_second) {
+        return outcome;
+    }
+    return guarded_call(function, context,
+                        platform::ticks() + std::min(kTimesAgain * patience, per_second));
 }
 
 }  // namespace bareflow

@@ -11,10 +11,6 @@ constexpr size_t kFewPairs = 3;
 constexpr size_t kSomePairs = 7;
 constexpr uint64_t kClearPerMille = 200;
 
-uint64_t smallest(std::span<const uint64_t> values) {
-    return *std::ranges::min_element(values);
-}
-
 // a < b by more than `per_mille` of b (times of runs: far below 2^54).
 bool below(uint64_t a, uint64_t b, uint64_t per_mille) {
     return a * 1000 < b * (1000 - per_mille);
@@ -28,10 +24,27 @@ int level_to_consider(uint64_t calls, const JitThresholds &thresholds, int consi
     return considered < allowed ? considered + 1 : 0;
 }
 
+uint64_t smallest(std::span<const uint64_t> values) {
+    return *std::ranges::min_element(values);
+}
+
 void PairedTimes::add(uint64_t current_ticks, uint64_t candidate_ticks) {
-    if (count_ < kMaxPairs) {
-        current_[count_] = current_ticks;
-        candidate_[count_++] = candidate_ticks;
+    if (count_ == kMaxPairs) {
+        return;
+    }
+    current_[count_] = current_ticks;
+    candidate_[count_++] = candidate_ticks;
+    const uint64_t most_current = kSpoiledTimes * smallest(current());
+    const uint64_t most_candidate = kSpoiledTimes * smallest(candidate());
+    for (size_t i = 0; i < count_ && spoiled_ < kMaxSpoiled;) {
+        if (current_[i] <= most_current && candidate_[i] <= most_candidate) {
+            ++i;
+            continue;
+        }
+        ++spoiled_;
+        --count_;
+        current_[i] = current_[count_];
+        candidate_[i] = candidate_[count_];
     }
 }
 
@@ -106,10 +119,11 @@ bool DriftWatch::observe(uint64_t calls, uint64_t cycles) {
         best_ = mean;
     }
     slow_windows_ = mean > best_ + best_ * kMarginPerMille / 1000 ? slow_windows_ + 1 : 0;
-    if (slow_windows_ < patience_) {
+    const uint32_t patience = std::max(patience_, kFirstPatience);
+    if (slow_windows_ < patience) {
         return false;
     }
-    patience_ = std::min(2 * patience_, kMostPatience);
+    patience_ = std::min(2 * patience, kMostPatience);
     restart(calls, cycles);
     return true;
 }

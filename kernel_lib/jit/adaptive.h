@@ -28,8 +28,14 @@ class PairedTimes {
   public:
     static constexpr size_t kMaxPairs = 15;
 
+    // A run that took thrice the shortest one of its side was interrupted: its pair is thrown away,
+    // though not for ever.
+    static constexpr uint64_t kSpoiledTimes = 3;
+    static constexpr size_t kMaxSpoiled = 8;
+
     void add(uint64_t current_ticks, uint64_t candidate_ticks);  // ignored when full
     [[nodiscard]] size_t count() const { return count_; }
+    [[nodiscard]] size_t spoiled() const { return spoiled_; }
     [[nodiscard]] std::span<const uint64_t> current() const { return {current_.data(), count_}; }
     [[nodiscard]] std::span<const uint64_t> candidate() const {
         return {candidate_.data(), count_};
@@ -39,10 +45,12 @@ class PairedTimes {
     std::array<uint64_t, kMaxPairs> current_{};
     std::array<uint64_t, kMaxPairs> candidate_{};
     size_t count_ = 0;
+    size_t spoiled_ = 0;
 };
 
 // The middle one in order of size (of an even number: the lower); 0 of none.
 [[nodiscard]] uint64_t median(std::span<const uint64_t> values);
+[[nodiscard]] uint64_t smallest(std::span<const uint64_t> values);  // of at least one
 
 enum class TimingVerdict : uint8_t { kMore, kWon, kLost };
 
@@ -75,7 +83,7 @@ class DriftWatch {
     uint64_t window_cycles_ = 0;
     uint64_t best_ = 0;  // cycles of a call in the best window; 0: none yet
     uint32_t slow_windows_ = 0;
-    uint32_t patience_ = kFirstPatience;
+    uint32_t patience_ = 0;  // 0: the first
 };
 
 // Whether the optimiser may work now without taking more than `per_mille` of the time since it

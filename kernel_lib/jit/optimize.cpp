@@ -16,13 +16,16 @@ constinit std::array<OptimizationTry, 128> the_log;
 // What jit_optimize_hot_functions() may take.
 constexpr uint64_t kCallsPerSecond = 1000 / 30;
 
-// For what takes milliseconds: only a candidate that never returns needs more, on any host.
-constexpr uint64_t kGuardSeconds = 1;
-
-GuardedOutcome guarded(GuardedFunction function, void *context) {
-    return guarded_call(function, context,
-                        platform::ticks() + kGuardSeconds * platform::ticks_per_second());
-}
+// A field of this size is not worth a search.
+constexpr uint32_t kSmallField = 3;
+// Pairs of the first timing; twice as many in every round that follows.
+constexpr size_t kFirstPairs = 2;
+constexpr size_t kMostRoundPairs = 12;
+// What is so much slower than what is in force has no chance.
+constexpr uint64_t kHopelessPerMille = 1100;
+constexpr uint32_t kFinalists = 2;
+constexpr uint64_t kNoGain = 1000;  // as fast as the reference
+constexpr uint32_t kNone = ~uint32_t{0};
 
 constexpr TryVerdict verdict_of(GuardedOutcome outcome) {
     return outcome == GuardedOutcome::kFaulted ? TryVerdict::kFaulted : TryVerdict::kOverran;
@@ -62,36 +65,32 @@ Status Optimizer::add(OptimizationTarget &target) {
     if (entry_count_ == kMaxTargets) {
         return {ErrorCode::kExhausted, "more functions to optimise than the table holds"};
     }
-    entries_[entry_count_++].target = &target;
+    (void)profile_().key(target.name());
+    Entry &entry = entries_[entry_count_++];
+    entry = {};
+    entry.target = &target;
+    entry.rule_gain = kNoGain;
+    take_back(entry, mode_);
     return {};
 }
 
 void Optimizer::remove_all() {
     abandon();
     for (size_t i = 0; i < entry_count_; ++i) {
-        take_back(entries_[i]);
-        entries_[i] = {};
+        take_back(entries_[i], JitMode::kOff);
     }
     entry_count_ = 0;
 }
 
 void Optimizer::set_mode(JitMode mode) {
-    mode_ = mode;
-    const int allowed = max_level(mode);
-    if (phase_ != Phase::kNone && level_ > allowed) {
-        abandon();
+    if (mode == mode_) {
+        return;
     }
+    abandon();
+    mode_ = mode;
     for (size_t i = 0; i < entry_count_; ++i) {
-        Entry &entry = entries_[i];
-        if (entry.level > allowed) {
-            // The lower level's choice was made against other company: it is made again.
-            if (phase_ != Phase::kNone && entry_ == i) {
-                abandon();
-            }
-            take_back(entry);
-            entry.considered = 0;
-        }
-        entry.considered = std::min(entry.considered, allowed);
+        take_back(entries_[i], mode);
+        entries_[i].considered = 0;
     }
 }
 
@@ -134,12 +133,13 @@ void Optimizer::take_over(Entry &entry) {
     ++revision_;
 }
 
-// Back to the reference.
-void Optimizer::take_back(Entry &entry) {
-    entry.target->uninstall();
-    set_level(entry, 0);
+// To what runs without having been measured: no promotion.
+void Optimizer::take_back(Entry &entry, JitMode mode) {
+    const uint64_t promotions = promotions_;
+    set_level(entry, entry.target->start(mode));
+    promotions_ = promotions;
     entry.choice = {};
-    entry.gain = 1000;
+    entry.gain = kNoGain;
 }
 
 void Optimizer::recall(const TunedChoice &choice) {
@@ -165,7 +165,7 @@ size_t Optimizer::choices(std::span<TunedChoice> out) const {
     size_t count = 0;
     for (size_t i = 0; i < entry_count_ && count < out.size(); ++i) {
         const Entry &entry = entries_[i];
-        if (entry.level > 0) {
+        if (entry.level > 0 && entry.choice.function.len != 0) {
             out[count] = entry.choice;
             out[count++].level = static_cast<uint8_t>(entry.level);
         }
@@ -192,11 +192,13 @@ void Optimizer::clear_counters() {
     recalled_ = 0;
     recalls_lost_ = 0;
     retunes_ = 0;
+    left_out_ = 0;
+    spoiled_ = 0;
 }
 
 // Gives up what is in hand without a verdict.
 void Optimizer::abandon() {
-    if (phase_ == Phase::kCheck || phase_ == Phase::kTime) {
+    if (phase_ != Phase::kNone && phase_ != Phase::kPrepare) {
         entries_[entry_].target->drop();
     }
     phase_ = Phase::kNone;
@@ -210,11 +212,21 @@ bool Optimizer::has_work() {
 void Optimizer::begin(size_t entry, int level, uint32_t first, uint32_t end) {
     entry_ = entry;
     level_ = level;
-    candidate_ = first;
-    candidate_end_ = end;
+    candidate_begin_ = first;
+    candidate_end_ = std::min(end, kMaxField);
     won_ = false;
     kept_ = false;
+    reference_ticks_ = 0;
     phase_ = Phase::kPrepare;
+    const bool search = level > 1 && end - first > kSmallField;
+    stage_ = search ? Stage::kFamilies : Stage::kJudge;
+    round_pairs_ = kFirstPairs;
+    for (Score &score : scores_) {
+        score = {};
+    }
+    for (uint32_t i = first; i < candidate_end_ && !search; ++i) {
+        scores_[i].in_round = true;
+    }
 }
 
 // Remembered choices come before everything else: they are the shortest way to what is fast.
@@ -307,67 +319,221 @@ void Optimizer::step() {
             return;
         case Phase::kPrepare:
             return prepare();
-        case Phase::kCheck: {
-            struct Call {
-                OptimizationTarget *target;
-                OptimizationTarget::Check check;
-            } call = {entries_[entry_].target, OptimizationTarget::Check::kDiffers};
-            const GuardedOutcome outcome = guarded(
-                [](void *context) {
-                    auto *const c = static_cast<Call *>(context);
-                    c->check = c->target->check_some();
-                },
-                &call);
-            if (outcome != GuardedOutcome::kReturned) {
-                decide(verdict_of(outcome));
-            } else if (call.check == OptimizationTarget::Check::kDiffers) {
-                decide(TryVerdict::kDiffered);
-            } else if (call.check == OptimizationTarget::Check::kEqual) {
-                phase_ = Phase::kTime;
-                times_ = {};
-                warm_ = false;
-            }
-            return;
-        }
+        case Phase::kCheck:
+        case Phase::kProve:
+            return check();
         case Phase::kTime:
-            if (!warm_up()) {
-                return;
-            }
-            take_pair();
-            switch (judge(times_)) {
-                case TimingVerdict::kMore:
-                    return;
-                case TimingVerdict::kWon:
-                    return decide(TryVerdict::kWon);
-                case TimingVerdict::kLost:
-                    return decide(TryVerdict::kLost);
-            }
+            return time();
     }
 }
 
+void Optimizer::check() {
+    struct Call {
+        OptimizationTarget *target;
+        OptimizationTarget::Check check;
+    } call = {entries_[entry_].target, OptimizationTarget::Check::kDiffers};
+    if (!guard(
+            [](void *context) {
+                auto *const c = static_cast<Call *>(context);
+                c->check = c->target->check_some();
+            },
+            &call)) {
+        return;
+    }
+    if (call.check == OptimizationTarget::Check::kDiffers) {
+        return decide(TryVerdict::kDiffered);
+    }
+    proved_ = call.check == OptimizationTarget::Check::kEqual;
+    if (phase_ == Phase::kProve) {
+        if (proved_) {
+            decide(TryVerdict::kWon);
+        }
+    } else if (proved_ || !against_reference()) {
+        phase_ = Phase::kTime;
+    }
+}
+
+void Optimizer::time() {
+    if (!warm_up()) {
+        return;
+    }
+    take_pair();
+    if (stage_ != Stage::kJudge) {
+        if (times_.count() >= round_pairs_ ||
+            smallest(times_.candidate()) > 2 * smallest(times_.current())) {
+            score(times_);
+        }
+        return;
+    }
+    switch (judge(times_)) {
+        case TimingVerdict::kMore:
+            return;
+        case TimingVerdict::kWon:
+            if (!proved_) {
+                phase_ = Phase::kProve;
+                return;
+            }
+            return decide(TryVerdict::kWon);
+        case TimingVerdict::kLost:
+            return decide(TryVerdict::kLost);
+    }
+}
+
+// ------------------------------------------------------------------ which is tried
+
+// False: the level is done.
+bool Optimizer::choose_next() {
+    for (;;) {
+        if (stage_ == Stage::kFamilies) {
+            if (choose_untried(kNone)) {
+                return true;
+            }
+            stage_ = Stage::kNeighbours;
+        } else if (stage_ == Stage::kNeighbours) {
+            const uint32_t center =
+                lowest([](const Score &s) { return s.standing == Standing::kScored; });
+            if (center != kNone && choose_untried(center)) {
+                return true;
+            }
+            next_round();
+        } else if (choose_in_round()) {
+            return true;
+        } else if (stage_ == Stage::kJudge) {
+            return false;
+        } else {
+            next_round();
+        }
+    }
+}
+
+// Without a center: the first of each family; when that cannot be used, the next one. With one: its
+// neighbours.
+bool Optimizer::choose_untried(uint32_t center) {
+    for (candidate_ = candidate_begin_; candidate_ < candidate_end_; ++candidate_) {
+        if (scores_[candidate_].standing != Standing::kUntried) {
+            continue;
+        }
+        const CandidatePlace place = place_of(candidate_);
+        bool wanted = center == kNone || place.is_neighbour(place_of(center));
+        for (uint32_t i = candidate_begin_; i < candidate_ && wanted && center == kNone; ++i) {
+            wanted = scores_[i].standing != Standing::kScored || place_of(i).family != place.family;
+        }
+        if (wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t Optimizer::lowest(bool (*wanted)(const Score &)) const {
+    uint32_t found = kNone;
+    for (uint32_t i = candidate_begin_; i < candidate_end_; ++i) {
+        if (wanted(scores_[i]) &&
+            (found == kNone || scores_[i].per_mille < scores_[found].per_mille)) {
+            found = i;
+        }
+    }
+    return found;
+}
+
+// Best first; what has no score yet in the order of the field.
+bool Optimizer::choose_in_round() {
+    candidate_ = lowest([](const Score &s) { return s.in_round; });
+    return candidate_ != kNone;
+}
+
+// The better half goes on to a longer timing, or to be judged; the others have lost.
+void Optimizer::next_round() {
+    const auto undecided = [](const Score &s) {
+        return s.standing == Standing::kScored && !s.logged && !s.in_round;
+    };
+    uint32_t alive = 0;
+    for (const Score &s : scores_) {
+        alive += undecided(s);
+    }
+    const uint32_t places = alive <= kFinalists + 1 ? kFinalists : (alive + 1) / 2;
+    stage_ = places <= kFinalists ? Stage::kJudge : Stage::kHalve;
+    round_pairs_ = std::min(2 * round_pairs_, kMostRoundPairs);
+    for (uint32_t taken = 0;; ++taken) {
+        const uint32_t next = lowest(undecided);
+        if (next == kNone) {
+            return;
+        }
+        Score &s = scores_[next];
+        if (taken < places && s.per_mille < kHopelessPerMille) {
+            s.in_round = true;
+        } else {
+            log(next, TryVerdict::kLost, 0, s.candidate_ticks, s.current_ticks);
+        }
+    }
+}
+
+// Timed for the search: nothing is decided yet.
+void Optimizer::score(const PairedTimes &times) {
+    const auto narrow = [](uint64_t ticks) {
+        return static_cast<uint32_t>(std::clamp<uint64_t>(ticks, 1, ~uint32_t{0}));
+    };
+    Score &s = scores_[candidate_];
+    s.standing = Standing::kScored;
+    s.candidate_ticks = narrow(smallest(times.candidate()));
+    s.current_ticks = narrow(smallest(times.current()));
+    s.per_mille = uint64_t{s.candidate_ticks} * 1000 / s.current_ticks;
+    spoiled_ += times.spoiled();
+    entries_[entry_].target->drop();
+    phase_ = Phase::kPrepare;
+}
+
+// ------------------------------------------------------------------ one candidate
+
 void Optimizer::prepare() {
     OptimizationTarget &target = *entries_[entry_].target;
-    if (candidate_ == candidate_end_) {
+    if (!choose_next()) {
         finish_level();
         return;
     }
     const uint64_t before = clock_();
     const auto prepared = target.prepare(level_, candidate_);
     compile_ticks_ += clock_() - before;
+    Score &score = scores_[candidate_];
+    score.in_round = false;
+    times_ = {};
+    warm_ = false;
+    proved_ = false;
     switch (prepared) {
         case OptimizationTarget::Prepared::kReady:
-            phase_ = Phase::kCheck;
+            measure_reference();
+            phase_ = stage_ == Stage::kHalve ? Phase::kTime : Phase::kCheck;
             return;
         case OptimizationTarget::Prepared::kInForce:
+            // Its neighbours count as any other's.
             kept_ = true;
-            ++candidate_;
+            score.standing = Standing::kScored;
+            score.logged = true;
+            score.per_mille = kNoGain;
             return;
         case OptimizationTarget::Prepared::kUnavailable:
-            times_ = {};
-            log(TryVerdict::kUnavailable, 0);
-            ++candidate_;
+            score.standing = Standing::kOut;
+            log(candidate_, TryVerdict::kUnavailable, 0, 0, 0);
             return;
     }
+}
+
+// For the deadlines of what is tried.
+void Optimizer::measure_reference() {
+    if (reference_ticks_ == 0) {
+        const uint64_t start = clock_();
+        entries_[entry_].target->run_reference();
+        reference_ticks_ = std::max<uint64_t>(clock_() - start, 1);
+    }
+}
+
+// False: the candidate was dropped.
+bool Optimizer::guard(void (*function)(void *), void *context) {
+    const GuardedOutcome outcome = guarded_call_like(function, context, reference_ticks_);
+    if (outcome != GuardedOutcome::kReturned) {
+        decide(verdict_of(outcome));
+    }
+    return outcome == GuardedOutcome::kReturned;
 }
 
 // The first runs after an interruption find cold caches and, in an emulator, untranslated code:
@@ -377,25 +543,29 @@ bool Optimizer::warm_up() {
         return true;
     }
     OptimizationTarget *const target = entries_[entry_].target;
-    target->run_current();
-    const GuardedOutcome outcome = guarded(
+    against_reference() ? target->run_reference() : target->run_current();
+    warm_ = guard(
         [](void *context) { static_cast<OptimizationTarget *>(context)->run_candidate(); }, target);
-    if (outcome != GuardedOutcome::kReturned) {
-        decide(verdict_of(outcome));
-        return false;
-    }
-    warm_ = true;
-    return true;
+    return warm_;
 }
 
 // One run of each, the order changing from pair to pair.
 void Optimizer::take_pair() {
     OptimizationTarget &target = *entries_[entry_].target;
-    const bool candidate_first = times_.count() % 2 != 0;
+    const bool candidate_first = (times_.count() + times_.spoiled()) % 2 != 0;
+    const auto run = [&](bool candidate) {
+        if (candidate) {
+            target.run_candidate();
+        } else if (against_reference()) {
+            target.run_reference();
+        } else {
+            target.run_current();
+        }
+    };
     const uint64_t start = clock_();
-    candidate_first ? target.run_candidate() : target.run_current();
+    run(candidate_first);
     const uint64_t middle = clock_();
-    candidate_first ? target.run_current() : target.run_candidate();
+    run(!candidate_first);
     const uint64_t end = clock_();
     if (candidate_first) {
         times_.add(end - middle, middle - start);
@@ -414,8 +584,12 @@ void Optimizer::decide(TryVerdict verdict) {
         log_line("jit: ", target.candidate_name(level_, candidate_), " for ", target.name(), " ",
                  verdict_name(verdict), " and is not used");
     }
-    log(verdict, code_bytes);
+    log(candidate_, verdict, code_bytes, median(times_.candidate()), median(times_.current()));
+    spoiled_ += times_.spoiled();
     Entry &entry = entries_[entry_];
+    if (against_reference()) {
+        entry.gain = kNoGain;
+    }
     if (level_ == 1 && times_.count() != 0) {
         entry.rule_gain = entry.gain * median(times_.current()) /
                           std::max<uint64_t>(median(times_.candidate()), 1);
@@ -427,17 +601,28 @@ void Optimizer::decide(TryVerdict verdict) {
         profile_().set_code_bytes(profile_().find(target.name()), code_bytes);
     } else {
         target.drop();
+        if (against_reference() && entry.level != 0) {
+            // In force since the start. Who asked for the rule of thumb gets it all the same.
+            if (verdict == TryVerdict::kLost && mode_ == JitMode::kBaseline) {
+                entry.gain = entry.rule_gain;
+            } else {
+                take_back(entry, JitMode::kOff);
+            }
+        }
     }
-    ++candidate_;
+    scores_[candidate_].standing = Standing::kOut;
     phase_ = Phase::kPrepare;
 }
 
-// Level 1 is in force when its candidate was installed. A remembered choice that lost leaves its
-// level to be searched. From level 2 on, a field that was measured
-// completely has its fastest in force, unless that is the reference still.
+// Level 1 is in force when a candidate was installed, or since the start. A remembered choice that
+// lost leaves its level to be searched. From level 2 on, a field that was measured completely has
+// its fastest in force, unless that is the reference still.
 void Optimizer::finish_level() {
     Entry &entry = entries_[entry_];
     phase_ = Phase::kNone;
+    for (uint32_t i = candidate_begin_; i < candidate_end_; ++i) {
+        left_out_ += scores_[i].standing == Standing::kUntried;
+    }
     if (recalling_) {
         recalling_ = false;
         (won_ || kept_ ? recalled_ : recalls_lost_) += 1;
@@ -451,16 +636,18 @@ void Optimizer::finish_level() {
     }
 }
 
-void Optimizer::log(TryVerdict verdict, uint64_t code_bytes) {
+void Optimizer::log(uint32_t candidate, TryVerdict verdict, uint64_t code_bytes,
+                    uint64_t candidate_ticks, uint64_t current_ticks) {
     OptimizationTarget &target = *entries_[entry_].target;
-    const std::string_view variant = target.candidate_name(level_, candidate_);
+    const std::string_view variant = target.candidate_name(level_, candidate);
+    scores_[candidate].logged = true;
     OptimizationTry &entry = tries_[logged_++ % tries_.size()];
     entry = {.function = target.name(),
              .level = static_cast<uint8_t>(level_),
              .verdict = verdict,
              .code_bytes = static_cast<uint32_t>(code_bytes),
-             .candidate_ticks = median(times_.candidate()),
-             .current_ticks = median(times_.current()),
+             .candidate_ticks = candidate_ticks,
+             .current_ticks = current_ticks,
              .at_ticks = clock_()};
     entry.variant_len =
         static_cast<uint8_t>(std::min(variant.size(), OptimizationTry::kVariantBytes));

@@ -5,10 +5,15 @@
 // and put one in force. The optimiser decides what to look at and when to stop, takes the time and
 // keeps the log of every try, losses included.
 //
+// The search is guided: of a field of candidates the first of every family is timed for a moment,
+// then the neighbours of the best, then the neighbours of what is better; the better half of these
+// is timed for longer, and so on, and the last two must beat what is in force. What is not near the
+// best is never made.
+//
 // A candidate may be wrong in every way. Comparing its results and its first run of each work() are
-// guarded calls (cpu/guarded_call.h): one that faults or does not return within a second is dropped
-// like one that differs. So check_some() and run_candidate() may be left anywhere inside, and must
-// not allocate; drop() follows.
+// guarded calls (cpu/guarded_call.h): one that faults, or takes twenty times as long as the
+// reference and then eighty times, is dropped like one that differs. So check_some() and
+// run_candidate() may be left anywhere inside, and must not allocate; drop() follows.
 //
 // Work is cut by time: work() returns at its deadline, plus at most a few runs of the function, and
 // goes on where it stopped. Boot processor only, between units of work, never from a handler.
@@ -26,6 +31,20 @@
 
 namespace bareflow {
 
+// Where a candidate stands in its field. Neighbours are of one family and differ in one step.
+struct CandidatePlace {
+    uint16_t family = 0;
+    std::array<uint8_t, 3> steps{};  // rows at once, unrolling, ...: what the family varies
+
+    [[nodiscard]] constexpr bool is_neighbour(const CandidatePlace &other) const {
+        int differences = 0;
+        for (size_t i = 0; i < steps.size(); ++i) {
+            differences += steps[i] != other.steps[i];
+        }
+        return family == other.family && differences == 1;
+    }
+};
+
 // A function that can be made faster. At most one candidate is in hand at a time: between prepare()
 // that gave kReady and the install() or drop() that ends it.
 class OptimizationTarget {
@@ -40,22 +59,31 @@ class OptimizationTarget {
     // As in the profile; static text.
     [[nodiscard]] virtual const char *name() const = 0;
     // How many candidates there are for a level (1..3); 0: the level is of no use here.
+    // At most Optimizer::kMaxField are looked at. Of level 1, the first is what start() puts in
+    // force and is timed against the reference; the last is the rule of thumb by CPUID.
     [[nodiscard]] virtual uint32_t candidate_count(int level) const = 0;
     // Short, static or owned by the target.
     [[nodiscard]] virtual std::string_view candidate_name(int level, uint32_t index) const = 0;
+    // Each is a family of its own unless the target says otherwise.
+    [[nodiscard]] virtual CandidatePlace candidate_place(int level, uint32_t index) const {
+        return {.family = static_cast<uint16_t>(index + 0 * level)};
+    }
 
+    // kInForce never for the first one of level 1.
     [[nodiscard]] virtual Prepared prepare(int level, uint32_t index) = 0;
     // Compares another part of the candidate's results with the reference's; about a millisecond.
     [[nodiscard]] virtual Check check_some() = 0;
-    // The same piece of work, by the candidate and by what is in force.
+    // The same piece of work, by the candidate, by what is in force, and by the portable reference.
     virtual void run_candidate() = 0;
     virtual void run_current() = 0;
+    virtual void run_reference() = 0;
     // Of generated code: the candidate's.
     [[nodiscard]] virtual uint64_t code_bytes() const = 0;
     virtual void install() = 0;
     virtual void drop() = 0;
-    // Back to the portable reference.
-    virtual void uninstall() = 0;
+    // Puts into force what runs in this mode before anything was measured, and returns its level:
+    // 0, the portable reference, or 1, what a rule names. kOff: the reference.
+    virtual int start(JitMode mode) = 0;
 
   protected:
     ~OptimizationTarget() = default;
@@ -86,6 +114,7 @@ struct OptimizationTry {
 class Optimizer {
   public:
     static constexpr size_t kMaxTargets = 32;
+    static constexpr uint32_t kMaxField = 96;  // candidates of a level
 
     using Clock = uint64_t (*)();
     using ProfileSource = Profiler &(*)();
@@ -96,9 +125,10 @@ class Optimizer {
     Optimizer(const Optimizer &) = delete;
     Optimizer &operator=(const Optimizer &) = delete;
 
-    // The target must stay until the end of the program or remove_all(). kExhausted: no place.
+    // Puts the target's start into force. It must stay until the end of the program or
+    // remove_all(). kExhausted: no place.
     [[nodiscard]] Status add(OptimizationTarget &target);
-    // Drops what is in hand, uninstalls everything and forgets the targets.
+    // Drops what is in hand, puts the references back and forgets the targets.
     void remove_all();
 
     // How often a target's function was called.
@@ -107,7 +137,7 @@ class Optimizer {
     // at `level` now. What was tried for it is not tried again.
     void gave_up(const OptimizationTarget &target, int level);
 
-    // A lower mode takes back at once what it does not allow.
+    // Another mode: everything starts anew, from what that mode puts into force.
     void set_mode(JitMode mode);
     [[nodiscard]] JitMode mode() const { return mode_; }
 
@@ -157,9 +187,26 @@ class Optimizer {
     // Of spent_ticks(): making candidates.
     [[nodiscard]] uint64_t compile_ticks() const { return compile_ticks_; }
     [[nodiscard]] uint64_t promotions() const { return promotions_; }
+    // Candidates that the guided search did not need to try.
+    [[nodiscard]] uint64_t left_out() const { return left_out_; }
+    // Timings thrown away because something interrupted them.
+    [[nodiscard]] uint64_t spoiled() const { return spoiled_; }
 
   private:
-    enum class Phase : uint8_t { kNone, kPrepare, kCheck, kTime };
+    // kCheck: compared for a moment before it is timed; kProve: to the end, before it is put into
+    // force.
+    enum class Phase : uint8_t { kNone, kPrepare, kCheck, kTime, kProve };
+    // kFamilies to kHalve score candidates; kJudge holds them against what is in force.
+    enum class Stage : uint8_t { kFamilies, kNeighbours, kHalve, kJudge };
+    enum class Standing : uint8_t { kUntried, kScored, kOut };
+    struct Score {
+        Standing standing = Standing::kUntried;
+        bool in_round = false;  // to be timed (again) in this stage
+        bool logged = false;    // what came of it
+        uint32_t candidate_ticks = 0;
+        uint32_t current_ticks = 0;
+        uint64_t per_mille = 0;
+    };
     // A remembered choice is tried in two steps: the rule of thumb first, for comparison.
     enum class Recall : uint8_t { kNone, kRule, kChoice };
     struct Entry {
@@ -169,8 +216,8 @@ class Optimizer {
 
         // Of what is in force, when level > 0.
         TunedChoice choice{};
-        uint64_t gain = 1000;       // over the reference, in thousandths
-        uint64_t rule_gain = 1000;  // of the rule of thumb, whether in force or not
+        uint64_t gain = 0;       // over the reference, in thousandths
+        uint64_t rule_gain = 0;  // of the rule of thumb, whether in force or not
 
         Recall recall = Recall::kNone;
         TunedChoice recalled{};
@@ -182,16 +229,33 @@ class Optimizer {
     bool find_drift();
     void begin(size_t entry, int level, uint32_t first, uint32_t end);
     void take_over(Entry &entry);
-    void take_back(Entry &entry);
+    void take_back(Entry &entry, JitMode mode);
     void step();
+    void check();
+    void time();
+    bool choose_next();
+    bool choose_untried(uint32_t center);
+    [[nodiscard]] CandidatePlace place_of(uint32_t candidate) const {
+        return entries_[entry_].target->candidate_place(level_, candidate);
+    }
+    bool choose_in_round();
+    void next_round();
+    // Of the candidates wanted, the one with the lowest score, kNone without any.
+    [[nodiscard]] uint32_t lowest(bool (*wanted)(const Score &)) const;
+    void score(const PairedTimes &times);
     void prepare();
+    void measure_reference();
     bool warm_up();
+    bool guard(void (*function)(void *), void *context);
     void take_pair();
     void decide(TryVerdict verdict);
     void finish_level();
     void set_level(Entry &entry, int level);
     void abandon();
-    void log(TryVerdict verdict, uint64_t code_bytes);
+    void log(uint32_t candidate, TryVerdict verdict, uint64_t code_bytes, uint64_t candidate_ticks,
+             uint64_t current_ticks);
+    // The first candidate of level 1 may be in force already, so it is timed against the reference.
+    [[nodiscard]] bool against_reference() const { return level_ == 1 && candidate_ == 0; }
 
     ProfileSource profile_;
     Clock clock_;
@@ -204,11 +268,17 @@ class Optimizer {
     size_t entry_ = 0;
     int level_ = 0;
     uint32_t candidate_ = 0;
+    uint32_t candidate_begin_ = 0;
     uint32_t candidate_end_ = 0;
+    Stage stage_ = Stage::kJudge;
+    size_t round_pairs_ = 0;
+    std::array<Score, kMaxField> scores_{};
+    uint64_t reference_ticks_ = 0;  // of a run; 0: not measured yet
     bool recalling_ = false;
     bool kept_ = false;  // the candidate was in force already
     bool won_ = false;   // a candidate of this level was installed
     bool warm_ = false;  // both sides ran since work() was entered
+    bool proved_ = false;
     PairedTimes times_;
 
     std::span<OptimizationTry> tries_;
@@ -221,6 +291,8 @@ class Optimizer {
     uint64_t recalled_ = 0;
     uint64_t recalls_lost_ = 0;
     uint64_t retunes_ = 0;
+    uint64_t left_out_ = 0;
+    uint64_t spoiled_ = 0;
     int changed_ = 0;
 };
 

@@ -43,10 +43,14 @@ class FakeTarget final : public OptimizationTarget {
     Check check_some() override { return Check::kEqual; }
     void run_candidate() override { now_ticks += cost(in_hand_); }
     void run_current() override { now_ticks += cost(in_force); }
+    void run_reference() override { now_ticks += cost({}); }
     uint64_t code_bytes() const override { return 1; }
     void install() override { in_force = in_hand_; }
     void drop() override {}
-    void uninstall() override { in_force = {}; }
+    int start(JitMode /*mode*/) override {
+        in_force = {};
+        return 0;
+    }
 
   private:
     static uint64_t cost(std::string_view name) {

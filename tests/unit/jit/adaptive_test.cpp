@@ -99,6 +99,30 @@ TEST(AdaptiveTest, PairsAreBounded) {
     EXPECT_EQ(times.current().size(), PairedTimes::kMaxPairs);
 }
 
+// An interruption shows in one side of a pair: the pair is thrown away, wherever it came.
+TEST(AdaptiveTest, PairsThatWereInterruptedAreThrownAway) {
+    PairedTimes times;
+    times.add(9000, 500);
+    times.add(1000, 500);
+    EXPECT_EQ(times.count(), 1u);
+    EXPECT_EQ(times.spoiled(), 1u);
+    times.add(1000, 1501);
+    times.add(1001, 510);
+    EXPECT_EQ(times.count(), 2u);
+    EXPECT_EQ(times.spoiled(), 2u);
+    EXPECT_EQ(smallest(times.current()), 1000u);
+    EXPECT_EQ(median(times.candidate()), 500u);
+    // Three times as long is still a time.
+    times.add(3000, 1500);
+    EXPECT_EQ(times.count(), 3u);
+    // Not for ever: a machine that is always interrupted comes to an end, too.
+    for (int i = 0; i < 100; ++i) {
+        times.add(i % 2 == 0 ? 100000 : 1000, 500);
+    }
+    EXPECT_EQ(times.spoiled(), PairedTimes::kMaxSpoiled);
+    EXPECT_EQ(times.count(), PairedTimes::kMaxPairs);
+}
+
 TEST(AdaptiveTest, TheShareOfTimeIsLimitedUnlessIdle) {
     EXPECT_TRUE(may_optimize(1000000, 0, 50, false));
     EXPECT_TRUE(may_optimize(1000000, 50000, 50, false));

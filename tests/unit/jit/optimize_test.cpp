@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,8 @@ struct FakeCandidate {
     bool faults_in_check = false;
     bool faults_in_run = false;
     bool never_returns = false;
+    uint16_t family = 0;  // 0: its own
+    std::array<uint8_t, 3> steps{};
 };
 
 // Without frames that a sanitizer would look after.
@@ -46,6 +50,7 @@ class FakeTarget final : public OptimizationTarget {
     uint64_t reference_ticks = 1000;
     const FakeCandidate *in_force = nullptr;
     const FakeCandidate *in_hand = nullptr;
+    std::map<std::string, int> prepared;
     uint32_t runs = 0;
     uint32_t installs = 0;
     uint32_t drops = 0;
@@ -60,7 +65,8 @@ class FakeTarget final : public OptimizationTarget {
     Prepared prepare(int level, uint32_t index) override {
         EXPECT_EQ(in_hand, nullptr);
         const FakeCandidate &candidate = levels[level][index];
-        if (in_force != nullptr && in_force->name == candidate.name) {
+        ++prepared[candidate.name];
+        if (in_force != nullptr && in_force->name == candidate.name && (level != 1 || index != 0)) {
             return Prepared::kInForce;
         }
         if (!candidate.available) {
@@ -68,6 +74,7 @@ class FakeTarget final : public OptimizationTarget {
         }
         in_hand = &candidate;
         checked_ = 0;
+        proved = false;
         return Prepared::kReady;
     }
     Check check_some() override {
@@ -78,13 +85,15 @@ class FakeTarget final : public OptimizationTarget {
         if (in_hand->never_returns) {
             stay();
         }
+        seen_.insert(in_hand->name);
         if (++checked_ < in_hand->check_steps) {
             return Check::kMore;
         }
+        proved = !in_hand->differs;
         return in_hand->differs ? Check::kDiffers : Check::kEqual;
     }
     void run_candidate() override {
-        EXPECT_FALSE(in_hand->differs);
+        EXPECT_TRUE(seen_.contains(in_hand->name));
         if (in_hand->faults_in_run) {
             fault();
         }
@@ -98,17 +107,34 @@ class FakeTarget final : public OptimizationTarget {
     uint64_t code_bytes() const override { return 77; }
     void install() override {
         ++installs;
+        EXPECT_TRUE(proved);
         in_force = std::exchange(in_hand, nullptr);
     }
     void drop() override {
         ++drops;
         in_hand = nullptr;
     }
-    void uninstall() override { in_force = nullptr; }
+    void run_reference() override {
+        ++runs;
+        now_ticks += reference_ticks;
+    }
+    // In force without having been measured: the first of level 1, in all modes but kOff.
+    bool starts_by_rule = false;
+    int start(JitMode mode) override {
+        in_force = starts_by_rule && mode != JitMode::kOff ? levels[1].data() : nullptr;
+        return in_force != nullptr;
+    }
+    CandidatePlace candidate_place(int level, uint32_t index) const override {
+        const FakeCandidate &candidate = levels[level][index];
+        return candidate.family != 0 ? CandidatePlace{candidate.family, candidate.steps}
+                                     : OptimizationTarget::candidate_place(level, index);
+    }
 
   private:
     const char *name_;
     uint32_t checked_ = 0;
+    std::set<std::string> seen_;  // compared once at least
+    bool proved = false;
 };
 
 class OptimizeTest : public ::testing::Test {
@@ -123,7 +149,7 @@ class OptimizeTest : public ::testing::Test {
                              {.name = "wrong", .run_ticks = 1, .check_steps = 3, .differs = true},
                              {.name = "missing", .available = false},
                              {.name = "fast", .run_ticks = 200},
-                             {.name = "noise", .run_ticks = 198}};
+                             {.name = "noise", .run_ticks = 203}};
     }
     int level(const char *name) { return profile().profile(profile().find(name)).level; }
     int work_all() { return optimizer_.work(~0ull); }
@@ -150,7 +176,7 @@ TEST_F(OptimizeTest, CandidatesThatFaultOrNeverReturnAreDropped) {
                          {.name = "good", .run_ticks = 200}};
     count_calls("f", 100);
     work_all();
-    EXPECT_EQ(target_.drops, 3u);
+    EXPECT_EQ(target_.drops, 4u);  // the good one was timed for a moment first
     EXPECT_EQ(target_.in_force->name, "good");
     EXPECT_EQ(find_try("bad check")->verdict, TryVerdict::kFaulted);
     EXPECT_EQ(find_try("bad run")->verdict, TryVerdict::kFaulted);
@@ -201,14 +227,14 @@ TEST_F(OptimizeTest, HotTakesTheFastestAndReportsEveryTry) {
     EXPECT_EQ(find_try("fast")->verdict, TryVerdict::kWon);
     EXPECT_EQ(find_try("fast")->code_bytes, 77u);
     EXPECT_STREQ(find_try("fast")->function, "f");
-    // One per cent is noise.
+    // So little is noise.
     EXPECT_EQ(find_try("noise")->verdict, TryVerdict::kLost);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 2u);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kLost), 2u);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kDiffered), 1u);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kUnavailable), 1u);
     EXPECT_EQ(target_.installs, 2u);
-    EXPECT_EQ(target_.drops, 3u);
+    EXPECT_EQ(optimizer_.left_out(), 0u);  // each is a family of its own
     EXPECT_FALSE(optimizer_.has_work());
 }
 
@@ -291,7 +317,7 @@ TEST_F(OptimizeTest, ModesLimitAndTakeBack) {
     EXPECT_FALSE(optimizer_.has_work());
 }
 
-TEST_F(OptimizeTest, LoweringTheModeDropsWhatIsInHand) {
+TEST_F(OptimizeTest, AnotherModeDropsWhatIsInHandAndStartsAnew) {
     count_calls("f", 100);
     while (target_.in_hand == nullptr || target_.in_hand->name != "slow") {
         ASSERT_TRUE(optimizer_.has_work());
@@ -299,9 +325,225 @@ TEST_F(OptimizeTest, LoweringTheModeDropsWhatIsInHand) {
     }
     optimizer_.set_mode(JitMode::kBaseline);
     EXPECT_EQ(target_.in_hand, nullptr);
+    EXPECT_EQ(level("f"), 0);
+    work_all();
     EXPECT_EQ(target_.in_force->name, "rule");
     EXPECT_EQ(level("f"), 1);
     EXPECT_FALSE(optimizer_.has_work());
+}
+
+// ------------------------------------------------------------------ what is in force at the start
+
+class StartTest : public OptimizeTest {
+  protected:
+    void start_by_rule() {
+        optimizer_.remove_all();
+        target_.starts_by_rule = true;
+        ASSERT_TRUE(optimizer_.add(target_).ok());
+    }
+};
+
+TEST_F(StartTest, ARuleIsInForceBeforeAnythingWasMeasured) {
+    start_by_rule();
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(optimizer_.promotions(), 0u);
+    std::array<TunedChoice, 4> out;
+    EXPECT_EQ(optimizer_.choices(out), 0u);  // nothing that was found out
+    optimizer_.anticipate();
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(optimizer_.promotions(), 0u);
+    ASSERT_EQ(optimizer_.try_count(), 1u);
+    // Against the reference, not against itself.
+    EXPECT_EQ(optimizer_.try_at(0).current_ticks, 1000u);
+    EXPECT_EQ(optimizer_.try_at(0).candidate_ticks, 500u);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 2000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 1000u);
+    EXPECT_EQ(optimizer_.choices(out), 1u);
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(optimizer_.promotions(), 1u);
+}
+
+TEST_F(StartTest, AStartThatIsSlowerThanTheReferenceIsTakenBack) {
+    target_.levels[1][0].run_ticks = 3000;
+    start_by_rule();
+    optimizer_.anticipate();
+    work_all();
+    EXPECT_EQ(target_.in_force, nullptr);
+    EXPECT_EQ(level("f"), 0);
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 1000u);
+    EXPECT_NEAR(static_cast<double>(optimizer_.gain("f").over_rule), 3000, 5);
+}
+
+TEST_F(StartTest, BaselineStaysOnTheRuleEvenWhereItIsSlow) {
+    target_.levels[1][0].run_ticks = 4000;
+    optimizer_.set_mode(JitMode::kBaseline);
+    start_by_rule();
+    count_calls("f", 5000);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 250u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 1000u);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(StartTest, AWrongStartIsTakenBackInEveryMode) {
+    for (const JitMode mode : {JitMode::kBaseline, JitMode::kFull}) {
+        optimizer_.set_mode(mode);
+        target_.levels[1][0].differs = true;
+        target_.levels[1][0].check_steps = 5;  // compared to the end before anything else
+        start_by_rule();
+        optimizer_.anticipate();
+        work_all();
+        EXPECT_EQ(target_.in_force, nullptr);
+        EXPECT_EQ(level("f"), 0);
+        EXPECT_EQ(target_.runs, 1u + (mode == JitMode::kFull));  // of the reference, for a deadline
+    }
+}
+
+// What is in force at first may be better than the rule of thumb: that is timed for comparison.
+TEST_F(StartTest, TheRuleOfThumbIsMeasuredBesideABetterStart) {
+    target_.levels[1] = {{.name = "start", .run_ticks = 250}, {.name = "rule", .run_ticks = 2000}};
+    target_.levels[2] = {{.name = "fast", .run_ticks = 200}};
+    start_by_rule();
+    optimizer_.anticipate();
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "start");
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 4000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 8000u);
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 5000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 10000u);
+}
+
+TEST_F(StartTest, TheReferenceIsInForceWhereNothingElseIsAllowed) {
+    optimizer_.set_mode(JitMode::kOff);
+    start_by_rule();
+    EXPECT_EQ(target_.in_force, nullptr);
+    optimizer_.set_mode(JitMode::kFull);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(level("f"), 1);
+}
+
+// ------------------------------------------------------------------ the guided search
+
+class SearchTest : public OptimizeTest {
+  protected:
+    // Families by rows x unroll x prefetch; what is far from the best place costs more.
+    void make_field(uint16_t families, uint16_t best_family, std::array<uint8_t, 3> best) {
+        target_.levels[2].clear();
+        for (uint16_t family = 1; family <= families; ++family) {
+            for (uint8_t a = 0; a < 4; ++a) {
+                for (uint8_t b = 0; b < 3; ++b) {
+                    for (uint8_t c = 0; c < 2; ++c) {
+                        const int far =
+                            std::abs(a - best[0]) + std::abs(b - best[1]) + std::abs(c - best[2]);
+                        const uint64_t ticks = 200u + static_cast<uint64_t>(40 * far) +
+                                               (family != best_family ? 300 : 0);
+                        target_.levels[2].push_back({.name = std::to_string(family) + "/" +
+                                                             std::to_string(a) + std::to_string(b) +
+                                                             std::to_string(c),
+                                                     .run_ticks = ticks,
+                                                     .check_steps = 4,
+                                                     .family = family,
+                                                     .steps = {a, b, c}});
+                    }
+                }
+            }
+        }
+    }
+};
+
+TEST_F(SearchTest, TheBestIsFoundThroughItsNeighbours) {
+    for (const uint16_t family : {1, 2, 4}) {
+        for (uint8_t a = 0; a < 4; ++a) {
+            optimizer_.remove_all();
+            ASSERT_TRUE(optimizer_.add(target_).ok());
+            make_field(4, family, {a, 2, 1});
+            target_.prepared.clear();
+            optimizer_.clear_counters();
+            count_calls("f", 100);
+            work_all();
+            EXPECT_EQ(target_.in_force->name,
+                      std::to_string(family) + "/" + std::to_string(a) + "21");
+            // Of 96, less than a third was ever made.
+            EXPECT_LT(target_.prepared.size(), 32u);
+            EXPECT_GT(optimizer_.left_out(), 64u);
+            EXPECT_EQ(level("f"), 2);
+        }
+    }
+}
+
+// Every try has one verdict, however often it was timed.
+TEST_F(SearchTest, EveryTryIsReportedOnce) {
+    make_field(4, 3, {3, 0, 1});
+    count_calls("f", 100);
+    work_all();
+    uint64_t tries = 0;
+    for (size_t i = 0; i < kTryVerdicts; ++i) {
+        tries += optimizer_.tries(static_cast<TryVerdict>(i));
+    }
+    EXPECT_EQ(tries, target_.prepared.size());
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 2u);  // the rule of thumb, and the best
+}
+
+// The worse half is timed for a moment only.
+TEST_F(SearchTest, OnlyTheBetterHalfIsTimedForLonger) {
+    target_.levels[2].clear();
+    for (int i = 0; i < 8; ++i) {
+        target_.levels[2].push_back(
+            {.name = std::to_string(i), .run_ticks = 200 + 20 * static_cast<uint64_t>(i)});
+    }
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.prepared["0"], 3);  // a moment, longer, judged
+    EXPECT_EQ(target_.prepared["3"], 2);
+    EXPECT_EQ(target_.prepared["7"], 1);
+    EXPECT_EQ(target_.in_force->name, "0");
+}
+
+TEST_F(SearchTest, AFamilyWhoseFirstCannotBeUsedHasASecond) {
+    target_.levels[2] = {{.name = "a0", .available = false, .family = 1},
+                         {.name = "a1", .differs = true, .family = 1, .steps = {1}},
+                         {.name = "a2", .run_ticks = 100, .family = 1, .steps = {2}},
+                         {.name = "b", .run_ticks = 300}};
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "a2");
+    EXPECT_EQ(find_try("a0")->verdict, TryVerdict::kUnavailable);
+    EXPECT_EQ(find_try("a1")->verdict, TryVerdict::kDiffered);
+}
+
+// What was compared for a moment only is compared to the end before it is put into force.
+TEST_F(SearchTest, AWinnerIsProved) {
+    make_field(1, 1, {2, 2, 1});
+    for (FakeCandidate &candidate : target_.levels[2]) {
+        if (candidate.name == "1/221") {
+            candidate.differs = true;
+        }
+    }
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(find_try("1/221")->verdict, TryVerdict::kDiffered);
+    EXPECT_EQ(target_.in_force->run_ticks, 240u);  // next to it
+}
+
+TEST_F(SearchTest, WhatIsInForceHasNeighboursToo) {
+    make_field(1, 1, {0, 0, 0});
+    target_.levels[1] = {{.name = "1/000", .run_ticks = 200}};
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "1/000");
+    EXPECT_LT(target_.prepared.size(), 10u);
+    EXPECT_EQ(level("f"), 2);
 }
 
 TEST_F(OptimizeTest, RemovingAllForgetsEverything) {
