@@ -11,7 +11,7 @@
 #include "drivers/deadline.h"
 #include "drivers/dma.h"
 #include "drivers/net/e1000_regs.h"
-#include "drivers/net/net_device.h"
+#include "drivers/net/net_card.h"
 
 namespace bareflow {
 
@@ -33,7 +33,7 @@ struct E1000Layout {
 };
 
 template <typename Regs>
-class E1000 final : public NetDevice, public E1000Layout {
+class E1000 final : public NetCard, public E1000Layout {
   public:
     // Resets the card, reads its address and starts both rings; frames flow from here on, and
     // interrupts come as soon as the line is unmasked.
@@ -52,32 +52,13 @@ class E1000 final : public NetDevice, public E1000Layout {
 
     [[nodiscard]] std::string_view name() const override { return "e1000"; }
     [[nodiscard]] std::string_view model_name() const { return model_->name; }
-    [[nodiscard]] MacAddress mac() const override { return mac_; }
-    [[nodiscard]] int irq() const override { return irq_; }
-    [[nodiscard]] NetCounters counters() const override {
-        NetCounters now = counters_;
-        now.interrupts = interrupts_;
-        return now;
-    }
-
-    [[nodiscard]] bool link_up() override {
-        const bool up = (regs_.read32(e1000::kStatus) & e1000::kStatusLinkUp) != 0;
-        if (up != link_was_up_) {
-            link_was_up_ = up;
-            ++counters_.link_changes;
-        }
-        return up;
-    }
 
     [[nodiscard]] Status transmit(std::span<const uint8_t> frame) override {
-        if (frame.empty() || frame.size() > kMaxFrameBytes) {
-            return Error{ErrorCode::kInvalid, "network frame of a wrong length"};
-        }
+        BF_TRY(check_length(frame));
         reclaim();
         const uint32_t next = (tx_next_ + 1) % kTxCount;
         if (next == tx_oldest_) {
-            ++counters_.tx_dropped;
-            return Error{ErrorCode::kExhausted, "transmit ring is full"};
+            return ring_is_full();
         }
         std::memcpy(tx_buffer(tx_next_), frame.data(), frame.size());
         volatile e1000::TxDescriptor &slot = tx_ring()[tx_next_];
@@ -91,8 +72,7 @@ class E1000 final : public NetDevice, public E1000Layout {
         dma_write_barrier();
         tx_next_ = next;
         regs_.write32(e1000::kTdt, tx_next_);
-        ++counters_.tx_frames;
-        counters_.tx_bytes += frame.size();
+        count_sent(frame.size());
         return {};
     }
 
@@ -110,8 +90,7 @@ class E1000 final : public NetDevice, public E1000Layout {
             const bool good = acceptable(status, slot.errors, len, frame.size());
             if (good) {
                 std::memcpy(frame.data(), rx_buffer(rx_next_), len);
-                ++counters_.rx_frames;
-                counters_.rx_bytes += len;
+                count_received(len);
             }
             slot.status = 0;
             rx_next_ = (rx_next_ + 1) % kRxCount;
@@ -144,7 +123,11 @@ class E1000 final : public NetDevice, public E1000Layout {
                                                   e1000::kIntRxOverrun | e1000::kIntLinkChange;
 
     E1000(Regs regs, const e1000::Model &model, DmaRegion memory, int irq)
-        : regs_(regs), model_(&model), memory_(memory.data()), irq_(irq) {}
+        : NetCard(irq), regs_(regs), model_(&model), memory_(memory.data()) {}
+
+    [[nodiscard]] bool read_link() override {
+        return (regs_.read32(e1000::kStatus) & e1000::kStatusLinkUp) != 0;
+    }
 
     // SDM section 14.3: mask, reset, mask again (the reset clears the mask register, but causes may
     // be pending), and bring the link up.
@@ -207,12 +190,6 @@ class E1000 final : public NetDevice, public E1000Layout {
         return {};
     }
 
-    // A station's address: not all zeroes, and not a group's (which all ones is, too).
-    [[nodiscard]] static bool usable(const MacAddress &mac) {
-        return (mac.bytes[0] & 1) == 0 &&
-               std::any_of(mac.bytes.begin(), mac.bytes.end(), [](uint8_t b) { return b != 0; });
-    }
-
     // SDM sections 14.4 (receive) and 14.5 (transmit).
     void start() {
         regs_.write32(e1000::kRal0, mac_.bytes[0] | uint32_t{mac_.bytes[1]} << 8 |
@@ -251,7 +228,7 @@ class E1000 final : public NetDevice, public E1000Layout {
                                         e1000::kTctlCollisionThreshold |
                                         e1000::kTctlCollisionDistance);
 
-        link_was_up_ = (regs_.read32(e1000::kStatus) & e1000::kStatusLinkUp) != 0;
+        link_was_up_ = read_link();
         if (irq_ >= 0) {
             regs_.write32(e1000::kIms, kWantedInterrupts);
         }
@@ -308,16 +285,11 @@ class E1000 final : public NetDevice, public E1000Layout {
     Regs regs_;
     const e1000::Model *model_;
     uint8_t *memory_;
-    int irq_;
-    MacAddress mac_;
-    NetCounters counters_;
-    volatile uint64_t interrupts_ = 0;  // written in interrupt context only
-    uint32_t rx_next_ = 0;              // the descriptor the card fills next, as we see it
-    uint32_t rx_taken_ = 0;             // consumed, not yet given back
-    uint32_t tx_next_ = 0;              // the descriptor we fill next
-    uint32_t tx_oldest_ = 0;            // the oldest one the card has not finished
+    uint32_t rx_next_ = 0;    // the descriptor the card fills next, as we see it
+    uint32_t rx_taken_ = 0;   // consumed, not yet given back
+    uint32_t tx_next_ = 0;    // the descriptor we fill next
+    uint32_t tx_oldest_ = 0;  // the oldest one the card has not finished
     bool in_long_frame_ = false;
-    bool link_was_up_ = false;
 };
 
 }  // namespace bareflow

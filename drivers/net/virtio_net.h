@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "drivers/net/net_device.h"
+#include "drivers/net/net_card.h"
 #include "drivers/virtio/virtio_device.h"
 
 namespace bareflow {
@@ -30,7 +30,7 @@ struct VirtioNetLayout {
 };
 
 template <typename Regs>
-class VirtioNet final : public NetDevice, public VirtioNetLayout {
+class VirtioNet final : public NetCard, public VirtioNetLayout {
   public:
     // memory: kDmaBytes, page-aligned, zeroed, the card's for ever. irq: legacy line, or -1.
     [[nodiscard]] static Result<VirtioNet> create(Regs regs, DmaRegion memory, int irq) {
@@ -47,27 +47,9 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
     }
 
     [[nodiscard]] std::string_view name() const override { return "virtio-net"; }
-    [[nodiscard]] MacAddress mac() const override { return mac_; }
-    [[nodiscard]] int irq() const override { return irq_; }
-    [[nodiscard]] NetCounters counters() const override {
-        NetCounters now = counters_;
-        now.interrupts = interrupts_;
-        return now;
-    }
-
-    [[nodiscard]] bool link_up() override {
-        const bool up = !failed_ && read_link();
-        if (up != link_was_up_) {
-            link_was_up_ = up;
-            ++counters_.link_changes;
-        }
-        return up;
-    }
 
     [[nodiscard]] Status transmit(std::span<const uint8_t> frame) override {
-        if (frame.empty() || frame.size() > kMaxFrameBytes) {
-            return Error{ErrorCode::kInvalid, "network frame of a wrong length"};
-        }
+        BF_TRY(check_length(frame));
         for (Virtqueue::Used used; transmit_.take(used);) {
         }
         if (check_broken()) {
@@ -75,8 +57,7 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
         }
         // Chains may come back in any order; the ring is full when the next slot is still out.
         if (transmit_.in_flight(tx_next_)) {
-            ++counters_.tx_dropped;
-            return Error{ErrorCode::kExhausted, "transmit ring is full"};
+            return ring_is_full();
         }
         uint8_t *buffer = tx_buffer(tx_next_);
         std::memset(buffer, 0, kHeaderBytes);  // no checksum, no segmentation (section 5.1.6.2)
@@ -85,8 +66,7 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
         transmit_.submit(tx_next_, 0);
         device_.kick(virtio::kNetTransmitQueue, transmit_);
         tx_next_ = static_cast<uint16_t>((tx_next_ + 1) % transmit_.size());
-        ++counters_.tx_frames;
-        counters_.tx_bytes += frame.size();
+        count_sent(frame.size());
         return {};
     }
 
@@ -101,8 +81,7 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
             const bool good = len > 0 && len <= std::min(kMaxFrameBytes, frame.size());
             if (good) {
                 std::memcpy(frame.data(), rx_buffer(used.head) + kHeaderBytes, len);
-                ++counters_.rx_frames;
-                counters_.rx_bytes += len;
+                count_received(len);
             } else {
                 ++counters_.rx_dropped;
             }
@@ -133,7 +112,7 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
     static constexpr uint16_t kKickBatch = 8;
 
     VirtioNet(Regs regs, DmaRegion memory, int irq)
-        : device_(regs), memory_(memory.data()), irq_(irq) {}
+        : NetCard(irq), device_(regs), memory_(memory.data()) {}
 
     [[nodiscard]] Status start() {
         BF_TRY(device_.negotiate(virtio::kNetFeatureMac | virtio::kNetFeatureStatus));
@@ -171,15 +150,16 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
             platform::fill_entropy(mac_.bytes);
             mac_.bytes[0] = static_cast<uint8_t>((mac_.bytes[0] | 2) & ~1);
         }
-        const bool zero =
-            std::all_of(mac_.bytes.begin(), mac_.bytes.end(), [](uint8_t b) { return b == 0; });
-        if (zero || (mac_.bytes[0] & 1) != 0) {
+        if (!usable(mac_)) {
             return Error{ErrorCode::kDevice, "network card has no Ethernet address"};
         }
         return {};
     }
 
-    [[nodiscard]] bool read_link() {
+    [[nodiscard]] bool read_link() override {
+        if (failed_) {
+            return false;
+        }
         if (!device_.has(virtio::kNetFeatureStatus)) {
             return true;
         }
@@ -219,13 +199,8 @@ class VirtioNet final : public NetDevice, public VirtioNetLayout {
     Virtqueue receive_;
     Virtqueue transmit_;
     uint8_t *memory_;
-    int irq_;
-    MacAddress mac_;
-    NetCounters counters_;
-    volatile uint64_t interrupts_ = 0;  // written in interrupt context only
     uint16_t tx_next_ = 0;
     uint16_t rx_unannounced_ = 0;
-    bool link_was_up_ = false;
     bool failed_ = false;
 };
 
