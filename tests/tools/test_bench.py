@@ -39,6 +39,37 @@ def test_clients_are_counted_while_all_of_them_generate():
     assert not joined and rate == pytest.approx(1.0)
 
 
+def event(**choice):
+    return b"data: " + json.dumps({"choices": [choice], "usage": {"completion_tokens": 4}}).encode() + b"\n\n"
+
+
+def chunk(*events):
+    data = b"".join(events)
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def test_a_cheap_client_reads_an_answer_afterwards():
+    """Three events in two chunks that arrive in three pieces, cut in the middle."""
+    word, last = event(text="a", finish_reason=None), event(text="", finish_reason="length")
+    whole = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(word)
+             + chunk(word, word) + chunk(last, b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    cut = whole.index(b"HTTP") + 60, len(whole) - 300
+    pieces = [(1.0, whole[:cut[0]]), (2.0, whole[cut[0]:cut[1]]), (3.0, whole[cut[1]:]), (4.0, b"")]
+    read = client.Text()
+    client.read_answer(read, pieces)
+    assert len(read.times) == 3 and set(read.times) <= {2.0, 3.0} and read.tokens == 4
+    with pytest.raises(client.BenchError, match="refused"):
+        client.read_answer(client.Text(), [(1.0, b"HTTP/1.1 503 No\r\n\r\n{}")])
+    with pytest.raises(client.BenchError, match="broke off"):
+        client.read_answer(client.Text(), [(1.0, whole[:-len(chunk(last, b"data: [DONE]\n\n")) - 5])])
+
+
+def test_a_prompt_continues_another():
+    for beginning, whole in prompts.extended(DEFAULT_MODEL, 2, 20, 8):
+        short, long = prompts.encode(DEFAULT_MODEL, [beginning, whole])
+        assert len(short) == 20 and len(long) == 28 and long[:20] == short
+
+
 def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
     """Twenty tokens of a second, then sixty of a tenth."""
     one = text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)])

@@ -1,8 +1,11 @@
 """The client's side of a measurement: one request, a streamed one with times, many at once."""
+import bisect
 import contextlib
 import http.client
+import itertools
 import json
-import threading
+import selectors
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -65,31 +68,42 @@ class Text:
         return count / spent if count and spent else None
 
 
-def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600):
-    """Greedy, streamed. `banned`: tokens that end a text, so that it gets its whole length.
-    `stop_after_s`: hang up then (from the first token on; at least two tokens are waited for)."""
+def completion_body(prompt, max_tokens, banned):
     body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
     if banned:
         body["logit_bias"] = {str(token): -100 for token in banned}
+    return json.dumps(body)
+
+
+def take_line(text, line, now):
+    """One line of the stream. True: it was the last that says something."""
+    if not line.startswith(b"data: {"):
+        return False
+    event = json.loads(line[6:])
+    if "error" in event:
+        raise BenchError(f"a completion ended in an error: {event['error']}")
+    if event["choices"] and event["choices"][0].get("finish_reason"):
+        text.usage = event.get("usage", {})
+        text.figures = event.get("bareflow", {})
+        return True
+    text.times.append(now)
+    return False
+
+
+def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600):
+    """Greedy, streamed. `banned`: tokens that end a text, so that it gets its whole length.
+    `stop_after_s`: hang up then (from the first token on; at least two tokens are waited for)."""
     text = Text(asked=time.monotonic())
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("POST", "/v1/completions", json.dumps(body))
+        connection.request("POST", "/v1/completions", completion_body(prompt, max_tokens, banned))
         response = connection.getresponse()
         if response.status != 200:
             raise BenchError(f"a completion was refused: {response.status} {response.read(300)!r}")
         while line := response.readline():
             now = time.monotonic()
-            if not line.startswith(b"data: {"):
-                continue
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise BenchError(f"a completion ended in an error: {event['error']}")
-            if event["choices"] and event["choices"][0].get("finish_reason"):
-                text.usage = event.get("usage", {})
-                text.figures = event.get("bareflow", {})
+            if take_line(text, line, now):
                 break
-            text.times.append(now)
             if stop_after_s and len(text.times) > 1 and now - text.times[0] > stop_after_s:
                 break
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -99,25 +113,61 @@ def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600):
     return text
 
 
-def together(port, prompts, max_tokens, banned=(), stop_after_s=None, between_s=0.0):
-    """One client for each prompt, all at once. QEMU's user network wants them a moment apart."""
-    texts, errors = [None] * len(prompts), []
+def together(port, prompts, max_tokens, banned=(), between_s=0.0, timeout=600):
+    """One client for each prompt, all at once. QEMU's user network wants them a moment apart.
 
-    def client(index):
+    They share the machine with the server they measure, so they are cheap: what comes is read once a
+    millisecond, and looked into when all is there."""
+    texts = [Text() for _ in prompts]
+    arrived = [[] for _ in prompts]  # (when, bytes)
+    with contextlib.ExitStack() as stack:
+        waiting = stack.enter_context(selectors.DefaultSelector())
         try:
-            texts[index] = stream(port, prompts[index], max_tokens, banned, stop_after_s)
-        except BenchError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=client, args=(i,)) for i in range(len(prompts))]
-    for thread in threads:
-        thread.start()
-        time.sleep(between_s)
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+            sockets = []
+            for index in range(len(prompts)):
+                sockets.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout)))
+                waiting.register(sockets[-1], selectors.EVENT_READ, index)
+                time.sleep(between_s)
+            for text, prompt, one in zip(texts, prompts, sockets):
+                body = completion_body(prompt, max_tokens, banned).encode()
+                text.asked = time.monotonic()
+                one.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                            b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            while waiting.get_map():
+                ready = waiting.select(timeout)
+                now = time.monotonic()
+                if not ready:
+                    raise BenchError(f"nothing came for {timeout} s")
+                for key, _ in ready:
+                    data = key.fileobj.recv(1 << 18)
+                    arrived[key.data].append((now, data))
+                    if not data:
+                        waiting.unregister(key.fileobj)
+                time.sleep(0.001)
+        except OSError as error:
+            raise BenchError(f"a completion broke off: {error!r}") from error
+    for text, pieces in zip(texts, arrived):
+        read_answer(text, pieces)
     return texts
+
+
+def read_answer(text, pieces):
+    """A chunked answer out of (when, bytes); a chunk came when its last byte did."""
+    whole = b"".join(data for _, data in pieces)
+    ends = list(itertools.accumulate(len(data) for _, data in pieces))
+    head, _, _ = whole.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise BenchError(f"a completion was refused: {whole[:300]!r}")
+    at = len(head) + 4
+    while at < len(whole):
+        size, _, _ = whole[at:at + 20].partition(b"\r\n")
+        begin = at + len(size) + 2
+        at = begin + int(size, 16) + 2
+        when = pieces[min(bisect.bisect_left(ends, at), len(pieces) - 1)][0]
+        for line in whole[begin:at - 2].splitlines():
+            if take_line(text, line, when):
+                return
+    raise BenchError("a completion broke off")
 
 
 def aggregate(texts):
@@ -127,8 +177,9 @@ def aggregate(texts):
     end = min(t.times[-1] for t in texts)
     first, last = min(t.times[0] for t in texts), max(t.times[-1] for t in texts)
     if end - begin >= (last - first) / 4 and end > begin:
-        inside = sum(1 for t in texts for when in t.times if begin < when <= end)
+        # A token that is half a character comes with the next one.
+        inside = sum(t.tokens / len(t.times) for t in texts for when in t.times if begin < when <= end)
         return inside / (end - begin), True
-    if last <= first:
-        return None, False
+    if last <= first:  # so fast that it came in one piece
+        return sum(t.tokens for t in texts) / (last - min(t.asked for t in texts)), False
     return (sum(t.tokens for t in texts) - 1) / (last - first), False

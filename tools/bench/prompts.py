@@ -38,3 +38,20 @@ def make(path, count, tokens, seed=1):
         if len(found) >= count:
             return found[:count]
     raise BenchError(f"no {count} prompts of {tokens} tokens were found for {path.name}")
+
+
+def extended(path, count, tokens, more, seed=1):
+    """`count` pairs of texts, the first of `tokens` tokens, with which the second begins, and `more`."""
+    rng = random.Random(f"{seed} {tokens} {more}")
+    found = []
+    for _ in range(20):
+        texts = [[rng.choice(WORDS) for _ in range(tokens + more)] for _ in range(2 * count)]
+        for words in texts:
+            prefixes = [" ".join(words[:n]) for n in range(1, len(words) + 1)]
+            by_length = {len(ids): (text, ids) for text, ids in zip(prefixes, encode(path, prefixes))}
+            short, long = by_length.get(tokens), by_length.get(tokens + more)
+            if short and long and long[1][:tokens] == short[1]:
+                found.append((short[0], long[0]))
+            if len(found) == count:
+                return found
+    raise BenchError(f"no {count} prompts of {tokens} and {more} tokens were found for {path.name}")

@@ -236,8 +236,8 @@ def show_tcg(result):
 CLIENTS = (1, 2, 4, 8)
 
 
-def client_row(server, path, clients, plan, between_s):
-    asked = [text for text, _ in prompts.make(path, clients, plan.prompt, seed=f"clients {clients}")]
+def client_row(server, path, clients, plan, between_s, turn=0):
+    asked = [text for text, _ in prompts.make(path, clients, plan.prompt, seed=f"clients {clients} {turn}")]
     texts = client.together(server.port, asked, plan.decode, files.enders(path), between_s=between_s)
     rate, joined = client.aggregate(texts)
     return {"clients": clients, "total": rounded(rate, 3), "together": joined if clients > 1 else None}
@@ -256,11 +256,13 @@ def clients_hosted(name, threads, plan, compare, counts):
         warm_up(ours, path, Plan(warm_s=plan.warm_s, warm_tokens=plan.warm_tokens))
         client_row(ours, path, 8, replace(plan, decode=max(4, plan.decode // 4)), 0)
         for clients in counts:
-            mine, other = [], []
-            for _ in range(plan.repeats):
-                mine.append(client_row(ours, path, clients, plan, 0))
+            mine, other, alone = [], [], []
+            for turn in range(plan.repeats):
+                mine.append(client_row(ours, path, clients, plan, 0, turn + 1))
                 if theirs and clients == 8:
                     other.append(theirs.together([ids for _, ids in probe], plan.decode))
+                if clients == 8:
+                    alone.append(prompt_at_batch_8(ours, path, plan, turn))
             row = {"model": name, "where": f"hosted, {threads} threads", "clients": clients,
                    "total": rounded(median([m["total"] for m in mine]), 3),
                    "together": mine[0]["together"], "command": ours.command}
@@ -268,9 +270,9 @@ def clients_hosted(name, threads, plan, compare, counts):
                 row["llama_cpp_total"] = rounded(median(other), 3)
                 row["ratio"] = rounded(median([ratio(m["total"], o) for m, o in zip(mine, other)]), 3)
                 row["llama_cpp_command"] = theirs.command
-            if clients == 8:
-                row["own_prompt"] = prompt_at_batch_8(ours, path, plan)
-                row["own_prompt_ratio"] = rounded(ratio(row["total"], row["own_prompt"]), 3)
+            for key in alone[0] if alone else ():
+                row[key] = rounded(median([a[key] for a in alone]), 3)
+                row[f"{key}_ratio"] = rounded(median([ratio(m["total"], a[key]) for m, a in zip(mine, alone)]), 3)
             rows.append(row)
             progress(f"clients {name}, hosted: {clients}: {row['total']} tokens/s"
                      + (f"; llama.cpp {row.get('llama_cpp_total')}" if other else ""))
@@ -291,13 +293,17 @@ def clients_guest(name, smp, plan, counts):
     return rows
 
 
-def prompt_at_batch_8(server, path, plan):
-    """Our own prompt speed with eight tokens at once: prompts of eight that were not there before (the
-    token that begins a text is, once prefixes are reused)."""
-    tokens = 9 if knows("slots") else 8
-    samples = [one_text(server, path, replace(plan, decode=2), text)
-               for text, _ in prompts.make(path, 7, tokens, seed="batch 8")]
-    return rounded(median([s["prompt"] for s in samples]), 3)
+def prompt_at_batch_8(server, path, plan, turn):
+    """Our own prompt speed with eight tokens at once, of prompts that were not there before: where the
+    clients' texts are in their middle, behind a beginning that was computed before, and where a text
+    begins (behind the token that begins one), where attention costs nothing yet."""
+    there = []
+    for beginning, whole in prompts.extended(path, 5, plan.prompt + plan.decode // 2, 8, seed=f"batch 8 {turn}"):
+        one_text(server, path, replace(plan, decode=2), beginning)
+        there.append(one_text(server, path, replace(plan, decode=2), whole)["prompt"])
+    begin = [one_text(server, path, replace(plan, decode=2), text)["prompt"]
+             for text, _ in prompts.make(path, 5, 9, seed=f"batch 8 {turn}")]
+    return {"own_prompt": median(there), "own_prompt_at_begin": median(begin)}
 
 
 def clients(args):
@@ -333,4 +339,4 @@ def show_clients(result):
     return "  tokens/s of all clients together\n" + table(result["rows"], (
         ("model", "model"), ("where", "where"), ("clients", "clients"), ("total", "total"), ("together", "at once"),
         ("llama_cpp_total", "llama.cpp, batch 8"), ("ratio", "ratio"), ("own_prompt", "own prompt, batch 8"),
-        ("own_prompt_ratio", "ratio"), ("skipped", "left out")))
+        ("own_prompt_ratio", "ratio"), ("own_prompt_at_begin", "at its begin"), ("own_prompt_at_begin_ratio", "ratio"), ("skipped", "left out")))
