@@ -106,9 +106,11 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
         return {.family = static_cast<uint16_t>(index)};
     }
     constexpr uint16_t kGenerated = 0x100;
-    const GemvPlan &plan = kPlans[index - compiled].plan;
-    return {.family = static_cast<uint16_t>(kGenerated + plan.direct),
-            .steps = {plan.rows, plan.unroll, 0}};
+    constexpr uint16_t kPrefetchUnit = 64;
+    const GemvPlan &plan = gemv_plan(slot_->type, index - compiled).plan;
+    return {
+        .family = static_cast<uint16_t>(kGenerated + 2 * static_cast<int>(plan.set) + plan.direct),
+        .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
