@@ -447,7 +447,7 @@ TEST_F(GemvJitTest, ASlowerCandidateIsReportedAndNotInstalled) {
     work();
     EXPECT_EQ(count(TryVerdict::kWon), 0u);
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
-    EXPECT_GT(count(TryVerdict::kLost), 10u);
+    EXPECT_GT(count(TryVerdict::kLost), 4u);  // those that the search looked at
     EXPECT_EQ(model_.slots[0].kernel, &remembering_reference);
     EXPECT_EQ(level("q8_0_gemv 100x512"), 0);
     for (size_t i = 0; i < optimizer_.try_count(); ++i) {
