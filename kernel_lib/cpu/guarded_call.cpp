@@ -39,7 +39,8 @@ GuardedOutcome guarded_call_like(GuardedFunction function, void *context, uint64
 
 // The function runs with `back` in every preserved register but rbp: if one of them differs
 // afterwards, or rsp, rbp, MXCSR (but for the flags of what happened, bits 0 to 5) or the direction
-// flag, then ud2 hands over to whoever looks after faults.
+// flag, then ud2 hands over to whoever looks after faults. back->stack is written last and cleared
+// first: a deadline may pass, and its interrupt come, at any instruction.
 asm(R"(
     .pushsection .text.bareflow_guarded_enter, "ax", @progbits
     .globl bareflow_guarded_enter
@@ -54,9 +55,9 @@ bareflow_guarded_enter:
     pushq %r14
     pushq %r15
     subq $8, %rsp
-    movq %rsp, (%rdi)
     movq %rbp, 8(%rdi)
     stmxcsr 16(%rdi)
+    movq %rsp, (%rdi)
     movq %rdi, %rbx
     movq %rdi, %r12
     movq %rdi, %r13
@@ -89,6 +90,7 @@ bareflow_guarded_enter:
     jne 1f
     movq %rbx, %rdi
     xorl %esi, %esi
+    movq $0, (%rbx)
 bareflow_guarded_resume:
     cld
     ldmxcsr 16(%rdi)

@@ -38,7 +38,7 @@ using GuardedFunction = void (*)(void *context);
 
 // What is needed to come back. Written and read by guarded_enter: offsets are fixed.
 struct GuardedReturn {
-    uint64_t stack = 0;
+    uint64_t stack = 0;  // 0: not in the function, so there is nothing to come back from
     uint64_t frame = 0;
     uint32_t mxcsr = 0;
     uint32_t scratch = 0;

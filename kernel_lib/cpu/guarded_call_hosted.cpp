@@ -53,6 +53,10 @@ void leave(Guard &guard, ucontext_t &context, GuardedOutcome outcome) {
     regs[REG_EFL] &= ~kDirectionAndTrap;
 }
 
+bool inside(const Guard &guard) {
+    return guard.active.load(std::memory_order_relaxed) && guard.back.stack != 0;
+}
+
 // Somebody else's fault goes to whoever looked after it before.
 void pass_on(int number, siginfo_t *info, void *context) {
     for (size_t i = 0; i < kFaults.size(); ++i) {
@@ -70,17 +74,17 @@ void pass_on(int number, siginfo_t *info, void *context) {
 }
 
 void on_fault(int number, siginfo_t *info, void *context) {
-    if (own_guard.active.load(std::memory_order_relaxed)) {
+    if (inside(own_guard)) {
         leave(own_guard, *static_cast<ucontext_t *>(context), GuardedOutcome::kFaulted);
     } else {
         pass_on(number, info, context);
     }
 }
 
-// One that comes late, when its call is over, finds nothing to do.
+// One that comes late, when its call is over, finds nothing to do; one that comes before the
+// function is entered comes again.
 void on_deadline(int /*number*/, siginfo_t * /*info*/, void *context) {
-    if (own_guard.active.load(std::memory_order_relaxed) &&
-        platform::ticks() >= own_guard.deadline) {
+    if (inside(own_guard) && platform::ticks() >= own_guard.deadline) {
         leave(own_guard, *static_cast<ucontext_t *>(context), GuardedOutcome::kOverran);
     }
 }
@@ -155,10 +159,12 @@ GuardedOutcome guarded_call(GuardedFunction function, void *context, uint64_t de
     }
     sigaddset(&wanted, deadline_signal());
     pthread_sigmask(SIG_UNBLOCK, &wanted, &mask);
+    guard.back.stack = 0;
     guard.deadline = deadline_ticks;
     const uint64_t now = platform::ticks();
     set_timer(guard, deadline_ticks > now ? deadline_ticks - now : 0);
     guard.active.store(true, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     const uint32_t outcome = bareflow_guarded_enter(&guard.back, function, context);
     guard.active.store(false, std::memory_order_relaxed);
     if (outcome != 0 && __asan_handle_no_return != nullptr) {

@@ -28,6 +28,7 @@ Guard &own_guard() {
 
 constexpr uint64_t kInterruptsOn = 1 << 9;
 constexpr uint64_t kFlagsAlwaysSet = 1 << 1;
+constexpr uint64_t kLooksPerSecond = 10'000;  // for a function that is late before it begins
 
 void leave(Guard &guard, InterruptFrame &frame, GuardedOutcome outcome) {
     guard.active = false;
@@ -42,7 +43,7 @@ void leave(Guard &guard, InterruptFrame &frame, GuardedOutcome outcome) {
 
 bool guard_takes_fault(InterruptFrame &frame) {
     Guard &guard = own_guard();
-    if (!guard.active || guard.handling || frame.vector == kVectorNmi ||
+    if (!guard.active || guard.back.stack == 0 || guard.handling || frame.vector == kVectorNmi ||
         frame.vector == kVectorMachineCheck) {
         return false;
     }
@@ -60,7 +61,11 @@ void guard_interrupt_ends(InterruptFrame &frame) {
     if (!guard.active) {
         return;
     }
-    if (read_tsc() >= guard.deadline) {
+    const uint64_t now = read_tsc();
+    if (now >= guard.deadline && guard.back.stack == 0) {
+        // On its way into the function or out of it.
+        timer_set_alarm(now + platform::ticks_per_second() / kLooksPerSecond);
+    } else if (now >= guard.deadline) {
         leave(guard, frame, GuardedOutcome::kOverran);
     } else {
         // Another interrupt, or an alarm that cannot reach as far as the deadline.
@@ -75,6 +80,7 @@ GuardedOutcome guarded_call(GuardedFunction function, void *context, uint64_t de
     }
     const bool were_on = (read_flags() & kInterruptsOn) != 0;
     interrupts_off();
+    guard.back.stack = 0;
     guard.deadline = deadline_ticks;
     guard.active = true;
     timer_set_alarm(deadline_ticks);

@@ -179,6 +179,15 @@ TEST(GuardedCallTest, ManyShortCallsWithACloseDeadlineAllEndOneWayOrTheOther) {
     EXPECT_GT(returned, 0);
 }
 
+// The deadline's signal comes on the way into the function or out of it.
+TEST(GuardedCallTest, TimeMayBeOverBeforeTheFunctionBegins) {
+    int count = 0;
+    for (int i = 0; i < 5000; ++i) {
+        EXPECT_NE(guarded_call(well, &count, 0), GuardedOutcome::kFaulted);
+    }
+    EXPECT_GT(count, 0);
+}
+
 TEST(GuardedCallTest, HolesOnBothSides) {
     auto pages = GuardedPages::create(2 * platform::kPageBytes);
     ASSERT_TRUE(pages.ok());
