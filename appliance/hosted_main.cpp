@@ -15,6 +15,7 @@
 #include <string>
 
 #include "appliance/appliance.h"
+#include "appliance/crash_report_hosted.h"
 #include "appliance/dequantize_mode_hosted.h"
 #include "appliance/disk_profile_store.h"
 #include "appliance/encode_mode_hosted.h"
@@ -239,5 +240,6 @@ int main(int argc, char **argv) {
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
     signal(SIGPIPE, SIG_IGN);
+    bareflow::report_crashes();
     return bareflow::run(options);
 }

@@ -1,10 +1,14 @@
 #include "appliance/bad_candidates.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <thread>
 
+#include "appliance/crash_report_hosted.h"
+#include "kernel_lib/cpu/guarded_call.h"
 #include "kernel_lib/platform/hosted/hosted.h"
+#include "kernel_lib/platform/platform.h"
 
 namespace bareflow {
 namespace {
@@ -30,6 +34,29 @@ TEST(BadCandidatesTest, EveryOneIsSurvivedOnAnotherProcessorToo) {
 
 TEST(BadCandidatesDeathTest, ACrashInGeneratedCodeStaysACrash) {
     EXPECT_DEATH(crash_in_generated_code(), "");
+}
+
+// With its name, the place in it, and who called it.
+TEST(BadCandidatesDeathTest, ACrashInGeneratedCodeNamesTheKernel) {
+    EXPECT_EXIT(
+        {
+            report_crashes();
+            crash_in_generated_code();
+        },
+        ::testing::KilledBySignal(SIGSEGV),
+        "page fault.*RIP [0-9a-f]+.* in selftest_gemv 64x32 r4 \\+ 0x7.*called from");
+}
+
+// Also after guarded calls have taken the signals.
+TEST(BadCandidatesDeathTest, ACrashAfterGuardedCallsIsReportedAsWell) {
+    EXPECT_EXIT(
+        {
+            report_crashes();
+            (void)guarded_call([](void *) { asm volatile("ud2"); }, nullptr,
+                               platform::ticks() + platform::ticks_per_second());
+            asm volatile("ud2");
+        },
+        ::testing::KilledBySignal(SIGILL), "invalid opcode");
 }
 
 }  // namespace
