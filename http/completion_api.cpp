@@ -540,8 +540,9 @@ void CompletionApi::on_finished(llama::SlotId slot, llama::FinishReason reason,
     summary.cached_tokens = usage.cached_tokens;
     summary.prompt_ms = to_ms(usage.prompt_ticks);
     summary.decode_ms = to_ms(usage.decode_ticks);
-    if (summary.decode_ms > 0) {
-        summary.tokens_per_second = summary.completion_tokens * 1000.0 / summary.decode_ms;
+    // The first token came with the prompt's last step: decoding made the others.
+    if (summary.decode_ms > 0 && summary.completion_tokens > 1) {
+        summary.tokens_per_second = (summary.completion_tokens - 1) * 1000.0 / summary.decode_ms;
     }
     summary.finish = job->failed                                 ? FinishKind::kFailed
                      : running.matcher.matched()                 ? FinishKind::kStop

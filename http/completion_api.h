@@ -36,7 +36,7 @@ struct CompletionSummary {
     uint32_t completion_tokens = 0;
     double prompt_ms = 0;
     double decode_ms = 0;
-    double tokens_per_second = 0;  // of the decoding
+    double tokens_per_second = 0;  // after the first, which the prompt's last step made
     FinishKind finish = FinishKind::kStop;
     bool local = false;
 };

@@ -157,6 +157,16 @@ TEST_F(CompletionTest, MaxTokensEndsWithLength) {
     EXPECT_EQ(value_of(answer.body, "finish_reason"), "length");
 }
 
+TEST_F(CompletionTest, DecodingsSpeedIsThatOfAllTokensButTheFirst) {
+    const Answer three = ask(R"({"prompt":"Hello","max_tokens":3})");
+    const double decode_ms = std::stod(value_of(three.body, "decode_ms"));
+    ASSERT_GT(decode_ms, 0.0);
+    // Both are printed with few digits.
+    EXPECT_NEAR(std::stod(value_of(three.body, "tokens_per_second")) * decode_ms, 2000.0, 20.0);
+    const Answer one = ask(R"({"prompt":"Hello","max_tokens":1})");
+    EXPECT_EQ(std::stod(value_of(one.body, "tokens_per_second")), 0.0);
+}
+
 TEST_F(CompletionTest, AFreshSeedIsEchoedAndNeverTheSame) {
     const std::string first = value_of(ask(R"({"prompt":"a"})").body, "seed");
     EXPECT_EQ(first, std::to_string(generator_.last.sampling.seed));
