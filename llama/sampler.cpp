@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <utility>
 
 #include "kernel_lib/platform/platform.h"
 #include "llama/vec.h"
@@ -76,7 +77,7 @@ uint64_t RandomGenerator::next() {
 Result<Sampler> Sampler::create(uint32_t vocab) {
     Sampler sampler;
     BF_ASSIGN(sampler.candidates_, Buffer<Candidate>::create(vocab));
-    BF_ASSIGN(sampler.weights_, Buffer<float>::create(vocab));
+    BF_ASSIGN(sampler.other_, Buffer<Candidate>::create(vocab));
     return sampler;
 }
 
@@ -128,8 +129,10 @@ void Sampler::choose() {
         return;
     }
     const bool all = params().mirostat || params().top_k == 0 || params().top_k > count;
-    from_logits_ = true;
-    select(Purpose::kTopK, all ? count : params().top_k, count);
+    kept_ = all ? count : 0;
+    limit_ = params().top_k;
+    purpose_ = Purpose::kTopK;
+    enter(all ? Stage::kFill : Stage::kSelect, count);
 }
 
 // ------------------------------------------------------------------ changed logits
@@ -211,6 +214,12 @@ float Sampler::changed(uint32_t index) {
     return clean(logits_[index]);
 }
 
+float Sampler::logit_of(uint32_t index) const {
+    const std::span<const Candidate> changes = std::span(changes_).first(change_count_);
+    const auto at = std::ranges::lower_bound(changes, index, {}, &Candidate::index);
+    return at != changes.end() && at->index == index ? at->logit : clean(logits_[index]);
+}
+
 void Sampler::look_at_likeliest(TokenLogprob seen) {
     uint32_t at = top_count_;
     while (at > 0 && seen.logprob > logprobs_[at].logprob) {
@@ -251,11 +260,10 @@ void Sampler::enter(Stage stage, uint32_t items) {
     found_ = false;
 }
 
-void Sampler::select(Purpose purpose, uint32_t limit, uint32_t from) {
+void Sampler::sort(Purpose purpose) {
     purpose_ = purpose;
-    limit_ = limit;
-    kept_ = 0;
-    enter(Stage::kSelect, from);
+    places_ = {};
+    enter(Stage::kCount, kept_);
 }
 
 void Sampler::weigh(Purpose purpose, float temperature) {
@@ -282,10 +290,9 @@ void Sampler::work(uint32_t end) {
             return;
         case Stage::kLogSum:
             for (uint32_t i = done_; i < end; ++i) {
-                float &lane = softmax_.lanes[i % kLanes];
-                lane = lane + exp_f32(clean(logits_[i]) - log_max_);
+                weights()[i] = clean(logits_[i]);
             }
-            return;
+            return softmax_exp(weights(), done_, end, softmax_);
         case Stage::kGreedy:
             for (uint32_t i = done_; i < end;) {
                 i = pass_over(i, end, best_.logit);
@@ -300,11 +307,11 @@ void Sampler::work(uint32_t end) {
         case Stage::kSelect:
             for (uint32_t i = done_; i < end;) {
                 // Of two that are equal the earlier one is better.
-                if (from_logits_ && kept_ == limit_) {
+                if (kept_ == limit_) {
                     i = pass_over(i, end, candidates_[0].logit);
                 }
                 for (const uint32_t last = std::min(i + kPassed, end); i < last; ++i) {
-                    offer(from_logits_ ? Candidate{changed(i), i} : candidates_[i]);
+                    offer({changed(i), i});
                 }
             }
             return;
@@ -317,20 +324,48 @@ void Sampler::work(uint32_t end) {
                 sift_down(0, last);
             }
             return;
+        case Stage::kFill:
+            for (uint32_t i = done_; i < end; ++i) {
+                candidates_[i] = {changed(i), i};
+            }
+            return;
+        case Stage::kCount:
+            for (uint32_t i = done_; i < end; ++i) {
+                const uint32_t key = sort_key(candidates_[i].logit);
+                for (uint32_t byte = 0; byte < kKeyBytes; ++byte) {
+                    ++places_[byte][key >> 8 * byte & 0xff];
+                }
+            }
+            return;
+        case Stage::kDeal: {
+            const bool back = key_byte_ % 2 != 0;
+            const Candidate *const from = back ? other_.data() : candidates_.data();
+            Candidate *const to = back ? candidates_.data() : other_.data();
+            for (uint32_t i = done_; i < end; ++i) {
+                const uint32_t key = sort_key(from[i].logit);
+                to[places_[key_byte_][key >> 8 * key_byte_ & 0xff]++] = from[i];
+            }
+            return;
+        }
+        case Stage::kStrange:
+            for (uint32_t i = done_; i < end; ++i) {
+                candidates_[i].logit = strangeness(candidates_[i].logit);
+            }
+            return;
         case Stage::kWeigh:
             for (uint32_t i = done_; i < end; ++i) {
-                weights_[i] = candidates_[i].logit / temperature_;
+                weights()[i] = candidates_[i].logit / temperature_;
             }
             return;
         case Stage::kMax:
-            return softmax_max(weights_.data(), done_, end, softmax_);
+            return softmax_max(weights(), done_, end, softmax_);
         case Stage::kExp:
-            return softmax_exp(weights_.data(), done_, end, softmax_);
+            return softmax_exp(weights(), done_, end, softmax_);
         case Stage::kScale:
-            return softmax_scale(weights_.data(), done_, end, inverse_);
+            return softmax_scale(weights(), done_, end, inverse_);
         case Stage::kEntropy:
             for (uint32_t i = done_; i < end; ++i) {
-                running_ = running_ - weights_[i] * log_f32(weights_[i]);
+                running_ = running_ - weights()[i] * log_f32(weights()[i]);
             }
             return;
         case Stage::kTypical:
@@ -339,9 +374,9 @@ void Sampler::work(uint32_t end) {
             return cut(end);
         case Stage::kPick:
             for (uint32_t i = done_; i < end && !found_; ++i) {
-                running_ = running_ + weights_[i];
+                running_ = running_ + weights()[i];
                 if (running_ > threshold_) {
-                    best_ = {weights_[i], candidates_[i].index};
+                    best_ = {weights()[i], candidates_[i].index};
                     found_ = true;
                 }
             }
@@ -354,17 +389,18 @@ void Sampler::work(uint32_t end) {
 // Looks at what is kept, in order, for the place where it ends.
 void Sampler::cut(uint32_t end) {
     for (uint32_t i = done_; i < end && !found_; ++i) {
-        float weight = weights_[i];
+        float weight = weights()[i];
         float enough = params().top_p;
         bool too_small = false;
         if (stage_ == Stage::kTypical) {
+            candidates_[i].logit = logit_of(candidates_[i].index);
             weight = exp_f32(candidates_[i].logit - softmax_.max) * inverse_;
             enough = params().typical_p;
         } else if (stage_ == Stage::kSum) {
             enough = 1.0f;
             too_small = params().mirostat && log_f32(weight) * -kLog2E > text_->mirostat_mu_;
         } else {
-            too_small = weight < params().min_p * weights_[0];
+            too_small = weight < params().min_p * weights()[0];
         }
         if (too_small && i > 0) {
             kept_ = i;
@@ -382,7 +418,7 @@ void Sampler::cut(uint32_t end) {
 void Sampler::finish_stage() {
     switch (stage_) {
         case Stage::kLogMax:
-            softmax_ = {};
+            softmax_ = {.max = log_max_};
             return enter(Stage::kLogSum, items_);
         case Stage::kLogSum:
             log_sum_ = log_f32(fold_lanes(softmax_.lanes));
@@ -392,6 +428,22 @@ void Sampler::finish_stage() {
         case Stage::kSelect:
             return enter(Stage::kSort, kept_);
         case Stage::kSort:
+            return finish_list();
+        case Stage::kFill:
+            return sort(Purpose::kTopK);
+        case Stage::kCount:
+            for (std::array<uint32_t, 256> &places : places_) {
+                uint32_t before = 0;
+                for (uint32_t &place : places) {
+                    before += std::exchange(place, before);
+                }
+            }
+            key_byte_ = 0;
+            return enter(Stage::kDeal, kept_);
+        case Stage::kDeal:
+            if (++key_byte_ < kKeyBytes) {
+                return enter(Stage::kDeal, kept_);
+            }
             return finish_list();
         case Stage::kWeigh:
             return enter(Stage::kMax, kept_);
@@ -404,14 +456,17 @@ void Sampler::finish_stage() {
             return finish_weights();
         case Stage::kEntropy:
             entropy_ = running_;
-            return select(Purpose::kTypical, kept_, kept_);
+            return enter(Stage::kStrange, kept_);
+        case Stage::kStrange:
+            return sort(Purpose::kTypical);
         case Stage::kTypical:
-            return select(Purpose::kAfterTypical, kept_, kept_);
+            // Equal logits are equally strange, and have kept their order.
+            return sort(Purpose::kAfterTypical);
         case Stage::kCut:
             return weigh(Purpose::kPick, params().temperature);
         case Stage::kSum:
             threshold_ = text_->generator_.uniform() * running_;
-            best_ = {weights_[kept_ - 1], candidates_[kept_ - 1].index};
+            best_ = {weights()[kept_ - 1], candidates_[kept_ - 1].index};
             inverse_ = running_;
             running_ = 0.0f;
             // What is chosen should rounding (or a NaN) let none exceed the threshold: the last.
@@ -430,7 +485,6 @@ void Sampler::finish_stage() {
 
 // The candidates are in order.
 void Sampler::finish_list() {
-    from_logits_ = false;
     if (purpose_ == Purpose::kTypical) {
         running_ = 0.0f;
         return enter(Stage::kTypical, kept_);
@@ -474,15 +528,16 @@ float Sampler::strangeness(float logit) const {
     return distance < 0.0f ? -distance : distance;
 }
 
-bool Sampler::better(const Candidate &a, const Candidate &b) const {
-    if (purpose_ == Purpose::kTypical) {
-        const float of_a = strangeness(a.logit);
-        const float of_b = strangeness(b.logit);
-        if (of_a != of_b) {
-            return of_a < of_b;
-        }
-    }
+bool Sampler::better(const Candidate &a, const Candidate &b) {
     return a.logit > b.logit || (a.logit == b.logit && a.index < b.index);
+}
+
+// Bits of floats in the order of their values: negative ones the other way round. Zeros are equal;
+// a NaN is the last of all.
+uint32_t Sampler::sort_key(float value) const {
+    const float rising = purpose_ == Purpose::kTypical ? -value : value;
+    const auto bits = std::bit_cast<uint32_t>(clean(rising) + 0.0f);
+    return ~(bits ^ ((bits >> 31) != 0 ? 0xffffffff : 0x80000000));
 }
 
 // Keeps the best `limit_` seen so far.

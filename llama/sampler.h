@@ -60,10 +60,10 @@ class Sampler {
     static constexpr float kMinTemperature = 0x1p-20f;
 
     Sampler() = default;
-    // Scratch for a vocabulary of that many tokens: 12 bytes each.
+    // Scratch for a vocabulary of that many tokens: 16 bytes each.
     [[nodiscard]] static Result<Sampler> create(uint32_t vocab);
     [[nodiscard]] static uint64_t scratch_bytes(uint32_t vocab) {
-        return uint64_t{vocab} * (sizeof(Candidate) + sizeof(float));
+        return uint64_t{vocab} * 2 * sizeof(Candidate);
     }
 
     // Starts choosing the next token of `text`; what was not chosen to the end is forgotten. Both,
@@ -92,12 +92,16 @@ class Sampler {
         kGreedy,  // first index with the greatest logit
         kSelect,  // the best into a heap whose root is the worst of them
         kSort,    // the heap into a list, best first
+        kFill,    // all of them, to be put in order:
+        kCount,   // how often each byte of their keys has which value,
+        kDeal,    // and by one byte after the other, the lowest first
         kWeigh,   // logits, divided by a temperature, to be made probabilities
         kMax,     // the softmax's three passes
         kExp,
         kScale,
         kEntropy,  // typical_p: what is expected of a token
-        kTypical,  // the first ones of a list ordered by how near they are to it
+        kStrange,  // how far each of them is from that
+        kTypical,  // the first ones of the list in that order
         kCut,      // top_p and min_p
         kSum,      // of what is kept; mirostat's cut
         kPick,
@@ -120,13 +124,18 @@ class Sampler {
 
     // How far from typical.
     [[nodiscard]] float strangeness(float logit) const;
+    // As the contract has it, changed or not.
+    [[nodiscard]] float logit_of(uint32_t index) const;
     // a comes before b.
-    [[nodiscard]] bool better(const Candidate &a, const Candidate &b) const;
+    [[nodiscard]] static bool better(const Candidate &a, const Candidate &b);
+    // Of an order of unsigned numbers: greater logits first; typical_p: lesser distances first.
+    [[nodiscard]] uint32_t sort_key(float value) const;
     // One piece of the present stage: items [done_, end). The stage's last piece has end == items.
     void work(uint32_t end);
     void enter(Stage stage, uint32_t items);
     void choose();
-    void select(Purpose purpose, uint32_t limit, uint32_t from);
+    // The candidates in order; those that are equal stay as they are.
+    void sort(Purpose purpose);
     void weigh(Purpose purpose, float temperature);
     void finish_stage();
     void finish_list();
@@ -138,8 +147,15 @@ class Sampler {
 
     SampledText *text_ = nullptr;
     std::span<const float> logits_;
+    // While there are weights, the other list is not in use: they lie in its memory.
+    [[nodiscard]] float *weights() { return reinterpret_cast<float *>(other_.data()); }
+
     Buffer<Candidate> candidates_;
-    Buffer<float> weights_;  // of the candidates in order: scaled logits, then probabilities
+    Buffer<Candidate> other_;  // where kDeal puts them; and their weights, in order: scaled logits,
+                               // then probabilities
+    static constexpr uint32_t kKeyBytes = 4;
+    std::array<std::array<uint32_t, 256>, kKeyBytes> places_{};  // counts, then the next place
+    uint32_t key_byte_ = 0;
 
     // Logits that are not as the model gave them, by index.
     std::array<Candidate, SamplingParams::kMaxWindow + SamplingParams::kMaxBiases> changes_{};
@@ -152,8 +168,7 @@ class Sampler {
 
     Stage stage_ = Stage::kDone;
     Purpose purpose_ = Purpose::kTopK;
-    bool from_logits_ = false;  // kSelect: from the logits, or from the candidates themselves
-    uint32_t items_ = 0;        // of this stage
+    uint32_t items_ = 0;  // of this stage
     uint32_t done_ = 0;
     uint32_t limit_ = 0;  // candidates wanted
     uint32_t kept_ = 0;   // candidates there are

@@ -211,7 +211,7 @@ TEST(SamplerTest, FollowsTheContractForAnySettings) {
         }
         const float temperatures[] = {0.0f, 0.1f, 0.8f, 1.0f, 5.0f};
         const float top_ps[] = {0.0f, 0.1f, 0.5f, 0.95f, 1.0f};
-        SamplingParams params{.top_k = random.below(vocab + 5),
+        SamplingParams params{.top_k = random.below(3) == 0 ? 0 : random.below(vocab + 5),
                               .top_p = top_ps[random.below(5)],
                               .temperature = temperatures[random.below(5)],
                               .seed = random.next()};
