@@ -108,9 +108,11 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
     constexpr uint16_t kGenerated = 0x100;
     constexpr uint16_t kPrefetchUnit = 64;
     const GemvPlan &plan = gemv_plan(slot_->type, index - compiled).plan;
-    return {
-        .family = static_cast<uint16_t>(kGenerated + 2 * static_cast<int>(plan.set) + plan.direct),
-        .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
+    // Weights from memory want one row after the other, those in caches several at once.
+    const bool one_row = plan.set != InstructionSet::kSse2 && plan.rows == 1;
+    return {.family = static_cast<uint16_t>(kGenerated + 2 * static_cast<int>(plan.set) +
+                                            (plan.direct || one_row)),
+            .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
@@ -361,7 +363,21 @@ GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
 
 void GemvJit::run(const KernelSlot &slot, GemvKernel kernel) {
     const uint64_t wanted = std::clamp<uint64_t>(kTimedMacs / slot.cols, 8, kMaxTimedRows);
-    kernel(args_for(slot, 0), 0, static_cast<uint32_t>(std::min<uint64_t>(wanted, slot.rows)));
+    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(wanted, slot.rows));
+    GemvArgs args = args_for(slot, 0);
+    if (timed_row_ + rows > slot.rows) {
+        timed_row_ = 0;
+        timed_matrix_ = (timed_matrix_ + 1) % KernelSlot::kTimedMatrices;
+    }
+    if (slot.timed[timed_matrix_] == nullptr) {
+        timed_matrix_ = 0;
+    }
+    if (slot.timed[timed_matrix_] != nullptr) {
+        args.weights = slot.timed[timed_matrix_];
+    }
+    args.y -= timed_row_;
+    kernel(args, timed_row_, timed_row_ + rows);
+    timed_row_ += rows;
 }
 
 // ------------------------------------------------------------------ replaced code

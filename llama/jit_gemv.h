@@ -144,9 +144,11 @@ class GemvJit {
     // Scratch for the one target that is being worked on.
     const KernelSlot *scratch_slot_ = nullptr;
     std::array<GuardedActivation, kPatterns> activations_;
-    GuardedPages rows_;             // copies of kMaxChunkRows
-    GuardedPages y_;                // kMaxTimedRows floats
-    Buffer<float> expected_;        // [kPatterns][kMaxChunks][kMaxChunkRows]
+    GuardedPages rows_;          // copies of kMaxChunkRows
+    GuardedPages y_;             // kMaxTimedRows floats
+    Buffer<float> expected_;     // [kPatterns][kMaxChunks][kMaxChunkRows]
+    uint32_t timed_matrix_ = 0;  // where the next timed run begins
+    uint32_t timed_row_ = 0;
     uint32_t expected_chunks_ = 0;  // how many of them hold the reference's results
 };
 

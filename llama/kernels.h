@@ -4,6 +4,7 @@
 // portable reference and equals it bit for bit (docs/decisions/0001-numeric-contract.md).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -107,6 +108,10 @@ struct KernelSlot {
     GemvKernel reference = nullptr;   // the portable twin
     const uint8_t *sample = nullptr;  // the first matrix of this shape, to try candidates on
     uint32_t matrices = 0;            // how many of the model's matrices have this shape
+    // The first of those: what is timed goes through them in turn, so that weights come from where
+    // they come from while a text is made, and not from the first cache.
+    static constexpr uint32_t kTimedMatrices = 32;
+    std::array<const uint8_t *, kTimedMatrices> timed{};  // nullptr: no more
 };
 
 // y = W x in the order the contract prescribes, F16 weights widened one by one: the F16 twin of

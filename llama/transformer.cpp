@@ -178,6 +178,9 @@ class Transformer::Builder {
         for (uint32_t i = 0; i < t_.slot_count_; ++i) {
             KernelSlot &slot = s_.slots[i];
             if (slot.type == tensor.type && slot.rows == tensor.rows && slot.cols == tensor.cols) {
+                if (slot.matrices < KernelSlot::kTimedMatrices) {
+                    slot.timed[slot.matrices] = tensor.data;
+                }
                 ++slot.matrices;
                 return i;
             }
@@ -199,7 +202,8 @@ class Transformer::Builder {
                                     .matrix_forms = variant.forms,
                                     .reference = gemv_variants(tensor.type)[0].kernel,
                                     .sample = tensor.data,
-                                    .matrices = 1};
+                                    .matrices = 1,
+                                    .timed = {tensor.data}};
         return t_.slot_count_++;
     }
 

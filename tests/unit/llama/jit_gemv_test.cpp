@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -361,6 +362,35 @@ TEST_F(GemvJitTest, WhenRoomIsShortTheHotterShapesHaveIt) {
     }
     // The largest plans fill the buffer alone.
     EXPECT_GT(given_up + count(TryVerdict::kUnavailable), 0u);
+}
+
+std::set<std::pair<const uint8_t *, uint32_t>> runs_seen;
+void recording_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
+    runs_seen.emplace(args.weights, row_begin);
+    gemv_variants(TensorType::kQ8_0)[0].kernel(args, row_begin, row_end);
+}
+
+// Timed runs go through all matrices of a shape, so that the first cache doesn't flatter them.
+TEST_F(GemvJitTest, TimedRunsGoThroughTheMatrices) {
+    runs_seen.clear();
+    constexpr uint32_t kRows = 1536;
+    model_.add("q8_0_gemv 1536x256", TensorType::kQ8_0, kRows, 256);
+    const auto second = testing::random_weights(TensorType::kQ8_0, kRows, 256, model_.random);
+    KernelSlot &slot = model_.slots[0];
+    slot.matrices = 2;
+    slot.timed = {slot.sample, second.data()};
+    slot.reference = recording_reference;
+    start();
+    heat(4);
+    work();
+    for (const uint8_t *const matrix : {slot.sample, second.data()}) {
+        const auto count = std::count_if(runs_seen.begin(), runs_seen.end(),
+                                         [&](const auto &run) { return run.first == matrix; });
+        EXPECT_GE(count, matrix == slot.sample ? 2 : 1);
+    }
+    EXPECT_EQ(count(TryVerdict::kFaulted), 0u);
+    EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
+    slot.reference = gemv_variants(TensorType::kQ8_0)[0].kernel;
 }
 
 // The engine may be in the middle of a token with a kernel that has been replaced meanwhile.
