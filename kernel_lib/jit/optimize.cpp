@@ -136,7 +136,8 @@ void Optimizer::take_over(Entry &entry) {
 // To what runs without having been measured: no promotion.
 void Optimizer::take_back(Entry &entry, JitMode mode) {
     const uint64_t promotions = promotions_;
-    set_level(entry, entry.target->start(mode));
+    entry.start_level = entry.target->start(mode);
+    set_level(entry, entry.start_level);
     promotions_ = promotions;
     entry.choice = {};
     entry.gain = kNoGain;
@@ -147,7 +148,7 @@ void Optimizer::recall(const TunedChoice &choice) {
         Entry &entry = entries_[i];
         if (entry.target->name() == choice.function.view() && entry.considered == 0) {
             entry.recalled = choice;
-            entry.recall = Recall::kRule;
+            entry.recall = Recall::kChoice;
         }
     }
 }
@@ -229,33 +230,36 @@ void Optimizer::begin(size_t entry, int level, uint32_t first, uint32_t end) {
     }
 }
 
-// Remembered choices come before everything else: they are the shortest way to what is fast.
+// Remembered choices come before everything else: they are the shortest way to what is fast. Then
+// the rules of thumb, to know what they are worth.
 bool Optimizer::find_recall() {
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
-        const OptimizationTarget &target = *entry.target;
-        if (entry.recalled.level > max_level(mode_) || max_level(mode_) == 0) {
-            entry.recall = Recall::kNone;
+        if (entry.recall != Recall::kChoice) {
+            continue;
         }
-        if (entry.recall == Recall::kRule) {
-            entry.recall = entry.recalled.level != 0 ? Recall::kChoice : Recall::kNone;
-            if (target.candidate_count(1) != 0) {
-                begin(i, 1, 0, target.candidate_count(1));
+        entry.recall = Recall::kRule;
+        const int level = entry.recalled.level;
+        if (level > max_level(mode_)) {
+            continue;
+        }
+        const uint32_t count = entry.target->candidate_count(level);
+        for (uint32_t index = 0; index < count; ++index) {
+            if (entry.target->candidate_name(level, index) == entry.recalled.variant.view()) {
+                recalling_ = true;
+                begin(i, level, index, index + 1);
                 return true;
             }
         }
-        if (entry.recall == Recall::kChoice) {
-            entry.recall = Recall::kNone;
-            const uint32_t count = target.candidate_count(entry.recalled.level);
-            for (uint32_t index = 0; index < count; ++index) {
-                if (target.candidate_name(entry.recalled.level, index) ==
-                    entry.recalled.variant.view()) {
-                    recalling_ = true;
-                    begin(i, entry.recalled.level, index, index + 1);
-                    return true;
-                }
-            }
-            ++recalls_lost_;
+        ++recalls_lost_;
+    }
+    for (size_t i = 0; i < entry_count_; ++i) {
+        Entry &entry = entries_[i];
+        const bool due = entry.recall == Recall::kRule && max_level(mode_) > 0;
+        entry.recall = Recall::kNone;
+        if (const uint32_t count = due ? entry.target->candidate_count(1) : 0; count != 0) {
+            begin(i, 1, 0, count);
+            return true;
         }
     }
     return false;
@@ -587,14 +591,18 @@ void Optimizer::decide(TryVerdict verdict) {
     log(candidate_, verdict, code_bytes, median(times_.candidate()), median(times_.current()));
     spoiled_ += times_.spoiled();
     Entry &entry = entries_[entry_];
-    if (against_reference()) {
-        entry.gain = kNoGain;
-    }
+    // A remembered choice is in force already, and was timed against what is timed here.
+    const bool beside = against_reference() && entry.level > 1;
     if (level_ == 1 && times_.count() != 0) {
-        entry.rule_gain = entry.gain * median(times_.current()) /
+        entry.rule_gain = (against_reference() ? kNoGain : entry.gain) * median(times_.current()) /
                           std::max<uint64_t>(median(times_.candidate()), 1);
     }
-    if (verdict == TryVerdict::kWon) {
+    if (beside && times_.count() != 0) {
+        if (entry.start_level != 0) {
+            entry.gain = entry.gain * entry.rule_gain / kNoGain;
+        }
+        target.drop();
+    } else if (verdict == TryVerdict::kWon) {
         target.install();
         take_over(entry);
         won_ = true;
@@ -630,7 +638,8 @@ void Optimizer::finish_level() {
             return;
         }
     }
-    entry.considered = level_;
+    // A rule of thumb that is better than a remembered choice leaves level 2 to be searched.
+    entry.considered = won_ ? level_ : std::max(entry.considered, level_);
     if (won_ || (level_ > 1 && entry.level > 0)) {
         set_level(entry, level_);
     }

@@ -147,9 +147,9 @@ class Optimizer {
     // Whether work() would find something to do.
     [[nodiscard]] bool has_work();
 
-    // A choice of an earlier start: made, compared and timed against the rule of thumb before any
-    // threshold is reached. One that loses starts the search as if there had been none. Ignored
-    // when no target has the name.
+    // A choice of an earlier start: made, compared and timed against what a rule put into force,
+    // before any threshold is reached; the rule of thumb follows. One that loses starts the search
+    // as if there had been none. Ignored when no target has the name.
     void recall(const TunedChoice &choice);
     // The functions registered so far will be hot as soon as there is work: their rules of thumb
     // (level 1) are made, compared and timed now and not after so many calls.
@@ -207,12 +207,13 @@ class Optimizer {
         uint32_t current_ticks = 0;
         uint64_t per_mille = 0;
     };
-    // A remembered choice is tried in two steps: the rule of thumb first, for comparison.
+    // What is to be tried before any threshold: a remembered choice, then the rule of thumb.
     enum class Recall : uint8_t { kNone, kRule, kChoice };
     struct Entry {
         OptimizationTarget *target = nullptr;
         int considered = 0;  // the last level that was looked at completely
         int level = 0;       // in force
+        int start_level = 0;
 
         // Of what is in force, when level > 0.
         TunedChoice choice{};

@@ -3,11 +3,13 @@ import json
 import os
 import random
 import socket
+import statistics
+import threading
 import time
 
 import pytest
 
-from test_appliance import PROMPT, call, complete, wait_ready
+from test_appliance import MODEL, PROMPT, call, complete, wait_ready
 
 pytestmark = pytest.mark.soak
 
@@ -68,6 +70,64 @@ def test_mixed_load_leaves_nothing_behind(qemu, nic):
     print(f"{nic}: {rounds} rounds, free {before[0]} -> {after[0]}, heap {before[1]} -> {after[1]}")
     assert after[0] >= before[0] - (256 << 10)
     assert after[1] <= before[1] + (64 << 10)
+
+
+# One request of a mixed load: tokens of the prompt (about), tokens to make, clients at a time.
+CLASSES = {"short prompt": (4, 40, 1), "long prompt": (90, 8, 1), "three clients": (12, 16, 3)}
+SOAK_MINUTES = float(os.environ.get("BAREFLOW_SOAK_MINUTES", "30"))
+
+
+def tokens_per_second(vm, name, round_number):
+    """Of one round of a class, by the client's clock: prompt and text of all its clients."""
+    words, tokens, clients = CLASSES[name]
+    prompts = [f"{round_number} {i} " + "Once upon a time there was a dog " * (words // 8 + 1) for i in range(clients)]
+    counts = [0] * clients
+
+    def one(i):
+        usage = complete(vm, timeout=300, prompt=prompts[i][:5 * words], max_tokens=tokens,
+                         logit_bias={"1": -100, "2": -100})["usage"]
+        counts[i] = usage["prompt_tokens"] + usage["completion_tokens"]
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(clients)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(counts), vm.story()
+    return sum(counts) / (time.monotonic() - began)
+
+
+@pytest.mark.parametrize("smp", [1, 2])
+def test_nothing_is_slower_after_optimisation_than_before(qemu, smp):
+    """BAREFLOW_SOAK_MINUTES (30) of mixed load on two guests in turns: one stays on what the other begins
+    with, before anything is measured. No class of requests may be slower on the one that optimises, at the
+    beginning (while it searches) or at the end."""
+    before, after = (qemu.boot_elf(options, initrd=MODEL, smp=smp, hang_s=SOAK_MINUTES * 60 + 300)
+                     for options in ("jit=baseline jit.isa=sse2", "jit=full"))
+    wait_ready(before)
+    wait_ready(after)
+    ratios = {name: [] for name in CLASSES}
+    speeds = {name: ([], []) for name in CLASSES}
+    end = time.monotonic() + SOAK_MINUTES * 60
+    rounds = 0
+    while time.monotonic() < end or rounds < 12:
+        for name in CLASSES:
+            pair = {}
+            for vm in (before, after) if rounds % 2 else (after, before):
+                pair[vm] = tokens_per_second(vm, name, rounds)
+            ratios[name].append(pair[after] / pair[before])
+            speeds[name][0].append(pair[before])
+            speeds[name][1].append(pair[after])
+        rounds += 1
+    for name, values in ratios.items():
+        third = max(len(values) // 3, 4)
+        first, last = (statistics.median(part) for part in (values[:third], values[-third:]))
+        print(f"-smp {smp}, {name}: before {statistics.median(speeds[name][0]):.1f}, after "
+              f"{statistics.median(speeds[name][1][-third:]):.1f} tokens/s; x{first:.2f} in the first third, "
+              f"x{last:.2f} in the last, of {len(values)} pairs")
+        # Five per cent is what the search may take; the rest is what the host does to a pair.
+        assert first > 0.85 and last > 0.95, (name, values)
 
 
 def test_fifty_starts(qemu):

@@ -569,21 +569,45 @@ TunedChoice choice_of(std::string_view function, std::string_view variant, uint8
 }
 
 TEST_F(OptimizeTest, ARememberedChoiceIsTriedBeforeAnythingIsHot) {
-    (void)profile().key("f");
+    optimizer_.remove_all();
+    target_.starts_by_rule = true;
+    ASSERT_TRUE(optimizer_.add(target_).ok());
     optimizer_.recall(choice_of("f", "fast", 2));
     EXPECT_TRUE(optimizer_.has_work());
-    EXPECT_EQ(work_all(), 2);
+    EXPECT_EQ(work_all(), 1);
     EXPECT_EQ(level("f"), 2);
     EXPECT_EQ(target_.in_force->name, "fast");
     EXPECT_EQ(optimizer_.recalled(), 1u);
     EXPECT_EQ(optimizer_.recalls_lost(), 0u);
-    // Against the rule of thumb, and nothing else was tried.
+    // It comes first, against what is in force at the start; then that against the reference, to
+    // know what both are worth. Nothing else was tried.
     ASSERT_EQ(optimizer_.try_count(), 2u);
-    EXPECT_EQ(optimizer_.try_at(0).variant(), "rule");
-    EXPECT_EQ(optimizer_.try_at(1).variant(), "fast");
-    EXPECT_EQ(optimizer_.try_at(1).current_ticks, 500u);
+    EXPECT_EQ(optimizer_.try_at(0).variant(), "fast");
+    EXPECT_EQ(optimizer_.try_at(0).current_ticks, 500u);
+    EXPECT_EQ(optimizer_.try_at(1).variant(), "rule");
+    EXPECT_EQ(optimizer_.try_at(1).current_ticks, 1000u);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 5000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 2500u);
     count_calls("f", 100);
     EXPECT_FALSE(optimizer_.has_work());
+}
+
+// The start was the better rule; what everybody takes is measured against the remembered choice.
+TEST_F(OptimizeTest, ARememberedChoiceIsTimedAgainstTheRuleOfThumbToo) {
+    target_.levels[1] = {{.name = "start", .run_ticks = 400}, {.name = "rule", .run_ticks = 800}};
+    for (const bool rule_wins : {false, true}) {
+        optimizer_.remove_all();
+        optimizer_.clear_counters();
+        target_.levels[1][1].run_ticks = rule_wins ? 100 : 800;
+        target_.starts_by_rule = true;
+        ASSERT_TRUE(optimizer_.add(target_).ok());
+        optimizer_.recall(choice_of("f", "fast", 2));
+        work_all();
+        EXPECT_EQ(target_.in_force->name, rule_wins ? "rule" : "fast");
+        EXPECT_EQ(level("f"), rule_wins ? 1 : 2);
+        EXPECT_EQ(optimizer_.gain("f").over_reference, rule_wins ? 10000u : 5000u);
+        EXPECT_EQ(optimizer_.gain("f").over_rule, rule_wins ? 1000u : 4000u);
+    }
 }
 
 TEST_F(OptimizeTest, WhatWillBeHotGetsItsRuleOfThumbAtOnce) {
@@ -650,7 +674,8 @@ TEST_F(OptimizeTest, TheRuleOfThumbCanBeRemembered) {
     work_all();
     EXPECT_EQ(level("f"), 2);
     EXPECT_EQ(target_.in_force->name, "rule");
-    EXPECT_EQ(optimizer_.try_count(), 1u);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 2000u);
+    EXPECT_EQ(optimizer_.gain("f").over_rule, 1000u);
     EXPECT_EQ(optimizer_.recalled(), 1u);
 }
 
@@ -659,8 +684,8 @@ TEST_F(OptimizeTest, AModeForbidsRememberedChoicesToo) {
     (void)profile().key("f");
     optimizer_.recall(choice_of("f", "fast", 2));
     work_all();
-    EXPECT_EQ(target_.in_force, nullptr);
-    EXPECT_EQ(optimizer_.try_count(), 0u);
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(optimizer_.try_count(), 1u);
     optimizer_.set_mode(JitMode::kFull);
     optimizer_.recall(choice_of("f", "fast", 2));
     optimizer_.work(now_ticks + 1);
