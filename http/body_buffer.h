@@ -35,6 +35,8 @@ class BodyBuffer {
     void release();
 
   private:
+    [[nodiscard]] Buffer<char> take(size_t len_bytes) const;
+
     BodyBudget &budget_;
     Buffer<char> storage_;
     size_t len_bytes_ = 0;

@@ -23,7 +23,8 @@ constexpr uint32_t kDrainingJobs = 8;
 constexpr uint64_t kEncodeUs = 1000;
 constexpr size_t kMaxShownId = 96;
 constexpr size_t kMaxShownToken = 64;  // bytes of one token's text among probabilities
-constexpr ApiError kNoMemory{503, "There is no memory for the prompt right now.", "out_of_memory"};
+constexpr ApiError kNoMemory{
+    503, "There is no memory for the prompt right now.", "out_of_memory", {}, "Retry-After: 2\r\n"};
 constexpr uint32_t kCompletionLogprobLists = 4;
 constexpr double kLeastLogprob = -9999.0;
 

@@ -224,7 +224,8 @@ void Connection::refuse(uint16_t status, std::string_view message) {
     ++shared_.counters.requests;
     keep_alive_ = false;
     no_body_ = parser_.is_head();
-    respond_error(*this, {status, message, refusal_code(status)});
+    const std::string_view again = status == 503 ? "Retry-After: 2\r\n" : std::string_view();
+    respond_error(*this, {status, message, refusal_code(status), {}, again});
 }
 
 void Connection::put_head(const ResponseHead &head, Framing framing, uint64_t len_bytes) {

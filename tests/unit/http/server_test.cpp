@@ -473,7 +473,10 @@ TEST_F(ServerTest, BodiesTogetherStayWithinTheirBudget) {
     poll();
     int refused = 0;
     for (FakeStream *client : clients) {
-        refused += take_answer(client->output).status == 503 ? 1 : 0;
+        const bool waits = client->output.find("Retry-After: 2\r\n") != std::string::npos;
+        const bool full = take_answer(client->output).status == 503;
+        EXPECT_EQ(waits, full);
+        refused += full ? 1 : 0;
         client->input += std::string(10'000, 'x');
     }
     EXPECT_GE(refused, 6);
