@@ -495,7 +495,7 @@ class Generator {
 
 bool can_generate_type(TensorType type, const GemvPlan &plan) {
     if (plan.set != InstructionSet::kSse2) {
-        return can_generate_vector_type(type);
+        return can_generate_vector_type(type, plan.set);
     }
     return type == TensorType::kQ8_0 || type == TensorType::kQ4_0 || type == TensorType::kQ4_1;
 }

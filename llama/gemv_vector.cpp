@@ -12,6 +12,10 @@
 // Bounds where sums are packed to 16 bits (nibbles): four sums of 8 * 15 * 127 = 15,240, then two
 // of 30,480, both below 2^15.
 //
+// A super-block of Q4_K is a unit, too: sums of four (7,620 at most) are packed to 16 bits and
+// multiplied by the scales of their parts; minimums times X stand beside them. Both are added up
+// over lanes for pairs of units, and meet their factors as doubles, exactly.
+//
 // Nothing beside a row is read: where the last group is short, its activations and sums are
 // followed by zeros in the copy, so that what stands in the lanes of missing blocks has no say.
 #include "llama/gemv_vector.h"
@@ -54,10 +58,12 @@ struct Format {
     uint8_t offset_shift;   // weight + 2^shift is not negative; 0: it isn't anyway
     bool nibbles;
     bool minimum;  // behind the scale
+    bool super;    // Q4_K; block_bytes: an eighth of it
 };
-constexpr Format kQ8_0Format = {kQ8_0BlockBytes, 2, 2, 7, false, false};
-constexpr Format kQ4_0Format = {kQ4_0BlockBytes, 2, 4, 3, true, false};
-constexpr Format kQ4_1Format = {kQ4_1BlockBytes, 4, 4, 0, true, true};
+constexpr Format kQ8_0Format = {kQ8_0BlockBytes, 2, 2, 7, false, false, false};
+constexpr Format kQ4_0Format = {kQ4_0BlockBytes, 2, 4, 3, true, false, false};
+constexpr Format kQ4_1Format = {kQ4_1BlockBytes, 4, 4, 0, true, true, false};
+constexpr Format kQ4_KFormat = {18, 0, 0, 0, true, true, true};
 
 const Format *format_of(TensorType type) {
     switch (type) {
@@ -67,6 +73,8 @@ const Format *format_of(TensorType type) {
             return &kQ4_0Format;
         case TensorType::kQ4_1:
             return &kQ4_1Format;
+        case TensorType::kQ4_K:
+            return &kQ4_KFormat;
         default:
             return nullptr;
     }
@@ -117,7 +125,7 @@ class Generator {
           format_(*format_of(shape.type)),
           wide_(plan.set == InstructionSet::kAvx512),
           vnni_(plan.set != InstructionSet::kAvx2),
-          natural_(!vnni_ && !format_.nibbles),
+          natural_(format_.super ? !wide_ : !vnni_ && !format_.nibbles),
           has_offset_(format_.offset_shift != 0 && (vnni_ || format_.nibbles)),
           lanes_(wide_ ? 4 : 2),
           bytes_(16 * static_cast<int32_t>(lanes_)),
@@ -175,6 +183,9 @@ class Generator {
     }
     // Of a group's sums; two groups share a wide vector when rows come one by one.
     [[nodiscard]] int32_t sums_bytes(uint32_t groups, uint32_t rows) const {
+        if (format_.super) {
+            return static_cast<int32_t>(groups * 16);
+        }
         return static_cast<int32_t>(wide_ && rows == 1 ? (groups + 1) / 2 * 64
                                                        : groups * (wide_ ? 64 : 32));
     }
@@ -209,7 +220,7 @@ class Generator {
         a_.avx(op::vpbroadcastd, v(kBits),
                a_.constant_of(format_.nibbles ? 0x0f0f0f0fu : 0x80808080u));
         a_.avx(op::vpbroadcastd, v(kOnes), a_.constant_of(0x00010001u));
-        if (wide_) {
+        if (wide_ && !format_.super) {
             orders();
         }
     }
@@ -365,24 +376,33 @@ class Generator {
         return mem(kScales, static_cast<int32_t>((group * rows_ + row) * 4));
     }
 
+    // Where a block's activations go.
+    [[nodiscard]] int32_t place_of(uint32_t b) const {
+        if (format_.super && wide_) {  // 64 lower nibbles are two blocks: 0 and 2, 4 and 6
+            return static_cast<int32_t>((b / 4 * 2 + b % 2) * 64 + b / 2 % 2 * 32);
+        }
+        return static_cast<int32_t>(b / lanes_) * 2 * bytes_ +
+               static_cast<int32_t>(b % lanes_) * (natural_ ? 32 : 16);
+    }
+
     // Group number `index` from the pointers on.
     void copy_group(uint32_t index, uint32_t blocks) {
         const auto group = static_cast<int32_t>(index);
         clear(kTemp + 1);
         for (uint32_t b = 0; b < kGroupBlocks; ++b) {
-            const auto first = static_cast<int32_t>(b / lanes_) * 2 * bytes_;
-            const auto lane = static_cast<int32_t>(b % lanes_);
-            const int32_t to = group * 256 + first + lane * (natural_ ? 32 : 16);
+            const int32_t to = group * 256 + place_of(b);
             for (int32_t half = 0; half < 2; ++half) {
                 const unsigned chunk = kTemp + (b < blocks ? 0 : 1);
                 if (b < blocks) {
                     a_.avx(op::movups, xmm(kTemp),
                            mem(kT, group * 256 + static_cast<int32_t>(b) * 32 + half * 16));
                 }
-                a_.avx(op::movups_store, mem(kQ, to + half * (natural_ ? 16 : bytes_)), xmm(chunk));
+                a_.avx(op::movups_store,
+                       mem(kQ, to + half * (natural_ || format_.super ? 16 : bytes_)), xmm(chunk));
             }
         }
-        for (uint32_t b = 0; b < kGroupBlocks && (has_offset_ || format_.minimum); ++b) {
+        for (uint32_t b = 0; b < kGroupBlocks && !format_.super && (has_offset_ || format_.minimum);
+             ++b) {
             if (b < blocks) {
                 a_.mov(kWord, mem(kU, group * 32 + static_cast<int32_t>(b) * 4), Width::k32);
                 if (format_.offset_shift != 0) {
@@ -397,6 +417,11 @@ class Generator {
             if (wide_ && rows_ > 1) {
                 a_.mov(mem(kSums, lane * 4 + second), kWord, Width::k32);
             }
+        }
+        if (format_.super) {  // 32 * 127 fit 16 bits
+            a_.avx(op::movups, xmm(kTemp), mem(kU, group * 32));
+            a_.avx(op::packssdw, xmm(kTemp), xmm(kTemp), mem(kU, group * 32 + 16));
+            a_.avx(op::movups_store, mem(kSums, group * 16), xmm(kTemp));
         }
         a_.mov(kWord, mem(kV, group * 4), Width::k32);
         for (uint32_t row = 0; row < rows_; ++row) {
@@ -420,6 +445,11 @@ class Generator {
         const uint32_t count = groups * rows_;
         const uint32_t at_once = wide_ ? 8 : 4;
         for (uint32_t first = 0; first < count; first += at_once) {
+            if (format_.super) {
+                super_floats(std::span(units).subspan(first, std::min(count - first, at_once)),
+                             static_cast<int32_t>(first * 4));
+                continue;
+            }
             const uint32_t vectors = std::min(count - first, at_once) / (wide_ ? 2 : 1);
             const uint32_t odd = wide_ ? std::min(count - first, at_once) % 2 : 0;
             for (uint32_t i = 0; i < vectors + odd; ++i) {
@@ -639,20 +669,27 @@ class Generator {
     void mantissas(unsigned to, unsigned from, unsigned upper) {
         if (wide_) {
             a_.avx(op::vcvtph2ps, v(to), ymm(from));
+            op_mem(op::mulps, to, to, units_of_f16());
         } else {
-            std::array<uint8_t, 32> order;
-            for (unsigned i = 0; i < order.size(); ++i) {
-                const unsigned byte = i % 16 < 8 ? i % 8 / 2 * 4 + i % 2 + 2 * upper : 0x80;
-                order[i] = static_cast<uint8_t>(byte);
-            }
-            op_mem(op::pshufb, to, from, a_.constant_of(order));
-            a_.avx(op::vpermq, ymm(to), ymm(to), 0x08);
-            a_.avx(op::vcvtph2ps, ymm(to), xmm(to));
+            factors(to, from, upper);
         }
-        constexpr float kUnits = 0x1p24f;
-        op_mem(op::mulps, to, to,
-               wide_ ? jit::broadcast(a_.constant_of(kUnits)) : everywhere(kUnits));
         op2(op::cvtps2dq, to, to);
+    }
+    // As floats, eight lower or upper halves of 32 bits.
+    void factors(unsigned to, unsigned from, unsigned upper) {
+        std::array<uint8_t, 32> order;
+        for (unsigned i = 0; i < order.size(); ++i) {
+            const unsigned byte = i % 16 < 8 ? i % 8 / 2 * 4 + i % 2 + 2 * upper : 0x80;
+            order[i] = static_cast<uint8_t>(byte);
+        }
+        a_.avx(op::pshufb, ymm(to), ymm(from), a_.constant_of(order));
+        a_.avx(op::vpermq, ymm(to), ymm(to), 0x08);
+        a_.avx(op::vcvtph2ps, ymm(to), xmm(to));
+        a_.avx(op::mulps, ymm(to), ymm(to), units_of_f16());
+    }
+    Mem units_of_f16() {
+        constexpr float kUnits = 0x1p24f;
+        return wide_ ? jit::broadcast(a_.constant_of(kUnits)) : everywhere(kUnits);
     }
 
     // to = a * b, pairs of 32-bit lanes added up; a and b are lost.
@@ -662,6 +699,158 @@ class Generator {
         op2(op::pshufd, b, b, 0xf5);
         op3(op::pmuldq, a, a, b);
         op3(op::paddq, to, to, a);
+    }
+
+    // ------------------------------------------------------------------ super-blocks
+
+    // The totals of up to eight units (AVX2: four) as floats times their scales, to the frame at
+    // `to`.
+    void super_floats(std::span<const Unit> units, int32_t to) {
+        const auto count = static_cast<uint32_t>(units.size());
+        const uint32_t pairs = (count + 1) / 2;
+        for (uint32_t i = 0; i < pairs; ++i) {
+            for (uint32_t second = 0; second < 2; ++second) {
+                if (2 * i + second < count) {
+                    super_sums(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
+                } else {
+                    clear(kBlocks + 1);
+                    clear(kBlocks + 3);
+                }
+            }
+            add_pairs(kBlocks, kBlocks + 1);
+            add_pairs(kBlocks + 2, kBlocks + 3);
+            op3(op::shufps, kTemp, kBlocks, kBlocks + 2, 0x88);
+            op3(op::shufps, kTotal + i, kBlocks, kBlocks + 2, 0xdd);
+            op3(op::paddd, kTotal + i, kTotal + i, kTemp);
+        }
+        // In each lane now: scaled sums of two units, then those of their minimums.
+        const auto t = [&](uint32_t i) { return kTotal + std::min(i, pairs - 1); };
+        if (wide_) {
+            fold(kTemp, t(0), t(1), op::paddd);
+            fold(kTemp + 1, t(2), t(3), op::paddd);
+            fold(kTemp, kTemp, kTemp + 1, op::paddd);
+            a_.avx(op::vextracti64x4, ymm(kTemp + 1), v(kTemp), 1);
+            a_.avx(op::punpckhqdq, ymm(kBlocks + 1), ymm(kTemp), ymm(kTemp + 1));
+            a_.avx(op::punpcklqdq, ymm(kBlocks), ymm(kTemp), ymm(kTemp + 1));
+            a_.avx(op::vpermq, ymm(kBlocks), ymm(kBlocks), 0xd8);
+            a_.avx(op::vpermq, ymm(kBlocks + 1), ymm(kBlocks + 1), 0xd8);
+        } else {
+            op3(op::vperm2i128, kTemp, t(0), t(1), 0x20);
+            op3(op::vperm2i128, kTemp + 1, t(0), t(1), 0x31);
+            op3(op::paddd, kTemp, kTemp, kTemp + 1);
+            a_.avx(op::vpermq, ymm(kBlocks), ymm(kTemp), 0x08);
+            a_.avx(op::vpermq, ymm(kBlocks + 1), ymm(kTemp), 0x0d);
+        }
+        // Factors: d, and dmin above it, of all units.
+        for (uint32_t i = 0; i < count; ++i) {
+            const Mem from = mem(kWeights, units[i].weights);
+            const unsigned into = kTemp + i / 4;
+            if (i % 4 == 0) {
+                a_.avx(op::movd_from, xmm(into), from);
+            } else {
+                a_.avx(op::pinsrd, xmm(into), xmm(into), from, i % 4);
+            }
+        }
+        if (count > 4) {
+            a_.avx(op::vinserti128, ymm(kTemp), ymm(kTemp), xmm(kTemp + 1), 1);
+        }
+        times_factors(kBlocks, 0);
+        times_factors(kBlocks + 1, 1);
+        op3(op::subpd, kBlocks, kBlocks, kBlocks + 1);
+        const Vec result = half(kProduct);
+        a_.avx(op::cvtpd2ps, result, v(kBlocks));
+        a_.avx(op::mulps, result, result, mem(kScales, to));
+        a_.avx(op::movups_store, mem(Gp::kRsp, to), result);
+    }
+
+    [[nodiscard]] Vec half(unsigned number) const { return wide_ ? ymm(number) : xmm(number); }
+
+    // 32-bit sums to doubles, times the lower or upper halves in kTemp.
+    void times_factors(unsigned sums, unsigned upper) {
+        factors(kTemp + 2, kTemp, upper);
+        a_.avx(op::cvtps2pd, v(kTemp + 2), half(kTemp + 2));
+        a_.avx(op::cvtdq2pd, v(sums), half(sums));
+        op3(op::mulpd, sums, sums, kTemp + 2);
+    }
+
+    // `scaled` = lanes of the sum of scale * S; `minimums`: of minimum * X, in 128 bits.
+    void super_sums(const Unit &unit, unsigned scaled, unsigned minimums) {
+        prefetch(unit);
+        constexpr unsigned kPartScales = kTemp;
+        constexpr unsigned kLow = kTemp + 1;
+        constexpr unsigned kHigh = kTemp + 2;
+        constexpr unsigned kSpread = kTemp + 3;
+        part_scales(kPartScales, unit.weights);
+        a_.avx(op::psrldq, xmm(kLow), xmm(kPartScales), 8);
+        a_.avx(op::pmovzxbw, xmm(kLow), xmm(kLow));
+        a_.avx(op::pmaddwd, xmm(minimums), xmm(kLow), mem(kSums, unit.q / 256 * 16));
+        if (wide_) {
+            op3(op::vshufi32x4, kPartScales, kPartScales, kPartScales, 0);
+        } else {
+            op3(op::vperm2i128, kPartScales, kPartScales, kPartScales, 0);
+        }
+        for (int32_t at = 0; at < 128; at += bytes_) {
+            a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + 16 + at));
+            op2(op::psrlw, kHigh, kLow, 4);
+            bits(kLow, kLow);
+            bits(kHigh, kHigh);
+            const Mem q = mem(kQ, unit.q + 2 * at);
+            const Mem q_high = mem(kQ, q.disp + bytes_);
+            if (wide_) {
+                clear(kProduct);
+                clear(kSpread);
+                op_mem(op::vpdpbusd, kProduct, kLow, q);
+                op_mem(op::vpdpbusd, kSpread, kHigh, q_high);
+                op3(op::packssdw, kProduct, kProduct, kSpread);
+                spread(kSpread, kPartScales, 0);
+                op3(at == 0 ? op::pmaddwd : op::vpdpwssd, scaled, kProduct, kSpread);
+            } else {
+                op_mem(op::pmaddubsw, kLow, kLow, q);
+                op_mem(op::pmaddubsw, kHigh, kHigh, q_high);
+                spread(kSpread, kPartScales, 0);
+                op3(op::pmaddwd, kLow, kLow, kSpread);
+                spread(kSpread, kPartScales, 1);
+                op3(op::pmaddwd, kHigh, kHigh, kSpread);
+                if (at == 0) {
+                    op3(op::paddd, scaled, kLow, kHigh);
+                } else {
+                    op3(op::paddd, scaled, scaled, kLow);
+                    op3(op::paddd, scaled, scaled, kHigh);
+                }
+            }
+            if (at + bytes_ < 128) {
+                a_.avx(op::psrldq, v(kPartScales), v(kPartScales), wide_ ? 4 : 2);
+            }
+        }
+    }
+
+    // The next parts' scales, in 16 bits each, beside their sums: wide, four of two parts in a
+    // lane (parts 0 1, 0 1, 2 3, 2 3); else of one.
+    void spread(unsigned to, unsigned from, unsigned part) {
+        std::array<uint8_t, 64> order;
+        for (unsigned i = 0; i < order.size(); ++i) {
+            const unsigned of = wide_ ? i / 32 * 2 + i % 16 / 8 : part;
+            order[i] = static_cast<uint8_t>(i % 2 == 0 ? of : 0x80);
+        }
+        op_mem(op::pshufb, to, from,
+               a_.constant(std::span(order).first(static_cast<size_t>(bytes_))));
+    }
+
+    // Eight scales, then eight minimums, six bits each, as bytes (weight_blocks.cpp has the
+    // layout).
+    void part_scales(unsigned to, int32_t block) {
+        constexpr std::array<uint32_t, 4> kShifts = {0, 0, 0, 4};
+        constexpr std::array<uint32_t, 4> kLower = {0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f};
+        constexpr std::array<uint32_t, 4> kUpper = {0, 0x30303030, 0, 0x30303030};
+        const Vec lower = xmm(to);
+        const Vec upper = xmm(to + 1);
+        a_.avx(op::pshufd, lower, mem(kWeights, block), 0xed);  // words 1 3 2 3
+        a_.avx(op::vpsrlvd, lower, lower, a_.constant_of(kShifts));
+        a_.avx(op::pand, lower, lower, a_.constant_of(kLower));
+        a_.avx(op::pshufd, upper, mem(kWeights, block), 0x84);  // words 0 1 0 2
+        a_.avx(op::psrld, upper, upper, 2);
+        a_.avx(op::pand, upper, upper, a_.constant_of(kUpper));
+        a_.avx(op::por, lower, lower, upper);
     }
 
     // ------------------------------------------------------------------ floats
@@ -702,10 +891,10 @@ class Generator {
         a_.avx(op::movups_store, mem(Gp::kRsp, to), xmm(kProduct));
     }
     // Sums of neighbouring 128-bit lanes, two of a, then two of b.
-    void fold(unsigned to, unsigned a, unsigned b) {
+    void fold(unsigned to, unsigned a, unsigned b, const VectorOp &add = op::paddq) {
         op3(op::vshufi32x4, kTemp + 2, a, b, 0x88);
         op3(op::vshufi32x4, kTemp + 3, a, b, 0xdd);
-        op3(op::paddq, to, kTemp + 2, kTemp + 3);
+        op3(add, to, kTemp + 2, kTemp + 3);
     }
 
     // The frame has the rows of one group beside each other, then those of the next.
@@ -745,8 +934,10 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 
 }  // namespace
 
-bool can_generate_vector_type(TensorType type) {
-    return format_of(type) != nullptr;
+bool can_generate_vector_type(TensorType type, InstructionSet set) {
+    const Format *const format = format_of(type);
+    // With small scales per part, 256-bit VNNI has nothing to offer over AVX2.
+    return format != nullptr && !(format->super && set == InstructionSet::kAvxVnni);
 }
 
 bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
@@ -754,9 +945,9 @@ bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
     constexpr uint64_t kReach = uint64_t{1} << 30;
     // Two groups of a row share a wide vector when there is one row.
     const bool divides = plan.rows != 1 || plan.unroll != 1;
-    return format != nullptr && !plan.direct && shape.cols != 0 &&
-           shape.cols % kBlockElements == 0 && shape.cols <= kMaxColumns &&
-           shape.row_bytes < kReach / kMaxUnits &&
+    return can_generate_vector_type(shape.type, plan.set) && !plan.direct && shape.cols != 0 &&
+           shape.cols % (format->super ? kGroupElements : kBlockElements) == 0 &&
+           shape.cols <= kMaxColumns && shape.row_bytes < kReach / kMaxUnits &&
            shape.row_bytes >= uint64_t{shape.cols} / kBlockElements * format->block_bytes &&
            is_power_up_to_8(plan.rows) && is_power_up_to_8(plan.unroll) && divides &&
            uint32_t{plan.rows} * plan.unroll <= kMaxUnits;

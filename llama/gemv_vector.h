@@ -13,7 +13,7 @@
 
 namespace bareflow::llama {
 
-[[nodiscard]] bool can_generate_vector_type(TensorType type);
+[[nodiscard]] bool can_generate_vector_type(TensorType type, InstructionSet set);
 // Plans whose set is kAvx2, kAvxVnni or kAvx512. The first three as in gemv_codegen.h.
 [[nodiscard]] bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan);
 [[nodiscard]] size_t vector_code_room(const GemvPlan &plan);
