@@ -1,5 +1,5 @@
 // Several vectors at once with AVX2, with or without `vpdpbusd`: the plan of "several vectors" in
-// kernels_avx512_matrix_body.h with eight rows. Included behind kernels_avx2_body.h and
+// kernels_avx512_matrix_hosted.cpp with eight rows. Included behind kernels_avx2_body.h and
 // kernels_matrix_pack.h.
 #pragma once
 

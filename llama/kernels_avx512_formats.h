@@ -37,6 +37,35 @@ inline __m512i join(__m256i low, __m256i high) {
 inline __m512 join_ps(__m256 low, __m256 high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
+// out[i] lane j = in[j] lane i.
+inline void transpose(const __m512i (&in)[16], __m512i *out) {
+    __m512i a[16];
+    __m512i b[16];
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(in[i], in[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(in[i], in[i + 1]);
+    }
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < 16; i += 4) {  // b[i + c]: rows i..i+3 of columns c, 4 + c, ...
+        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+#pragma clang loop unroll(full)
+    for (uint32_t c = 0; c < 4; ++c) {
+        const __m512i low = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88);      // columns c, 8 + c
+        const __m512i low_odd = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xdd);  // 4 + c, 12 + c
+        const __m512i high = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88);
+        const __m512i high_odd = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xdd);
+        out[c] = _mm512_shuffle_i32x4(low, high, 0x88);
+        out[8 + c] = _mm512_shuffle_i32x4(low, high, 0xdd);
+        out[4 + c] = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
+        out[12 + c] = _mm512_shuffle_i32x4(low_odd, high_odd, 0xdd);
+    }
+}
+
 // 16-bit shift counts, by 128-bit lanes.
 inline __m512i lane_counts(short a, short b, short c, short d) {
     const __m256i low = _mm256_set_m128i(_mm_set1_epi16(b), _mm_set1_epi16(a));
@@ -151,7 +180,8 @@ inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
 
 // ------------------------------------------------------------------ super-blocks of 256
 // columns<i>(): the 64 weights from 64 i on, as unsigned bytes, weight + kOffset each.
-// scales(): those of sixteen parts, and minimums() where there are any.
+// scales(): those of sixteen parts, and minimums() where there are any. kMostScaled: the greatest
+// product of a weight and a scale.
 
 // The same 32 bytes twice.
 inline __m512i twice(const uint8_t *bytes) {
@@ -190,6 +220,8 @@ struct Q2_K {
     static constexpr uint32_t kFactors = 80;
     static constexpr int kOffset = 0;
     static constexpr bool kMinimum = true;
+    static constexpr int kMostScaled = 3 * 15;
+    static constexpr int kMostMinimum = 15;
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         constexpr short kShift = kI % 2 * 4;
@@ -245,6 +277,8 @@ struct Q4_K {
     static constexpr uint32_t kFactors = 0;
     static constexpr int kOffset = 0;
     static constexpr bool kMinimum = true;
+    static constexpr int kMostScaled = 15 * 63;
+    static constexpr int kMostMinimum = 63;
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         return _mm512_and_si512(
@@ -262,6 +296,8 @@ struct Q5_K {
     static constexpr uint32_t kFactors = 0;
     static constexpr int kOffset = 0;
     static constexpr bool kMinimum = true;
+    static constexpr int kMostScaled = 31 * 63;
+    static constexpr int kMostMinimum = 63;
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         const __m512i low = _mm512_and_si512(

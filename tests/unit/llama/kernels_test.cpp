@@ -92,21 +92,25 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
                 << variant.name << " split at " << split << " of " << rows;
         }
         if (variant.matrix != nullptr) {
-            std::vector<float> y(uint64_t{rows} * 2, 12345.0f);
-            const QuantizedActivation twice[] = {args.xq, args.xq};
-            variant.matrix({.weights = args.weights,
-                            .row_bytes = args.row_bytes,
-                            .cols = args.cols,
-                            .batch = 2,
-                            .x = args.x,
-                            .x_stride = 0,
-                            .xq = twice,
-                            .y = y.data(),
-                            .y_stride = rows},
-                           0, rows);
-            for (uint32_t b = 0; b < 2; ++b) {
-                ASSERT_EQ(memcmp(y.data() + b * rows, reference.data(), rows * sizeof(float)), 0)
-                    << variant.name << " matrix";
+            // AMX leaves less than eight to AVX-512.
+            for (const uint32_t batch : {2u, 9u}) {
+                std::vector<float> y(uint64_t{rows} * batch, 12345.0f);
+                const std::vector<QuantizedActivation> same(batch, args.xq);
+                variant.matrix({.weights = args.weights,
+                                .row_bytes = args.row_bytes,
+                                .cols = args.cols,
+                                .batch = batch,
+                                .x = args.x,
+                                .x_stride = 0,
+                                .xq = same.data(),
+                                .y = y.data(),
+                                .y_stride = rows},
+                               0, rows);
+                for (uint32_t b = 0; b < batch; ++b) {
+                    ASSERT_EQ(memcmp(y.data() + b * rows, reference.data(), rows * sizeof(float)),
+                              0)
+                        << variant.name << " matrix";
+                }
             }
         }
     }
@@ -252,8 +256,45 @@ TEST(KernelsTest, ResultsAreCloseToFloat64) {
     }
 }
 
-// Several vectors at once, in every number up to more than one pass: equal to the reference for
-// each, and nothing else written.
+// Rows begin .. rows of several random vectors: equal to the reference for each, and nothing else
+// written.
+void expect_matrix_kernels_agree(TensorType type, const std::vector<uint8_t> &weights,
+                                 uint32_t rows, uint32_t begin, uint32_t cols, uint32_t batch,
+                                 Random &random) {
+    const std::vector<float> x = random.floats(batch * (cols + 3), 3.0f);
+    std::vector<ActivationBuffer> buffers;
+    std::vector<QuantizedActivation> xq;
+    for (uint32_t b = 0; b < batch; ++b) {
+        auto buffer = ActivationBuffer::create(cols);
+        ASSERT_TRUE(buffer.ok());
+        buffers.push_back(std::move(buffer).value());
+        xq.push_back(buffers.back().view(cols));
+        quantize_activation(x.data() + b * (cols + 3), xq.back(), kFormPairs | kFormQuads, 0,
+                            group_count(cols));
+    }
+    const uint64_t y_stride = rows + 2;
+    std::vector<float> expected(batch * y_stride, 12345.0f);
+    GemmArgs args{.weights = weights.data(),
+                  .row_bytes = testing::row_bytes(type, cols),
+                  .cols = cols,
+                  .batch = batch,
+                  .x = x.data(),
+                  .x_stride = cols + 3,
+                  .xq = xq.data(),
+                  .y = expected.data(),
+                  .y_stride = y_stride};
+    run_gemm(gemv_variants(type)[0].kernel, nullptr, args, begin, rows);
+    for (const GemvVariant &variant : gemv_variants(type)) {
+        std::vector<float> y(expected.size(), 12345.0f);
+        args.y = y.data();
+        run_gemm(variant.kernel, variant.matrix, args, begin, rows);
+        ASSERT_EQ(memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
+            << variant.name << " type " << static_cast<int>(type) << " batch " << batch << " cols "
+            << cols << " rows " << begin << ".." << rows;
+    }
+}
+
+// Several vectors at once, in every number up to more than one pass.
 TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
     Random random(5);
     for (const TensorType type : kAllTypes) {
@@ -265,36 +306,48 @@ TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
             const uint32_t rows = 1 + batch * 29 % 83;
             const uint32_t begin = batch * 7 % rows;
             const std::vector<uint8_t> weights = testing::random_weights(type, rows, cols, random);
-            const std::vector<float> x = random.floats(batch * (cols + 3), 3.0f);
-            std::vector<ActivationBuffer> buffers;
-            std::vector<QuantizedActivation> xq;
-            for (uint32_t b = 0; b < batch; ++b) {
-                auto buffer = ActivationBuffer::create(cols);
-                ASSERT_TRUE(buffer.ok());
-                buffers.push_back(std::move(buffer).value());
-                xq.push_back(buffers.back().view(cols));
-                quantize_activation(x.data() + b * (cols + 3), xq.back(), kFormPairs | kFormQuads,
-                                    0, group_count(cols));
-            }
-            const uint64_t y_stride = rows + 2;
-            std::vector<float> expected(batch * y_stride, 12345.0f);
-            GemmArgs args{.weights = weights.data(),
-                          .row_bytes = testing::row_bytes(type, cols),
-                          .cols = cols,
-                          .batch = batch,
-                          .x = x.data(),
-                          .x_stride = cols + 3,
-                          .xq = xq.data(),
-                          .y = expected.data(),
-                          .y_stride = y_stride};
-            run_gemm(gemv_variants(type)[0].kernel, nullptr, args, begin, rows);
-            for (const GemvVariant &variant : gemv_variants(type)) {
-                std::vector<float> y(expected.size(), 12345.0f);
-                args.y = y.data();
-                run_gemm(variant.kernel, variant.matrix, args, begin, rows);
-                ASSERT_EQ(memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
-                    << variant.name << " type " << static_cast<int>(type) << " batch " << batch
-                    << " cols " << cols << " rows " << begin << ".." << rows;
+            expect_matrix_kernels_agree(type, weights, rows, begin, cols, batch, random);
+        }
+    }
+}
+
+// Scales of a row close to one another and far apart, and rows of either kind beside each other:
+// what is summed in 24 bits by AMX, what is not, and what is just below the limit.
+TEST(KernelsTest, MatrixKernelsWithScalesOfEverySpread) {
+    Random random(7);
+    for (const TensorType type : kAllTypes) {
+        const TensorTypeInfo &info = tensor_type_info(type);
+        if (info.scales == 0) {
+            continue;
+        }
+        const uint32_t most = info.scale_limit >> 10;  // exponent
+        for (uint32_t spread = 0; spread <= 12; ++spread) {
+            for (const bool extreme : {false, true}) {
+                const uint32_t cols = info.block_elements == 256 ? 768 : 704;
+                const uint32_t rows = 35;
+                auto weights = testing::random_weights(type, rows, cols, random);
+                if (extreme) {
+                    for (uint8_t &byte : weights) {
+                        byte = random.below(2) == 0 ? 0x80 : 0x7f;
+                    }
+                }
+                const uint64_t row_bytes = testing::row_bytes(type, cols);
+                for (size_t at = 0; at < weights.size(); at += info.block_bytes) {
+                    const bool far = at / row_bytes % 7 == 3;
+                    for (uint32_t i = 0; i < info.scales; ++i) {
+                        const uint32_t range = far ? most : spread + 1 < most ? spread + 1 : most;
+                        const uint32_t exponent = most - range + random.below(range);
+                        const uint32_t fraction = extreme ? 0x3ff : random.below(0x400);
+                        testing::put_u16(
+                            weights, at + info.scale_offset + 2 * i,
+                            static_cast<uint16_t>(exponent << 10 | fraction |
+                                                  (random.below(2) == 0 ? 0x8000u : 0u)));
+                    }
+                }
+                for (const uint32_t batch : {3u, 8u, 13u, 33u}) {
+                    SCOPED_TRACE(::testing::Message() << "spread " << spread);
+                    expect_matrix_kernels_agree(type, weights, rows, 0, cols, batch, random);
+                }
             }
         }
     }
