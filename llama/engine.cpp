@@ -17,9 +17,6 @@ constexpr uint32_t kNoTokenId = 0xffffffff;
 constexpr uint32_t kNone = 0xffffffff;
 // A shorter beginning is computed rather than copied from another slot.
 constexpr uint32_t kLeastCopied = 8;
-// A request that comes waits for the step under way: none of more than kRowsBesideTexts rows is
-// meant to take longer.
-constexpr uint64_t kLongestStepSeconds = 2;
 
 Token token_from_file(const Model &model, std::string_view key) {
     char text[128];
@@ -193,6 +190,15 @@ uint32_t Engine::good_batch(const Model &model) {
     // weights come from the first-level cache for each row anyway.
     constexpr uint32_t kManyRows = 128;
     return kernel_for(model.layers()[0].gate.type).matrix != nullptr ? kManyRows : kRowsBesideTexts;
+}
+
+uint32_t Engine::rows_of_batch(uint32_t batch, bool beside_texts, uint64_t row_ticks,
+                               uint64_t ticks_per_second) {
+    while (batch > kRowsBesideTexts &&
+           (beside_texts || batch * row_ticks > kLongestStepSeconds * ticks_per_second)) {
+        batch = std::max(batch / 2, kRowsBesideTexts);
+    }
+    return batch;
 }
 
 void Engine::destroy() {
@@ -448,11 +454,10 @@ bool Engine::State::fill_batch() {
         texts += slot.rows;
         prompts += slot.pending() > 1 ? 1 : 0;
     }
-    auto most = static_cast<uint32_t>(rows.size());
-    while (count > 1 && most > kRowsBesideTexts &&
-           (texts != 0 || most * row_ticks > kLongestStepSeconds * platform::ticks_per_second())) {
-        most = std::max(most / 2, kRowsBesideTexts);
-    }
+    const auto batch = static_cast<uint32_t>(rows.size());
+    const uint32_t most =
+        count == 1 ? batch
+                   : rows_of_batch(batch, texts != 0, row_ticks, platform::ticks_per_second());
     uint32_t left = most - texts;
     uint32_t share = prompts == 0 ? 0 : left / prompts;
     while (prompts > 0 && slots[turn % count].pending() <= 1) {

@@ -138,6 +138,12 @@ class Engine {
     // no larger than kRowsBesideTexts, so that a long prompt does not hold them up.
     [[nodiscard]] static uint32_t good_batch(const Model &model);
     static constexpr uint32_t kRowsBesideTexts = 32;
+    // Rows of the next batch of an engine with several slots: `batch`, or half of it, and so on,
+    // but no fewer than kRowsBesideTexts, so that it is done in kLongestStepSeconds: a request that
+    // comes waits for the batch under way. `row_ticks`: what a row has taken; 0: not known.
+    [[nodiscard]] static uint32_t rows_of_batch(uint32_t batch, bool beside_texts,
+                                                uint64_t row_ticks, uint64_t ticks_per_second);
+    static constexpr uint64_t kLongestStepSeconds = 2;
 
     [[nodiscard]] const Model &model() const;
     [[nodiscard]] uint32_t slot_count() const;

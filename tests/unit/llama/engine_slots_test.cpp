@@ -237,6 +237,22 @@ TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
     EXPECT_NEAR(static_cast<double>(listeners[0].tokens.size()), 10, 2);
 }
 
+TEST(EngineSlotsTest, SlowRowsMakeSmallBatches) {
+    constexpr uint64_t kSecond = 1'000'000'000;
+    const auto rows = [](uint32_t batch, bool beside_texts, uint64_t row_ticks) {
+        return Engine::rows_of_batch(batch, beside_texts, row_ticks, kSecond);
+    };
+    EXPECT_EQ(rows(128, false, 0), 128u);
+    EXPECT_EQ(rows(128, false, kSecond / 64), 128u);  // two seconds
+    EXPECT_EQ(rows(128, false, kSecond / 63), 64u);
+    EXPECT_EQ(rows(128, false, kSecond / 31), 32u);
+    EXPECT_EQ(rows(128, false, 100 * kSecond), 32u);
+    EXPECT_EQ(rows(100, false, kSecond / 40), 50u);
+    EXPECT_EQ(rows(128, true, 0), 32u);
+    EXPECT_EQ(rows(40, true, 0), 32u);
+    EXPECT_EQ(rows(8, true, 100 * kSecond), 8u);
+}
+
 TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     Loaded loaded(random_model(TensorType::kQ8_0), EngineConfig{.slots = 2, .context_length = 64});
     Random random(8);
