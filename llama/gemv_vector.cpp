@@ -14,7 +14,8 @@
 //
 // A super-block of Q4_K is a unit, too: sums of four (7,620 at most) are packed to 16 bits and
 // multiplied by the scales of their parts; minimums times X stand beside them. Both are added up
-// over lanes for pairs of units, and meet their factors as doubles, exactly.
+// over lanes for pairs of units, and meet their factors as doubles, exactly. Q6_K likewise, its
+// sums of four at most 32,004; 32 times scale times X is taken off.
 //
 // Nothing beside a row is read: where the last group is short, its activations and sums are
 // followed by zeros in the copy, so that what stands in the lanes of missing blocks has no say.
@@ -58,12 +59,24 @@ struct Format {
     uint8_t offset_shift;   // weight + 2^shift is not negative; 0: it isn't anyway
     bool nibbles;
     bool minimum;  // behind the scale
-    bool super;    // Q4_K; block_bytes: an eighth of it
+    // Super-blocks: their length, and where the f16 is (with dmin, or what stands before it).
+    uint16_t super_bytes;
+    uint16_t factor_at;
+
+    [[nodiscard]] constexpr bool super() const { return super_bytes != 0; }
+    [[nodiscard]] constexpr uint32_t group_bytes() const {
+        return super() ? super_bytes : kGroupBlocks * block_bytes;
+    }
+    [[nodiscard]] constexpr uint64_t row_bytes(uint32_t cols) const {
+        return uint64_t{cols} / kGroupElements * group_bytes() +
+               cols % kGroupElements / kBlockElements * block_bytes;
+    }
 };
-constexpr Format kQ8_0Format = {kQ8_0BlockBytes, 2, 2, 7, false, false, false};
-constexpr Format kQ4_0Format = {kQ4_0BlockBytes, 2, 4, 3, true, false, false};
-constexpr Format kQ4_1Format = {kQ4_1BlockBytes, 4, 4, 0, true, true, false};
-constexpr Format kQ4_KFormat = {18, 0, 0, 0, true, true, true};
+constexpr Format kQ8_0Format = {kQ8_0BlockBytes, 2, 2, 7, false, false, 0, 0};
+constexpr Format kQ4_0Format = {kQ4_0BlockBytes, 2, 4, 3, true, false, 0, 0};
+constexpr Format kQ4_1Format = {kQ4_1BlockBytes, 4, 4, 0, true, true, 0, 0};
+constexpr Format kQ4_KFormat = {0, 0, 0, 0, true, true, 144, 0};
+constexpr Format kQ6_KFormat = {0, 0, 0, 0, true, false, 210, 206};
 
 const Format *format_of(TensorType type) {
     switch (type) {
@@ -75,6 +88,8 @@ const Format *format_of(TensorType type) {
             return &kQ4_1Format;
         case TensorType::kQ4_K:
             return &kQ4_KFormat;
+        case TensorType::kQ6_K:
+            return &kQ6_KFormat;
         default:
             return nullptr;
     }
@@ -103,6 +118,7 @@ constexpr unsigned kBlocks = 6;       // four
 constexpr unsigned kTemp = 10;        // four
 constexpr unsigned kBits = 14;        // 0x0f or 0x80 in every byte
 constexpr unsigned kOnes = 15;        // in 16 bits each
+constexpr unsigned kPairBits = 18;    // 0x30 in every byte
 constexpr unsigned kScaleOrder = 16;  // and that of minimums
 // Mask registers: lanes of the blocks in window 1, 2, 3, of the second unit; bytes of the last
 // window of a short group.
@@ -125,7 +141,7 @@ class Generator {
           format_(*format_of(shape.type)),
           wide_(plan.set == InstructionSet::kAvx512),
           vnni_(plan.set != InstructionSet::kAvx2),
-          natural_(format_.super ? !wide_ : !vnni_ && !format_.nibbles),
+          natural_(format_.super() ? !wide_ || !format_.minimum : !vnni_ && !format_.nibbles),
           has_offset_(format_.offset_shift != 0 && (vnni_ || format_.nibbles)),
           lanes_(wide_ ? 4 : 2),
           bytes_(16 * static_cast<int32_t>(lanes_)),
@@ -179,16 +195,18 @@ class Generator {
 
     [[nodiscard]] uint32_t all_groups() const { return groups_ + (tail_blocks_ != 0); }
     [[nodiscard]] int32_t group_bytes() const {
-        return static_cast<int32_t>(kGroupBlocks * format_.block_bytes);
+        return static_cast<int32_t>(format_.group_bytes());
     }
     // Of a group's sums; two groups share a wide vector when rows come one by one.
     [[nodiscard]] int32_t sums_bytes(uint32_t groups, uint32_t rows) const {
-        if (format_.super) {
-            return static_cast<int32_t>(groups * 16);
+        if (format_.super()) {
+            return static_cast<int32_t>(groups) * super_sums_bytes();
         }
         return static_cast<int32_t>(wide_ && rows == 1 ? (groups + 1) / 2 * 64
                                                        : groups * (wide_ ? 64 : 32));
     }
+    // 16 bits of each part.
+    [[nodiscard]] int32_t super_sums_bytes() const { return format_.minimum ? 16 : 32; }
     // Where things are from rsp: room for one vector of products, then copies.
     static constexpr int32_t kQAt = 64;
     [[nodiscard]] int32_t sums_at() const {
@@ -220,8 +238,10 @@ class Generator {
         a_.avx(op::vpbroadcastd, v(kBits),
                a_.constant_of(format_.nibbles ? 0x0f0f0f0fu : 0x80808080u));
         a_.avx(op::vpbroadcastd, v(kOnes), a_.constant_of(0x00010001u));
-        if (wide_ && !format_.super) {
+        if (wide_ && !format_.super()) {
             orders();
+        } else if (wide_) {
+            a_.avx(op::vpbroadcastd, v(kPairBits), a_.constant_of(0x30303030u));
         }
     }
 
@@ -280,8 +300,7 @@ class Generator {
         store_rows();
         a_.alu(Alu::kSub, kRowsLeft, count);
         a_.add(kOut, 4 * count);
-        const auto passed =
-            static_cast<int32_t>(shape_.cols / kBlockElements) * format_.block_bytes;
+        const auto passed = static_cast<int32_t>(format_.row_bytes(shape_.cols));
         a_.add(kWeights, count * stride - passed);
         a_.alu(Alu::kCmp, kRowsLeft, count);
         a_.jcc(Condition::kGreaterEqual, next);
@@ -376,9 +395,12 @@ class Generator {
         return mem(kScales, static_cast<int32_t>((group * rows_ + row) * 4));
     }
 
+    // Q4_K, not Q6_K.
+    [[nodiscard]] bool has_part_minimums() const { return format_.super() && format_.minimum; }
+
     // Where a block's activations go.
     [[nodiscard]] int32_t place_of(uint32_t b) const {
-        if (format_.super && wide_) {  // 64 lower nibbles are two blocks: 0 and 2, 4 and 6
+        if (has_part_minimums() && wide_) {  // 64 lower nibbles are two blocks: 0 and 2, 4 and 6
             return static_cast<int32_t>((b / 4 * 2 + b % 2) * 64 + b / 2 % 2 * 32);
         }
         return static_cast<int32_t>(b / lanes_) * 2 * bytes_ +
@@ -398,11 +420,12 @@ class Generator {
                            mem(kT, group * 256 + static_cast<int32_t>(b) * 32 + half * 16));
                 }
                 a_.avx(op::movups_store,
-                       mem(kQ, to + half * (natural_ || format_.super ? 16 : bytes_)), xmm(chunk));
+                       mem(kQ, to + half * (natural_ || format_.super() ? 16 : bytes_)),
+                       xmm(chunk));
             }
         }
-        for (uint32_t b = 0; b < kGroupBlocks && !format_.super && (has_offset_ || format_.minimum);
-             ++b) {
+        for (uint32_t b = 0;
+             b < kGroupBlocks && !format_.super() && (has_offset_ || format_.minimum); ++b) {
             if (b < blocks) {
                 a_.mov(kWord, mem(kU, group * 32 + static_cast<int32_t>(b) * 4), Width::k32);
                 if (format_.offset_shift != 0) {
@@ -418,14 +441,39 @@ class Generator {
                 a_.mov(mem(kSums, lane * 4 + second), kWord, Width::k32);
             }
         }
-        if (format_.super) {  // 32 * 127 fit 16 bits
+        if (has_part_minimums()) {  // 32 * 127 fit 16 bits
             a_.avx(op::movups, xmm(kTemp), mem(kU, group * 32));
             a_.avx(op::packssdw, xmm(kTemp), xmm(kTemp), mem(kU, group * 32 + 16));
             a_.avx(op::movups_store, mem(kSums, group * 16), xmm(kTemp));
+        } else if (format_.super()) {
+            sum_sixteens(group);
         }
         a_.mov(kWord, mem(kV, group * 4), Width::k32);
         for (uint32_t row = 0; row < rows_; ++row) {
             a_.mov(scale_copy(index, row), kWord, Width::k32);
+        }
+    }
+
+    // The sums of sixteen q each, in 16 bits.
+    void sum_sixteens(int32_t group) {
+        constexpr std::array<uint32_t, 4> kOneBytes = {0x01010101, 0x01010101, 0x01010101,
+                                                       0x01010101};
+        for (int32_t eight = 0; eight < 2; ++eight) {
+            for (int32_t four = 0; four < 2; ++four) {
+                for (int32_t i = 0; i < 4; ++i) {
+                    const Vec sum = xmm(kBlocks + static_cast<unsigned>(i));
+                    a_.avx(op::movups, sum, a_.constant_of(kOneBytes));
+                    a_.avx(op::pmaddubsw, sum, sum,
+                           mem(kT, group * 256 + eight * 128 + four * 64 + i * 16));
+                    a_.avx(op::pmaddwd, sum, sum, xmm(kOnes));
+                }
+                const Vec to = xmm(kTemp + static_cast<unsigned>(four));
+                a_.avx(op::phaddd, xmm(kBlocks), xmm(kBlocks), xmm(kBlocks + 1));
+                a_.avx(op::phaddd, xmm(kBlocks + 2), xmm(kBlocks + 2), xmm(kBlocks + 3));
+                a_.avx(op::phaddd, to, xmm(kBlocks), xmm(kBlocks + 2));
+            }
+            a_.avx(op::packssdw, xmm(kTemp), xmm(kTemp), xmm(kTemp + 1));
+            a_.avx(op::movups_store, mem(kSums, group * 32 + eight * 16), xmm(kTemp));
         }
     }
 
@@ -445,7 +493,7 @@ class Generator {
         const uint32_t count = groups * rows_;
         const uint32_t at_once = wide_ ? 8 : 4;
         for (uint32_t first = 0; first < count; first += at_once) {
-            if (format_.super) {
+            if (format_.super()) {
                 super_floats(std::span(units).subspan(first, std::min(count - first, at_once)),
                              static_cast<int32_t>(first * 4));
                 continue;
@@ -516,7 +564,9 @@ class Generator {
         if (plan_.ahead == 0 || unit.blocks == 0) {
             return;
         }
-        const auto bytes = static_cast<int32_t>(unit.blocks * format_.block_bytes);
+        const int32_t bytes = unit.blocks == kGroupBlocks
+                                  ? group_bytes()
+                                  : static_cast<int32_t>(unit.blocks * format_.block_bytes);
         const int32_t start = unit.q / 256 * group_bytes();  // within the row
         const int32_t first = (start + 63) / 64 * 64;
         for (int32_t at = first; at < start + bytes; at += static_cast<int32_t>(kLine)) {
@@ -710,11 +760,15 @@ class Generator {
         const uint32_t pairs = (count + 1) / 2;
         for (uint32_t i = 0; i < pairs; ++i) {
             for (uint32_t second = 0; second < 2; ++second) {
-                if (2 * i + second < count) {
+                if (!format_.minimum || 2 * i + second >= count) {
+                    clear(kBlocks + 2 + second);
+                }
+                if (2 * i + second >= count) {
+                    clear(kBlocks + second);
+                } else if (format_.minimum) {
                     super_sums(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
                 } else {
-                    clear(kBlocks + 1);
-                    clear(kBlocks + 3);
+                    super_sums_16(units[2 * i + second], kBlocks + second);
                 }
             }
             add_pairs(kBlocks, kBlocks + 1);
@@ -743,7 +797,7 @@ class Generator {
         }
         // Factors: d, and dmin above it, of all units.
         for (uint32_t i = 0; i < count; ++i) {
-            const Mem from = mem(kWeights, units[i].weights);
+            const Mem from = mem(kWeights, units[i].weights + format_.factor_at);
             const unsigned into = kTemp + i / 4;
             if (i % 4 == 0) {
                 a_.avx(op::movd_from, xmm(into), from);
@@ -754,9 +808,11 @@ class Generator {
         if (count > 4) {
             a_.avx(op::vinserti128, ymm(kTemp), ymm(kTemp), xmm(kTemp + 1), 1);
         }
-        times_factors(kBlocks, 0);
-        times_factors(kBlocks + 1, 1);
-        op3(op::subpd, kBlocks, kBlocks, kBlocks + 1);
+        times_factors(kBlocks, format_.factor_at == 0 ? 0 : 1);
+        if (format_.minimum) {
+            times_factors(kBlocks + 1, 1);
+            op3(op::subpd, kBlocks, kBlocks, kBlocks + 1);
+        }
         const Vec result = half(kProduct);
         a_.avx(op::cvtpd2ps, result, v(kBlocks));
         a_.avx(op::mulps, result, result, mem(kScales, to));
@@ -822,6 +878,89 @@ class Generator {
                 a_.avx(op::psrldq, v(kPartScales), v(kPartScales), wide_ ? 4 : 2);
             }
         }
+    }
+
+    // Q6_K: lanes of the sum of scale * (S - 32 X). Sums of four are at most 4 * 63 * 127 = 32,004.
+    void super_sums_16(const Unit &unit, unsigned scaled) {
+        prefetch(unit);
+        constexpr unsigned kScaleBytes = kTemp;
+        constexpr unsigned kLow = kTemp + 1;
+        constexpr unsigned kHigh = kTemp + 2;
+        constexpr unsigned kPairs = kTemp + 3;  // of bits, above the nibbles
+        const Mem scales = mem(kWeights, unit.weights + 192);
+        a_.avx(op::pmovsxbw, ymm(scaled), scales);
+        a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), mem(kSums, unit.q / 256 * 32));
+        a_.avx(op::pslld, ymm(scaled), ymm(scaled), 5);
+        clear(kProduct);
+        op3(op::psubd, scaled, kProduct, scaled);
+        a_.avx(wide_ ? op::vbroadcasti32x4 : op::vbroadcasti128, v(kScaleBytes), scales);
+        for (int32_t at = 0; at < 128; at += bytes_) {
+            const int32_t half_at = at / 64 * 64;
+            const Mem pairs = mem(kWeights, unit.weights + 128 + half_at / 2);
+            if (wide_) {
+                constexpr std::array<uint32_t, 16> kShifts = {0, 0, 0, 0, 0, 0, 0, 0,
+                                                              2, 2, 2, 2, 2, 2, 2, 2};
+                a_.avx(op::vbroadcasti64x4, v(kPairs), pairs);
+                op_mem(op::vpsrlvd, kPairs, kPairs, a_.constant_of(kShifts));
+            } else {
+                a_.avx(op::movups, v(kPairs), pairs);
+                if (at != half_at) {
+                    op2(op::psrlw, kPairs, kPairs, 2);
+                }
+            }
+            a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + at));
+            op2(op::psrlw, kHigh, kLow, 4);
+            bits(kLow, kLow);
+            bits(kHigh, kHigh);
+            op2(op::psllw, kProduct, kPairs, 4);
+            add_pair_bits(kLow, kProduct);
+            add_pair_bits(kHigh, kPairs);
+            const int32_t columns = unit.q + 2 * half_at + (at - half_at);
+            const Mem q = mem(kQ, columns);
+            const Mem q_high = mem(kQ, columns + 64);
+            if (wide_) {
+                clear(kProduct);
+                clear(kPairs);
+                op_mem(op::vpdpbusd, kProduct, kLow, q);
+                op_mem(op::vpdpbusd, kPairs, kHigh, q_high);
+                op3(op::packssdw, kProduct, kProduct, kPairs);
+                spread_signed(kPairs, 0, 4);
+                op3(op::vpdpwssd, scaled, kProduct, kPairs);
+            } else {
+                op_mem(op::pmaddubsw, kLow, kLow, q);
+                op_mem(op::pmaddubsw, kHigh, kHigh, q_high);
+                spread_signed(kPairs, 0, 0);
+                op3(op::pmaddwd, kLow, kLow, kPairs);
+                spread_signed(kPairs, 4, 4);
+                op3(op::pmaddwd, kHigh, kHigh, kPairs);
+                op3(op::paddd, scaled, scaled, kLow);
+                op3(op::paddd, scaled, scaled, kHigh);
+            }
+            // On to the scales of 8 and 12; AVX2 has 2 and 6, 8 and 12, 10 and 14 ahead of it.
+            const unsigned passed = wide_ ? 8 : at == half_at ? 2 : 6;
+            a_.avx(op::psrldq, v(kScaleBytes), v(kScaleBytes), passed);
+        }
+    }
+    // Adds bits 4 and 5 of every byte.
+    void add_pair_bits(unsigned to, unsigned from) {
+        if (wide_) {
+            op3(op::vpternlogd, to, from, kPairBits, 0xf8);  // to | from & bits
+        } else {
+            op_mem(op::pand, from, from, everywhere(uint8_t{0x30}));
+            op3(op::por, to, to, from);
+        }
+    }
+    // Of the scales that are next, `low` + lane in the lower four words of each lane, `high` + lane
+    // above.
+    void spread_signed(unsigned to, int32_t low, int32_t high) {
+        std::array<uint8_t, 64> order;
+        for (unsigned i = 0; i < order.size(); ++i) {
+            const auto first = static_cast<unsigned>(i % 16 < 8 ? low : high);
+            order[i] = static_cast<uint8_t>(i % 2 == 0 ? 0x80 : first + i / 16);
+        }
+        op_mem(op::pshufb, to, kTemp,
+               a_.constant(std::span(order).first(static_cast<size_t>(bytes_))));
+        op2(op::psraw, to, to, 8);
     }
 
     // The next parts' scales, in 16 bits each, beside their sums: wide, four of two parts in a
@@ -937,7 +1076,7 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 bool can_generate_vector_type(TensorType type, InstructionSet set) {
     const Format *const format = format_of(type);
     // With small scales per part, 256-bit VNNI has nothing to offer over AVX2.
-    return format != nullptr && !(format->super && set == InstructionSet::kAvxVnni);
+    return format != nullptr && !(format->super() && set == InstructionSet::kAvxVnni);
 }
 
 bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
@@ -946,10 +1085,10 @@ bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
     // Two groups of a row share a wide vector when there is one row.
     const bool divides = plan.rows != 1 || plan.unroll != 1;
     return can_generate_vector_type(shape.type, plan.set) && !plan.direct && shape.cols != 0 &&
-           shape.cols % (format->super ? kGroupElements : kBlockElements) == 0 &&
+           shape.cols % (format->super() ? kGroupElements : kBlockElements) == 0 &&
            shape.cols <= kMaxColumns && shape.row_bytes < kReach / kMaxUnits &&
-           shape.row_bytes >= uint64_t{shape.cols} / kBlockElements * format->block_bytes &&
-           is_power_up_to_8(plan.rows) && is_power_up_to_8(plan.unroll) && divides &&
+           shape.row_bytes >= format->row_bytes(shape.cols) && is_power_up_to_8(plan.rows) &&
+           is_power_up_to_8(plan.unroll) && divides &&
            uint32_t{plan.rows} * plan.unroll <= kMaxUnits;
 }
 
