@@ -250,6 +250,7 @@ void Appliance::start_optimizer() {
     sample.put("sample ", model_->parameters().vocab);
     sample_function_ = profiler().key(llama::intern_name(sample.view()));
     jit_set_mode(settings_.jit);
+    profiler().set_on(settings_.profile);
     auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer());
     if (!jit) {
         log_line("jit: off: ", jit.error().message);

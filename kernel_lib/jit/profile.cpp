@@ -63,6 +63,9 @@ FunctionId Profiler::search(const char *name, bool add) {
 }
 
 void Profiler::begin(FunctionId id, uint64_t now_ticks) {
+    if (off_) {
+        return;
+    }
     if (depth_ == kMaxNesting) {
         ++too_deep_;
         ++unbalanced_;
@@ -78,6 +81,9 @@ void Profiler::begin(FunctionId id, uint64_t now_ticks) {
 }
 
 void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
+    if (off_) {
+        return;
+    }
     if (too_deep_ != 0) {
         --too_deep_;
         return;

@@ -79,6 +79,10 @@ class Profiler {
     // call was about, where calls are about several (rows of a batch).
     void end(FunctionId id, uint64_t now_ticks, uint32_t items = 1);
 
+    // Off: begin() and end() do nothing, so that it can be measured what they cost. Not within a
+    // pair.
+    void set_on(bool on) { off_ = !on; }
+
     // Functions are numbered 0 .. count() - 1 in the order in which they were first seen.
     [[nodiscard]] size_t count() const { return count_; }
     [[nodiscard]] FunctionProfile profile(FunctionId id) const;
@@ -162,6 +166,7 @@ class Profiler {
     std::array<OpenCall, kMaxNesting> stack_{};
     size_t count_ = 0;
     size_t depth_ = 0;
+    bool off_ = false;
     uint64_t too_deep_ = 0;  // open calls beyond the stack
     uint64_t unbalanced_ = 0;
     uint64_t overflowed_ = 0;

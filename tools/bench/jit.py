@@ -1,5 +1,6 @@
 """What the optimiser is worth (`make bench-jit`): tokens/s at tier 0, at the rule of thumb and at full,
 how long it takes to get there, what it costs, what it chose, and how a second boot starts."""
+import contextlib
 import re
 import tempfile
 import time
@@ -210,6 +211,53 @@ def warm_boot(name, place, plan):
     return row
 
 
+# ---------------------------------------------------------------- what profiling costs
+
+
+def profiling(name, place, pairs):
+    """Two programs, of which one counts nothing (profile=off), the same kernels (jit=baseline), texts in turns:
+    per cent of tokens/s, of the fastest texts and of the median pair."""
+    path = files.path_of(name)
+    settings = {"context": CONTEXT, "jit": "baseline", "jit.isa": "sse2" if place.kind == "tcg" else None}
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for mode in ("off", "on"):
+            words = settings | {"profile": mode}
+            server = Hosted(path, place.processors, words) if place.kind == "hosted" else \
+                Guest(None if name == "stories" else path, smp=place.processors, settings=words)
+            servers[mode] = stack.enter_context(server)
+        for server in servers.values():
+            server.wait_healthy()
+        ratios, speed = [], {"on": [], "off": []}
+        for i, (text, _) in enumerate(prompts.make(path, pairs + 2, 8, seed="profiling")):
+            pair = {}
+            for mode in ("on", "off") if i % 2 else ("off", "on"):
+                made = client.stream(servers[mode].port, text, 96, files.enders(path))
+                pair[mode] = made.decode_rate
+            if i >= 2:  # the first ones are warming up
+                ratios.append(ratio(pair["off"], pair["on"]))
+                for mode, seen in speed.items():
+                    seen.append(pair[mode])
+        row = {"model": name, "where": place.shown, "pairs": len(ratios), "on": rounded(median(speed["on"]), 2),
+               "off": rounded(median(speed["off"]), 2), "cost_percent": rounded(100 * (ratio(max(speed["off"]), max(speed["on"])) - 1), 2),
+               "median_cost_percent": rounded(100 * (median(ratios) - 1), 2),
+               "commands": [server.command for server in servers.values()]}
+    progress(f"{name}, {place.shown}: profiling costs {row['cost_percent']} %")
+    return row
+
+
+def profiling_rows(args):
+    rows = []
+    for place in (Place("hosted", 1), Place("tcg", 1)):
+        for name in ("stories", "15m-Q8_0"):
+            try:
+                check_time(args)
+                rows.append(profiling(name, place, 8 if args.quick else 40))
+            except BenchError as error:
+                rows.append(skipped(name, error, where=place.shown))
+    return rows
+
+
 # ---------------------------------------------------------------- the part
 
 TINY = ("tinyllama-Q4_0", "tinyllama-Q8_0", "tinyllama-Q4_K")
@@ -266,10 +314,11 @@ def second_boots(args):
 
 def jit(args):
     warm = second_boots(args)
+    profiling_cost = profiling_rows(args)
     rows = climbs(args)
     left_out = ("TinyLlama's shape under TCG only with -cpu max and -smp 2; jit.isa with one thread; "
                 "--all measures the rest" if not args.all else "")
-    return {"rows": rows, "warm": warm, "left_out": left_out}
+    return {"rows": rows, "warm": warm, "profiling": profiling_cost, "left_out": left_out}
 
 
 def kernels(row):
@@ -309,6 +358,11 @@ def show(result):
             ("model", "model"), ("where", "where"), ("cold_first_32", "first boot, first 32"),
             ("ended_with", "it ended with"), ("warm_first_32", "second boot, first 32"), ("warm_ratio", "ratio"),
             ("skipped", "left out")))]
+    if result.get("profiling"):
+        out += ["\n  profiling: tokens/s with it and without, jit=baseline in turns", table(result["profiling"], (
+            ("model", "model"), ("where", "where"), ("on", "with"), ("off", "without"), ("cost_percent", "cost % (fastest)"),
+            ("median_cost_percent", "median pair"),
+            ("pairs", "pairs"), ("skipped", "left out")))]
     for row in result["rows"]:
         if row.get("modes") and row["where"] in ("hosted, 2 thr.", "TCG max, -smp 2"):
             out += [f"\n  {row['model']}, {row['where']}: {row['modes']['full']['verdicts']}",

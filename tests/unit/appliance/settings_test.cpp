@@ -41,7 +41,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     const Applied applied = apply(
         "address=192.168.7.9/16 gateway=192.168.0.1 port=8081 context=64 jit=baseline jit.warm=2 "
         "jit.hot=3 jit.very_hot=4 console=serial max_tokens=99 queue=0 selftest=divide model=disk "
-        "threads=3 slots=7 kv=q8_0 jit.isa=avx2");
+        "threads=3 slots=7 kv=q8_0 jit.isa=avx2 profile=off");
     EXPECT_TRUE(applied.sentences.empty()) << applied.sentences[0];
     const Settings &s = applied.settings;
     EXPECT_EQ(s.address, (SettingsIpv4{{192, 168, 7, 9}}));
@@ -50,6 +50,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.port, 8081);
     EXPECT_EQ(s.context, 64U);
     EXPECT_EQ(s.jit, JitMode::kBaseline);
+    EXPECT_FALSE(s.profile);
     EXPECT_EQ(s.jit_isa, llama::InstructionSet::kAvx2);
     EXPECT_EQ(s.jit_warm, 2U);
     EXPECT_EQ(s.jit_hot, 3U);

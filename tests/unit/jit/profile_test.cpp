@@ -378,5 +378,20 @@ TEST(ProfilerItems, ClearingLeavesOpenCallsWhole) {
     EXPECT_EQ(profiler->unbalanced(), 0u);
 }
 
+TEST(ProfileOffTest, NothingIsCounted) {
+    Profiler profiler;
+    const FunctionId id = profiler.key("f");
+    profiler.set_on(false);
+    profiler.begin(id, 10);
+    profiler.end(id, 20);
+    profiler.end(id, 30);
+    EXPECT_EQ(profiler.calls(id), 0u);
+    EXPECT_EQ(profiler.unbalanced(), 0u);
+    profiler.set_on(true);
+    profiler.begin(id, 10);
+    profiler.end(id, 20);
+    EXPECT_EQ(profiler.calls(id), 1u);
+}
+
 }  // namespace
 }  // namespace bareflow
