@@ -18,7 +18,7 @@ std::string_view outcome_name(GuardedOutcome outcome) {
 
 uint64_t guard_patience_ticks(uint64_t like_ticks, uint64_t ticks_per_second) {
     constexpr uint64_t kTimes = 20;
-    constexpr uint64_t kLeastPerSecond = 200;
+    constexpr uint64_t kLeastPerSecond = 100;
     return std::clamp(std::min(like_ticks, ticks_per_second) * kTimes,
                       ticks_per_second / kLeastPerSecond, ticks_per_second);
 }

@@ -28,7 +28,7 @@ using GuardedFunction = void (*)(void *context);
                                           uint64_t deadline_ticks);
 
 // For what should take about as long as something that took `like_ticks`: it may take twenty times
-// that, 5 ms at least, and when it overran it is called once more with four times the deadline,
+// that, 10 ms at least, and when it overran it is called once more with four times the deadline,
 // for the machine may have stood still. Never more than a second each.
 [[nodiscard]] GuardedOutcome guarded_call_like(GuardedFunction function, void *context,
                                                uint64_t like_ticks);

@@ -246,8 +246,8 @@ TEST(GuardedCallDeathTest, FaultsOutsideStayFatal) {
 TEST(GuardedCallTest, TheDeadlineIsProportionate) {
     constexpr uint64_t kPerSecond = 2'000'000'000;
     constexpr uint64_t kPerMs = kPerSecond / 1000;
-    EXPECT_EQ(guard_patience_ticks(1, kPerSecond), 5 * kPerMs);
-    EXPECT_EQ(guard_patience_ticks(kPerMs / 5, kPerSecond), 5 * kPerMs);
+    EXPECT_EQ(guard_patience_ticks(1, kPerSecond), 10 * kPerMs);
+    EXPECT_EQ(guard_patience_ticks(kPerMs / 5, kPerSecond), 10 * kPerMs);
     EXPECT_EQ(guard_patience_ticks(kPerMs, kPerSecond), 20 * kPerMs);
     EXPECT_EQ(guard_patience_ticks(kPerSecond, kPerSecond), kPerSecond);
     EXPECT_EQ(guard_patience_ticks(~uint64_t{0}, kPerSecond), kPerSecond);
@@ -257,7 +257,7 @@ TEST(GuardedCallTest, WhatNeverEndsIsGivenASecondChanceAndNoMore) {
     const uint64_t per_ms = platform::ticks_per_second() / 1000;
     const uint64_t before = platform::ticks();
     EXPECT_EQ(guarded_call_like(for_ever, nullptr, per_ms / 10), GuardedOutcome::kOverran);
-    EXPECT_GE(platform::ticks() - before, 25 * per_ms);
+    EXPECT_GE(platform::ticks() - before, 50 * per_ms);
     int calls = 0;
     EXPECT_EQ(guarded_call_like(well, &calls, per_ms), GuardedOutcome::kReturned);
     EXPECT_EQ(calls, 1);
