@@ -23,7 +23,7 @@ namespace {
 #include "llama/kernels_amx_planes.h"
 #include "llama/kernels_avx512_totals.h"
 
-constexpr uint32_t kMaxVectors = 64;  // in one pass
+constexpr uint32_t kMaxVectors = 128;  // in one pass
 // Fewer don't pay for what is done once for all of them: AVX-512 is faster.
 constexpr uint32_t kFewVectors = 8;
 constexpr uint32_t kTileVectors = 16;

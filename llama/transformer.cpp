@@ -22,6 +22,8 @@ constexpr uint32_t kChunksPerProcessor = 4;
 // Rows of a batch in a group at most (what the matrix kernels do at once), and what their number is
 // a multiple of, but for the last group.
 constexpr uint32_t kGroupRows = 64;
+constexpr uint32_t kLargeGroupRows = 128;
+constexpr uint32_t kLargeMatrixRows = 2048;
 constexpr uint32_t kGroupGrain = 16;
 
 // Attention: positions of a unit; rows of a tile at most; scores at most, unless one vector's take
@@ -337,6 +339,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     step_ = 0;
     step_end_ = wanting_ != 0 ? step_count_ : steps_without_logits_;
     units_done_ = 0;
+    alone_ = pool_ == nullptr || pool_->size() == 1;
     plan_.tiles = s_.tiles;
     plan_attention(plan_, nullptr, given_);
     last_plan_.tiles = s_.last_tiles;
@@ -490,7 +493,7 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         job.grain = step.product_count != 0 ? kRowGrain : 1;
         job.first = begin / job.grain;
         job.count = (end - 1) / job.grain + 1 - job.first;
-        grains = step.product_count != 0 ? job.count * row_groups() : job.count;
+        grains = step.product_count != 0 ? job.count * row_groups(step) : job.count;
         chunk = grains / (processors * kChunksPerProcessor);
     }
     if (grains == 1) {
@@ -555,7 +558,7 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
         case StepKind::kProducts:
         case StepKind::kProductAdd:
         case StepKind::kGateUp:
-            for (uint32_t group = 0; group < row_groups(); ++group) {
+            for (uint32_t group = 0; group < row_groups(step); ++group) {
                 run_products(step, begin, end, group);
             }
             return;
@@ -579,17 +582,22 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
     }
 }
 
-uint32_t Transformer::row_groups() const {
-    return units_for(rows_, group_size());
+uint32_t Transformer::row_groups(const Step &step) const {
+    return units_for(rows_, group_size(step));
 }
 
-uint32_t Transformer::group_size() const {
-    const uint32_t even = units_for(rows_, units_for(rows_, kGroupRows));
+uint32_t Transformer::group_size(const Step &step) const {
+    // Unpacking quantised weights is dear, and less so for many rows at a time. But with groups
+    // processors find what they wrote, which counts for more where matrices are small.
+    const bool quantized = takes_quantized(step.products[0].matrix->type);
+    const bool large = quantized && (alone_ || units_of(step) >= kLargeMatrixRows);
+    const uint32_t most = large ? kLargeGroupRows : kGroupRows;
+    const uint32_t even = units_for(rows_, units_for(rows_, most));
     return units_for(even, kGroupGrain) * kGroupGrain;
 }
 
 void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group) {
-    const uint32_t size = group_size();
+    const uint32_t size = group_size(step);
     const uint32_t first_row = group * size;
     const uint32_t rows = rows_ - first_row < size ? rows_ - first_row : size;
     const uint32_t end_row = first_row + rows;

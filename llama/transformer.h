@@ -211,8 +211,8 @@ class Transformer {
     void quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end);
     // Rows of the batch whose products are computed together, while what they multiply stays in the
     // second-level cache. Groups are about as long as each other.
-    [[nodiscard]] uint32_t group_size() const;
-    [[nodiscard]] uint32_t row_groups() const;
+    [[nodiscard]] uint32_t group_size(const Step &step) const;
+    [[nodiscard]] uint32_t row_groups(const Step &step) const;
     void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
                   uint32_t first_row, uint32_t rows);
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
@@ -247,6 +247,7 @@ class Transformer {
     uint32_t step_ = 0;
     uint32_t step_end_ = 0;
     uint32_t units_done_ = 0;
+    bool alone_ = true;  // one processor, when the step began
 
     // The copy being made.
     struct Copy {

@@ -299,7 +299,7 @@ TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
     Random random(5);
     for (const TensorType type : kAllTypes) {
         const uint32_t step = tensor_type_info(type).block_elements;
-        for (uint32_t batch = 1; batch <= 67; batch += batch < 34 ? 1 : 11) {
+        for (uint32_t batch = 1; batch <= 129; batch += batch < 34 ? 1 : batch < 67 ? 11 : 31) {
             const uint32_t cols = step == 256 ? 256 * (1 + batch % 3)
                                   : step == 1 ? 1 + batch * 37 % 600
                                               : 32 * (1 + batch * 5 % 19);
