@@ -25,7 +25,8 @@ namespace {
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
 // Fewer don't pay for what is done once for all of them: AVX-512 is faster.
-constexpr uint32_t kFewVectors = 8;
+template <typename F>
+constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kTileVectors = 16;
 constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activations
 constexpr uint32_t kPacked = 8;       // groups of sixteen vectors that are packed at a time
@@ -258,7 +259,7 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
 
 template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
-    if (args.batch < kFewVectors) {
+    if (args.batch < kFewVectors<F>) {
         return avx512_matrix(kType)(args, row_begin, row_end);
     }
     static constexpr TileShapes kShapes;
