@@ -257,6 +257,11 @@ void Appliance::start_optimizer() {
         return;
     }
     jit_ = *jit;
+    if (auto made = llama::FloatJit::create(engine_->float_slots(), optimizer())) {
+        float_jit_ = *made;
+    } else {
+        log_line("jit: float operations: ", made.error().message);
+    }
     if (settings_.jit == JitMode::kOff) {
         return;
     }
@@ -645,14 +650,16 @@ http::FunctionRow Appliance::function(size_t index) {
     if (jit_ == nullptr) {
         return row;
     }
+    for (const llama::FloatSlot &slot : engine_->float_slots()) {
+        if (f.name == slot.name) {
+            row.variant = slot.variant->name;
+        }
+    }
     for (const llama::KernelSlot &slot : engine_->kernel_slots()) {
         if (f.name != slot.name) {
             continue;
         }
         row.variant = jit_->variant(slot);
-        const Optimizer::Gain gain = optimizer().gain(f.name);
-        row.speed_up = static_cast<double>(gain.over_reference) / 1e3;
-        row.speed_up_over_rule = static_cast<double>(gain.over_rule) / 1e3;
         if (f.recent_cycles != 0) {
             const double per_ns = static_cast<double>(platform::ticks_per_second()) / 1e9 /
                                   static_cast<double>(f.recent_cycles);
@@ -662,6 +669,11 @@ http::FunctionRow Appliance::function(size_t index) {
                 row.bandwidth_percent = row.gbytes * 1e11 / static_cast<double>(read);
             }
         }
+    }
+    if (!row.variant.empty()) {
+        const Optimizer::Gain gain = optimizer().gain(f.name);
+        row.speed_up = static_cast<double>(gain.over_reference) / 1e3;
+        row.speed_up_over_rule = static_cast<double>(gain.over_rule) / 1e3;
     }
     return row;
 }

@@ -27,6 +27,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
 #include "llama/engine.h"
+#include "llama/jit_float.h"
 #include "llama/jit_gemv.h"
 #include "llama/model.h"
 #include "llama/tokenizer.h"
@@ -152,6 +153,7 @@ class Appliance final : private http::SnapshotSource,
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
     llama::GemvJit *jit_ = nullptr;
+    llama::FloatJit *float_jit_ = nullptr;
     // While text is made and the optimiser has work: the time, and its part in it.
     uint64_t busy_ticks_ = 0;
     uint64_t busy_optimizer_ticks_ = 0;

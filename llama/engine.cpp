@@ -234,6 +234,10 @@ std::span<KernelSlot> Engine::kernel_slots() {
     return state_->transformer.kernel_slots();
 }
 
+std::span<FloatSlot> Engine::float_slots() {
+    return state_->transformer.float_slots();
+}
+
 void Engine::use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
     state_->transformer.use_workers(pool, min_shared_ticks);
 }

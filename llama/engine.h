@@ -122,6 +122,7 @@ struct EngineMemory {
 
 class Model;  // llama/model.h: a checked view of a GGUF file
 struct HyperParameters;
+struct FloatSlot;
 struct KernelSlot;  // llama/kernels.h
 
 class Engine {
@@ -174,6 +175,8 @@ class Engine {
     // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
     // to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots();
+    // The float operations, likewise.
+    [[nodiscard]] std::span<FloatSlot> float_slots();
 
     // From inside TokenSink::on_token(), where the request wants them: of the token, then of the
     // likeliest ones, best first.

@@ -105,8 +105,15 @@ const GemvVariant &gemv_rule_of_thumb(TensorType type) {
 
 const GemvVariant &kernel_for(TensorType type) {
     const List &list = list_of(type);
-    const bool emulated = cpu_features().hypervisor() == "TCGTCGTCGTCG";
-    return list.variants[(emulated ? list.scalar : list.count) - 1];
+    return list.variants[(is_emulated() ? list.scalar : list.count) - 1];
+}
+
+bool is_emulated() {
+    return cpu_features().hypervisor() == "TCGTCGTCGTCG";
+}
+
+bool may_use(InstructionSet set) {
+    return set <= limit && can_run(set, cpu_features());
 }
 
 void limit_instruction_set(InstructionSet most) {

@@ -21,6 +21,9 @@ constexpr uint32_t kManyRowsClass = 3;  // 8 and more
 // Nobody has measured it, but what takes so many times the least that may be shared surely is.
 constexpr uint64_t kSurelyShared = 4;
 
+// All of the time, in the unit of shares.
+constexpr uint32_t kWhole = 1u << 16;
+
 }  // namespace
 
 const char *intern_name(std::string_view name) {
@@ -167,6 +170,10 @@ bool OpCosts::share(uint32_t op, uint32_t units, uint64_t min_ticks, Sharing sha
                : ticks >= kSurelyShared * min_ticks;
 }
 
+void OpCosts::set_last_share(uint32_t op, uint32_t share_q16) {
+    ops_[op].last_share_q16 = share_q16 < kWhole ? share_q16 : kWhole;
+}
+
 void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
                      bool shared, uint32_t rows) {
     Op &entry = ops_[op];
@@ -188,8 +195,9 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
         uint64_t at = now_ticks - entry.open_ticks;
         for (uint32_t i = 0; i < entry.parts; ++i) {
             const bool last = i + 1 == entry.parts;
-            const uint64_t end =
-                last ? now_ticks : at + (entry.open_ticks * entry.shares_q16[i] >> 16);
+            const uint64_t share =
+                uint64_t{entry.shares_q16[i]} * (kWhole - entry.last_share_q16) >> 16;
+            const uint64_t end = last ? now_ticks : at + (entry.open_ticks * share >> 16);
             profiler().begin(entry.functions[i], at);
             profiler().end(entry.functions[i], end, rows);
             at = end;

@@ -62,6 +62,9 @@ class OpCosts {
     // `min_ticks`: what takes one processor less is done by one, whatever `sharing` says.
     [[nodiscard]] bool share(uint32_t op, uint32_t units, uint64_t min_ticks,
                              Sharing sharing) const;
+    // The share of an operation's last part, in 1 / 65536, as it was measured; the others keep
+    // theirs among themselves.
+    void set_last_share(uint32_t op, uint32_t share_q16);
     // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones;
     // `shared`: by several processors (ticks is what the clock showed, not their sum); `rows`: of
     // the batch, for the profile.
@@ -82,6 +85,7 @@ class OpCosts {
         std::array<const char *, kMaxParts> names;
         std::array<FunctionId, kMaxParts> functions;  // in the profile
         std::array<uint32_t, kMaxParts> shares_q16;   // of the time
+        uint32_t last_share_q16;                      // what was measured of it, else 0
         uint32_t parts;
         uint64_t ticks_per_unit_q8;  // times 256; 0: not measured yet
         uint64_t open_ticks;         // spent on the call that is not finished

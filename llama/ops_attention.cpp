@@ -102,16 +102,8 @@ void load_q8_0(const uint8_t *from, uint32_t padded, float *x) {
     }
 }
 
-// What a row of scores begins with.
-struct ScoreState {
-    float max[4];  // of the positions t mod 4
-    SoftmaxState softmax;
-    float inverse;  // 1 / sum, when all exponentials are there
-};
-static_assert(sizeof(ScoreState) <= kScoreHeader * sizeof(float));
-
-inline ScoreState &state_of(float *row_scores) {
-    return *reinterpret_cast<ScoreState *>(row_scores);
+inline AttentionState &state_of(float *row_scores) {
+    return *reinterpret_cast<AttentionState *>(row_scores);
 }
 
 // Row r sees the positions below this.
@@ -249,7 +241,7 @@ void attention_exp(const AttentionTile &tile, uint32_t begin, uint32_t end) {
         const uint32_t seen = visible(tile, row);
         const uint32_t last = end < seen ? end : seen;
         for (uint32_t head = 0; head < tile.heads; ++head) {
-            ScoreState &state = state_of(row_scores);
+            AttentionState &state = state_of(row_scores);
             if (begin == 0) {
                 softmax_max(state.max, 0, 4, state.softmax);
             }

@@ -54,6 +54,13 @@ struct AttentionTile {
     uint64_t out_stride = 0;
 };
 inline constexpr uint32_t kScoreHeader = 16;
+// What a row of scores begins with.
+struct AttentionState {
+    float max[4];  // of the positions t mod 4
+    SoftmaxState softmax;
+    float inverse;  // 1 / sum, when all exponentials are there
+};
+static_assert(sizeof(AttentionState) <= kScoreHeader * sizeof(float));
 
 // score_t = dot8(q, k_t) * scale, and the greatest of them.
 void attention_scores(const AttentionTile &tile, uint32_t begin, uint32_t end);

@@ -1,5 +1,7 @@
 #include "llama/transformer.h"
 
+#include <atomic>
+
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/math.h"
@@ -15,6 +17,8 @@ constexpr uint32_t kOuterSteps = 4;
 constexpr uint32_t kLayerMatrices = 7;
 constexpr uint32_t kMaxProductOps = 32;
 constexpr uint32_t kOtherOps = 12;
+// Of the float operations: one each, and a second length of kQuantize.
+constexpr uint32_t kFloatSlots = kFloatOps + 1;
 
 // Rows of a matrix that one processor does together: 64 bytes of y.
 constexpr uint32_t kRowGrain = 16;
@@ -100,12 +104,16 @@ class Transformer::Builder {
                  {{.matrix = &layer.query, .bias = layer.query_bias.f32(), .y = s_.q},
                   {.matrix = &layer.key, .bias = layer.key_bias.f32(), .y = s_.k},
                   {.matrix = &layer.value, .bias = layer.value_bias.f32(), .y = s_.v}});
-        put({.kind = StepKind::kRope, .op = op("rope", p.heads + p.kv_heads, p.head_size)});
+        put({.kind = StepKind::kRope,
+             .op = op("rope", p.heads + p.kv_heads, p.head_size),
+             .floats = find_or_add_floats("rope", {.op = FloatOp::kRope, .n = p.heads})});
         if (index + 1 == p.layers) {
             t_.steps_without_logits_ = t_.step_count_;
             put({.kind = StepKind::kSelect, .op = op("select", p.dim)});
         }
-        put({.kind = StepKind::kAttention, .op = op("attention", p.heads, p.head_size)});
+        put({.kind = StepKind::kAttention,
+             .op = op("attention", p.heads, p.head_size),
+             .floats = find_or_add_floats("attention", {.op = FloatOp::kAttention, .n = p.heads})});
         quantize(s_.mixed, layer.attention_output);
         products(StepKind::kProductAdd, s_.mixed,
                  {{.matrix = &layer.attention_output,
@@ -127,15 +135,43 @@ class Transformer::Builder {
         return added;
     }
 
-    uint16_t op(std::string_view name, uint32_t a, uint32_t b = 0) {
+    static const char *shape_name(std::string_view name, uint32_t a, uint32_t b) {
         char text[64];
         TextWriter out(text);
         out.put(name, ' ', a);
         if (b != 0) {
             out.put('x', b);
         }
-        const OpCosts::Part part{out.view(), 1};
+        return intern_name(out.view());
+    }
+
+    uint16_t op(std::string_view name, uint32_t a, uint32_t b = 0) {
+        const OpCosts::Part part{shape_name(name, a, b), 1};
         return static_cast<uint16_t>(t_.costs_.find_or_add_batched({&part, 1}));
+    }
+
+    // `wanted` has what identifies the operation: what it is and `n`.
+    FloatSlot *find_or_add_floats(std::string_view name, const FloatSlot &wanted) {
+        for (FloatSlot &slot : t_.float_slots()) {
+            if (slot.op == wanted.op && slot.n == wanted.n) {
+                return &slot;
+            }
+        }
+        const HyperParameters &p = t_.parameters_;
+        FloatSlot &added = s_.float_slots[t_.float_slot_count_++];
+        added = wanted;
+        added.variant = &float_rule_of_thumb(wanted.op, p.head_size);
+        uint32_t rows = wanted.n;
+        if (wanted.op == FloatOp::kRope || wanted.op == FloatOp::kAttention) {
+            rows = wanted.op == FloatOp::kRope ? p.heads + p.kv_heads : p.heads;
+            added.kv_heads = p.kv_heads;
+            added.head_size = p.head_size;
+            added.pairs = p.rope_dim / 2;
+            added.pairing = t_.model_->architecture().rope;
+            added.kv_type = t_.config_.kv_type;
+        }
+        added.name = shape_name(name, rows, added.head_size);
+        return &added;
     }
 
     void norm(const Tensor &weights, std::initializer_list<const Tensor *> readers) {
@@ -147,6 +183,7 @@ class Transformer::Builder {
         put({.kind = StepKind::kNorm,
              .quantized = quantized,
              .op = op("rms_norm", dim),
+             .floats = find_or_add_floats("rms_norm", {.op = FloatOp::kNorm, .n = dim}),
              .n = dim,
              .x = s_.x,
              .w = weights.f32()});
@@ -158,6 +195,8 @@ class Transformer::Builder {
             put({.kind = StepKind::kQuantize,
                  .quantized = true,
                  .op = op("quantize", reader.cols),
+                 .floats =
+                     find_or_add_floats("quantize", {.op = FloatOp::kQuantize, .n = reader.cols}),
                  .n = reader.cols,
                  .x = x});
         }
@@ -172,8 +211,14 @@ class Transformer::Builder {
             added.slot = find_or_add_slot(*product.matrix);
             parts[step.product_count++] = {s_.slots[added.slot].name, product.matrix->bytes()};
         }
+        uint32_t part_count = step.product_count;
+        if (kind == StepKind::kGateUp) {
+            const uint32_t hidden = list.begin()->matrix->rows;
+            step.floats = find_or_add_floats("silu_mul", {.op = FloatOp::kSilu, .n = hidden});
+            parts[part_count++] = {step.floats->name, 0};  // its share is measured
+        }
         step.op = static_cast<uint16_t>(
-            t_.costs_.find_or_add_batched(std::span(parts).first(step.product_count)));
+            t_.costs_.find_or_add_batched(std::span(parts).first(part_count)));
     }
 
     uint32_t find_or_add_slot(const Tensor &tensor) {
@@ -230,6 +275,7 @@ Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParame
     take(s.last_tiles, batch);
     take(s.steps, step_capacity(p));
     take(s.slots, slot_capacity(p));
+    take(s.float_slots, kFloatSlots);
     take(s.xq, batch);
     take(s.x, uint64_t{batch} * p.dim);
     take(s.normed, uint64_t{batch} * p.dim);
@@ -369,6 +415,9 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         units = units == 0 ? 1 : units;
         const bool shared = run_shared(step, op, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
+        if (step.kind == StepKind::kGateUp) {
+            costs_.set_last_share(op, silu_share_q16());
+        }
         costs_.record(op, units * weight, after - now, after, units == left, shared, rows_);
         now = after;
         units_done_ += units;
@@ -537,11 +586,7 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
             return;
         case StepKind::kNorm:
             for (uint32_t row = begin; row < end; ++row) {
-                const uint64_t at = uint64_t{row} * step.n;
-                rms_norm(step.x + at, step.w, parameters_.rms_epsilon, step.n, s_.normed + at);
-                if (step.quantized) {
-                    quantize(step.n, s_.normed + at, row, 0, group_count(step.n));
-                }
+                norm(step, row);
             }
             return;
         case StepKind::kQuantize: {
@@ -550,7 +595,7 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
                 const uint32_t row = unit / groups;
                 const uint32_t from = unit % groups;
                 const uint32_t to = end - unit < groups - from ? from + (end - unit) : groups;
-                quantize(step.n, step.x + uint64_t{row} * step.n, row, from, to);
+                quantize(step, step.x + uint64_t{row} * step.n, row, from, to);
                 unit += to - from;
             }
             return;
@@ -572,7 +617,7 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
         case StepKind::kAttention: {
             const AttentionPlan &plan = plan_of(step);
             for (Item item = item_at(plan, begin);;) {
-                attend(plan, item, step.layer, begin, end);
+                attend(plan, item, step, begin, end);
                 if (item.end >= end) {
                     return;
                 }
@@ -614,13 +659,18 @@ void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, u
         }
         return;
     }
+    const uint64_t start = platform::ticks();
     multiply(step, step.products[0], begin, end, first_row, rows);
     if (step.kind == StepKind::kGateUp) {
         multiply(step, step.products[1], begin, end, first_row, rows);
+        const uint64_t middle = platform::ticks();
         for (uint32_t row = first_row; row < end_row; ++row) {
             const uint64_t at = uint64_t{row} * parameters_.hidden;
-            silu_mul(s_.gate + at, s_.up + at, begin, end, s_.gate + at);
+            step.floats->variant->silu(s_.gate + at, s_.up + at, begin, end, s_.gate + at);
         }
+        const uint64_t done = platform::ticks();
+        std::atomic_ref(gate_up_ticks_).fetch_add(done - start, std::memory_order_relaxed);
+        std::atomic_ref(silu_ticks_).fetch_add(done - middle, std::memory_order_relaxed);
         return;
     }
     for (uint32_t row = first_row; row < end_row; ++row) {
@@ -638,10 +688,29 @@ void Transformer::embed(const Step &step, uint32_t row) {
                 s_.cos_sin + uint64_t{row} * parameters_.rope_dim);
 }
 
-void Transformer::quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end) {
+void Transformer::norm(const Step &step, uint32_t row) {
+    const uint64_t at = uint64_t{row} * step.n;
     QuantizedActivation out = s_.xq[row];
-    out.count = n;
-    quantize_activation(x, out, forms_, begin, end);
+    out.count = step.n;
+    step.floats->variant->norm(step.x + at, step.w, parameters_.rms_epsilon, step.n, s_.normed + at,
+                               step.quantized ? &out : nullptr, forms_);
+}
+
+void Transformer::quantize(const Step &step, const float *x, uint32_t row, uint32_t begin,
+                           uint32_t end) {
+    QuantizedActivation out = s_.xq[row];
+    out.count = step.n;
+    step.floats->variant->quantize(x, out, forms_, begin, end);
+}
+
+// Between two jobs: nobody else counts now. What is older counts for less.
+uint32_t Transformer::silu_share_q16() {
+    constexpr uint64_t kLongAgo = uint64_t{1} << 32;
+    if (gate_up_ticks_ > kLongAgo) {
+        gate_up_ticks_ /= 2;
+        silu_ticks_ /= 2;
+    }
+    return gate_up_ticks_ == 0 ? 0 : static_cast<uint32_t>((silu_ticks_ << 16) / gate_up_ticks_);
 }
 
 void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
@@ -664,13 +733,14 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
 
 void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
     const HyperParameters &p = parameters_;
-    const RopePairing pairing = model_->architecture().rope;
+    const FloatVariant &floats = *step.floats->variant;
+    const RopePairing pairing = step.floats->pairing;
     const float *const angles = s_.cos_sin + uint64_t{row} * p.rope_dim;
     const uint32_t padded = padded_head(p.head_size);
     const uint32_t group = p.heads / p.kv_heads;
     for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
         float *const q = s_.q + uint64_t{row} * p.q_dim() + head * p.head_size;
-        rope_head(pairing, angles, p.rope_dim / 2, q);
+        floats.rope(pairing, angles, p.rope_dim / 2, q);
         float *const query = s_.queries + (uint64_t{row} * p.heads + head) * padded;
         if (query != q) {
             // What is behind the last element was zero from the start.
@@ -678,13 +748,13 @@ void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
         }
     }
     const uint64_t at = uint64_t{row} * p.kv_dim() + kv_head * p.head_size;
-    rope_head(pairing, angles, p.rope_dim / 2, s_.k + at);
+    floats.rope(pairing, angles, p.rope_dim / 2, s_.k + at);
     const BatchRow &to = s_.rows[row];
     const uint64_t offset = uint64_t{to.position} * kv_.head_bytes();
-    kv_store(config_.kv_type, s_.k + at, p.head_size,
-             kv_.keys(step.layer, to.sequence, kv_head) + offset);
-    kv_store(config_.kv_type, s_.v + at, p.head_size,
-             kv_.values(step.layer, to.sequence, kv_head) + offset);
+    floats.store(config_.kv_type, s_.k + at, p.head_size,
+                 kv_.keys(step.layer, to.sequence, kv_head) + offset);
+    floats.store(config_.kv_type, s_.v + at, p.head_size,
+                 kv_.values(step.layer, to.sequence, kv_head) + offset);
 }
 
 void Transformer::select_rows() {
@@ -789,9 +859,10 @@ Transformer::Item Transformer::item_at(const AttentionPlan &plan, uint32_t unit)
 }
 
 // The item's blocks whose first unit is in [begin, end).
-void Transformer::attend(const AttentionPlan &plan, const Item &item, uint32_t layer,
+void Transformer::attend(const AttentionPlan &plan, const Item &item, const Step &step,
                          uint32_t begin, uint32_t end) {
     const HyperParameters &p = parameters_;
+    const FloatVariant &floats = *step.floats->variant;
     const Tile &tile = *item.tile;
     const uint32_t kv_head = item.head / (p.heads / p.kv_heads);
     const uint64_t query_floats = uint64_t{p.heads} * padded_head(p.head_size);
@@ -804,8 +875,8 @@ void Transformer::attend(const AttentionPlan &plan, const Item &item, uint32_t l
         .scale = score_scale_,
         .q = s_.queries + tile.first_row * query_floats + item.head * padded_head(p.head_size),
         .q_stride = query_floats,
-        .keys = kv_.keys(layer, tile.sequence, kv_head),
-        .values = kv_.values(layer, tile.sequence, kv_head),
+        .keys = kv_.keys(step.layer, tile.sequence, kv_head),
+        .values = kv_.values(step.layer, tile.sequence, kv_head),
         .scores = s_.scores + item.index % plan.areas * plan.area_floats,
         .scores_stride = plan.score_stride,
         .out = s_.mixed + uint64_t{tile.first_row} * p.q_dim() + item.head * p.head_size,
@@ -819,9 +890,9 @@ void Transformer::attend(const AttentionPlan &plan, const Item &item, uint32_t l
         const uint32_t pass_end = (pass + 1) * blocks < last ? (pass + 1) * blocks : last;
         const uint32_t from = (block - pass * blocks) * kBlockPositions;
         const uint32_t to = (pass_end - pass * blocks) * kBlockPositions;
-        const auto pass_function = pass == 0   ? attention_scores
-                                   : pass == 1 ? attention_exp
-                                               : attention_mix;
+        const AttentionKernel pass_function = pass == 0   ? floats.scores
+                                              : pass == 1 ? floats.exp
+                                                          : floats.mix;
         pass_function(work, from, to < tile.positions ? to : tile.positions);
         block = pass_end;
     }

@@ -18,6 +18,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
+#include "llama/float_ops.h"
 #include "llama/kernels.h"
 #include "llama/kv_cache.h"
 #include "llama/model.h"
@@ -86,6 +87,8 @@ class Transformer {
     [[nodiscard]] uint64_t scratch_bytes() const { return memory_.size() + costs_.size_bytes(); }
     // The matrix kernels by shape; see KernelSlot for how to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
+    // The float operations by shape.
+    [[nodiscard]] std::span<FloatSlot> float_slots() { return {s_.float_slots, float_slot_count_}; }
     [[nodiscard]] OpCosts &costs() { return costs_; }
     // Whose processors share the work from now on; nullptr: the caller of advance() does it alone.
     // Steps that take one processor less than `min_shared_ticks` stay on one, longer ones are
@@ -117,8 +120,9 @@ class Transformer {
     };
     struct Step {
         StepKind kind = StepKind::kEmbed;
-        bool quantized = false;  // kNorm: somebody takes it as q8
-        uint16_t op = 0;         // in costs_, for one row
+        bool quantized = false;       // kNorm: somebody takes it as q8
+        uint16_t op = 0;              // in costs_, for one row
+        FloatSlot *floats = nullptr;  // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
         uint32_t layer = 0;
         uint32_t n = 0;            // length of x
         const float *x = nullptr;  // [batch][n]
@@ -164,6 +168,7 @@ class Transformer {
         Tile *last_tiles = nullptr;   // [batch]
         Step *steps = nullptr;
         KernelSlot *slots = nullptr;
+        FloatSlot *float_slots = nullptr;
         QuantizedActivation *xq = nullptr;  // [batch]
         float *x = nullptr;                 // [batch][dim] residual stream
         float *normed = nullptr;            // [batch][dim], and what is added to x
@@ -208,7 +213,10 @@ class Transformer {
     // The same by all processors. False: it was done by one.
     bool run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
     void embed(const Step &step, uint32_t row);
-    void quantize(uint32_t n, const float *x, uint32_t row, uint32_t begin, uint32_t end);
+    void quantize(const Step &step, const float *x, uint32_t row, uint32_t begin, uint32_t end);
+    void norm(const Step &step, uint32_t row);
+    // What the SiLU takes of a kGateUp, in 1 / 65536.
+    [[nodiscard]] uint32_t silu_share_q16();
     // Rows of the batch whose products are computed together, while what they multiply stays in the
     // second-level cache. Groups are about as long as each other.
     [[nodiscard]] uint32_t group_size(const Step &step) const;
@@ -216,7 +224,7 @@ class Transformer {
     void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
                   uint32_t first_row, uint32_t rows);
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
-    void attend(const AttentionPlan &plan, const Item &item, uint32_t layer, uint32_t begin,
+    void attend(const AttentionPlan &plan, const Item &item, const Step &step, uint32_t begin,
                 uint32_t end);
     void select_rows();
 
@@ -231,12 +239,17 @@ class Transformer {
     uint32_t step_count_ = 0;
     uint32_t steps_without_logits_ = 0;  // keys and values need no more of them
     uint32_t slot_count_ = 0;
+    uint32_t float_slot_count_ = 0;
     OpCosts costs_;
     WorkerPool *pool_ = nullptr;
     uint64_t min_shared_ticks_ = 0;
     OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
     uint64_t steps_begun_[OpCosts::kRowClasses] = {};
     ActivationForms forms_ = 0;  // what the kernels in use want
+
+    // Where the time of kGateUp goes, by all processors: products, and the SiLU.
+    uint64_t gate_up_ticks_ = 0;
+    uint64_t silu_ticks_ = 0;
 
     // The step being computed.
     AttentionPlan plan_;       // of all rows

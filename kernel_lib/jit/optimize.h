@@ -113,7 +113,7 @@ struct OptimizationTry {
 
 class Optimizer {
   public:
-    static constexpr size_t kMaxTargets = 32;
+    static constexpr size_t kMaxTargets = 40;
     static constexpr uint32_t kMaxField = 96;  // candidates of a level
 
     using Clock = uint64_t (*)();
