@@ -112,10 +112,6 @@ bool is_emulated() {
     return cpu_features().hypervisor() == "TCGTCGTCGTCG";
 }
 
-bool may_use(InstructionSet set) {
-    return set <= limit && can_run(set, cpu_features());
-}
-
 void limit_instruction_set(InstructionSet most) {
     limit = most;
     for (List &list : lists) {
