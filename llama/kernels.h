@@ -89,8 +89,6 @@ void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32
 // Kernels that need more are out of the lists from now on (setting `jit.isa`). Before any list is
 // asked for by an engine: spans and references handed out earlier are no longer what they were.
 void limit_instruction_set(InstructionSet most);
-// Within that limit, and this processor can.
-[[nodiscard]] bool may_use(InstructionSet set);
 // The processor says that it is QEMU's emulation.
 [[nodiscard]] bool is_emulated();
 // Block types multiply quantised activations, the others floats.

@@ -10,6 +10,7 @@
 namespace bareflow::llama {
 namespace {
 
+constexpr bool kWide = true;
 #include "llama/ops_fast_body.h"
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The float operations eight lanes at a time, in the compiler's vectors: included by one file for
-// each instruction set, inside its anonymous namespace and behind its target. Eight floats are the
+// each instruction set, inside its anonymous namespace and behind its target; `kWide` says whether
+// there are registers of eight floats. Eight floats are the
 // contract's eight lanes: one register with AVX, two with SSE.
 //
 // Float instructions are what costs in an emulator (one call of a function each, however many lanes
@@ -42,14 +43,14 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
 }
 
 // Up to seven floats, zeros behind them.
-[[gnu::always_inline]] inline F32x8 load_some(const float *from, uint32_t count) {
+[[gnu::noinline]] F32x8 load_some(const float *from, uint32_t count) {
     float some[kLanes] = {};
     for (uint32_t i = 0; i < count; ++i) {
         some[i] = from[i];
     }
     return load8(some);
 }
-[[gnu::always_inline]] inline void store_some(float *to, F32x8 value, uint32_t count) {
+[[gnu::noinline]] void store_some(float *to, F32x8 value, uint32_t count) {
     float some[kLanes];
     store8(some, value);
     for (uint32_t i = 0; i < count; ++i) {
@@ -79,7 +80,7 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
 
 // ------------------------------------------------------------------ exp, SiLU, softmax
 
-[[gnu::always_inline]] inline F32x8 exp8(F32x8 x) {
+[[gnu::noinline]] F32x8 exp8(F32x8 x) {
     constexpr float kRound = 12582912.0f;
     constexpr int32_t kRoundBits = 0x4b400000;
     constexpr int32_t kToTop = 0x3d800000;  // 2^31 less the bits of 64.0f
@@ -182,10 +183,9 @@ constexpr int32_t kInfinityBits = 0x7f800000;
 // One group of whole blocks whose greatest magnitude has the bits `amax_bits`; finite numbers only,
 // so that no product is beyond +-127 and nothing needs a clamp: 127 / amax is less than
 // 127 / amax * (1 + 2^-24), and a product that is rounded to 127 or below stays so.
-[[gnu::always_inline]] inline void quantize_blocks(const float *x, uint32_t group, uint64_t begin,
-                                                   uint64_t end, int32_t amax_bits,
-                                                   const QuantizedActivation &out,
-                                                   ActivationForms forms) {
+[[gnu::noinline]] void quantize_blocks(const float *x, uint32_t group, uint64_t begin, uint64_t end,
+                                       int32_t amax_bits, const QuantizedActivation &out,
+                                       ActivationForms forms) {
     const float amax = __builtin_bit_cast(float, amax_bits);
     const F32x8 inverse = splat8(127.0f / amax);
     out.group_scales[group] = (amax / 127.0f) * 0x1p-24f;
@@ -239,7 +239,7 @@ void fast_quantize(const float *x, const QuantizedActivation &out, ActivationFor
 
 // ------------------------------------------------------------------ RMS norm
 
-[[gnu::always_inline]] inline float norm_scale(const float *x, float eps, uint32_t n) {
+[[gnu::noinline]] float norm_scale(const float *x, float eps, uint32_t n) {
     const uint32_t whole = n - n % kLanes;
     const F32x8 first = whole == 0 ? load_some(x, n) : load8(x);
     F32x8 lanes = plus_zero(first * first);
@@ -380,7 +380,7 @@ constexpr uint32_t kTogether = 8;
 constexpr uint32_t kMaxFastHead = 256;
 
 // Whether all halves are normal numbers; then integers widen them.
-[[gnu::always_inline]] inline bool all_normal_halves(const uint8_t *from, uint32_t bytes) {
+[[gnu::noinline]] bool all_normal_halves(const uint8_t *from, uint32_t bytes) {
     constexpr Halves kMagnitude = {0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff};
     Halves least = kMagnitude;
     for (uint32_t i = 0; i < bytes; i += sizeof(Halves)) {
@@ -412,15 +412,6 @@ struct NormalHalves {
     }
 };
 
-[[gnu::always_inline]] inline F32x8 hadd8(F32x8 a, F32x8 b) {
-#ifdef __AVX__
-    return __builtin_ia32_haddps256(a, b);
-#else
-    return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
-           __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
-#endif
-}
-
 // The eight sums of eight positions' lanes, in order.
 [[gnu::always_inline]] inline F32x8 fold_positions(const F32x8 *lanes) {
     F32x8 t[4];  // the contract's t_j of positions i and i + 4
@@ -435,18 +426,34 @@ struct NormalHalves {
         u[i] = __builtin_shufflevector(t[2 * i], t[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
                __builtin_shufflevector(t[2 * i], t[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
     }
-    return hadd8(u[0], u[1]);
+    return __builtin_shufflevector(u[0], u[1], 0, 2, 8, 10, 4, 6, 12, 14) +
+           __builtin_shufflevector(u[0], u[1], 1, 3, 9, 11, 5, 7, 13, 15);
 }
 
-// The dot8 of q with eight positions.
-template <typename From>
-[[gnu::always_inline]] inline F32x8 eight_dots(const float *q, const uint8_t *keys,
-                                               uint32_t padded) {
+// The four sums of four positions' lanes, in order.
+[[gnu::always_inline]] inline F32x4 fold_four(const F32x8 *lanes) {
+    F32x4 t[4];
+#pragma clang loop unroll(full)
+    for (uint32_t i = 0; i < 4; ++i) {
+        t[i] = __builtin_shufflevector(lanes[i], lanes[i], 0, 1, 2, 3) +
+               __builtin_shufflevector(lanes[i], lanes[i], 4, 5, 6, 7);
+    }
+    const F32x4 u01 = __builtin_shufflevector(t[0], t[1], 0, 1, 4, 5) +
+                      __builtin_shufflevector(t[0], t[1], 2, 3, 6, 7);
+    const F32x4 u23 = __builtin_shufflevector(t[2], t[3], 0, 1, 4, 5) +
+                      __builtin_shufflevector(t[2], t[3], 2, 3, 6, 7);
+    return __builtin_shufflevector(u01, u23, 0, 2, 4, 6) +
+           __builtin_shufflevector(u01, u23, 1, 3, 5, 7);
+}
+
+// The lanes of the dot8 of q with so many positions.
+template <typename From, uint32_t kPositions>
+[[gnu::always_inline]] inline void dot_lanes(const float *q, const uint8_t *keys, uint32_t padded,
+                                             F32x8 *lanes) {
     const uint64_t stride = uint64_t{padded} * From::kBytes;
-    F32x8 lanes[kTogether];
     const F32x8 first = load8(q);
 #pragma clang loop unroll(full)
-    for (uint32_t t = 0; t < kTogether; ++t) {
+    for (uint32_t t = 0; t < kPositions; ++t) {
         lanes[t] = plus_zero(first * From::load(keys + t * stride));
     }
 #pragma clang loop unroll(disable)
@@ -454,11 +461,29 @@ template <typename From>
         const F32x8 more = load8(q + i);
         const uint8_t *const from = keys + i * From::kBytes;
 #pragma clang loop unroll(full)
-        for (uint32_t t = 0; t < kTogether; ++t) {
+        for (uint32_t t = 0; t < kPositions; ++t) {
             lanes[t] = lanes[t] + more * From::load(from + t * stride);
         }
     }
-    return fold_positions(lanes);
+}
+
+// The dot8 of q with eight positions: as many at once as there are registers for.
+template <typename From>
+[[gnu::noinline]] F32x8 eight_dots(const float *q, const uint8_t *keys, uint32_t padded) {
+    if constexpr (kWide) {
+        F32x8 lanes[kTogether];
+        dot_lanes<From, kTogether>(q, keys, padded, lanes);
+        return fold_positions(lanes);
+    }
+    F32x4 sums[2];
+#pragma clang loop unroll(disable)
+    for (F32x4 &four : sums) {
+        F32x8 lanes[4];
+        dot_lanes<From, 4>(q, keys, padded, lanes);
+        four = fold_four(lanes);
+        keys += uint64_t{4} * padded * From::kBytes;
+    }
+    return __builtin_shufflevector(sums[0], sums[1], 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
 // out[0 .. 8 * kEights) += p_t * values_t for `count` positions.
@@ -485,9 +510,8 @@ template <typename From, uint32_t kEights>
 }
 
 template <typename From>
-[[gnu::always_inline]] inline void mix_head(const float *p, uint32_t count, const uint8_t *values,
-                                            uint32_t padded, uint32_t head_size, bool first,
-                                            float *out) {
+[[gnu::noinline]] void mix_head(const float *p, uint32_t count, const uint8_t *values,
+                                uint32_t padded, uint32_t head_size, bool first, float *out) {
     const uint64_t stride = uint64_t{padded} * From::kBytes;
     uint32_t j = 0;
     for (; j + 4 * kLanes <= head_size; j += 4 * kLanes) {
@@ -511,9 +535,8 @@ template <typename From>
 }
 
 // The numbers of `now` positions, and zeros up to kTogether.
-[[gnu::always_inline]] inline const uint8_t *widen_positions(const AttentionTile &tile,
-                                                             const uint8_t *stored, uint32_t now,
-                                                             uint32_t padded, float *x) {
+[[gnu::noinline]] const uint8_t *widen_positions(const AttentionTile &tile, const uint8_t *stored,
+                                                 uint32_t now, uint32_t padded, float *x) {
     const uint64_t bytes = kv_head_bytes(tile.type, tile.head_size);
     const bool normal =
         tile.type == KvType::kF16 && all_normal_halves(stored, static_cast<uint32_t>(now * bytes));
@@ -533,8 +556,7 @@ template <typename From>
 }
 
 // Scores of eight positions, of which `count` are there and the row sees `now`.
-[[gnu::always_inline]] inline void put_scores(F32x8 scores, uint32_t t, uint32_t now,
-                                              float *row_scores) {
+[[gnu::noinline]] void put_scores(F32x8 scores, uint32_t t, uint32_t now, float *row_scores) {
     AttentionState &state = state_of(row_scores);
     if (now == kTogether) {
         store8(row_scores + kScoreHeader + t, scores);

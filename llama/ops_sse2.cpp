@@ -11,6 +11,7 @@
 namespace bareflow::llama {
 namespace {
 
+constexpr bool kWide = false;
 #include "llama/ops_fast_body.h"
 
 }  // namespace

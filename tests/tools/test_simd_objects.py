@@ -32,8 +32,4 @@ def test_no_inline_function_leaks_out(path):
 
 
 def test_there_are_objects():
-<<<<<<< HEAD
-    assert len(OBJECTS) == 7
-=======
     assert len(OBJECTS) == 8
->>>>>>> 9ab56dc (float operations: variants behind one seam, chosen by the optimiser)
