@@ -74,7 +74,8 @@ void FloatJit::Target::bind(FloatJit &owner, FloatSlot &slot) {
 }
 
 int FloatJit::Target::start(JitMode mode) {
-    mode_ = mode;
+    // Taken back in the middle of a level, a field stays the one it was.
+    mode_ = mode == JitMode::kOff ? mode_ : mode;
     candidate_ = nullptr;
     const bool by_rule = mode != JitMode::kOff && candidate_count(1) != 0;
     slot_->variant = by_rule ? candidate(1, 0) : &portable_float_ops();

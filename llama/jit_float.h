@@ -66,8 +66,8 @@ class FloatJit {
         FloatJit *owner_ = nullptr;
         FloatSlot *slot_ = nullptr;
         const FloatVariant *candidate_ = nullptr;
-        JitMode mode_ = JitMode::kOff;
-        uint32_t pattern_ = 0;  // the next to be checked
+        JitMode mode_ = JitMode::kFull;  // the last that was not kOff
+        uint32_t pattern_ = 0;           // the next to be checked
     };
 
     // What one execution is about.

@@ -128,6 +128,30 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     }
 }
 
+// What started by rule and lost is taken back; the rest of its field is still looked at.
+template <int kTimes>
+void slow_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
+    for (int i = 0; i < kTimes; ++i) {
+        silu_mul(g, u, begin, end, y);
+    }
+}
+
+TEST_F(FloatJitTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
+    const FloatVariant slow[] = {
+        {.name = "slow", .silu = slow_silu<3>},
+        {.name = "slower", .needs = InstructionSet::kAvx2, .silu = slow_silu<5>}};
+    const FloatVariant *list[] = {&portable_float_ops(), &slow[0], &slow[1]};
+    const auto kept = set_float_variants(list);
+    optimizer_.set_mode(JitMode::kOff);
+    optimizer_.set_mode(JitMode::kFull);
+    EXPECT_EQ(slots_[2].variant, &slow[1]);
+    heat(8);
+    work();
+    set_float_variants(kept);
+    EXPECT_EQ(slots_[2].variant, &portable_float_ops());
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
+}
+
 // Computes something else, now and then: for one head in a hundred, only after a NaN, ...
 template <int kHow>
 void wrong_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
