@@ -80,7 +80,7 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
 
 // ------------------------------------------------------------------ exp, SiLU, softmax
 
-[[gnu::noinline]] F32x8 exp8(F32x8 x) {
+[[gnu::always_inline]] inline F32x8 exp8(F32x8 x) {
     constexpr float kRound = 12582912.0f;
     constexpr int32_t kRoundBits = 0x4b400000;
     constexpr int32_t kToTop = 0x3d800000;  // 2^31 less the bits of 64.0f
@@ -115,12 +115,15 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
 }
 
 void fast_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
-    uint32_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-        store8(y + i, silu8(load8(g + i), load8(u + i)));
-    }
-    if (i < end) {
-        store_some(y + i, silu8(load_some(g + i, end - i), load_some(u + i, end - i)), end - i);
+    for (uint32_t i = begin; i < end; i += kLanes) {
+        const uint32_t left = end - i;
+        if (left >= kLanes) [[likely]] {
+            store8(y + i, silu8(load8(g + i), load8(u + i)));
+        } else {
+            for (uint32_t k = 0; k < left; ++k) {
+                silu_mul(g + i, u + i, k, k + 1, y + i);
+            }
+        }
     }
 }
 
