@@ -302,7 +302,7 @@ void FloatJit::run(const FloatSlot &slot, const FloatVariant &variant) {
     const Work work = work_for(slot, 0);
     uint8_t *const results = got_.at_end(whole_lines(work.bytes()));
     const uint64_t elements =
-        slot.op == FloatOp::kAttention ? work.floats * work.positions : slot.n;
+        slot.op == FloatOp::kAttention ? work.floats * work.positions : input_floats(slot, work);
     for (uint64_t done = 0; done < kTimedElements; done += elements) {
         execute(slot, variant, work, results);
     }
