@@ -21,12 +21,16 @@ namespace {
 #include "llama/kernels_avx512_formats.h"
 
 #include "llama/kernels_amx_planes.h"
+
+#include "llama/kernels_amx_few.h"
 #include "llama/kernels_avx512_totals.h"
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
-// Fewer don't pay for what is done once for all of them: AVX-512 is faster.
+// Fewer don't pay for what is done once for all of them: AVX-512 is faster, and from five to eight
+// vectors, if there are no minimums and a scale has 32 columns, what stands in kernels_amx_few.h.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
+constexpr uint32_t kLeastFew = 5;
 constexpr uint32_t kTileVectors = 16;
 constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activations
 constexpr uint32_t kPacked = 8;       // groups of sixteen vectors that are packed at a time
@@ -259,6 +263,11 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
 
 template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+    if constexpr (!F::kSuper && !F::kMinimum) {
+        if (args.batch >= kLeastFew && args.batch <= kFew) {
+            return gemm_few<F>(args, row_begin, row_end);
+        }
+    }
     if (args.batch < kFewVectors<F>) {
         return avx512_matrix(kType)(args, row_begin, row_end);
     }

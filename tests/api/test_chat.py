@@ -258,15 +258,15 @@ def wait_until_idle(api):
 def test_a_hang_up_stops_the_generation(api, stream):
     body = json.dumps({"messages": STORY, "max_tokens": 400, "temperature": 1, "stream": stream}).encode()
     request = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (PATH.encode(), len(body))
-    # Short answers may be over before we hang up: try again until one was caught.
-    for _ in range(20):
+    # Short answers may be over before we hang up: try again, sooner and later, until one was caught.
+    for attempt in range(30):
         before = requests_counter(api, "cancelled")
         with api.socket() as sock:
             sock.sendall(request + body)
             if stream:
                 sock.recv(100)
             else:
-                time.sleep(0.02)
+                time.sleep(0.003 * (attempt % 10 + 1))
         wait_until_idle(api)
         if requests_counter(api, "cancelled") > before:
             break

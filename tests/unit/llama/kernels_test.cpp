@@ -93,7 +93,7 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
         }
         if (variant.matrix != nullptr) {
             // AMX leaves less than twelve to AVX-512.
-            for (const uint32_t batch : {2u, 13u}) {
+            for (const uint32_t batch : {2u, 8u, 13u}) {
                 std::vector<float> y(uint64_t{rows} * batch, 12345.0f);
                 const std::vector<QuantizedActivation> same(batch, args.xq);
                 variant.matrix({.weights = args.weights,
@@ -386,8 +386,8 @@ TEST(KernelsTest, NothingIsReadOrWrittenBesideTheOperands) {
                                     group_count(cols));
                 std::vector<float> expected(rows);
                 for (const GemvVariant &variant : gemv_variants(type)) {
-                    const QuantizedActivation each[] = {xq, xq, xq};
-                    for (const uint32_t batch : {1u, 3u}) {
+                    const QuantizedActivation each[] = {xq, xq, xq, xq, xq, xq, xq, xq};
+                    for (const uint32_t batch : {1u, 3u, 8u}) {
                         const GemmArgs args{.weights = weights.as<uint8_t>(),
                                             .row_bytes = bytes,
                                             .cols = cols,
