@@ -49,16 +49,25 @@ struct alignas(64) FewWeights {
 // Group g of all vectors, zeros for what is missing of eight.
 inline void pack_few(const GemmArgs &args, uint32_t g, FewVectors &out) {
     const uint64_t begin = uint64_t{g} * kGroupElements;
-    const uint64_t left = args.cols - begin;
-    const auto columns = static_cast<uint32_t>(left < kGroupElements ? left : kGroupElements);
-    __builtin_memset(&out, 0, sizeof(out));
-    for (uint32_t v = 0; v < args.batch; ++v) {
-        const QuantizedActivation &xq = args.xq[v];
-        const int8_t *const q = xq.q + begin;
-        for (uint32_t k = 0; k < columns / 4; ++k) {
-            __builtin_memcpy(out.of[k][v], q + 4 * k, 4);
+    for (uint32_t step = 0; step < kSteps; ++step) {
+        const uint64_t at = begin + step * kTileColumns;
+        const uint64_t left = args.cols > at ? args.cols - at : 0;
+        const __mmask64 columns = left < kTileColumns ? (uint64_t{1} << left) - 1 : ~uint64_t{0};
+        __m512i in[16];
+        __m512i turned[16];
+#pragma clang loop unroll(full)
+        for (uint32_t v = 0; v < 16; ++v) {
+            in[v] = v < kFew && v < args.batch ? _mm512_maskz_loadu_epi8(columns, args.xq[v].q + at)
+                                               : _mm512_setzero_si512();
         }
-        out.scale[v] = xq.group_scales[g];
+        transpose(in, turned);
+        for (uint32_t k = 0; k < 16; ++k) {
+            _mm256_store_si256(reinterpret_cast<__m256i *>(out.of[step * 16 + k]),
+                               _mm512_castsi512_si256(turned[k]));
+        }
+    }
+    for (uint32_t v = 0; v < kFew; ++v) {
+        out.scale[v] = v < args.batch ? args.xq[v].group_scales[g] : 0.0f;
     }
 }
 
@@ -163,9 +172,10 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     FewVectors packed[kFewGroups];
     FewWeights weights[kStages];
     FewSums sums[kStages];
-    alignas(64) float y[kFewTiles][kTileRows][kFew] = {};
+    alignas(64) float y[kFewTiles][kTileRows][kFew];
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
+    __builtin_memset(y, 0, tiles * sizeof(y[0]));
     for (uint32_t begin = 0; begin < all; begin += kFewGroups) {
         const uint32_t groups = all - begin < kFewGroups ? all - begin : kFewGroups;
         for (uint32_t i = 0; i < groups; ++i) {

@@ -31,6 +31,7 @@ constexpr uint32_t kMaxVectors = 128;  // in one pass
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kLeastFew = 5;
+constinit uint64_t least_products = kAmxProducts;
 constexpr uint32_t kTileVectors = 16;
 constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activations
 constexpr uint32_t kPacked = 8;       // groups of sixteen vectors that are packed at a time
@@ -263,8 +264,12 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
 
 template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
+    const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
+    if (args.batch < kLeastFew || products <= least_products) {
+        return avx512_matrix(kType)(args, row_begin, row_end);
+    }
     if constexpr (!F::kSuper && !F::kMinimum) {
-        if (args.batch >= kLeastFew && args.batch <= kFew) {
+        if (args.batch <= kFew) {
             return gemm_few<F>(args, row_begin, row_end);
         }
     }
@@ -291,6 +296,10 @@ void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 #pragma clang attribute pop
 
 namespace bareflow::llama {
+
+void use_amx_beyond(uint64_t products) {
+    least_products = products;
+}
 
 static GemmKernel amx_matrix(TensorType type) {
     switch (type) {

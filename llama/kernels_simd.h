@@ -21,6 +21,11 @@ namespace bareflow::llama {
 [[nodiscard]] GemmKernel avx512_float_matrix(TensorType type);  // the others
 [[nodiscard]] GemvVariant amx_variant(TensorType type);         // one vector: as avx512_variant
 
+// Tiles have to be set up and given back, which takes microseconds: fewer products of one call
+// (vectors * rows * columns) are left to AVX-512. Tests say 0.
+inline constexpr uint64_t kAmxProducts = 4 << 20;
+void use_amx_beyond(uint64_t products);
+
 using VariantSource = GemvVariant (*)(TensorType type);
 // Which of these are linked into this program, in the order of InstructionSet.
 [[nodiscard]] std::span<const VariantSource> linked_simd_variants();

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "llama/kernels_simd.h"
 #include "llama/ops.h"
 #include "llama/weight_blocks.h"
 #include "tests/unit/llama/fenced.h"
@@ -11,6 +12,13 @@
 
 namespace bareflow::llama {
 namespace {
+
+// While it lives, tiles multiply however little there is.
+class EveryTile {
+  public:
+    EveryTile() { use_amx_beyond(0); }
+    ~EveryTile() { use_amx_beyond(kAmxProducts); }
+};
 
 using testing::Random;
 
@@ -117,6 +125,7 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
 }
 
 TEST(KernelsTest, EveryVariantEqualsTheReferenceAtEveryLength) {
+    const EveryTile every_tile;
     Random random(1);
     for (const TensorType type : kAllTypes) {
         const uint32_t step = tensor_type_info(type).block_elements;
@@ -135,6 +144,7 @@ TEST(KernelsTest, EveryVariantEqualsTheReferenceAtEveryLength) {
 // Values that fill every field of every word: weights at either end against activations at either
 // end, in every arrangement of signs that repeats within a word or a block.
 TEST(KernelsTest, ExtremesDoNotOverflow) {
+    const EveryTile every_tile;
     constexpr uint16_t kGreatest = 0x7bff;  // below the type's limit; or with a sign its negative
     const uint16_t scales[] = {
         kGreatest, kGreatest | 0x8000,
@@ -294,8 +304,20 @@ void expect_matrix_kernels_agree(TensorType type, const std::vector<uint8_t> &we
     }
 }
 
+// Large enough for tiles as the program uses them.
+TEST(KernelsTest, LargeMatricesOfSeveralVectors) {
+    Random random(9);
+    for (const TensorType type : kAllTypes) {
+        const std::vector<uint8_t> weights = testing::random_weights(type, 1100, 512, random);
+        for (const uint32_t batch : {8u, 16u}) {
+            expect_matrix_kernels_agree(type, weights, 1100, 3, 512, batch, random);
+        }
+    }
+}
+
 // Several vectors at once, in every number up to more than one pass.
 TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
+    const EveryTile every_tile;
     Random random(5);
     for (const TensorType type : kAllTypes) {
         const uint32_t step = tensor_type_info(type).block_elements;
@@ -314,6 +336,7 @@ TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
 // Scales of a row close to one another and far apart, and rows of either kind beside each other:
 // what is summed in 24 bits by AMX, what is not, and what is just below the limit.
 TEST(KernelsTest, MatrixKernelsWithScalesOfEverySpread) {
+    const EveryTile every_tile;
     Random random(7);
     for (const TensorType type : kAllTypes) {
         const TensorTypeInfo &info = tensor_type_info(type);
@@ -355,6 +378,7 @@ TEST(KernelsTest, MatrixKernelsWithScalesOfEverySpread) {
 
 // Operands that touch an inaccessible page with their first byte, then with their last one.
 TEST(KernelsTest, NothingIsReadOrWrittenBesideTheOperands) {
+    const EveryTile every_tile;
     Random random(6);
     for (const TensorType type : kAllTypes) {
         const uint32_t step = tensor_type_info(type).block_elements;
