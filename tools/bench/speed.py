@@ -102,9 +102,9 @@ def comparing(args):
 
 def hosted(args):
     """Default model, SmolLM2 and the TinyLlama shape, with llama.cpp in turns."""
-    small, large = Plan(decode=128, repeats=3, warm_s=3), Plan(decode=16, repeats=2)
+    small, large = Plan(decode=128, repeats=3, warm_s=3), Plan(repeats=3)
     if args.quick:
-        small, large = replace(small, repeats=2), replace(large, repeats=1, warm_s=2)
+        small, large = replace(small, repeats=2), replace(large, repeats=2)
     names = ["stories", "smollm2"] + [f"tinyllama-{kind}" for kind in files.FULL_TYPES]
     threads = (2,) if args.quick else (1, 2)
     jobs = [(name, t, large if name.startswith("tinyllama") else small)
