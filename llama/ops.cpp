@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 
+#include "llama/exp_lanes.h"
 #include "llama/math.h"
 #include "llama/vec.h"
 
@@ -13,40 +14,15 @@ namespace {
 inline bool all_moderate(F32x4 x) {
     const auto words = std::bit_cast<std::array<uint64_t, 2>>(x);
     constexpr uint64_t kMagnitudes = 0x7fffffff7fffffff;
-    constexpr uint64_t kToTop = 0x3d8000003d800000;  // 2^31 less the bits of 64.0f
+    constexpr uint64_t kToTop = uint64_t{kModerateToTop} << 32 | kModerateToTop;
     return ((((words[0] & kMagnitudes) + kToTop) | ((words[1] & kMagnitudes) + kToTop)) &
             ~kMagnitudes) == 0;
 }
 
-// exp_f32 of four. Every float operation counts, in an emulator above all: what integers can do is
-// done by them.
 inline F32x4 exp4(F32x4 x) {
-    const F32x4 round = splat4(12582912.0f);
-    const bool moderate = all_moderate(x);
-    F32x4 v = x;
-    if (!moderate) {
-        // Clamped by comparisons: one fate for NaN, and 2^n below always has a normal exponent.
-        const F32x4 high = x < 88.0f ? x : splat4(88.0f);
-        v = high > -87.0f ? high : splat4(-87.0f);
-    }
-    const F32x4 rounded = v * 1.44269504f + round;
-    const F32x4 n = rounded - round;
-    const F32x4 r = (v - n * 0.693359375f) - n * -2.12194440e-4f;
-    F32x4 p = splat4(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    const F32x4 y = (p * (r * r) + r) + 1.0f;
-    // n, an integer of -126 .. 127, is the difference of the bits.
-    const I32x4 exponent = (std::bit_cast<I32x4>(rounded) - std::bit_cast<I32x4>(round)) << 23;
-    if (moderate) {
-        // y is from 0.7 to 1.5 and n beyond -126 by far: no exponent overflows or underflows.
-        return std::bit_cast<F32x4>(std::bit_cast<I32x4>(y) + exponent);
-    }
-    const F32x4 result = y * std::bit_cast<F32x4>(exponent + (127 << 23));
-    return x < -87.0f ? F32x4{} : result;
+    F32x4 result;
+    exp_lanes<F32x4, I32x4>(x, all_moderate(x), result);
+    return result;
 }
 
 inline F32x4 silu_mul4(F32x4 g, F32x4 u) {

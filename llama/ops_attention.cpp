@@ -102,15 +102,6 @@ void load_q8_0(const uint8_t *from, uint32_t padded, float *x) {
     }
 }
 
-inline AttentionState &state_of(float *row_scores) {
-    return *reinterpret_cast<AttentionState *>(row_scores);
-}
-
-// Row r sees the positions below this.
-inline uint32_t visible(const AttentionTile &tile, uint32_t row) {
-    return tile.positions - (tile.rows - 1 - row);
-}
-
 // How many of the kTogether positions from t on a row sees.
 inline uint32_t seen_from(const AttentionTile &tile, uint32_t row, uint32_t t) {
     const uint32_t seen = visible(tile, row);
@@ -235,7 +226,7 @@ void attention_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     }
 }
 
-void attention_exp(const AttentionTile &tile, uint32_t begin, uint32_t end) {
+void attention_exp_with(SoftmaxExp exp, const AttentionTile &tile, uint32_t begin, uint32_t end) {
     float *row_scores = tile.scores;
     for (uint32_t row = 0; row < tile.rows; ++row) {
         const uint32_t seen = visible(tile, row);
@@ -246,12 +237,16 @@ void attention_exp(const AttentionTile &tile, uint32_t begin, uint32_t end) {
                 softmax_max(state.max, 0, 4, state.softmax);
             }
             if (begin < last) {
-                softmax_exp(row_scores + kScoreHeader, begin, last, state.softmax);
+                exp(row_scores + kScoreHeader, begin, last, state.softmax);
                 state.inverse = last == seen ? softmax_inverse(state.softmax) : 0.0f;
             }
             row_scores += tile.scores_stride;
         }
     }
+}
+
+void attention_exp(const AttentionTile &tile, uint32_t begin, uint32_t end) {
+    attention_exp_with(softmax_exp, tile, begin, end);
 }
 
 void attention_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {

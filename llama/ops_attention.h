@@ -61,11 +61,21 @@ struct AttentionState {
     float inverse;  // 1 / sum, when all exponentials are there
 };
 static_assert(sizeof(AttentionState) <= kScoreHeader * sizeof(float));
+[[nodiscard]] inline AttentionState &state_of(float *row_scores) {
+    return *reinterpret_cast<AttentionState *>(row_scores);
+}
+// Row r sees the positions below this.
+[[nodiscard]] inline uint32_t visible(const AttentionTile &tile, uint32_t row) {
+    return tile.positions - (tile.rows - 1 - row);
+}
 
 // score_t = dot8(q, k_t) * scale, and the greatest of them.
 void attention_scores(const AttentionTile &tile, uint32_t begin, uint32_t end);
 // e_t = exp(score_t - greatest), and their sum.
 void attention_exp(const AttentionTile &tile, uint32_t begin, uint32_t end);
+// The same by another softmax_exp (ops.h), which is called with `begin` a multiple of eight.
+using SoftmaxExp = void (*)(float *x, uint32_t begin, uint32_t end, SoftmaxState &state);
+void attention_exp_with(SoftmaxExp exp, const AttentionTile &tile, uint32_t begin, uint32_t end);
 // out_j += (e_t / sum) * v_t[j], t increasing, from +0.
 void attention_mix(const AttentionTile &tile, uint32_t begin, uint32_t end);
 

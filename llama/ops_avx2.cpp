@@ -1,6 +1,7 @@
 // The float operations for one instruction set. See ops_fast_body.h.
 #include <array>
 
+#include "llama/exp_lanes.h"
 #include "llama/float_ops.h"
 #include "llama/math.h"
 #include "llama/vec.h"
@@ -21,22 +22,12 @@ constexpr bool kWide = true;
 namespace bareflow::llama {
 
 const FloatVariant &avx2_float_ops() {
-    static constexpr FloatVariant kVariant = {.name = "avx2",
-                                              .needs = InstructionSet::kAvx2,
-                                              .norm = fast_norm,
-                                              .quantize = fast_quantize,
-                                              .rope = fast_rope,
-                                              .store = fast_store,
-                                              .scores = fast_scores,
-                                              .exp = fast_exp,
-                                              .mix = fast_mix,
-                                              .silu = fast_silu};
+    static constexpr FloatVariant kVariant = general_variant("avx2", InstructionSet::kAvx2);
     return kVariant;
 }
 
 const FloatVariant &avx2_fused_float_ops() {
-    static constexpr FloatVariant kVariant = {
-        .name = "avx2 fused", .needs = InstructionSet::kAvx2, .special = true, .norm = fused_norm};
+    static constexpr FloatVariant kVariant = fused_variant("avx2 fused", InstructionSet::kAvx2);
     return kVariant;
 }
 

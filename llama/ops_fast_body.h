@@ -81,32 +81,10 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
 // ------------------------------------------------------------------ exp, SiLU, softmax
 
 [[gnu::always_inline]] inline F32x8 exp8(F32x8 x) {
-    constexpr float kRound = 12582912.0f;
-    constexpr int32_t kRoundBits = 0x4b400000;
-    constexpr int32_t kToTop = 0x3d800000;  // 2^31 less the bits of 64.0f
-    const bool moderate = !any_top_bit((bits_of(x) & 0x7fffffff) + kToTop);
-    F32x8 v = x;
-    if (!moderate) {
-        const F32x8 high = x < 88.0f ? x : splat8(88.0f);
-        v = high > -87.0f ? high : splat8(-87.0f);
-    }
-    const F32x8 rounded = v * 1.44269504f + kRound;
-    const F32x8 n = rounded - kRound;
-    const F32x8 r = (v - n * 0.693359375f) - n * -2.12194440e-4f;
-    F32x8 p = splat8(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    const F32x8 y = (p * (r * r) + r) + 1.0f;
-    const I32x8 exponent = (bits_of(rounded) - kRoundBits) << 23;
-    if (moderate) {
-        // y is from 0.7 to 1.5 and n beyond -126 by far: no exponent overflows or underflows.
-        return float_of(bits_of(y) + exponent);
-    }
-    const F32x8 result = y * float_of(exponent + (127 << 23));
-    return x < -87.0f ? F32x8{} : result;
+    const bool moderate = !any_top_bit((bits_of(x) & 0x7fffffff) + kModerateToTop);
+    F32x8 result;
+    exp_lanes<F32x8, I32x8>(x, moderate, result);
+    return result;
 }
 
 [[gnu::always_inline]] inline F32x8 silu8(F32x8 g, F32x8 u) {
@@ -128,8 +106,7 @@ void fast_silu(const float *g, const float *u, uint32_t begin, uint32_t end, flo
 }
 
 // As softmax_exp; `begin` is a multiple of eight.
-[[gnu::always_inline]] inline void exp_range(float *x, uint32_t begin, uint32_t end,
-                                             SoftmaxState &state) {
+void exp_range(float *x, uint32_t begin, uint32_t end, SoftmaxState &state) {
     F32x8 lanes = begin == 0 ? F32x8{} : load8(state.lanes);
     const F32x8 max = splat8(state.max);
     uint32_t t = begin;
@@ -369,14 +346,6 @@ void fast_store(KvType type, const float *x, uint32_t head_size, uint8_t *to) {
 }
 
 // ------------------------------------------------------------------ attention
-
-// What the passes leave for one another, as in ops_attention.cpp.
-[[gnu::always_inline]] inline AttentionState &state_of(float *row_scores) {
-    return *reinterpret_cast<AttentionState *>(row_scores);
-}
-[[gnu::always_inline]] inline uint32_t visible(const AttentionTile &tile, uint32_t row) {
-    return tile.positions - (tile.rows - 1 - row);
-}
 
 // Positions that are done together.
 constexpr uint32_t kTogether = 8;
@@ -622,22 +591,7 @@ void fast_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
 }
 
 void fast_exp(const AttentionTile &tile, uint32_t begin, uint32_t end) {
-    float *row_scores = tile.scores;
-    for (uint32_t row = 0; row < tile.rows; ++row) {
-        const uint32_t seen = visible(tile, row);
-        const uint32_t last = end < seen ? end : seen;
-        for (uint32_t head = 0; head < tile.heads; ++head) {
-            AttentionState &state = state_of(row_scores);
-            if (begin == 0) {
-                softmax_max(state.max, 0, 4, state.softmax);
-            }
-            if (begin < last) {
-                exp_range(row_scores + kScoreHeader, begin, last, state.softmax);
-                state.inverse = last == seen ? 1.0f / fold8(load8(state.softmax.lanes)) : 0.0f;
-            }
-            row_scores += tile.scores_stride;
-        }
-    }
+    attention_exp_with(exp_range, tile, begin, end);
 }
 
 void fast_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
@@ -678,4 +632,23 @@ void fast_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
             }
         }
     }
+}
+
+// ------------------------------------------------------------------ what there is
+
+constexpr FloatVariant general_variant(std::string_view name, InstructionSet needs) {
+    return {.name = name,
+            .needs = needs,
+            .norm = fast_norm,
+            .quantize = fast_quantize,
+            .rope = fast_rope,
+            .store = fast_store,
+            .scores = fast_scores,
+            .exp = fast_exp,
+            .mix = fast_mix,
+            .silu = fast_silu};
+}
+
+constexpr FloatVariant fused_variant(std::string_view name, InstructionSet needs) {
+    return {.name = name, .needs = needs, .special = true, .norm = fused_norm};
 }

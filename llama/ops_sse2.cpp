@@ -1,6 +1,7 @@
 // The float operations for one instruction set. See ops_fast_body.h.
 #include <array>
 
+#include "llama/exp_lanes.h"
 #include "llama/float_ops.h"
 #include "llama/math.h"
 #include "llama/vec.h"
@@ -20,22 +21,12 @@ constexpr bool kWide = false;
 namespace bareflow::llama {
 
 const FloatVariant &sse2_float_ops() {
-    static constexpr FloatVariant kVariant = {.name = "sse2",
-                                              .needs = InstructionSet::kSse2,
-                                              .norm = fast_norm,
-                                              .quantize = fast_quantize,
-                                              .rope = fast_rope,
-                                              .store = fast_store,
-                                              .scores = fast_scores,
-                                              .exp = fast_exp,
-                                              .mix = fast_mix,
-                                              .silu = fast_silu};
+    static constexpr FloatVariant kVariant = general_variant("sse2", InstructionSet::kSse2);
     return kVariant;
 }
 
 const FloatVariant &sse2_fused_float_ops() {
-    static constexpr FloatVariant kVariant = {
-        .name = "sse2 fused", .needs = InstructionSet::kSse2, .special = true, .norm = fused_norm};
+    static constexpr FloatVariant kVariant = fused_variant("sse2 fused", InstructionSet::kSse2);
     return kVariant;
 }
 
