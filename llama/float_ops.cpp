@@ -58,7 +58,7 @@ const FloatVariant &portable_float_ops() {
 }
 
 std::span<const FloatVariant *const> float_variants() {
-    static constinit std::array<const FloatVariant *, 16> list{};
+    static constinit std::array<const FloatVariant *, kMaxFloatVariants> list{};
     if (!replaced.empty()) {
         return replaced;
     }

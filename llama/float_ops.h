@@ -26,6 +26,7 @@ enum class FloatOp : uint8_t {
     kSilu,       // silu_mul
 };
 inline constexpr uint32_t kFloatOps = 5;
+inline constexpr size_t kMaxFloatVariants = 32;
 
 // rms_norm(x, w, eps, n, y), then, unless `out` is nullptr, quantize_activation of all of y.
 using NormKernel = void (*)(const float *x, const float *w, float eps, uint32_t n, float *y,
@@ -52,6 +53,7 @@ struct FloatVariant {
     AttentionKernel mix = nullptr;  // with `scores`
     SiluKernel silu = nullptr;
     uint32_t head_size = 0;  // what `scores` and `mix` are made for; 0: any
+    bool f16_only = false;   // gains nothing with another kind of cache
 
     [[nodiscard]] bool does(FloatOp op, uint32_t head) const;
 };
@@ -89,5 +91,7 @@ std::span<const FloatVariant *const> set_float_variants(
 [[nodiscard]] const FloatVariant &sse2_fused_float_ops();
 [[nodiscard]] const FloatVariant &avx2_float_ops();
 [[nodiscard]] const FloatVariant &avx2_fused_float_ops();
+// Hosted only: attention for the usual sizes of heads.
+[[nodiscard]] std::span<const FloatVariant> avx2_sized_float_ops();
 
 }  // namespace bareflow::llama

@@ -97,7 +97,7 @@ const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const
         for (const FloatVariant *const variant : float_variants()) {
             if (variant->special == special && (!special || level == 3) &&
                 variant != &portable_float_ops() && variant->does(slot_->op, slot_->head_size) &&
-                index-- == 0) {
+                (!variant->f16_only || slot_->kv_type == KvType::kF16) && index-- == 0) {
                 return variant;
             }
         }

@@ -1,0 +1,36 @@
+// Attention for the usual sizes of heads with AVX2. See ops_sized_body.h.
+#include <array>
+
+#include "llama/exp_lanes.h"
+#include "llama/float_ops.h"
+#include "llama/math.h"
+#include "llama/vec.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+namespace bareflow::llama {
+namespace {
+
+constexpr bool kWide = true;
+#include "llama/ops_fast_body.h"
+#include "llama/ops_sized_body.h"
+
+}  // namespace
+}  // namespace bareflow::llama
+
+#pragma clang attribute pop
+
+namespace bareflow::llama {
+
+std::span<const FloatVariant> avx2_sized_float_ops() {
+    constexpr InstructionSet kSet = InstructionSet::kAvx2;
+    static constexpr FloatVariant kVariants[] = {
+        sized_variant<16>("avx2 head 16", kSet),   sized_variant<32>("avx2 head 32", kSet),
+        sized_variant<48>("avx2 head 48", kSet),   sized_variant<64>("avx2 head 64", kSet),
+        sized_variant<80>("avx2 head 80", kSet),   sized_variant<96>("avx2 head 96", kSet),
+        sized_variant<128>("avx2 head 128", kSet),
+    };
+    return kVariants;
+}
+
+}  // namespace bareflow::llama
