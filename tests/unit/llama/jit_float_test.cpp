@@ -92,9 +92,9 @@ TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
                 const OptimizationTry &one = optimizer_.try_at(i);
                 tried |= one.function == slot.name && one.variant() == variant->name;
             }
-            const bool wanted =
-                variant != &portable_float_ops() && variant->does(slot.op, slot.head_size) &&
-                (!variant->f16_only || slot.kv_type == KvType::kF16);
+            const bool wanted = variant != &portable_float_ops() &&
+                                variant->does(slot.op, slot.head_size) &&
+                                (!variant->f16_only || slot.kv_type == KvType::kF16);
             EXPECT_EQ(tried, wanted) << slot.name << " " << variant->name;
         }
     }
