@@ -255,6 +255,13 @@ int GemvJit::Target::start(JitMode mode) {
     return slot_->kernel == slot_->reference ? 0 : 1;
 }
 
+// Several vectors at once were not timed: their kernel stays.
+int GemvJit::Target::yield() {
+    fallback_ = {slot_->reference, gemv_variants(slot_->type)[0].forms, kNoRegion,
+                 gemv_variants(slot_->type)[0].name};
+    return fall_back();
+}
+
 // ------------------------------------------------------------------ room for code
 
 // What a region is worth is the work that its kernel does. Returns that of `target`.

@@ -95,6 +95,11 @@ TimingVerdict judge(const PairedTimes &times) {
     return wins_by(kNoisePerMille) ? TimingVerdict::kWon : TimingVerdict::kLost;
 }
 
+bool clearly_slower(const PairedTimes &times) {
+    return below(smallest(times.current()), smallest(times.candidate()), kNoisePerMille) &&
+           below(median(times.current()), median(times.candidate()), kNoisePerMille);
+}
+
 void DriftWatch::restart(uint64_t calls, uint64_t cycles) {
     window_calls_ = calls;
     window_cycles_ = cycles;

@@ -60,6 +60,8 @@ inline constexpr uint64_t kNoisePerMille = 30;
 // kMore while another pair may change the answer. Clear cases are settled after a few pairs; a
 // candidate that is not clearly faster in the end has lost.
 [[nodiscard]] TimingVerdict judge(const PairedTimes &times);
+// Of a candidate that has lost: by more than noise, too.
+[[nodiscard]] bool clearly_slower(const PairedTimes &times);
 
 // Notices that a function has grown slower than it was: a virtual machine that moved, a neighbour,
 // a longer context. Fed with its totals, it compares the mean of one window with the best one since

@@ -135,8 +135,12 @@ void Optimizer::take_over(Entry &entry) {
 
 // To what runs without having been measured: no promotion.
 void Optimizer::take_back(Entry &entry, JitMode mode) {
+    begin_at(entry, entry.target->start(mode));
+}
+
+void Optimizer::begin_at(Entry &entry, int level) {
     const uint64_t promotions = promotions_;
-    entry.start_level = entry.target->start(mode);
+    entry.start_level = level;
     set_level(entry, entry.start_level);
     promotions_ = promotions;
     entry.choice = {};
@@ -612,11 +616,16 @@ void Optimizer::decide(TryVerdict verdict) {
     } else {
         target.drop();
         if (against_reference() && entry.level != 0) {
-            // In force since the start. Who asked for the rule of thumb gets it all the same.
-            if (verdict == TryVerdict::kLost && mode_ == JitMode::kBaseline) {
+            // In force since the start: there it stays if it is no slower. Who asked for the rule
+            // of thumb gets it in any case.
+            if (verdict != TryVerdict::kLost) {
+                take_back(entry, JitMode::kOff);
+            } else if (!clearly_slower(times_)) {
+                take_over(entry);
+            } else if (mode_ == JitMode::kBaseline) {
                 entry.gain = entry.rule_gain;
             } else {
-                take_back(entry, JitMode::kOff);
+                begin_at(entry, target.yield());
             }
         }
     }

@@ -84,6 +84,9 @@ class OptimizationTarget {
     // Puts into force what runs in this mode before anything was measured, and returns its level:
     // 0, the portable reference, or 1, what a rule names. kOff: the reference.
     virtual int start(JitMode mode) = 0;
+    // What start() put in force is right but slower than the reference, which takes its place.
+    // Kernels for other work that was not timed may stay. Returns the level.
+    virtual int yield() { return start(JitMode::kOff); }
 
   protected:
     ~OptimizationTarget() = default;
@@ -231,6 +234,7 @@ class Optimizer {
     void begin(size_t entry, int level, uint32_t first, uint32_t end);
     void take_over(Entry &entry);
     void take_back(Entry &entry, JitMode mode);
+    void begin_at(Entry &entry, int level);
     void step();
     void check();
     void time();

@@ -379,6 +379,26 @@ TEST_F(StartTest, AStartThatIsSlowerThanTheReferenceIsTakenBack) {
     EXPECT_NEAR(static_cast<double>(optimizer_.gain("f").over_rule), 3000, 5);
 }
 
+// Where memory is the limit, all are equally fast for a single vector: no reason to leave the
+// start.
+TEST_F(StartTest, AStartThatIsNoSlowerStays) {
+    target_.levels[1][0].run_ticks = 1010;
+    start_by_rule();
+    optimizer_.anticipate();
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "rule");
+    EXPECT_EQ(level("f"), 1);
+    EXPECT_EQ(find_try("rule")->verdict, TryVerdict::kLost);
+    EXPECT_EQ(optimizer_.gain("f").over_reference, 990u);
+    std::array<TunedChoice, 4> out;
+    ASSERT_EQ(optimizer_.choices(out), 1u);
+    EXPECT_EQ(out[0].variant.view(), "rule");
+    EXPECT_EQ(optimizer_.promotions(), 0u);
+    count_calls("f", 100);
+    work_all();
+    EXPECT_EQ(target_.in_force->name, "fast");
+}
+
 TEST_F(StartTest, BaselineStaysOnTheRuleEvenWhereItIsSlow) {
     target_.levels[1][0].run_ticks = 4000;
     optimizer_.set_mode(JitMode::kBaseline);

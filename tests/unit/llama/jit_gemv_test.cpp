@@ -472,12 +472,15 @@ TEST_F(GemvJitTest, ASlowerCandidateIsReportedAndNotInstalled) {
     remembered.clear();
     model_.add("q8_0_gemv 100x512", TensorType::kQ8_0, 100, 512);
     model_.slots[0].reference = remembering_reference;
+    const GemmKernel matrix = [](const GemmArgs &, uint32_t, uint32_t) {};
+    model_.slots[0].matrix = matrix;
     start();
     heat(1000);
     work();
     EXPECT_EQ(count(TryVerdict::kWon), 0u);
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
-    EXPECT_GT(count(TryVerdict::kLost), 4u);  // those that the search looked at
+    EXPECT_GT(count(TryVerdict::kLost), 4u);    // those that the search looked at
+    EXPECT_EQ(model_.slots[0].matrix, matrix);  // says nothing of several vectors
     EXPECT_EQ(model_.slots[0].kernel, &remembering_reference);
     EXPECT_EQ(level("q8_0_gemv 100x512"), 0);
     for (size_t i = 0; i < optimizer_.try_count(); ++i) {
