@@ -29,6 +29,8 @@ constexpr uint32_t kOtherConnections = 20;
 constexpr uint32_t kMinConnections = 32;
 constexpr uint32_t kMaxConnections = 48;
 constexpr uint64_t kMib = 1 << 20;
+constexpr std::string_view kTolerance = "1/4096 of the greatest result";
+static_assert(llama::kRelaxedTolerance == 1.0f / 4096);
 // The smallest machine that runs a model has this much beside the model and its KV cache.
 constexpr uint64_t kProgramBytes = 8 * kMib;
 // Of it, for request bodies, texts being made and generated code.
@@ -185,6 +187,7 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
     }
     detail.clear();
     llama::limit_instruction_set(settings_.jit_isa);
+    llama::allow_relaxed_numerics(settings_.relaxed);
     BF_TRY(create_engine(detail));
     start_optimizer();
     const llama::HyperParameters &p = model_->parameters();
@@ -262,6 +265,10 @@ void Appliance::start_optimizer() {
     } else {
         log_line("jit: float operations: ", made.error().message);
     }
+    if (settings_.relaxed) {
+        log_line("jit: numerics=fast: float operations may differ from the reference by ",
+                 kTolerance, "; texts may depend on processor, load and time");
+    }
     if (settings_.jit == JitMode::kOff) {
         return;
     }
@@ -285,7 +292,8 @@ void Appliance::recall_profile() {
                            .cpu_stepping = cpu.stepping,
                            .cpu_vendor = cpu.vendor(),
                            .hypervisor = cpu.hypervisor(),
-                           .version = kVersion},
+                           .version = kVersion,
+                           .relaxed = settings_.relaxed},
                           optimizer(), settings_.state == StateMode::kContinual);
 }
 
@@ -597,6 +605,9 @@ void Appliance::fill(http::SystemSnapshot &out) {
     }
     out.jit = {
         .mode = jit_mode_name(settings_.jit),
+        .numerics = settings_.relaxed ? "fast" : "exact",
+        .tolerance = settings_.relaxed ? kTolerance : "0",
+        .relaxed = settings_.relaxed,
         .warm_calls = thresholds.warm,
         .hot_calls = thresholds.hot,
         .very_hot_calls = thresholds.very_hot,

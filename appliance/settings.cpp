@@ -94,6 +94,7 @@ constexpr std::array<Choice<ConsoleMode>, 4> kConsoleModes{{{"both", ConsoleMode
                                                             {"vga", ConsoleMode::kVga},
                                                             {"none", ConsoleMode::kNone}}};
 constexpr std::array<Choice<bool>, 2> kSwitch{{{"on", true}, {"off", false}}};
+constexpr std::array<Choice<bool>, 2> kNumerics{{{"exact", false}, {"fast", true}}};
 constexpr std::array<Choice<StateMode>, 3> kStateModes{
     {{"keep", StateMode::kKeep}, {"off", StateMode::kOff}, {"continual", StateMode::kContinual}}};
 constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource::kAuto},
@@ -129,7 +130,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 19> kEntries{{
+constexpr std::array<Entry, 20> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -162,6 +163,10 @@ constexpr std::array<Entry, 19> kEntries{{
      [](std::string_view v, Settings &s) {
          return take_number(v, 1, kMaxThreshold, s.jit_very_hot);
      }},
+    {{"numerics", "exact, fast",
+      "fast: float operations may differ from the reference by 1/4096 of the greatest result "
+      "(default: exact)"},
+     [](std::string_view v, Settings &s) { return take_choice(v, kNumerics, s.relaxed); }},
     {{"profile", "on, off",
       "calls and cycles of every operation; off: to see what counting costs, no level 2 then "
       "(default: on)"},

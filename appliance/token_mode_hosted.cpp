@@ -10,6 +10,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/float_ops.h"
 #include "llama/model.h"
 #include "llama/tokenizer.h"
 
@@ -156,6 +157,17 @@ void print_speed(const llama::Usage &usage) {
                             usage.decode_ticks));
 }
 
+// Puts the last relaxed operation of each kind into force, if there are any in the lists.
+void use_relaxed(std::span<llama::FloatSlot> slots) {
+    for (llama::FloatSlot &slot : slots) {
+        for (const llama::FloatVariant *const variant : llama::float_variants()) {
+            if (variant->relaxed && variant->does(slot.op, slot.head_size)) {
+                slot.variant = variant;
+            }
+        }
+    }
+}
+
 Status run(const TokenModeOptions &options, TextWriter &detail) {
     (void)start_workers(options.threads);
     if (options.most.has_value()) {
@@ -167,7 +179,9 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     }
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
+    llama::allow_relaxed_numerics(options.relaxed);
     BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.engine));
+    use_relaxed(engine->float_slots());
     Prompts prompts;
     BF_ASSIGN(prompts.tokens, Buffer<llama::Token>::create(kMaxPromptTokens));
     BF_ASSIGN(prompts.ends, Buffer<uint32_t>::create(kMaxPrompts));
@@ -224,7 +238,8 @@ int run_token_mode(int argc, char **argv) {
             stderr,
             "usage: %s --model FILE (--tokens 1,2,3[;4,5] | --prompt TEXT) [--max-tokens N] "
             "[--slots N] [--batch N] [--kv f16|q8_0] "
-            "[--logits] [--context N] [--slice-us N] [--threads N] [--isa NAME] "
+            "[--logits] [--context N] [--slice-us N] [--threads N] [--isa NAME] [--numerics "
+            "exact|fast] "
             "[--seed S] "
             "[--temperature T] [--top-k K] [--top-p P] [--min-p P] [--typical-p P] "
             "[--repeat-penalty R] [--presence-penalty P] [--frequency-penalty F] "

@@ -13,6 +13,7 @@
 // Also: --context N, --batch N (tokens computed together), --kv f16|q8_0 (the cache), --slice-us N
 // (the length of a slice; 0: the shortest steps there are),
 // --threads N (0: all processors), --isa NAME (kernels need no more than that, llama/kernels.h),
+// --numerics exact|fast (fast: by the relaxed float operations, wherever there is one),
 // and how tokens are chosen (greedily unless a temperature is given): --seed, --temperature and the
 // other settings of SamplingParams by name; --logit-bias 7:-1.5,9:2 and --logprobs N, which prints
 // "logprobs TOKEN:BITS,..." after each token.
@@ -35,6 +36,7 @@ struct TokenModeOptions {
     llama::EngineConfig engine;
     uint32_t slice_us = 10000;
     uint32_t threads = 1;
+    bool relaxed = false;
     std::optional<llama::InstructionSet> most;  // none: whatever the processor can run
     llama::SamplingParams sampling{.temperature = 0.0f};
 };

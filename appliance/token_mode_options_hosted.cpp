@@ -45,6 +45,12 @@ bool parse_kv(const char *text, llama::KvType &out) {
     return name == "q8_0" || name == "f16";
 }
 
+bool parse_numerics(const char *text, bool &out) {
+    const std::string_view name = text;
+    out = name == "fast";
+    return out || name == "exact";
+}
+
 bool parse_mirostat(const char *text, bool &out) {
     uint32_t version = 0;
     if (!parse_u32(text, version) || (version != 0 && version != 2)) {
@@ -134,6 +140,7 @@ bool parse_token_mode(int argc, char **argv, TokenModeOptions &out) {
                    !(name == "--slots" && parse_u32(value, out.engine.slots)) &&
                    !(name == "--batch" && parse_u32(value, out.engine.batch)) &&
                    !(name == "--kv" && parse_kv(value, out.engine.kv_type)) &&
+                   !(name == "--numerics" && parse_numerics(value, out.relaxed)) &&
                    !(name == "--threads" && parse_u32(value, out.threads)) &&
                    !(name == "--isa" && parse_isa(value, out.most)) &&
                    !(name == "--slice-us" && parse_u32(value, out.slice_us)) &&

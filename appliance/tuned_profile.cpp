@@ -8,6 +8,7 @@ namespace bareflow {
 namespace {
 
 constexpr uint32_t kFormat = 1;
+constexpr uint32_t kRelaxedFormat = 0x101;  // of choices made with numerics=fast; else the same
 constexpr uint8_t kMaxLevel = 3;
 
 constexpr size_t kHashedHeadBytes = 64 * 1024;
@@ -97,6 +98,9 @@ std::string_view identity_mismatch(const ProfileIdentity &ours, const ProfileIde
     if (ours.version != theirs.version) {
         return "another version of the program";
     }
+    if (ours.relaxed != theirs.relaxed) {
+        return "another setting of numerics";
+    }
     if (ours.model_bytes != theirs.model_bytes || ours.model_hash != theirs.model_hash) {
         return "another model";
     }
@@ -127,8 +131,8 @@ uint64_t sampled_hash(std::span<const uint8_t> bytes) {
 
 size_t encode_profile(const TunedProfile &profile, std::span<uint8_t> out) {
     Writer to(out);
-    to.put(kFormat);
     const ProfileIdentity &who = profile.identity;
+    to.put(who.relaxed ? kRelaxedFormat : kFormat);
     to.put(who.model_bytes);
     to.put(who.model_hash);
     to.put(who.cpu_features);
@@ -157,10 +161,11 @@ Status decode_profile(std::span<const uint8_t> bytes, TunedProfile &out) {
     if (!in.read(format)) {
         return bad;
     }
-    if (format != kFormat) {
+    if (format != kFormat && format != kRelaxedFormat) {
         return {ErrorCode::kUnsupported, "it has another format"};
     }
     ProfileIdentity identity;
+    identity.relaxed = format == kRelaxedFormat;
     uint32_t speed = 0;
     uint16_t count = 0;
     if (!read_identity(in, identity) || !in.read(speed) || !in.read(count) ||

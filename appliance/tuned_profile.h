@@ -25,6 +25,7 @@ struct ProfileIdentity {
     ShortText<16> cpu_vendor;
     ShortText<16> hypervisor;  // empty: none
     ShortText<16> version;     // of this program
+    bool relaxed = false;      // numerics=fast
 };
 
 // Why choices made for `theirs` are of no use to `ours`, in a few words: "another model"; empty

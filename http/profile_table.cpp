@@ -137,6 +137,10 @@ constexpr ProfileRow kRows[] = {
      S::kTokens, true},
 
     {"mode", nullptr, nullptr, BF_AT(jit.mode), K::kText, S::kJit, false},
+    {"numerics", nullptr, nullptr, BF_AT(jit.numerics), K::kText, S::kJit, false},
+    {"tolerance", nullptr, nullptr, BF_AT(jit.tolerance), K::kText, S::kJit, false},
+    {"relaxed", "1 with numerics=fast: results may differ from the reference, else 0.", nullptr,
+     BF_AT(jit.relaxed), K::kBool, S::kJit, false},
     {"code_bytes", "Machine code generated at run time.", nullptr, BF_AT(jit.code_bytes), K::kBytes,
      S::kJit, false},
     {"code_capacity_bytes", "Room for generated machine code.", nullptr,

@@ -73,7 +73,10 @@ struct NetworkInfo {
 };
 
 struct JitInfo {
-    std::string_view mode;  // "off", "baseline", "full"
+    std::string_view mode;       // "off", "baseline", "full"
+    std::string_view numerics;   // "exact", "fast"
+    std::string_view tolerance;  // what a result may differ from the reference
+    bool relaxed = false;        // numerics are "fast"
     uint64_t warm_calls = 0;
     uint64_t hot_calls = 0;
     uint64_t very_hot_calls = 0;

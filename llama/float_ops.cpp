@@ -64,7 +64,8 @@ std::span<const FloatVariant *const> float_variants() {
     }
     size_t count = 0;
     for (const FloatVariant *const variant : linked_float_variants()) {
-        if (count < list.size() && may_use(variant->needs)) {
+        if (count < list.size() && may_use(variant->needs) &&
+            (!variant->relaxed || relaxed_numerics())) {
             list[count++] = variant;
         }
     }

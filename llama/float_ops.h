@@ -1,6 +1,6 @@
 // The float operations of a transformer behind one seam, as kernels.h is for matrix products: an
 // operation of one shape is a FloatSlot, and what runs is the FloatVariant that the slot points at.
-// All variants of an operation equal the portable one bit for bit
+// All variants of an operation but those called relaxed equal the portable one bit for bit
 // (docs/decisions/0001-numeric-contract.md; of a NaN, that it is one), read and write the same
 // intermediate states, and can therefore be exchanged between any two calls.
 //
@@ -27,6 +27,9 @@ enum class FloatOp : uint8_t {
 };
 inline constexpr uint32_t kFloatOps = 5;
 inline constexpr size_t kMaxFloatVariants = 32;
+// What a result of a relaxed variant may differ from the reference's, as part of the greatest
+// magnitude among the results: for the numbers that models compute.
+inline constexpr float kRelaxedTolerance = 0x1p-12f;
 
 // rms_norm(x, w, eps, n, y), then, unless `out` is nullptr, quantize_activation of all of y.
 using NormKernel = void (*)(const float *x, const float *w, float eps, uint32_t n, float *y,
@@ -44,6 +47,9 @@ struct FloatVariant {
     InstructionSet needs = InstructionSet::kSse2;
     // Several operations in one pass, or made for some shapes only: tried for what is very hot.
     bool special = false;
+    // Breaks the numeric contract, within kRelaxedTolerance; `special` as well. In the lists with
+    // allow_relaxed_numerics() only.
+    bool relaxed = false;
     NormKernel norm = nullptr;
     QuantizeKernel quantize = nullptr;
     RopeKernel rope = nullptr;
@@ -89,9 +95,11 @@ std::span<const FloatVariant *const> set_float_variants(
 [[nodiscard]] std::span<const FloatVariant *const> linked_float_variants();
 [[nodiscard]] const FloatVariant &sse2_float_ops();
 [[nodiscard]] const FloatVariant &sse2_fused_float_ops();
+[[nodiscard]] const FloatVariant &sse2_relaxed_float_ops();
 [[nodiscard]] const FloatVariant &avx2_float_ops();
+[[nodiscard]] const FloatVariant &avx2_relaxed_float_ops();
 [[nodiscard]] const FloatVariant &avx2_fused_float_ops();
-// Hosted only: attention for the usual sizes of heads.
+// Hosted only: attention for the usual sizes of heads; each size exact, then relaxed.
 [[nodiscard]] std::span<const FloatVariant> avx2_sized_float_ops();
 
 }  // namespace bareflow::llama

@@ -64,6 +64,28 @@ bool same_float(uint32_t a, uint32_t b) {
     return a == b || ((a & INT32_MAX) > kInfinity && (b & INT32_MAX) > kInfinity);
 }
 
+// What a relaxed candidate is held to. Beyond what models compute, that it makes nothing infinite
+// or NaN that is neither; of infinities and NaN, nothing.
+bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t pattern) {
+    const auto at = [](const uint8_t *from, uint64_t i) {
+        float value;
+        __builtin_memcpy(&value, from + i * sizeof(value), sizeof(value));
+        return value;
+    };
+    float greatest = 0.0f;
+    for (uint64_t i = 0; i < count; ++i) {
+        greatest = std::max(greatest, __builtin_fabsf(at(expected, i)));
+    }
+    const float most = pattern == 0 ? greatest * kRelaxedTolerance : 0x1p127f;
+    for (uint64_t i = 0; i < count && pattern != kPatternWithNan; ++i) {
+        // A NaN is not below.
+        if (!(__builtin_fabsf(at(got, i) - at(expected, i)) <= most)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------ one slot
@@ -284,6 +306,9 @@ bool FloatJit::equal(const FloatSlot &slot, const FloatVariant &variant, uint32_
                          kGuardBytes + work.exact_bytes) != 0 ||
         __builtin_memcmp(expected + bytes, got + bytes, behind) != 0) {
         return false;
+    }
+    if (variant.relaxed) {
+        return near(expected + work.exact_bytes, got + work.exact_bytes, work.floats, pattern);
     }
     for (uint64_t i = 0; i < work.floats; ++i) {
         uint32_t a;

@@ -5,9 +5,10 @@
 // general ones; 3 those that do several operations in one pass or were made for this shape, against
 // the others.
 //
-// A candidate is compared with the reference on vectors of ordinary numbers and on vectors full of
-// zeros, denormals, infinities and NaN, of this shape; attention over several numbers of positions
-// and rows. Operands lie right up against memory that is not mapped.
+// A candidate is compared bit for bit with the reference on vectors of ordinary numbers and on
+// vectors full of zeros, denormals, infinities and NaN, of this shape; attention over several
+// numbers of positions and rows; a relaxed one (numerics=fast) within kRelaxedTolerance. Operands
+// lie right up against memory that is not mapped.
 //
 // Boot processor only, between two calls of Engine::advance.
 #pragma once

@@ -22,6 +22,7 @@ struct List {
 };
 constinit std::array<List, kTypeNumbers> lists{};
 constinit InstructionSet limit = InstructionSet::kAmx;
+constinit bool relaxed_allowed = false;
 
 void append(List &list, const GemvVariant &variant) {
     if (list.count == list.variants.size()) {
@@ -110,6 +111,14 @@ const GemvVariant &kernel_for(TensorType type) {
 
 bool is_emulated() {
     return cpu_features().hypervisor() == "TCGTCGTCGTCG";
+}
+
+void allow_relaxed_numerics(bool allowed) {
+    relaxed_allowed = allowed;
+}
+
+bool relaxed_numerics() {
+    return relaxed_allowed;
 }
 
 void limit_instruction_set(InstructionSet most) {

@@ -89,8 +89,10 @@ void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32
 // Kernels that need more are out of the lists from now on (setting `jit.isa`). Before any list is
 // asked for by an engine: spans and references handed out earlier are no longer what they were.
 void limit_instruction_set(InstructionSet most);
-// The processor says that it is QEMU's emulation.
-[[nodiscard]] bool is_emulated();
+// Variants that break the numeric contract are in the lists from now on (setting `numerics=fast`);
+// they are never where a rule begins. Before any list is asked for, as above.
+void allow_relaxed_numerics(bool allowed);
+[[nodiscard]] bool relaxed_numerics();
 // Block types multiply quantised activations, the others floats.
 [[nodiscard]] bool takes_quantized(TensorType type);
 

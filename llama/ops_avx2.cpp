@@ -26,6 +26,11 @@ const FloatVariant &avx2_float_ops() {
     return kVariant;
 }
 
+const FloatVariant &avx2_relaxed_float_ops() {
+    static constexpr FloatVariant kVariant = relaxed_variant("avx2 fast", InstructionSet::kAvx2);
+    return kVariant;
+}
+
 const FloatVariant &avx2_fused_float_ops() {
     static constexpr FloatVariant kVariant = fused_variant("avx2 fused", InstructionSet::kAvx2);
     return kVariant;

@@ -47,7 +47,7 @@ struct StoredHalves {
 }
 
 // `q` in stored order; position i is `from[i]`.
-template <typename From, uint32_t kHead>
+template <typename From, uint32_t kHead, bool kRelaxed>
 [[gnu::always_inline]] inline F32x8 sized_dots(const float *q, const uint8_t *const *from) {
     F32x8 lanes[kTogether] = {};
 #pragma clang loop unroll(full)
@@ -55,7 +55,7 @@ template <typename From, uint32_t kHead>
         const F32x8 some = load8(q + i);
 #pragma clang loop unroll(full)
         for (uint32_t t = 0; t < kTogether; ++t) {
-            lanes[t] = lanes[t] + some * From::load(from[t] + i * From::kBytes);
+            lanes[t] = mul_add<kRelaxed>(some, From::load(from[t] + i * From::kBytes), lanes[t]);
         }
     }
     return fold_stored(lanes);
@@ -89,7 +89,7 @@ template <uint32_t kHead>
     }
 }
 
-template <uint32_t kHead>
+template <uint32_t kHead, bool kRelaxed>
 void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.type != KvType::kF16) {
         fast_scores(tile, begin, end);
@@ -121,11 +121,11 @@ void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
             const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
             for (uint32_t head = 0; head < tile.heads; ++head, row_scores += tile.scores_stride) {
                 if (direct && now != 0) {
-                    put_scores(sized_dots<StoredHalves, kHead>(vector, from) * tile.scale, t, now,
-                               row_scores);
+                    put_scores(sized_dots<StoredHalves, kHead, kRelaxed>(vector, from) * tile.scale,
+                               t, now, row_scores);
                 } else if (now != 0) {
                     reorder<kHead>(tile.q + row * tile.q_stride + head * kHead, q);
-                    put_scores(sized_dots<Widened, kHead>(q, from) * tile.scale, t, now,
+                    put_scores(sized_dots<Widened, kHead, kRelaxed>(q, from) * tile.scale, t, now,
                                row_scores);
                 }
                 vector += direct ? kHead : 0;
@@ -136,7 +136,7 @@ void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
 
 // out[0 .. kEights * 8) += p_t * values_t for `count` positions, for as many heads: head h has the
 // probabilities p + h * p_stride and the results out + h * out_stride.
-template <typename From, uint32_t kEights, uint32_t kHeads>
+template <typename From, uint32_t kEights, uint32_t kHeads, bool kRelaxed>
 [[gnu::always_inline]] inline void sized_mix_part(const float *p, uint64_t p_stride, uint32_t count,
                                                   const uint8_t *values, uint64_t stride,
                                                   bool first, float *out, uint64_t out_stride) {
@@ -156,7 +156,7 @@ template <typename From, uint32_t kEights, uint32_t kHeads>
             const F32x8 some = From::load(values + kLanes * k * From::kBytes);
 #pragma clang loop unroll(full)
             for (uint32_t h = 0; h < kHeads; ++h) {
-                sum[h][k] = sum[h][k] + some * splat8(p[h * p_stride + t]);
+                sum[h][k] = mul_add<kRelaxed>(some, splat8(p[h * p_stride + t]), sum[h][k]);
             }
         }
     }
@@ -172,7 +172,7 @@ template <typename From, uint32_t kEights, uint32_t kHeads>
 constexpr uint32_t kMostEights = 8;     // registers of results
 constexpr uint32_t kMixPositions = 64;  // whose probabilities are made together
 
-template <typename From, uint32_t kHead, uint32_t kHeads>
+template <typename From, uint32_t kHead, uint32_t kHeads, bool kRelaxed>
 [[gnu::noinline]] void sized_mix_heads(const float *p, uint32_t count, const uint8_t *values,
                                        bool first, float *out) {
     constexpr uint64_t kStride = uint64_t{kHead} * From::kBytes;
@@ -181,12 +181,12 @@ template <typename From, uint32_t kHead, uint32_t kHeads>
     constexpr uint32_t kRest = kHead / kLanes % kPart;
     uint32_t j = 0;
     for (; j + kPart * kLanes <= kHead; j += kPart * kLanes) {
-        sized_mix_part<From, kPart, kHeads>(p, kMixPositions, count, values + j * From::kBytes,
-                                            kStride, first, out + j, kHead);
+        sized_mix_part<From, kPart, kHeads, kRelaxed>(
+            p, kMixPositions, count, values + j * From::kBytes, kStride, first, out + j, kHead);
     }
     if constexpr (kRest != 0) {
-        sized_mix_part<From, kRest, kHeads>(p, kMixPositions, count, values + j * From::kBytes,
-                                            kStride, first, out + j, kHead);
+        sized_mix_part<From, kRest, kHeads, kRelaxed>(
+            p, kMixPositions, count, values + j * From::kBytes, kStride, first, out + j, kHead);
     }
 }
 
@@ -194,7 +194,7 @@ template <typename From, uint32_t kHead, uint32_t kHeads>
 template <uint32_t kHead>
 constexpr uint32_t kHeadsTogether = kHead <= 32 ? 2 : 1;
 
-template <typename From, uint32_t kHead>
+template <typename From, uint32_t kHead, bool kRelaxed>
 void sized_mix_row(const AttentionTile &tile, float *row_scores, uint32_t t, uint32_t now,
                    const uint8_t *values, float *out) {
     constexpr uint32_t kMost = kHeadsTogether<kHead>;
@@ -214,16 +214,16 @@ void sized_mix_row(const AttentionTile &tile, float *row_scores, uint32_t t, uin
             }
         }
         if (heads == kMost) {
-            sized_mix_heads<From, kHead, kMost>(p, now, values, t == 0, out);
+            sized_mix_heads<From, kHead, kMost, kRelaxed>(p, now, values, t == 0, out);
         } else {
-            sized_mix_heads<From, kHead, 1>(p, now, values, t == 0, out);
+            sized_mix_heads<From, kHead, 1, kRelaxed>(p, now, values, t == 0, out);
         }
         out += heads * kHead;
         head += heads;
     }
 }
 
-template <uint32_t kHead>
+template <uint32_t kHead, bool kRelaxed>
 void sized_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.type != KvType::kF16) {
         fast_mix(tile, begin, end);
@@ -246,24 +246,25 @@ void sized_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
             const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
             float *const out = tile.out + row * tile.out_stride;
             if (now != 0 && direct) {
-                sized_mix_row<StoredHalves, kHead>(tile, row_scores, t, now, stored, out);
+                sized_mix_row<StoredHalves, kHead, kRelaxed>(tile, row_scores, t, now, stored, out);
             } else if (now != 0) {
-                sized_mix_row<Widened, kHead>(tile, row_scores, t, now,
-                                              reinterpret_cast<const uint8_t *>(widened), out);
+                sized_mix_row<Widened, kHead, kRelaxed>(
+                    tile, row_scores, t, now, reinterpret_cast<const uint8_t *>(widened), out);
             }
             row_scores += tile.heads * tile.scores_stride;
         }
     }
 }
 
-template <uint32_t kHead>
+template <uint32_t kHead, bool kRelaxed = false>
 constexpr FloatVariant sized_variant(std::string_view name, InstructionSet needs) {
     return {.name = name,
             .needs = needs,
             .special = true,
-            .scores = sized_scores<kHead>,
-            .exp = fast_exp,
-            .mix = sized_mix<kHead>,
+            .relaxed = kRelaxed,
+            .scores = sized_scores<kHead, kRelaxed>,
+            .exp = fast_exp<kRelaxed>,
+            .mix = sized_mix<kHead, kRelaxed>,
             .head_size = kHead,
             .f16_only = true};
 }

@@ -25,6 +25,11 @@ const FloatVariant &sse2_float_ops() {
     return kVariant;
 }
 
+const FloatVariant &sse2_relaxed_float_ops() {
+    static constexpr FloatVariant kVariant = relaxed_variant("sse2 fast", InstructionSet::kSse2);
+    return kVariant;
+}
+
 const FloatVariant &sse2_fused_float_ops() {
     static constexpr FloatVariant kVariant = fused_variant("sse2 fused", InstructionSet::kSse2);
     return kVariant;

@@ -35,13 +35,14 @@ TEST(Settings, DefaultsStandWithoutWords) {
     EXPECT_EQ(applied.settings.address, SettingsIpv4{});
     EXPECT_EQ(applied.settings.jit, JitMode::kFull);
     EXPECT_EQ(applied.settings.threads, 0U);
+    EXPECT_FALSE(applied.settings.relaxed);
 }
 
 TEST(Settings, EveryKeyTakesAValue) {
     const Applied applied = apply(
         "address=192.168.7.9/16 gateway=192.168.0.1 port=8081 context=64 jit=baseline jit.warm=2 "
         "jit.hot=3 jit.very_hot=4 console=serial max_tokens=99 queue=0 selftest=divide model=disk "
-        "threads=3 slots=7 kv=q8_0 jit.isa=avx2 profile=off");
+        "threads=3 slots=7 kv=q8_0 jit.isa=avx2 profile=off numerics=fast");
     EXPECT_TRUE(applied.sentences.empty()) << applied.sentences[0];
     const Settings &s = applied.settings;
     EXPECT_EQ(s.address, (SettingsIpv4{{192, 168, 7, 9}}));
@@ -51,6 +52,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.context, 64U);
     EXPECT_EQ(s.jit, JitMode::kBaseline);
     EXPECT_FALSE(s.profile);
+    EXPECT_TRUE(s.relaxed);
     EXPECT_EQ(s.jit_isa, llama::InstructionSet::kAvx2);
     EXPECT_EQ(s.jit_warm, 2U);
     EXPECT_EQ(s.jit_hot, 3U);
@@ -102,6 +104,7 @@ TEST(Settings, BadWordsAreNamedAndLeaveTheValue) {
         {"gateway=a.b.c.d", "cannot be"},
         {"jit=FULL", "only off, baseline, full"},
         {"jit.isa=mmx", "only sse2, ssse3, avx2, avx_vnni, avx512, amx"},
+        {"numerics=exactly", "only exact, fast"},
         {"jit.hot=1", "jit.warm <= jit.hot"},
         {"context=1048577", "cannot be"},
         {"queue=65", "cannot be"},

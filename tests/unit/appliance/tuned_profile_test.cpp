@@ -146,6 +146,22 @@ TEST_F(TunedProfileTest, WhoseItIsNot) {
               "another hypervisor");
     EXPECT_EQ(changed([](auto &o) { o.version = std::string_view("0.1.1"); }),
               "another version of the program");
+    EXPECT_EQ(changed([](auto &o) { o.relaxed = true; }), "another setting of numerics");
+}
+
+// Choices made with numerics=fast are of another format: who does not know of it ignores them.
+TEST_F(TunedProfileTest, RelaxedOnesSaySo) {
+    const Bytes exact = encoded();
+    profile_->identity.relaxed = true;
+    const Bytes relaxed = encoded();
+    ASSERT_EQ(exact.size(), relaxed.size());
+    EXPECT_FALSE(std::equal(exact.begin(), exact.begin() + 4, relaxed.begin()));
+    EXPECT_TRUE(std::equal(exact.begin() + 4, exact.end(), relaxed.begin() + 4));
+    TunedProfile back;
+    ASSERT_TRUE(decode_profile(relaxed, back));
+    EXPECT_TRUE(back.identity.relaxed);
+    ASSERT_TRUE(decode_profile(exact, back));
+    EXPECT_FALSE(back.identity.relaxed);
 }
 
 TEST(SampledHashTest, TellsFilesApart) {

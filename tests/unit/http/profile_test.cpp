@@ -49,7 +49,7 @@ class Awkward final : public SnapshotSource {
                      .layers = 1000,
                      .load_ms = 1e12};
         out.network.device = out.network.mac = out.network.address = nasty;
-        out.jit.mode = out.jit.kept_on = nasty;
+        out.jit.mode = out.jit.kept_on = out.jit.numerics = out.jit.tolerance = nasty;
         out.jit.verdict_count = JitInfo::kMaxVerdicts;
         for (size_t i = 0; i < JitInfo::kMaxVerdicts; ++i) {
             constexpr std::string_view kNames[] = {"a", "b", "c", "d", "e", "f", "g", "h"};

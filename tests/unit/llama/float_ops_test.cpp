@@ -403,6 +403,130 @@ TEST_P(FloatOpsTest, Attention) {
     }
 }
 
+// ------------------------------------------------------------------ numerics=fast
+
+class RelaxedOpsTest : public ::testing::TestWithParam<const FloatVariant *> {
+  protected:
+    const FloatVariant &variant() { return *GetParam(); }
+    const FloatVariant &reference() { return portable_float_ops(); }
+};
+
+bool near(const float *got, const float *expected, size_t count) {
+    float greatest = 0.0f;
+    for (size_t i = 0; i < count; ++i) {
+        greatest = std::max(greatest, std::fabs(expected[i]));
+    }
+    for (size_t i = 0; i < count; ++i) {
+        if (!(std::fabs(got[i] - expected[i]) <= greatest * kRelaxedTolerance)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+TEST_P(RelaxedOpsTest, AreListedOnlyWhereTheyAreAllowed) {
+    const auto listed = [&] {
+        const auto list = float_variants();
+        return std::find(list.begin(), list.end(), GetParam()) != list.end();
+    };
+    EXPECT_FALSE(relaxed_numerics());
+    EXPECT_FALSE(listed());
+    allow_relaxed_numerics(true);
+    EXPECT_TRUE(listed());
+    for (const FloatOp op : {FloatOp::kAttention, FloatOp::kSilu}) {
+        EXPECT_FALSE(float_rule_of_thumb(op, 64).relaxed);
+        EXPECT_FALSE(float_variant_for(op, 64).relaxed);
+    }
+    allow_relaxed_numerics(false);
+    EXPECT_TRUE(variant().special) << "never where a rule begins";
+}
+
+TEST_P(RelaxedOpsTest, Silu) {
+    if (variant().silu == nullptr) {
+        return;
+    }
+    Random random(8);
+    for (uint32_t n = 1; n < 80; ++n) {
+        const Array g(n, n % 2 == 0, Values::kOrdinary, random);
+        const Array u(n, n % 2 == 0, Values::kOrdinary, random);
+        const Array expected(n, n % 2 == 0);
+        const Array got(n, n % 2 == 0);
+        reference().silu(g.data(), u.data(), 0, n, expected.data());
+        variant().silu(g.data(), u.data(), 0, n, got.data());
+        ASSERT_TRUE(near(got.data(), expected.data(), n)) << n;
+    }
+}
+
+// Each number against its own size, from the least to the greatest exponential.
+TEST_P(RelaxedOpsTest, ExpOfEverySizeOfNumber) {
+    if (variant().silu == nullptr) {
+        return;
+    }
+    Random random(9);
+    std::vector<float> g(1 << 16);
+    for (float &x : g) {
+        x = random.unit() * (random.below(2) == 0 ? 87.0f : 4.0f);
+    }
+    const std::vector<float> u(g.size(), 1.0f);
+    std::vector<float> expected(g.size());
+    std::vector<float> got(g.size());
+    reference().silu(g.data(), u.data(), 0, static_cast<uint32_t>(g.size()), expected.data());
+    variant().silu(g.data(), u.data(), 0, static_cast<uint32_t>(g.size()), got.data());
+    bool different = false;
+    for (size_t i = 0; i < g.size(); ++i) {
+        // The reciprocal of what is near the greatest number may be 0.
+        const float most = std::max(std::fabs(expected[i]) * 0x1p-15f, 1e-34f);
+        ASSERT_NEAR(got[i], expected[i], most) << g[i];
+        different |= got[i] != expected[i];
+    }
+    EXPECT_TRUE(different) << "else it would not have to be relaxed";
+}
+
+TEST_P(RelaxedOpsTest, Attention) {
+    if (variant().scores == nullptr) {
+        return;
+    }
+    Random random(10);
+    for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
+        for (const uint32_t head_size : {8u, 16u, 32u, 48u, 64u, 80u, 96u, 100u, 128u}) {
+            if (!variant().does(FloatOp::kAttention, head_size)) {
+                continue;
+            }
+            for (int i = 0; i < 40; ++i) {
+                const uint32_t rows = i < 3 ? 1 : 1 + random.below(8);
+                const uint32_t heads = i < 2 ? 1 : 1 + random.below(4);
+                const uint32_t positions = rows + random.below(200);
+                Tiles tiles(type, head_size, rows, heads, positions, Values::kZeros, random);
+                const auto expected = tiles.results(reference(), reference(), nullptr);
+                const auto whole = tiles.results(variant(), variant(), nullptr);
+                ASSERT_TRUE(near(whole.data(), expected.data(), expected.size()))
+                    << head_size << " " << rows << " " << heads << " " << positions;
+                const auto mixed = tiles.results(variant(), reference(), &random);
+                ASSERT_TRUE(near(mixed.data(), expected.data(), expected.size()));
+            }
+        }
+    }
+}
+
+std::vector<const FloatVariant *> relaxed_variants() {
+    allow_relaxed_numerics(true);
+    std::vector<const FloatVariant *> list;
+    for (const FloatVariant *const variant : float_variants()) {
+        if (variant->relaxed) {
+            list.push_back(variant);
+        }
+    }
+    allow_relaxed_numerics(false);
+    return list;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, RelaxedOpsTest, ::testing::ValuesIn(relaxed_variants()),
+                         [](const auto &info) {
+                             std::string name(info.param->name);
+                             std::replace(name.begin(), name.end(), ' ', '_');
+                             return name;
+                         });
+
 std::vector<const FloatVariant *> all_variants() {
     const auto variants = float_variants();
     return {variants.begin(), variants.end()};

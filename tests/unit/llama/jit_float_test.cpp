@@ -189,5 +189,65 @@ TEST_F(FloatJitTest, WhatComputesSomethingElseIsNotInstalled) {
     EXPECT_EQ(slots_[2].variant, &portable_float_ops());
 }
 
+// With numerics=fast, candidates that say so may differ by so much and no more.
+template <int kPartsOfTolerance>
+void inexact_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
+    float_rule_of_thumb(FloatOp::kSilu, 0).silu(g, u, begin, end, y);
+    float greatest = 0.0f;
+    for (uint32_t i = begin; i < end; ++i) {
+        greatest = std::max(greatest, std::abs(y[i]));
+    }
+    y[begin] += greatest * kRelaxedTolerance * (kPartsOfTolerance / 4.0f);
+}
+
+TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
+    const FloatVariant near = {
+        .name = "near", .special = true, .relaxed = true, .silu = inexact_silu<3>};
+    const FloatVariant far = {
+        .name = "far", .special = true, .relaxed = true, .silu = inexact_silu<6>};
+    const FloatVariant strict = {.name = "strict", .special = true, .silu = inexact_silu<3>};
+    const FloatVariant *list[] = {&portable_float_ops(), &near, &far, &strict};
+    const auto kept = set_float_variants(list);
+    optimizer_.set_mode(JitMode::kOff);
+    optimizer_.set_mode(JitMode::kFull);
+    heat(8);
+    work();
+    set_float_variants(kept);
+    bool tried[3] = {};
+    for (size_t i = 0; i < optimizer_.try_count(); ++i) {
+        const OptimizationTry &one = optimizer_.try_at(i);
+        if (one.function == slots_[2].name) {
+            const bool differed = one.verdict == TryVerdict::kDiffered;
+            EXPECT_EQ(differed, one.variant() != "near") << one.variant();
+            tried[one.variant() == "near" ? 0 : one.variant() == "far" ? 1 : 2] = true;
+        }
+    }
+    EXPECT_TRUE(tried[0] && tried[1] && tried[2]);
+}
+
+TEST_F(FloatJitTest, NumericsFastTriesTheRelaxedOnes) {
+    allow_relaxed_numerics(true);
+    heat(8);
+    work();
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kDiffered), 0u);
+    EXPECT_EQ(optimizer_.tries(TryVerdict::kFaulted), 0u);
+    for (const FloatVariant *const variant : float_variants()) {
+        if (!variant->relaxed) {
+            continue;
+        }
+        for (const FloatSlot &slot : slots_) {
+            bool tried = false;
+            for (size_t i = 0; i < optimizer_.try_count(); ++i) {
+                const OptimizationTry &one = optimizer_.try_at(i);
+                tried |= one.function == slot.name && one.variant() == variant->name;
+            }
+            EXPECT_EQ(tried, variant->does(slot.op, slot.head_size) &&
+                                 (!variant->f16_only || slot.kv_type == KvType::kF16))
+                << slot.name << " " << variant->name;
+        }
+    }
+    allow_relaxed_numerics(false);
+}
+
 }  // namespace
 }  // namespace bareflow::llama
