@@ -17,7 +17,7 @@ constexpr uint32_t kFirstUnits = 1;
 constexpr uint64_t kAverageOver = 16;
 constexpr uint64_t kFirstTokens = 16;
 constexpr uint64_t kTrialEvery = 64;
-constexpr uint32_t kManyRowsClass = 3;  // 8 and more
+constexpr uint32_t kManyRowsClass = OpCosts::kFewRowClasses + 1;
 // Nobody has measured it, but what takes so many times the least that may be shared surely is.
 constexpr uint64_t kSurelyShared = 4;
 
@@ -51,9 +51,10 @@ Result<OpCosts> OpCosts::create(uint32_t capacity) {
     return costs;
 }
 
-void OpCosts::add(std::span<const Part> parts, uint32_t row_class) {
+void OpCosts::add(std::span<const Part> parts, uint32_t row_class, bool in_turns) {
     Op &entry = ops_[count_++];  // bounds-checked: a capacity that is too small is our mistake
     entry.row_class = row_class;
+    entry.in_turns = in_turns;
     uint64_t sum = 0;
     for (const Part &part : parts) {
         sum += part.weight;
@@ -96,10 +97,13 @@ uint32_t OpCosts::find_or_add_batched(std::span<const Part> parts) {
             return op;  // the first of its classes
         }
     }
-    if (count_ + kRowClasses + kReserved <= ops_.size()) {
+    if (count_ + kEntries + kReserved <= ops_.size()) {
         last_batched_ = count_;
         for (uint32_t i = 0; i < kRowClasses; ++i) {
             add(parts, i);
+        }
+        for (uint32_t i = 0; i < kFewRowClasses; ++i) {
+            add(parts, 0, true);  // no other class tells of it
         }
     }
     return last_batched_;
@@ -133,8 +137,33 @@ OpCosts::Sharing OpCosts::trial(uint64_t count, uint32_t row_class) {
     }
     // Whole tokens, so that the other processors are awake while sharing is tried. Often at first,
     // then seldom: a trial costs at most what the better way saves.
-    const uint64_t place = count < kFirstTokens ? count % 4 : count % kTrialEvery;
+    uint64_t place = count < kFirstTokens ? count % 4 : count % kTrialEvery;
+    place = tries_turns(count, row_class) ? place % 4 : place;
     return place == 1 ? Sharing::kAlways : place == 3 ? Sharing::kNever : Sharing::kMeasured;
+}
+
+// Both ways of sharing, too.
+bool OpCosts::tries_turns(uint64_t count, uint32_t row_class) {
+    const uint64_t place = count < kFirstTokens ? count % 8 : count % kTrialEvery;
+    return has_turns(row_class) && (place == 5 || place == 7);
+}
+
+uint64_t OpCosts::best_ticks(const Op &entry) {
+    const uint64_t alone = entry.alone.ticks_q8;
+    const uint64_t shared = entry.shared.ticks_q8;
+    return alone == 0 || (shared != 0 && shared < alone) ? shared : alone;
+}
+
+bool OpCosts::takes_turns(uint32_t op, uint32_t row_class, bool trial) const {
+    if (!has_turns(row_class)) {
+        return false;
+    }
+    const Op &turns = ops_[in_turns(op, row_class)];
+    if (trial && (turns.step != step_ || turns.trial_ticks < kTrialTicks)) {
+        return true;
+    }
+    const uint64_t ticks = best_ticks(turns);
+    return ticks != 0 && ticks < best_ticks(ops_[op + row_class]);
 }
 
 void OpCosts::Average::add(uint64_t measured_q8) {
@@ -186,7 +215,7 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
     const uint64_t next = capped >= old ? capped : old - (old - capped) / 4;
     entry.ticks_per_unit_q8 = next == 0 ? 1 : next;
     (shared ? entry.shared : entry.alone).add(capped);
-    if (!shared) {
+    if (!shared || entry.in_turns) {
         entry.trial_ticks = ticks + (entry.step == step_ ? entry.trial_ticks : 0);
         entry.step = step_;
     }

@@ -37,10 +37,21 @@ class OpCosts {
     // costs are kept by the number of rows, roughly. Index: the result + row_class(rows). With the
     // same parts the same index; when there is no more room, that of the last one.
     static constexpr uint32_t kRowClasses = 6;
+    // Few rows can also take turns, each with the kernels for one vector, which are tuned and may
+    // be faster than those for several: that has entries of its own.
+    static constexpr uint32_t kFewRowClasses = 2;  // 2-3 and 4-7 rows
+    static constexpr uint32_t kEntries = kRowClasses + kFewRowClasses;
     // Kept free for find_or_add().
     static constexpr uint32_t kReserved = 8;
     [[nodiscard]] uint32_t find_or_add_batched(std::span<const Part> parts);
     [[nodiscard]] static uint32_t row_class(uint32_t rows);
+    [[nodiscard]] static bool has_turns(uint32_t row_class) {
+        return row_class - 1 < kFewRowClasses;
+    }
+    // The entry of an operation whose rows take turns; of a class that has one.
+    [[nodiscard]] static uint32_t in_turns(uint32_t op, uint32_t row_class) {
+        return op + kRowClasses + row_class - 1;
+    }
 
     [[nodiscard]] uint64_t size_bytes() const { return bytes_for(ops_.size()); }
     [[nodiscard]] static uint64_t bytes_for(uint64_t capacity) { return capacity * sizeof(Op); }
@@ -59,6 +70,9 @@ class OpCosts {
     void begin_step() { ++step_; }
     // The trial that the `count`-th step of a class of rows is due for.
     [[nodiscard]] static Sharing trial(uint64_t count, uint32_t row_class = 0);
+    // Whether the rows of an operation are to take turns: what was faster, or for a trial.
+    [[nodiscard]] static bool tries_turns(uint64_t count, uint32_t row_class);
+    [[nodiscard]] bool takes_turns(uint32_t op, uint32_t row_class, bool trial) const;
     // `min_ticks`: what takes one processor less is done by one, whatever `sharing` says.
     [[nodiscard]] bool share(uint32_t op, uint32_t units, uint64_t min_ticks,
                              Sharing sharing) const;
@@ -81,6 +95,8 @@ class OpCosts {
         uint32_t count;
         void add(uint64_t ticks_q8);
     };
+    struct Op;
+    [[nodiscard]] static uint64_t best_ticks(const Op &entry);
     struct Op {
         std::array<const char *, kMaxParts> names;
         std::array<FunctionId, kMaxParts> functions;  // in the profile
@@ -91,12 +107,13 @@ class OpCosts {
         uint64_t open_ticks;         // spent on the call that is not finished
         Average alone;
         Average shared;
-        uint64_t step;         // the last one in which it was done by one processor,
+        uint64_t step;         // the last one in which it was done in a way that trials are for,
         uint64_t trial_ticks;  // and the time that took
         uint32_t row_class;    // the entries before are the lesser classes of the same operation
+        bool in_turns;
     };
 
-    void add(std::span<const Part> parts, uint32_t row_class);
+    void add(std::span<const Part> parts, uint32_t row_class, bool in_turns = false);
 
     Buffer<Op> ops_;
     uint64_t step_ = 0;

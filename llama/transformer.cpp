@@ -58,7 +58,7 @@ constexpr uint32_t slot_capacity(const HyperParameters &p) {
 }
 constexpr uint32_t cost_capacity(const HyperParameters &p) {
     const uint32_t products = p.layers < kMaxProductOps / 4 ? 4 * p.layers : kMaxProductOps;
-    return (products + kOtherOps) * OpCosts::kRowClasses + OpCosts::kReserved;
+    return (products + kOtherOps) * OpCosts::kEntries + OpCosts::kReserved;
 }
 
 constexpr uint32_t longest_vector(const HyperParameters &p) {
@@ -356,7 +356,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
         platform::panic("transformer: more rows than a batch has");
     }
     if (step_ < step_end_) {
-        costs_.abandon(s_.steps[step_].op + OpCosts::row_class(rows_));
+        costs_.abandon(cost_entry(s_.steps[step_]));
     }
     wanting_ = 0;
     for (uint32_t i = 0; i < rows.size(); ++i) {
@@ -392,24 +392,37 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     plan_attention(last_plan_, s_.wanting, wanting_);
     costs_.begin_step();
     const uint32_t row_class = OpCosts::row_class(given_);
-    sharing_ = min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways
-                                      : OpCosts::trial(steps_begun_[row_class]++, row_class);
+    const uint64_t steps_begun = steps_begun_[row_class]++;
+    sharing_ =
+        min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways : OpCosts::trial(steps_begun, row_class);
+    turns_trial_ = OpCosts::tries_turns(steps_begun, row_class);
     forms_ = 0;
+    has_matrix_ = false;
     for (KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
+        has_matrix_ |= slot.matrix != nullptr;
         forms_ |= slot.forms;
         forms_ |= given_ > 1 ? slot.matrix_forms : 0;
     }
+}
+
+uint32_t Transformer::cost_entry(const Step &step) const {
+    const uint32_t row_class = OpCosts::row_class(rows_);
+    return in_turns_ ? OpCosts::in_turns(step.op, row_class) : step.op + row_class;
 }
 
 bool Transformer::advance(uint64_t deadline_ticks) {
     uint64_t now = platform::ticks();
     while (step_ < step_end_) {
         const Step &step = s_.steps[step_];
+        if (units_done_ == 0) {
+            in_turns_ = step.product_count != 0 && has_matrix_ &&
+                        costs_.takes_turns(step.op, OpCosts::row_class(rows_), turns_trial_);
+        }
         const uint32_t left = units_of(step) - units_done_;
         const uint32_t until_barrier = units_until_barrier(step, units_done_);
         const uint32_t weight = unit_weight(step);
-        const uint32_t op = step.op + OpCosts::row_class(rows_);
+        const uint32_t op = cost_entry(step);
         const uint64_t budget = deadline_ticks > now ? deadline_ticks - now : 0;
         uint32_t units = costs_.units_within(op, until_barrier * weight, budget) / weight;
         units = units == 0 ? 1 : units;
@@ -725,7 +738,7 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
                         .xq = takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
                         .y = product.y + uint64_t{first_row} * slot.rows,
                         .y_stride = slot.rows};
-    run_gemm(slot.active, slot.matrix, args, begin, end);
+    run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
     for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
         add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
     }

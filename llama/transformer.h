@@ -207,6 +207,7 @@ class Transformer {
     [[nodiscard]] uint32_t units_until_barrier(const Step &step, uint32_t done) const;
     // Units cost about as much as so many of the same step over one row.
     [[nodiscard]] uint32_t unit_weight(const Step &step) const;
+    [[nodiscard]] uint32_t cost_entry(const Step &step) const;
     void run(const Step &step, uint32_t begin, uint32_t end);
     // Of a step with products; of the batch's rows those of one group.
     void run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group);
@@ -245,6 +246,9 @@ class Transformer {
     uint64_t min_shared_ticks_ = 0;
     OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
     uint64_t steps_begun_[OpCosts::kRowClasses] = {};
+    bool turns_trial_ = false;   // for this step
+    bool has_matrix_ = false;    // a kernel for several rows
+    bool in_turns_ = false;      // the rows of the operation under way take turns
     ActivationForms forms_ = 0;  // what the kernels in use want
 
     // Where the time of kGateUp goes, by all processors: products, and the SiLU.

@@ -93,7 +93,7 @@ TEST(OpCostsTest, TheFasterWayIsTaken) {
 // Otherwise a few tokens of four clients would pay for what two clients' tokens have shown.
 TEST(OpCostsTest, WhatFewerRowsHaveShownCountsUntilMoreAreMeasured) {
     using Sharing = OpCosts::Sharing;
-    OpCosts costs = make(OpCosts::kReserved + OpCosts::kRowClasses);
+    OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
     const OpCosts::Part part{"op_costs_test classes", 1};
     const uint32_t one = costs.find_or_add_batched({&part, 1});
     const uint32_t four = one + OpCosts::row_class(4);
@@ -174,6 +174,69 @@ TEST(OpCostsTest, BothWaysAreTriedAgainAndAgain) {
     EXPECT_EQ(OpCosts::trial(64, many), Sharing::kNever);
 }
 
+TEST(OpCostsTest, FewRowsTakeTurnsWhereThatIsFaster) {
+    OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
+    const OpCosts::Part part{"op_costs_test turns", 1};
+    const uint32_t op = costs.find_or_add_batched({&part, 1});
+    const uint32_t two = OpCosts::row_class(2);
+    const uint32_t turns = OpCosts::in_turns(op, two);
+    const auto measure = [&](uint32_t entry, uint64_t ticks, bool shared = false) {
+        for (int i = 0; i < 100; ++i) {
+            costs.record(entry, 10, ticks, 500, false, shared);
+        }
+    };
+    EXPECT_FALSE(costs.takes_turns(op, two, false));  // nothing is known
+    measure(op + two, 400);
+    EXPECT_FALSE(costs.takes_turns(op, two, false));  // not tried yet
+    measure(turns, 500);
+    EXPECT_FALSE(costs.takes_turns(op, two, false));
+    measure(turns, 300, true);  // and shared
+    EXPECT_TRUE(costs.takes_turns(op, two, false));
+    measure(op + two, 200, true);
+    EXPECT_FALSE(costs.takes_turns(op, two, false));
+    // Of four rows nothing is known, and one row or many have no choice, tried or not.
+    EXPECT_FALSE(costs.takes_turns(op, OpCosts::row_class(4), false));
+    for (const uint32_t rows : {1u, 8u, 128u}) {
+        EXPECT_FALSE(costs.takes_turns(op, OpCosts::row_class(rows), true));
+    }
+}
+
+TEST(OpCostsTest, ATrialOfTurnsIsShort) {
+    constexpr uint64_t kPart = OpCosts::kTrialTicks / 2 + 1;
+    OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
+    const OpCosts::Part part{"op_costs_test turns' trial", 1};
+    const uint32_t op = costs.find_or_add_batched({&part, 1});
+    const uint32_t four = OpCosts::row_class(4);
+    costs.begin_step();
+    costs.record(op + four, 10, 10, 10, true, true);
+    for (const bool shared : {true, false}) {
+        EXPECT_TRUE(costs.takes_turns(op, four, true));
+        costs.record(OpCosts::in_turns(op, four), 10, kPart, 3 * kPart, true, shared);
+    }
+    EXPECT_FALSE(costs.takes_turns(op, four, true));
+    costs.begin_step();
+    EXPECT_TRUE(costs.takes_turns(op, four, true));
+}
+
+TEST(OpCostsTest, TurnsAreTriedInBothWaysOfSharing) {
+    for (const uint32_t rows : {2u, 7u}) {
+        const uint32_t row_class = OpCosts::row_class(rows);
+        int counts[2][3] = {};
+        for (uint64_t step = 0; step < 1000; ++step) {
+            ++counts[OpCosts::tries_turns(step, row_class)]
+                    [static_cast<size_t>(OpCosts::trial(step, row_class))];
+        }
+        for (const auto sharing : {OpCosts::Sharing::kAlways, OpCosts::Sharing::kNever}) {
+            EXPECT_GT(counts[0][static_cast<size_t>(sharing)], 10);
+            EXPECT_GT(counts[1][static_cast<size_t>(sharing)], 10);
+        }
+        EXPECT_EQ(counts[1][static_cast<size_t>(OpCosts::Sharing::kMeasured)], 0);
+        EXPECT_GT(counts[0][static_cast<size_t>(OpCosts::Sharing::kMeasured)], 900);
+    }
+    EXPECT_FALSE(OpCosts::tries_turns(5, OpCosts::row_class(1)));
+    EXPECT_FALSE(OpCosts::tries_turns(5, OpCosts::row_class(8)));
+}
+
 TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
     OpCosts costs = make();
@@ -203,7 +266,7 @@ TEST(OpCostsTest, ABatchIsSortedByItsRows) {
 }
 
 TEST(OpCostsTest, PartsShareTheTime) {
-    OpCosts costs = make(OpCosts::kReserved + 2 * OpCosts::kRowClasses);
+    OpCosts costs = make(OpCosts::kReserved + 2 * OpCosts::kEntries);
     const OpCosts::Part parts[] = {{"op_costs_test part 1", 30}, {"op_costs_test part 2", 10}};
     const uint32_t op = costs.find_or_add_batched(parts);
     EXPECT_EQ(costs.find_or_add_batched(parts), op);
