@@ -1,16 +1,28 @@
 // AMX, up to eight vectors and formats of blocks without minimums: too few vectors to pay for
 // weights of 24 bits, so each block is multiplied apart, with the rows of weights as the first
 // operand. That is how they lie in the file: bytes are taken from there, others are widened without
-// being turned. Sums meet their scales in doubles, which hold every T of the contract exactly.
+// being turned.
+//
+// Sixteen columns are multiplied in the time of eight, so each vector is there twice:
+// q = 16 h + l with l from -7 to 8. The sums of a block, sum w l and sum w h, then fit 16 bits, and
+// an instruction for words adds them up, each times its block's (M_b >> e) (see
+// kernels_amx_planes.h), without any conversion:
+//
+//     T = 2^e * (sum over b of (M_b >> e) * L_b + 16 * sum over b of (M_b >> e) * H_b)
+//
+// Rows whose sums could be too great for that are added up in doubles.
 // Included behind kernels_amx_planes.h.
 #pragma once
 
-constexpr uint32_t kFew = 8;        // vectors
-constexpr uint32_t kFewGroups = 8;  // whose activations are packed at a time
-constexpr uint32_t kFewTiles = 16;  // tiles of rows that share them
-// Units of work in hand at a time: one is widened while the tiles of the one before are multiplied
-// and the sums of the one before that meet their scales; nobody waits for what was just stored.
-constexpr uint32_t kStages = 3;
+constexpr uint32_t kFew = 8;          // vectors
+constexpr uint32_t kFewColumns = 16;  // of a tile: l of each vector, then h of each
+constexpr uint32_t kFewGroups = 8;    // whose activations are packed at a time
+constexpr uint32_t kFewTiles = 16;    // tiles of rows that share them
+// Units of work in hand at a time: tiles of one are multiplied while the sums of the one before
+// meet their scales; nobody waits for what was just stored.
+constexpr uint32_t kStages = 2;
+// Rows are found by 32-bit offsets.
+constexpr uint64_t kMostFewRowBytes = uint64_t{1} << 26;
 
 // Intel SDM vol. 1, 18.3.2. Registers 0-3: sums; 4, 5: weights; 6, 7: activations, four columns in
 // a row.
@@ -26,73 +38,132 @@ static_assert(sizeof(FewShapes) == 64);
 constexpr FewShapes few_shapes() {
     FewShapes shapes;
     for (uint32_t i = 0; i < 8; ++i) {
-        shapes.row_bytes[i] = i == 4 || i == 5 ? kBlockElements : kFew * sizeof(int32_t);
+        shapes.row_bytes[i] = i == 4 || i == 5 ? kBlockElements : kFewColumns * sizeof(int32_t);
         shapes.rows[i] = i >= 6 ? kBlockElements / 4 : kTileRows;
     }
     return shapes;
 }
 
 struct alignas(64) FewVectors {
-    int8_t of[kGroupElements / 4][kFew][4];
-    float scale[kFew];
+    int8_t of[kGroupElements / 4][kFewColumns][4];
+    float scale[2 * kFew];   // twice
+    int32_t most_mantissas;  // greatest sum of |M_b >> e| with which all fits
 };
 
 struct alignas(64) FewSums {
-    int32_t of[kGroupBlocks][kTileRows][kFew];
+    int32_t of[kGroupBlocks][kTileRows][kFewColumns];
 };
 
 struct alignas(64) FewWeights {
     int8_t of[kTileRows][kGroupElements];
-    double mantissas[kTileRows][kGroupBlocks];
+    int32_t mantissas[kGroupBlocks][kTileRows];  // in the low word; 0 above it
+    float unit[kTileRows];                       // 2^e
+    uint32_t unfit;                              // bit r: row r has zeros for mantissas
 };
 
+template <typename F>
+constexpr int32_t kMostWeight = F::kOffset;  // its magnitude
+// What `sum` of 32 bits is left below, with room for what is added below.
+constexpr int64_t kMostFewSum = (int64_t{1} << 31) - (1 << 12);
+
+// Sums of the magnitudes of 32 bytes, each in its own two 64-bit lanes of four.
+inline __m512i block_magnitudes(__m512i bytes) {
+    const __m512i eights = _mm512_sad_epu8(_mm512_abs_epi8(bytes), _mm512_setzero_si512());
+    const __m512i halves = _mm512_add_epi64(eights, _mm512_permutex_epi64(eights, 0x4e));
+    return _mm512_add_epi64(halves, _mm512_permutex_epi64(halves, 0xb1));
+}
+
 // Group g of all vectors, zeros for what is missing of eight.
+template <typename F>
 inline void pack_few(const GemmArgs &args, uint32_t g, FewVectors &out) {
     const uint64_t begin = uint64_t{g} * kGroupElements;
+    __m512i most_low = _mm512_setzero_si512();
+    __m512i most_high = _mm512_setzero_si512();
     for (uint32_t step = 0; step < kSteps; ++step) {
         const uint64_t at = begin + step * kTileColumns;
         const uint64_t left = args.cols > at ? args.cols - at : 0;
         const __mmask64 columns = left < kTileColumns ? (uint64_t{1} << left) - 1 : ~uint64_t{0};
-        __m512i in[16];
-        __m512i turned[16];
+        __m512i in[kFewColumns];
+        __m512i turned[kFewColumns];
 #pragma clang loop unroll(full)
-        for (uint32_t v = 0; v < 16; ++v) {
-            in[v] = v < kFew && v < args.batch ? _mm512_maskz_loadu_epi8(columns, args.xq[v].q + at)
-                                               : _mm512_setzero_si512();
+        for (uint32_t v = 0; v < kFew; ++v) {
+            const __m512i q = v < args.batch ? _mm512_maskz_loadu_epi8(columns, args.xq[v].q + at)
+                                             : _mm512_setzero_si512();
+            // (q + 135) / 16 - 8: an average has room for nine bits.
+            const __m512i half =
+                _mm512_avg_epu8(_mm512_xor_si512(q, _mm512_set1_epi8(-128)), _mm512_set1_epi8(6));
+            const __m512i h =
+                _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi16(half, 3), _mm512_set1_epi8(31)),
+                                _mm512_set1_epi8(8));
+            const __m512i taken = _mm512_and_si512(_mm512_slli_epi16(h, 4), _mm512_set1_epi8(-16));
+            in[v] = _mm512_sub_epi8(q, taken);
+            in[kFew + v] = h;
+            most_low = _mm512_max_epi32(most_low, block_magnitudes(in[v]));
+            most_high = _mm512_max_epi32(most_high, block_magnitudes(h));
         }
         transpose(in, turned);
         for (uint32_t k = 0; k < 16; ++k) {
-            _mm256_store_si256(reinterpret_cast<__m256i *>(out.of[step * 16 + k]),
-                               _mm512_castsi512_si256(turned[k]));
+            _mm512_store_si512(out.of[step * 16 + k], turned[k]);
         }
     }
     for (uint32_t v = 0; v < kFew; ++v) {
         out.scale[v] = v < args.batch ? args.xq[v].group_scales[g] : 0.0f;
+        out.scale[kFew + v] = out.scale[v];
     }
+    // |sum of a block| <= kMostWeight * low or * high; what meets in add_rows() is high + low / 16.
+    const auto low = static_cast<int64_t>(_mm512_reduce_max_epi32(most_low));
+    const auto high = static_cast<int64_t>(_mm512_reduce_max_epi32(most_high));
+    const int64_t both = high + low / 16 + 1;
+    const int64_t greatest = kMostWeight<F> * (low > both ? low : both);
+    const bool words = kMostWeight<F> * (low > high ? low : high) <= kMost16;
+    out.most_mantissas = words ? static_cast<int32_t>(kMostFewSum / greatest) : -1;
 }
 
-// The scales of `blocks` blocks of each row.
+// The scales of `blocks` blocks of each row, the first at `from`.
 template <typename F>
-inline void few_mantissas(const TilePointers &w, uint64_t offset, uint32_t blocks,
+inline void few_mantissas(const uint8_t *from, __m512i rows, uint32_t blocks, int32_t most,
                           FewWeights &out) {
-    alignas(16) uint16_t halves[kTileRows][kGroupBlocks] = {};
-    for (uint32_t r = 0; r < kTileRows; ++r) {
-        for (uint32_t b = 0; b < blocks; ++b) {
-            halves[r][b] = half_at(w[r] + offset + b * F::kBytes);
+    __m512i m[kGroupBlocks];
+    __m512i any = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+    for (uint32_t b = 0; b < kGroupBlocks; ++b) {
+        m[b] = _mm512_setzero_si512();
+        if (b < blocks) {
+            const __m512i words = _mm512_i32gather_epi32(rows, from + b * F::kBytes, 1);
+            m[b] = mantissas(_mm512_cvtepi32_epi16(words));
         }
+        any = _mm512_or_si512(any, m[b]);
     }
-    for (uint32_t r = 0; r < kTileRows; ++r) {
-        _mm512_store_pd(out.mantissas[r], mantissas_f64(load128(halves[r])));
+    __m512i e;
+    _mm512_store_ps(out.unit, common_power(any, e));
+    __m512i sum = _mm512_setzero_si512();
+    __m512i greatest = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+    for (uint32_t b = 0; b < kGroupBlocks; ++b) {
+        m[b] = _mm512_srav_epi32(m[b], e);
+        const __m512i size = _mm512_abs_epi32(m[b]);
+        greatest = _mm512_or_si512(greatest, size);
+        sum = _mm512_add_epi32(sum, size);
+    }
+    // Where `greatest` fits, so does `sum`.
+    __mmask16 fits = _mm512_cmple_epi32_mask(greatest, _mm512_set1_epi32(kMost16));
+    fits = _mm512_mask_cmple_epi32_mask(fits, sum, _mm512_set1_epi32(most));
+    out.unfit = static_cast<uint32_t>(fits) ^ 0xffff;
+#pragma clang loop unroll(full)
+    for (uint32_t b = 0; b < kGroupBlocks; ++b) {
+        _mm512_store_si512(out.mantissas[b],
+                           _mm512_maskz_and_epi32(fits, m[b], _mm512_set1_epi32(0xffff)));
     }
 }
 
 template <typename F>
-inline void few_bytes(const TilePointers &w, uint64_t offset, uint32_t blocks, FewWeights &out) {
+inline void few_bytes(const uint8_t *from, uint64_t row_bytes, uint32_t rows, uint32_t blocks,
+                      FewWeights &out) {
     const __m512i taken_off = _mm512_set1_epi8(static_cast<char>(F::kOffset));
     for (uint32_t r = 0; r < kTileRows; ++r) {
-        const uint8_t *const from = w[r] + offset;
+        const uint8_t *const row = from + (r < rows ? r : rows - 1) * row_bytes;
         for (uint32_t b = 0; b < blocks; b += 2) {
-            const uint8_t *const first = from + b * F::kBytes;
+            const uint8_t *const first = row + b * F::kBytes;
             const uint8_t *const second = b + 1 < blocks ? first + F::kBytes : first;
             _mm512_store_si512(out.of[r] + b * kBlockElements,
                                _mm512_sub_epi8(F::pair(first, second), taken_off));
@@ -100,68 +171,116 @@ inline void few_bytes(const TilePointers &w, uint64_t offset, uint32_t blocks, F
     }
 }
 
-// Block b begins at weights + b * kStep.
-template <uint32_t kStep>
-inline void sum_few(const void *weights, uint64_t stride, uint32_t blocks, const FewVectors &x,
-                    FewSums &out) {
-    constexpr uint32_t kRow = kFew * sizeof(int32_t);
-    const auto *const w = static_cast<const uint8_t *>(weights);
-    const auto step_bytes = static_cast<int64_t>(stride);
-    uint32_t b = 0;
-    for (; b + 4 <= blocks; b += 4) {
-        _tile_loadd(6, x.of[b * kBlockElements / 4], kRow);
-        _tile_loadd(4, w + b * kStep, step_bytes);
-        _tile_zero(0);
-        _tile_dpbssd(0, 4, 6);
-        _tile_loadd(7, x.of[(b + 1) * kBlockElements / 4], kRow);
-        _tile_loadd(5, w + (b + 1) * kStep, step_bytes);
-        _tile_zero(1);
-        _tile_dpbssd(1, 5, 7);
-        _tile_loadd(6, x.of[(b + 2) * kBlockElements / 4], kRow);
-        _tile_loadd(4, w + (b + 2) * kStep, step_bytes);
-        _tile_zero(2);
-        _tile_dpbssd(2, 4, 6);
-        _tile_loadd(7, x.of[(b + 3) * kBlockElements / 4], kRow);
-        _tile_loadd(5, w + (b + 3) * kStep, step_bytes);
-        _tile_zero(3);
-        _tile_dpbssd(3, 5, 7);
-        _tile_stored(0, out.of[b], kRow);
-        _tile_stored(1, out.of[b + 1], kRow);
-        _tile_stored(2, out.of[b + 2], kRow);
-        _tile_stored(3, out.of[b + 3], kRow);
+// Block b of a tile, in sums register b % 4; block b begins at weights + b * step.
+template <uint32_t kB>
+inline void sum_block(const uint8_t *weights, uint64_t step, uint64_t stride, const FewVectors &x) {
+    constexpr uint32_t kRow = kFewColumns * sizeof(int32_t);
+    const auto row = static_cast<int64_t>(stride);
+    _tile_loadd(6 + kB % 2, x.of[kB * kBlockElements / 4], kRow);
+    _tile_loadd(4 + kB % 2, weights + kB * step, row);
+    _tile_zero(kB % 4);
+    _tile_dpbssd(kB % 4, 4 + kB % 2, 6 + kB % 2);
+}
+
+template <uint32_t kB>
+inline void store_block(FewSums &out) {
+    _tile_stored(kB % 4, out.of[kB], kFewColumns * sizeof(int32_t));
+}
+
+// Rows r and r + 1: y[row][vector] += float(T) * scale.
+//
+// With low and high the two sums: 16 high + low = 2^12 * (c >> 8) + 16 * (c & 255) + (low & 15),
+// c = high + (low >> 4). |c| < 2^31, so the first has 24 bits and the rest twelve: both are exact
+// as f32, and their fused sum rounds once, as float() of the integer.
+inline void add_rows(const FewSums &sums, const FewWeights &w, __m512 scale, uint32_t r,
+                     uint32_t blocks, float (*y)[kFew]) {
+    __m512i first = _mm512_setzero_si512();
+    __m512i second = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+    for (uint32_t b = 0; b < kGroupBlocks; ++b) {
+        if (b < blocks) {
+            first = _mm512_dpwssd_epi32(first, load512(sums.of[b][r]),
+                                        _mm512_set1_epi32(w.mantissas[b][r]));
+            second = _mm512_dpwssd_epi32(second, load512(sums.of[b][r + 1]),
+                                         _mm512_set1_epi32(w.mantissas[b][r + 1]));
+        }
     }
-    for (; b < blocks; ++b) {
-        _tile_loadd(6, x.of[b * kBlockElements / 4], kRow);
-        _tile_loadd(4, w + b * kStep, step_bytes);
-        _tile_zero(0);
-        _tile_dpbssd(0, 4, 6);
-        _tile_stored(0, out.of[b], kRow);
+    const __m512i low = _mm512_shuffle_i64x2(first, second, 0x44);
+    const __m512i high = _mm512_shuffle_i64x2(first, second, 0xee);
+    const __m512i c = _mm512_add_epi32(high, _mm512_srai_epi32(low, 4));
+    const __m512i rest = choose(_mm512_set1_epi32(15), low,
+                                _mm512_and_si512(_mm512_slli_epi32(c, 4), _mm512_set1_epi32(4095)));
+    const __m512 unit =
+        _mm512_mask_broadcastss_ps(_mm512_set1_ps(w.unit[r]), 0xff00, _mm_load_ss(&w.unit[r + 1]));
+    const __m512 total =
+        _mm512_mul_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(c, 8)),
+                                      _mm512_set1_ps(4096.0f), _mm512_cvtepi32_ps(rest)),
+                      unit);
+    _mm512_store_ps(y[r], _mm512_add_ps(_mm512_load_ps(y[r]), _mm512_mul_ps(total, scale)));
+}
+
+// A tile of rows by a group; no blocks: nothing.
+template <typename F>
+struct FewUnit {
+    const uint8_t *from;  // the first block of the first row
+    uint32_t rows;
+    uint32_t blocks;
+    const FewVectors *x;
+    FewWeights *weights;
+    FewSums *sums;
+    float (*y)[kFew];
+};
+
+// Rows that don't fit.
+template <typename F>
+[[gnu::noinline]] void add_few_unfit(const FewUnit<F> &unit, uint64_t row_bytes) {
+    for (uint32_t r = 0; r < unit.rows; ++r) {
+        if ((unit.weights->unfit >> r & 1) == 0) {
+            continue;
+        }
+        __m512d total = _mm512_setzero_pd();
+        for (uint32_t b = 0; b < unit.blocks; ++b) {
+            const uint16_t half = half_at(unit.from + r * row_bytes + b * F::kBytes);
+            const __m512d m = mantissas_f64(_mm_set1_epi16(static_cast<short>(half)));
+            const int32_t *const sum = unit.sums->of[b][r];
+            const __m256i whole =
+                _mm256_add_epi32(load256(sum), _mm256_slli_epi32(load256(sum + kFew), 4));
+            total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(whole), m, total);
+        }
+        const __m256 added = _mm256_mul_ps(_mm512_cvtpd_ps(total), _mm256_load_ps(unit.x->scale));
+        float *const y = unit.y[r];
+        _mm256_store_ps(y, _mm256_add_ps(_mm256_load_ps(y), added));
     }
 }
 
-// y[row][vector] += float(T) * scale.
-inline void add_few(const FewSums &sums, const FewWeights &w, const FewVectors &x, uint32_t blocks,
-                    float (*y)[kFew]) {
-    const __m256 scale = _mm256_load_ps(x.scale);
-    for (uint32_t r = 0; r < kTileRows; ++r) {
-        __m512d total = _mm512_setzero_pd();
-        const auto add = [&](uint32_t b) {
-            total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(load256(sums.of[b][r])),
-                                    _mm512_set1_pd(w.mantissas[r][b]), total);
-        };
-        if (blocks == kGroupBlocks) {
-#pragma clang loop unroll(full)
-            for (uint32_t b = 0; b < kGroupBlocks; ++b) {
-                add(b);
-            }
-        } else {
-            for (uint32_t b = 0; b < blocks; ++b) {
-                add(b);
-            }
-        }
-        _mm256_store_ps(y[r], _mm256_add_ps(_mm256_load_ps(y[r]),
-                                            _mm256_mul_ps(_mm512_cvtpd_ps(total), scale)));
+// Tiles of block kB of `now` (whose bytes lie at `tile`, blocks `step` bytes apart), and two rows
+// of `before`: different parts of the processor do the two.
+template <typename F, bool kWhole, uint32_t kB>
+inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
+                          uint64_t step, uint64_t stride) {
+    if (kWhole || kB < now.blocks) {
+        sum_block<kB>(tile, step, stride, *now.x);
     }
+    if (kWhole || before.blocks != 0) {
+        add_rows(*before.sums, *before.weights, _mm512_load_ps(before.x->scale), 2 * kB,
+                 kWhole ? kGroupBlocks : before.blocks, before.y);
+    }
+    if (kWhole || kB < now.blocks) {
+        store_block<kB>(*now.sums);
+    }
+}
+
+template <typename F, bool kWhole>
+inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
+                         uint64_t step, uint64_t stride) {
+    work_on_block<F, kWhole, 0>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 1>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 2>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 3>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 4>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 5>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 6>(now, before, tile, step, stride);
+    work_on_block<F, kWhole, 7>(now, before, tile, step, stride);
 }
 
 // Rows [row, end), at most kFewTiles tiles.
@@ -175,59 +294,55 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     alignas(64) float y[kFewTiles][kTileRows][kFew];
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
     __builtin_memset(y, 0, tiles * sizeof(y[0]));
     for (uint32_t begin = 0; begin < all; begin += kFewGroups) {
         const uint32_t groups = all - begin < kFewGroups ? all - begin : kFewGroups;
         for (uint32_t i = 0; i < groups; ++i) {
-            pack_few(args, begin + i, packed[i]);
+            pack_few<F>(args, begin + i, packed[i]);
         }
         // Unit u is group u % groups of tile u / groups.
         const uint32_t units = tiles * groups;
-        const auto blocks_of = [&](uint32_t u) {
-            const uint32_t left = args.cols - (begin + u % groups) * kGroupElements;
-            return (left < kGroupElements ? left : kGroupElements) / kBlockElements;
-        };
-        const auto in_file = [&](uint32_t u) {
-            return kBytesInFile && row + (u / groups + 1) * kTileRows <= end;
-        };
-        const auto offset_of = [&](uint32_t u) {
-            return (begin + u % groups) * uint64_t{kUnitBytes};
-        };
-        TilePointers w;
-        for (uint32_t u = 0; u < units + 2; ++u) {
+        FewUnit<F> now{};
+        for (uint32_t u = 0; u <= units; ++u) {
+            const FewUnit<F> before = now;
+            now = {};
             if (u < units) {
-                if (u % groups == 0) {
-                    for (uint32_t r = 0; r < kTileRows; ++r) {
-                        const uint32_t at = row + u / groups * kTileRows + r;
-                        w[r] = args.weights + (at < end ? at : end - 1) * args.row_bytes;
-                    }
-                }
-                const uint64_t offset = offset_of(u);
+                const uint32_t t = u / groups;
+                const uint32_t i = u % groups;
+                const uint32_t at = row + t * kTileRows;
+                const uint32_t left = args.cols - (begin + i) * kGroupElements;
+                now.from = args.weights + at * args.row_bytes + (begin + i) * uint64_t{kUnitBytes};
+                now.rows = end - at < kTileRows ? end - at : kTileRows;
+                now.blocks = (left < kGroupElements ? left : kGroupElements) / kBlockElements;
+                now.x = &packed[i];
+                now.weights = &weights[u % kStages];
+                now.sums = &sums[u % kStages];
+                now.y = y[t];
                 for (uint32_t r = 0; r < kTileRows; ++r) {
-                    prefetch<kUnitBytes>(w[r] + offset + kTileRows * args.row_bytes);
+                    prefetch<kUnitBytes>(now.from + (kTileRows + r) * args.row_bytes);
                 }
-                few_mantissas<F>(w, offset, blocks_of(u), weights[u % kStages]);
-                if (!in_file(u)) {
-                    few_bytes<F>(w, offset, blocks_of(u), weights[u % kStages]);
-                }
+                const __m512i rows =
+                    _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(now.rows - 1)));
+                few_mantissas<F>(now.from, _mm512_mullo_epi32(rows, row_bytes), now.blocks,
+                                 now.x->most_mantissas, *now.weights);
             }
-            if (u >= 1 && u - 1 < units) {
-                const uint32_t before = u - 1;
-                const FewVectors &x = packed[before % groups];
-                if (in_file(before)) {
-                    sum_few<F::kBytes>(
-                        args.weights + (row + before / groups * kTileRows) * args.row_bytes +
-                            offset_of(before) + 2,
-                        args.row_bytes, blocks_of(before), x, sums[before % kStages]);
-                } else {
-                    sum_few<kBlockElements>(weights[before % kStages].of, kGroupElements,
-                                            blocks_of(before), x, sums[before % kStages]);
-                }
+            const bool in_file = kBytesInFile && now.rows == kTileRows;
+            if (now.blocks != 0 && !in_file) {
+                few_bytes<F>(now.from, args.row_bytes, now.rows, now.blocks, *now.weights);
             }
-            if (u >= 2) {
-                const uint32_t before = u - 2;
-                add_few(sums[before % kStages], weights[before % kStages], packed[before % groups],
-                        blocks_of(before), y[before / groups]);
+            const uint8_t *const tile =
+                in_file ? now.from + 2 : reinterpret_cast<const uint8_t *>(weights[u % kStages].of);
+            const uint64_t step = in_file ? F::kBytes : kBlockElements;
+            const uint64_t stride = in_file ? args.row_bytes : kGroupElements;
+            if (now.blocks == kGroupBlocks && before.blocks == kGroupBlocks) {
+                work_on_unit<F, true>(now, before, tile, step, stride);
+            } else {
+                work_on_unit<F, false>(now, before, tile, step, stride);
+            }
+            if (before.blocks != 0 && before.weights->unfit != 0) {
+                add_few_unfit<F>(before, args.row_bytes);
             }
         }
     }
@@ -239,7 +354,7 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     }
 }
 
-// At most eight vectors.
+// At most eight vectors, rows of at most kMostFewRowBytes.
 template <typename F>
 void gemm_few(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     static constexpr FewShapes kShapes = few_shapes();

@@ -269,7 +269,7 @@ void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
         return avx512_matrix(kType)(args, row_begin, row_end);
     }
     if constexpr (!F::kSuper && !F::kMinimum) {
-        if (args.batch <= kFew) {
+        if (args.batch <= kFew && args.row_bytes <= kMostFewRowBytes) {
             return gemm_few<F>(args, row_begin, row_end);
         }
     }

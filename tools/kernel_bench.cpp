@@ -153,7 +153,8 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
     const uint32_t most = *std::max_element(options.batches.begin(), options.batches.end());
     std::vector<float> x(uint64_t{options.cols} * most);
     for (size_t i = 0; i < x.size(); ++i) {
-        x[i] = static_cast<float>(static_cast<int>(i * 2654435761u >> 20) - 2048) * 0x1p-11f;
+        const uint32_t word = static_cast<uint32_t>(i) * 2654435761u;
+        x[i] = static_cast<float>(static_cast<int>(word >> 20) - 2048) * 0x1p-11f;
     }
     std::vector<float> y(uint64_t{options.rows} * most);
     std::vector<ActivationBuffer> buffers;
