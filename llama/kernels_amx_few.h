@@ -253,14 +253,33 @@ template <typename F>
     }
 }
 
+// What is multiplied after the present tile, fetched piece by piece in the order of the memory.
+struct FewAhead {
+    const uint8_t *row = nullptr;
+    uint64_t row_bytes = 0;
+    uint32_t groups = 0;  // pieces of a row
+    uint32_t at = 0;
+
+    template <uint32_t kBytes>
+    void fetch() {
+        prefetch<kBytes>(row + at * uint64_t{kBytes});
+        if (++at == groups) {
+            at = 0;
+            row += row_bytes;
+        }
+    }
+};
+
 // Tiles of block kB of `now` (whose bytes lie at `tile`, blocks `step` bytes apart), and two rows
 // of `before`: different parts of the processor do the two.
 template <typename F, bool kWhole, uint32_t kB>
 inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
-                          uint64_t step, uint64_t stride) {
+                          uint64_t step, uint64_t stride, FewAhead &ahead) {
+    ahead.fetch<kGroupBlocks * F::kBytes>();
     if (kWhole || kB < now.blocks) {
         sum_block<kB>(tile, step, stride, *now.x);
     }
+    ahead.fetch<kGroupBlocks * F::kBytes>();
     if (kWhole || before.blocks != 0) {
         add_rows(*before.sums, *before.weights, _mm512_load_ps(before.x->scale), 2 * kB,
                  kWhole ? kGroupBlocks : before.blocks, before.y);
@@ -272,15 +291,15 @@ inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, const
 
 template <typename F, bool kWhole>
 inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
-                         uint64_t step, uint64_t stride) {
-    work_on_block<F, kWhole, 0>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 1>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 2>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 3>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 4>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 5>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 6>(now, before, tile, step, stride);
-    work_on_block<F, kWhole, 7>(now, before, tile, step, stride);
+                         uint64_t step, uint64_t stride, FewAhead &ahead) {
+    work_on_block<F, kWhole, 0>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 1>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 2>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 3>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 4>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 5>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 6>(now, before, tile, step, stride, ahead);
+    work_on_block<F, kWhole, 7>(now, before, tile, step, stride, ahead);
 }
 
 // Rows [row, end), at most kFewTiles tiles.
@@ -297,6 +316,15 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
     __builtin_memset(y, 0, tiles * sizeof(y[0]));
+    // Behind tile t of the groups from `begin` on: the next one, the first of the next groups, or
+    // the first of the next rows.
+    const auto ahead_of = [&](uint32_t begin, uint32_t t) {
+        const bool last = t + 1 == tiles;
+        const bool again = last && begin + kFewGroups < all;
+        const uint32_t group = again ? begin + kFewGroups : last ? 0 : begin;
+        return args.weights + (row + (again ? 0 : t + 1) * kTileRows) * args.row_bytes +
+               group * uint64_t{kUnitBytes};
+    };
     for (uint32_t begin = 0; begin < all; begin += kFewGroups) {
         const uint32_t groups = all - begin < kFewGroups ? all - begin : kFewGroups;
         for (uint32_t i = 0; i < groups; ++i) {
@@ -305,6 +333,7 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
         // Unit u is group u % groups of tile u / groups.
         const uint32_t units = tiles * groups;
         FewUnit<F> now{};
+        FewAhead ahead;
         for (uint32_t u = 0; u <= units; ++u) {
             const FewUnit<F> before = now;
             now = {};
@@ -312,6 +341,9 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
                 const uint32_t t = u / groups;
                 const uint32_t i = u % groups;
                 const uint32_t at = row + t * kTileRows;
+                if (i == 0) {
+                    ahead = FewAhead{ahead_of(begin, t), args.row_bytes, groups};
+                }
                 const uint32_t left = args.cols - (begin + i) * kGroupElements;
                 now.from = args.weights + at * args.row_bytes + (begin + i) * uint64_t{kUnitBytes};
                 now.rows = end - at < kTileRows ? end - at : kTileRows;
@@ -320,9 +352,6 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
                 now.weights = &weights[u % kStages];
                 now.sums = &sums[u % kStages];
                 now.y = y[t];
-                for (uint32_t r = 0; r < kTileRows; ++r) {
-                    prefetch<kUnitBytes>(now.from + (kTileRows + r) * args.row_bytes);
-                }
                 const __m512i rows =
                     _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(now.rows - 1)));
                 few_mantissas<F>(now.from, _mm512_mullo_epi32(rows, row_bytes), now.blocks,
@@ -337,9 +366,9 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
             const uint64_t step = in_file ? F::kBytes : kBlockElements;
             const uint64_t stride = in_file ? args.row_bytes : kGroupElements;
             if (now.blocks == kGroupBlocks && before.blocks == kGroupBlocks) {
-                work_on_unit<F, true>(now, before, tile, step, stride);
+                work_on_unit<F, true>(now, before, tile, step, stride, ahead);
             } else {
-                work_on_unit<F, false>(now, before, tile, step, stride);
+                work_on_unit<F, false>(now, before, tile, step, stride, ahead);
             }
             if (before.blocks != 0 && before.weights->unfit != 0) {
                 add_few_unfit<F>(before, args.row_bytes);

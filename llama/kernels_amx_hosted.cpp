@@ -265,15 +265,14 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
 template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
-    if (args.batch < kLeastFew || products <= least_products) {
-        return avx512_matrix(kType)(args, row_begin, row_end);
-    }
     if constexpr (!F::kSuper && !F::kMinimum) {
-        if (args.batch <= kFew && args.row_bytes <= kMostFewRowBytes) {
+        // Little is done there beside the tiles: they pay for a quarter of the products.
+        if (args.batch >= kLeastFew && args.batch <= kFew && products > least_products / 4 &&
+            args.row_bytes <= kMostFewRowBytes) {
             return gemm_few<F>(args, row_begin, row_end);
         }
     }
-    if (args.batch < kFewVectors<F>) {
+    if (products <= least_products || args.batch < kFewVectors<F>) {
         return avx512_matrix(kType)(args, row_begin, row_end);
     }
     static constexpr TileShapes kShapes;
