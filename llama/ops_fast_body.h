@@ -16,6 +16,7 @@ using F32x8 = float __attribute__((vector_size(32)));
 using I32x8 = int32_t __attribute__((vector_size(32)));
 using Bits4 = int32_t __attribute__((vector_size(16)));
 using Halves = int16_t __attribute__((vector_size(16)));
+using Stored8 = _Float16 __attribute__((vector_size(16)));
 using Bytes8 = int8_t __attribute__((vector_size(8)));
 
 [[gnu::always_inline]] inline F32x8 load8(const float *from) {
@@ -395,8 +396,11 @@ void fast_store(KvType type, const float *x, uint32_t head_size, uint8_t *to) {
 constexpr uint32_t kTogether = 8;
 constexpr uint32_t kMaxFastHead = 256;
 
-// Whether all halves are normal numbers; then integers widen them.
-[[gnu::noinline]] bool all_normal_halves(const uint8_t *from, uint32_t bytes) {
+// Whether StoredHalves can widen them all: by integers only normal numbers.
+[[gnu::noinline]] bool can_widen(const uint8_t *from, uint32_t bytes) {
+    if constexpr (kWide) {
+        return true;
+    }
     constexpr Halves kMagnitude = {0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff};
     Halves least = kMagnitude;
     for (uint32_t i = 0; i < bytes; i += sizeof(Halves)) {
@@ -409,17 +413,32 @@ constexpr uint32_t kMaxFastHead = 256;
     return (((words[0] + kToTop) & (words[1] + kToTop)) | 0x7fff7fff7fff7fff) == ~uint64_t{0};
 }
 
-// Where the numbers of a position come from, eight at a time, in the order that kOrder says, and
-// what adding up eight positions' lanes takes.
+[[gnu::always_inline]] inline F32x8 to_stored_order(F32x8 x) {
+    return __builtin_shufflevector(x, x, 0, 4, 1, 5, 2, 6, 3, 7);
+}
+[[gnu::always_inline]] inline F32x8 to_plain_order(F32x8 x) {
+    return __builtin_shufflevector(x, x, 0, 2, 4, 6, 1, 3, 5, 7);
+}
+
+// Where the numbers of a position come from, eight at a time.
 struct Widened {
     static constexpr uint32_t kBytes = 4;
     [[gnu::always_inline]] static inline F32x8 load(const uint8_t *from) {
         return load8(reinterpret_cast<const float *>(from));
     }
 };
-struct NormalHalves {
+struct StoredHalves {
     static constexpr uint32_t kBytes = 2;
+    // As they lie there: 0, 4, 1, 5, 2, 6, 3, 7.
+    [[gnu::always_inline]] static inline F32x8 load_unordered(const uint8_t *from) {
+        Stored8 halves;
+        __builtin_memcpy(&halves, from, sizeof(halves));
+        return __builtin_convertvector(halves, F32x8);
+    }
     [[gnu::always_inline]] static inline F32x8 load(const uint8_t *from) {
+        if constexpr (kWide) {
+            return to_plain_order(load_unordered(from));
+        }
         constexpr auto kSignAndMagnitude = static_cast<int32_t>(0x8fffe000);
         Bits4 words;
         __builtin_memcpy(&words, from, sizeof(words));
@@ -555,14 +574,14 @@ template <typename From>
                                                  uint32_t now, uint32_t padded, float *x) {
     const uint64_t bytes = kv_head_bytes(tile.type, tile.head_size);
     const bool normal =
-        tile.type == KvType::kF16 && all_normal_halves(stored, static_cast<uint32_t>(now * bytes));
+        tile.type == KvType::kF16 && can_widen(stored, static_cast<uint32_t>(now * bytes));
     for (uint32_t t = 0; t < kTogether; ++t, stored += bytes) {
         float *const to = x + t * padded;
         if (t >= now) {
             __builtin_memset(to, 0, padded * sizeof(float));
         } else if (normal) {
             for (uint32_t i = 0; i < padded; i += kLanes) {
-                store8(to + i, NormalHalves::load(stored + 2 * i));
+                store8(to + i, StoredHalves::load(stored + 2 * i));
             }
         } else {
             kv_load(tile.type, stored, tile.head_size, to);
@@ -596,7 +615,7 @@ template <typename From>
     __builtin_memcpy(state.max, &max, sizeof(max));
 }
 
-// `direct`: one query vector reads the halves themselves, which must be normal; where several do,
+// `direct`: one query vector reads the halves themselves, if they can be widened; where several do,
 // or the cache keeps something else, they are widened once before.
 void fast_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.head_size > kMaxFastHead) {
@@ -611,8 +630,8 @@ void fast_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
         const uint32_t there = end - t < kTogether ? end - t : kTogether;
         const uint8_t *const stored = tile.keys + t * bytes;
         if (single && there == kTogether &&
-            all_normal_halves(stored, static_cast<uint32_t>(kTogether * bytes))) {
-            const F32x8 scores = eight_dots<NormalHalves>(tile.q, stored, padded) * tile.scale;
+            can_widen(stored, static_cast<uint32_t>(kTogether * bytes))) {
+            const F32x8 scores = eight_dots<StoredHalves>(tile.q, stored, padded) * tile.scale;
             put_scores(scores, t, kTogether, tile.scores);
             continue;
         }
@@ -652,8 +671,7 @@ void fast_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     for (uint32_t t = begin; t < end; t += kTogether) {
         const uint32_t there = end - t < kTogether ? end - t : kTogether;
         const uint8_t *const stored = tile.values + t * bytes;
-        const bool direct =
-            single && all_normal_halves(stored, static_cast<uint32_t>(there * bytes));
+        const bool direct = single && can_widen(stored, static_cast<uint32_t>(there * bytes));
         const uint8_t *const values =
             direct ? stored : widen_positions(tile, stored, there, padded, widened);
         float *row_scores = tile.scores;
@@ -667,7 +685,7 @@ void fast_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
                     const F32x8 some = now == kTogether ? load8(e) : load_some(e, now);
                     store8(p, some * state_of(row_scores).inverse);
                     if (direct) {
-                        mix_head<NormalHalves>(p, now, values, padded, tile.head_size, t == 0, out);
+                        mix_head<StoredHalves>(p, now, values, padded, tile.head_size, t == 0, out);
                     } else {
                         mix_head<Widened>(p, now, values, padded, tile.head_size, t == 0, out);
                     }

@@ -9,23 +9,12 @@
 
 #pragma once
 
-using Stored8 = _Float16 __attribute__((vector_size(16)));
-
-struct StoredHalves {
+struct UnorderedHalves {
     static constexpr uint32_t kBytes = 2;
     [[gnu::always_inline]] static inline F32x8 load(const uint8_t *from) {
-        Stored8 halves;
-        __builtin_memcpy(&halves, from, sizeof(halves));
-        return __builtin_convertvector(halves, F32x8);
+        return StoredHalves::load_unordered(from);
     }
 };
-
-[[gnu::always_inline]] inline F32x8 to_stored_order(F32x8 x) {
-    return __builtin_shufflevector(x, x, 0, 4, 1, 5, 2, 6, 3, 7);
-}
-[[gnu::always_inline]] inline F32x8 to_plain_order(F32x8 x) {
-    return __builtin_shufflevector(x, x, 0, 2, 4, 6, 1, 3, 5, 7);
-}
 
 // Sums of neighbours: of a, then b, in each half.
 [[gnu::always_inline]] inline F32x8 add_neighbours(F32x8 a, F32x8 b) {
@@ -74,7 +63,7 @@ template <typename From, uint32_t kHead, bool kRelaxed>
 template <uint32_t kHead>
 [[gnu::always_inline]] inline void widen_stored(const uint8_t *stored, uint32_t there, float *x) {
     for (uint32_t i = 0; i < there * kHead; i += kLanes) {
-        store8(x + i, StoredHalves::load(stored + i * StoredHalves::kBytes));
+        store8(x + i, UnorderedHalves::load(stored + i * UnorderedHalves::kBytes));
     }
 }
 
@@ -89,13 +78,33 @@ template <uint32_t kHead>
     }
 }
 
+// put_scores, of all eight without a call.
+[[gnu::always_inline]] inline void put_sized(F32x8 scores, uint32_t t, uint32_t now,
+                                             float *row_scores) {
+    if (now != kTogether) {
+        put_scores(scores, t, now, row_scores);
+        return;
+    }
+    AttentionState &state = state_of(row_scores);
+    store8(row_scores + kScoreHeader + t, scores);
+    const F32x4 low = __builtin_shufflevector(scores, scores, 0, 1, 2, 3);
+    const F32x4 high = __builtin_shufflevector(scores, scores, 4, 5, 6, 7);
+    F32x4 max = __builtin_shufflevector(scores, scores, 0, 0, 0, 0);
+    if (t != 0) {
+        __builtin_memcpy(&max, state.max, sizeof(max));
+    }
+    max = low > max ? low : max;
+    max = high > max ? high : max;
+    __builtin_memcpy(state.max, &max, sizeof(max));
+}
+
 template <uint32_t kHead, bool kRelaxed>
 void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.type != KvType::kF16) {
         fast_scores(tile, begin, end);
         return;
     }
-    constexpr uint64_t kStride = uint64_t{kHead} * StoredHalves::kBytes;
+    constexpr uint64_t kStride = uint64_t{kHead} * UnorderedHalves::kBytes;
     constexpr uint64_t kWidened = uint64_t{kHead} * sizeof(float);
     alignas(32) float q[kDirectVectors * kHead];
     alignas(32) float widened[kTogether * kHead];
@@ -121,12 +130,13 @@ void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
             const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
             for (uint32_t head = 0; head < tile.heads; ++head, row_scores += tile.scores_stride) {
                 if (direct && now != 0) {
-                    put_scores(sized_dots<StoredHalves, kHead, kRelaxed>(vector, from) * tile.scale,
-                               t, now, row_scores);
+                    put_sized(
+                        sized_dots<UnorderedHalves, kHead, kRelaxed>(vector, from) * tile.scale, t,
+                        now, row_scores);
                 } else if (now != 0) {
                     reorder<kHead>(tile.q + row * tile.q_stride + head * kHead, q);
-                    put_scores(sized_dots<Widened, kHead, kRelaxed>(q, from) * tile.scale, t, now,
-                               row_scores);
+                    put_sized(sized_dots<Widened, kHead, kRelaxed>(q, from) * tile.scale, t, now,
+                              row_scores);
                 }
                 vector += direct ? kHead : 0;
             }
@@ -229,7 +239,7 @@ void sized_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
         fast_mix(tile, begin, end);
         return;
     }
-    constexpr uint64_t kStride = uint64_t{kHead} * StoredHalves::kBytes;
+    constexpr uint64_t kStride = uint64_t{kHead} * UnorderedHalves::kBytes;
     // What is widened stays in the first cache.
     constexpr uint32_t kPositions = kHead <= 64 ? kMixPositions : kMixPositions / 2;
     alignas(32) float widened[kPositions * kHead];
@@ -246,7 +256,8 @@ void sized_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
             const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
             float *const out = tile.out + row * tile.out_stride;
             if (now != 0 && direct) {
-                sized_mix_row<StoredHalves, kHead, kRelaxed>(tile, row_scores, t, now, stored, out);
+                sized_mix_row<UnorderedHalves, kHead, kRelaxed>(tile, row_scores, t, now, stored,
+                                                                out);
             } else if (now != 0) {
                 sized_mix_row<Widened, kHead, kRelaxed>(
                     tile, row_scores, t, now, reinterpret_cast<const uint8_t *>(widened), out);
