@@ -300,33 +300,15 @@ void use_amx_beyond(uint64_t products) {
     least_products = products;
 }
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 static GemmKernel amx_matrix(TensorType type) {
-    switch (type) {
-        case TensorType::kQ8_0:
-            return gemm_amx<Q8_0, TensorType::kQ8_0>;
-        case TensorType::kQ4_0:
-            return gemm_amx<Q4_0, TensorType::kQ4_0>;
-        case TensorType::kQ4_1:
-            return gemm_amx<Q4_1, TensorType::kQ4_1>;
-        case TensorType::kQ5_0:
-            return gemm_amx<Q5_0, TensorType::kQ5_0>;
-        case TensorType::kQ5_1:
-            return gemm_amx<Q5_1, TensorType::kQ5_1>;
-        case TensorType::kIQ4_NL:
-            return gemm_amx<IQ4_NL, TensorType::kIQ4_NL>;
-        case TensorType::kQ2_K:
-            return gemm_amx<Q2_K, TensorType::kQ2_K>;
-        case TensorType::kQ3_K:
-            return gemm_amx<Q3_K, TensorType::kQ3_K>;
-        case TensorType::kQ4_K:
-            return gemm_amx<Q4_K, TensorType::kQ4_K>;
-        case TensorType::kQ5_K:
-            return gemm_amx<Q5_K, TensorType::kQ5_K>;
-        case TensorType::kQ6_K:
-            return gemm_amx<Q6_K, TensorType::kQ6_K>;
-        default:
-            return nullptr;
-    }
+    return with_format(
+        type, []<typename Of>(Of) { return GemmKernel{gemm_amx<typename Of::Type, Of::kType>}; });
 }
 
 GemvVariant amx_variant(TensorType type) {

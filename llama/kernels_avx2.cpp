@@ -18,22 +18,7 @@ constexpr bool kVnni = false;
 // ------------------------------------------------------------------ F32, F16, BF16
 // The contract's eight lanes are one register; rows side by side hide the latency of additions.
 
-struct F32 {
-    static constexpr uint32_t kBytes = 4;
-    static __m256 load(const uint8_t *from) {
-        return _mm256_loadu_ps(reinterpret_cast<const float *>(from));
-    }
-};
-struct F16 {
-    static constexpr uint32_t kBytes = 2;
-    static __m256 load(const uint8_t *from) { return _mm256_cvtph_ps(load128(from)); }
-};
-struct BF16 {
-    static constexpr uint32_t kBytes = 2;
-    static __m256 load(const uint8_t *from) {
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(from)), 16));
-    }
-};
+#include "llama/kernels_float_formats.h"
 
 inline float fold(__m256 lanes) {
     const __m128 t = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
@@ -95,40 +80,28 @@ void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 
 namespace bareflow::llama {
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 GemvVariant avx2_variant(TensorType type) {
-    constexpr std::string_view kName = "avx2";
-    constexpr InstructionSet kNeeds = InstructionSet::kAvx2;
+    constexpr auto variant = [](GemvKernel kernel) {
+        return GemvVariant{"avx2", kernel, 0, nullptr, InstructionSet::kAvx2};
+    };
     switch (type) {
         case TensorType::kF32:
-            return {kName, gemv_floats<F32>, 0, nullptr, kNeeds};
+            return variant(gemv_floats<F32>);
         case TensorType::kF16:
-            return {kName, gemv_floats<F16>, 0, nullptr, kNeeds};
+            return variant(gemv_floats<F16>);
         case TensorType::kBF16:
-            return {kName, gemv_floats<BF16>, 0, nullptr, kNeeds};
-        case TensorType::kQ8_0:
-            return {kName, gemv_blocks<Q8_0>, 0, nullptr, kNeeds};
-        case TensorType::kQ4_0:
-            return {kName, gemv_blocks<Q4_0>, 0, nullptr, kNeeds};
-        case TensorType::kQ4_1:
-            return {kName, gemv_blocks<Q4_1>, 0, nullptr, kNeeds};
-        case TensorType::kQ5_0:
-            return {kName, gemv_blocks<Q5_0>, 0, nullptr, kNeeds};
-        case TensorType::kQ5_1:
-            return {kName, gemv_blocks<Q5_1>, 0, nullptr, kNeeds};
-        case TensorType::kIQ4_NL:
-            return {kName, gemv_blocks<IQ4_NL>, 0, nullptr, kNeeds};
-        case TensorType::kQ2_K:
-            return {kName, gemv_supers<Q2_K>, 0, nullptr, kNeeds};
-        case TensorType::kQ3_K:
-            return {kName, gemv_supers<Q3_K>, 0, nullptr, kNeeds};
-        case TensorType::kQ4_K:
-            return {kName, gemv_supers<Q4_K>, 0, nullptr, kNeeds};
-        case TensorType::kQ5_K:
-            return {kName, gemv_supers<Q5_K>, 0, nullptr, kNeeds};
-        case TensorType::kQ6_K:
-            return {kName, gemv_supers<Q6_K>, 0, nullptr, kNeeds};
+            return variant(gemv_floats<BF16>);
+        default:
+            return with_format(type, [variant]<typename Of>(Of) {
+                return variant(kOneVector<typename Of::Type>);
+            });
     }
-    return {};
 }
 
 }  // namespace bareflow::llama

@@ -523,3 +523,12 @@ void gemv_supers(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
         store_rows(args.y, row, row_end, y);
     }
 }
+
+template <typename F>
+constexpr GemvKernel kOneVector = [] {
+    if constexpr (F::kSuper) {
+        return gemv_supers<F>;
+    } else {
+        return gemv_blocks<F>;
+    }
+}();

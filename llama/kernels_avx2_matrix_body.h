@@ -252,77 +252,31 @@ void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m256 *
     }
 }
 
+using Lanes = __m256;
+constexpr uint32_t kLeastVectors = kVectors;
+
+inline void clear(Lanes &y) {
+    y = _mm256_setzero_ps();
+}
+
 template <typename F>
-void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row, uint32_t end) {
-    constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
-    PackedGroup packed;
-    Tile tile;
-    __m256 y[kStripTiles][kMaxVectors];
-    const uint32_t padded = (count + kVectors - 1) / kVectors * kVectors;
-    const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
-    for (uint32_t t = 0; t < tiles; ++t) {
-        for (uint32_t i = 0; i < padded; ++i) {
-            y[t][i] = _mm256_setzero_ps();
-        }
-    }
-    for (uint32_t g = 0; g < (args.cols + kGroupElements - 1) / kGroupElements; ++g) {
+inline void multiply(const Tile &tile, const PackedGroup &packed, uint32_t vectors, uint32_t blocks,
+                     Lanes *y) {
+    for (uint32_t v = 0; v < vectors; v += kVectors) {
         if constexpr (F::kSuper) {
-            pack_group<F::kPartColumns, F::kOffset>(args, first, count, g, packed);
+            multiply_super<F>(tile, packed, v, y);
         } else {
-            pack_group<0, kTakenOff<F>>(args, first, count, g, packed);
-        }
-        const uint32_t left = args.cols / kBlockElements - g * kGroupBlocks;
-        const uint32_t blocks = left < kGroupBlocks ? left : kGroupBlocks;
-        for (uint32_t t = 0; t < tiles; ++t) {
-            TilePointers w;
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                const uint32_t at = row + t * kTileRows + r;
-                w[r] = args.weights + (at < end ? at : end - 1) * args.row_bytes;
-            }
-            if constexpr (F::kSuper) {
-                unpack_super<F>(w, g * uint64_t{F::kBytes}, tile);
-            } else {
-                unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
-            }
-            // What this tile meets next: its next group, or the first one of the next strip.
-            const bool last = (g + 1) * uint64_t{kGroupElements} >= args.cols;
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                const uint8_t *const next = last ? w[r] + kStripTiles * kTileRows * args.row_bytes
-                                                 : w[r] + (g + 1) * uint64_t{kUnitBytes};
-                for (uint32_t line = 0; line < kUnitBytes; line += 64) {
-                    _mm_prefetch(reinterpret_cast<const char *>(next + line), _MM_HINT_T1);
-                }
-            }
-            for (uint32_t v = 0; v < padded; v += kVectors) {
-                if constexpr (F::kSuper) {
-                    multiply_super<F>(tile, packed, v, y[t]);
-                } else {
-                    multiply_blocks<F>(tile, packed, v, blocks, y[t]);
-                }
-            }
-        }
-    }
-    const __m256i interleave = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
-    for (uint32_t t = 0; t < tiles; ++t) {
-        const uint32_t at = row + t * kTileRows;
-        const uint32_t rows = end - at < kTileRows ? end - at : kTileRows;
-        for (uint32_t i = 0; i < count; ++i) {
-            alignas(32) float each[kTileRows];
-            _mm256_store_ps(each,
-                            F::kSuper ? y[t][i] : _mm256_permutevar8x32_ps(y[t][i], interleave));
-            __builtin_memcpy(args.y + (first + i) * args.y_stride + at, each, rows * sizeof(float));
+            multiply_blocks<F>(tile, packed, v, blocks, y);
         }
     }
 }
 
 template <typename F>
-void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
-    constexpr uint32_t kStripRows = kStripTiles * kTileRows;
-    for (uint32_t row = row_begin; row < row_end; row += kStripRows) {
-        const uint32_t end = row_end - row < kStripRows ? row_end : row + kStripRows;
-        for (uint32_t first = 0; first < args.batch; first += kMaxVectors) {
-            const uint32_t left = args.batch - first;
-            gemm_strip<F>(args, first, left < kMaxVectors ? left : kMaxVectors, row, end);
-        }
-    }
+inline void store(Lanes y, uint32_t rows, float *to) {
+    alignas(32) float each[kTileRows];
+    const __m256i interleave = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
+    _mm256_store_ps(each, F::kSuper ? y : _mm256_permutevar8x32_ps(y, interleave));
+    __builtin_memcpy(to, each, rows * sizeof(float));
 }
+
+#include "llama/kernels_matrix_strip.h"

@@ -26,33 +26,14 @@ constexpr bool kVnni = false;
 
 namespace bareflow::llama {
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 GemmKernel avx2_matrix(TensorType type) {
-    switch (type) {
-        case TensorType::kQ8_0:
-            return gemm<Q8_0>;
-        case TensorType::kQ4_0:
-            return gemm<Q4_0>;
-        case TensorType::kQ4_1:
-            return gemm<Q4_1>;
-        case TensorType::kQ5_0:
-            return gemm<Q5_0>;
-        case TensorType::kQ5_1:
-            return gemm<Q5_1>;
-        case TensorType::kIQ4_NL:
-            return gemm<IQ4_NL>;
-        case TensorType::kQ2_K:
-            return gemm<Q2_K>;
-        case TensorType::kQ3_K:
-            return gemm<Q3_K>;
-        case TensorType::kQ4_K:
-            return gemm<Q4_K>;
-        case TensorType::kQ5_K:
-            return gemm<Q5_K>;
-        case TensorType::kQ6_K:
-            return gemm<Q6_K>;
-        default:
-            return nullptr;
-    }
+    return with_format(type, []<typename Of>(Of) { return GemmKernel{gemm<typename Of::Type>}; });
 }
 
 }  // namespace bareflow::llama

@@ -26,22 +26,7 @@ constexpr uint32_t kRowPairs = 4;
 constexpr uint32_t kFloatVectors = 4;
 constexpr uint32_t kChunkSteps = 64;  // of eight columns
 
-struct F32 {
-    static constexpr uint32_t kBytes = 4;
-    static __m256 load(const uint8_t *from) {
-        return _mm256_loadu_ps(reinterpret_cast<const float *>(from));
-    }
-};
-struct F16 {
-    static constexpr uint32_t kBytes = 2;
-    static __m256 load(const uint8_t *from) { return _mm256_cvtph_ps(load128(from)); }
-};
-struct BF16 {
-    static constexpr uint32_t kBytes = 2;
-    static __m256 load(const uint8_t *from) {
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(from)), 16));
-    }
-};
+#include "llama/kernels_float_formats.h"
 // The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, as none is -0.
 template <typename F>
 inline __m256 load_some(const uint8_t *from, uint32_t count) {

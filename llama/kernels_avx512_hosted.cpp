@@ -130,40 +130,27 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 
 namespace bareflow::llama {
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 GemvVariant avx512_variant(TensorType type) {
-    constexpr std::string_view kName = "avx512";
-    const GemvKernel one = avx2_variant(type).kernel;  // floats, one vector: memory is the limit
+    const auto variant = [](GemvKernel kernel, GemmKernel matrix) {
+        return GemvVariant{"avx512", kernel, 0, matrix, InstructionSet::kAvx512};
+    };
     switch (type) {
         case TensorType::kF32:
-            return {kName, one, 0, avx512_float_matrix(type), InstructionSet::kAvx512};
         case TensorType::kF16:
-            return {kName, one, 0, avx512_float_matrix(type), InstructionSet::kAvx512};
         case TensorType::kBF16:
-            return {kName, one, 0, avx512_float_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ8_0:
-            return {kName, gemv<Q8_0>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ4_0:
-            return {kName, gemv<Q4_0>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ4_1:
-            return {kName, gemv<Q4_1>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ5_0:
-            return {kName, gemv<Q5_0>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ5_1:
-            return {kName, gemv<Q5_1>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kIQ4_NL:
-            return {kName, gemv<IQ4_NL>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ2_K:
-            return {kName, gemv<Q2_K>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ3_K:
-            return {kName, gemv<Q3_K>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ4_K:
-            return {kName, gemv<Q4_K>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ5_K:
-            return {kName, gemv<Q5_K>, 0, avx512_matrix(type), InstructionSet::kAvx512};
-        case TensorType::kQ6_K:
-            return {kName, gemv<Q6_K>, 0, avx512_matrix(type), InstructionSet::kAvx512};
+            // One vector: memory is the limit.
+            return variant(avx2_variant(type).kernel, avx512_float_matrix(type));
+        default:
+            return with_format(type, [&]<typename Of>(Of) {
+                return variant(gemv<typename Of::Type>, avx512_matrix(type));
+            });
     }
-    return {};
 }
 
 }  // namespace bareflow::llama

@@ -261,89 +261,46 @@ void multiply_super(const Tile &tile, const PackedGroup &x, uint32_t v, __m512 *
 
 // ------------------------------------------------------------------ strips of rows
 
+using Lanes = __m512;
+constexpr uint32_t kLeastVectors = 4;
 template <typename F>
-void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row, uint32_t end) {
-    constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
-    PackedGroup packed;
-    Tile tile;
-    __m512 y[kStripTiles][kMaxVectors];
-    const uint32_t padded = (count + 3) / 4 * 4;
-    const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
-    for (uint32_t t = 0; t < tiles; ++t) {
-        for (uint32_t i = 0; i < padded; ++i) {
-            y[t][i] = _mm512_setzero_ps();
-        }
-    }
-    for (uint32_t g = 0; g < group_count(args.cols); ++g) {
-        if constexpr (F::kSuper) {
-            pack_group<F::kPartColumns, F::kOffset>(args, first, count, g, packed);
-        } else {
-            pack_group<0, F::kOffset>(args, first, count, g, packed);
-        }
-        const uint32_t left = args.cols / kBlockElements - g * kGroupBlocks;
-        const uint32_t blocks = left < kGroupBlocks ? left : kGroupBlocks;
-        for (uint32_t t = 0; t < tiles; ++t) {
-            TilePointers w;
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                const uint32_t at = row + t * kTileRows + r;
-                w[r] = args.weights + (at < end ? at : end - 1) * args.row_bytes;
-            }
-            if constexpr (F::kSuper) {
-                unpack_super<F>(w, g * uint64_t{F::kBytes}, tile);
-            } else {
-                unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
-            }
-            // What this tile meets next: its next group, or the first one of the next strip.
-            const bool last = (g + 1) * uint64_t{kGroupElements} >= args.cols;
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                const uint8_t *const next = last ? w[r] + kStripTiles * kTileRows * args.row_bytes
-                                                 : w[r] + (g + 1) * uint64_t{kUnitBytes};
-                for (uint32_t line = 0; line < kUnitBytes; line += 64) {
-                    _mm_prefetch(reinterpret_cast<const char *>(next + line), _MM_HINT_T1);
-                }
-            }
-            uint32_t v = 0;
-            if constexpr (F::kSuper) {
-                for (; padded - v >= 8; v += 8) {
-                    multiply_super<F, 8>(tile, packed, v, y[t]);
-                }
-                if (v < padded) {
-                    multiply_super<F, 4>(tile, packed, v, y[t]);
-                }
-            } else {
-                for (; padded - v >= 8; v += 8) {
-                    multiply_blocks<F, 8>(tile, packed, v, blocks, y[t]);
-                }
-                if (v < padded) {
-                    multiply_blocks<F, 4>(tile, packed, v, blocks, y[t]);
-                }
-            }
-        }
-    }
-    const __m512i interleave =
-        _mm512_set_epi32(15, 7, 14, 6, 13, 5, 12, 4, 11, 3, 10, 2, 9, 1, 8, 0);
-    for (uint32_t t = 0; t < tiles; ++t) {
-        const uint32_t at = row + t * kTileRows;
-        const uint32_t rows = end - at < kTileRows ? end - at : kTileRows;
-        const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-        for (uint32_t i = 0; i < count; ++i) {
-            const __m512 value = F::kSuper ? y[t][i] : _mm512_permutexvar_ps(interleave, y[t][i]);
-            _mm512_mask_storeu_ps(args.y + (first + i) * args.y_stride + at, mask, value);
-        }
+constexpr int kTakenOff = F::kOffset;
+
+inline void clear(Lanes &y) {
+    y = _mm512_setzero_ps();
+}
+
+template <typename F, uint32_t kVectors>
+inline void multiply_some(const Tile &tile, const PackedGroup &packed, uint32_t v, uint32_t blocks,
+                          Lanes *y) {
+    if constexpr (F::kSuper) {
+        multiply_super<F, kVectors>(tile, packed, v, y);
+    } else {
+        multiply_blocks<F, kVectors>(tile, packed, v, blocks, y);
     }
 }
 
 template <typename F>
-void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
-    constexpr uint32_t kStripRows = kStripTiles * kTileRows;
-    for (uint32_t row = row_begin; row < row_end; row += kStripRows) {
-        const uint32_t end = row_end - row < kStripRows ? row_end : row + kStripRows;
-        for (uint32_t first = 0; first < args.batch; first += kMaxVectors) {
-            const uint32_t left = args.batch - first;
-            gemm_strip<F>(args, first, left < kMaxVectors ? left : kMaxVectors, row, end);
-        }
+inline void multiply(const Tile &tile, const PackedGroup &packed, uint32_t vectors, uint32_t blocks,
+                     Lanes *y) {
+    uint32_t v = 0;
+    for (; vectors - v >= 8; v += 8) {
+        multiply_some<F, 8>(tile, packed, v, blocks, y);
+    }
+    if (v < vectors) {
+        multiply_some<F, 4>(tile, packed, v, blocks, y);
     }
 }
+
+template <typename F>
+inline void store(Lanes y, uint32_t rows, float *to) {
+    const __m512i interleave =
+        _mm512_set_epi32(15, 7, 14, 6, 13, 5, 12, 4, 11, 3, 10, 2, 9, 1, 8, 0);
+    const Lanes value = F::kSuper ? y : _mm512_permutexvar_ps(interleave, y);
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << rows) - 1), value);
+}
+
+#include "llama/kernels_matrix_strip.h"
 
 }  // namespace
 }  // namespace bareflow::llama
@@ -353,33 +310,14 @@ void gemm(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 
 namespace bareflow::llama {
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 GemmKernel avx512_matrix(TensorType type) {
-    switch (type) {
-        case TensorType::kQ8_0:
-            return gemm<Q8_0>;
-        case TensorType::kQ4_0:
-            return gemm<Q4_0>;
-        case TensorType::kQ4_1:
-            return gemm<Q4_1>;
-        case TensorType::kQ5_0:
-            return gemm<Q5_0>;
-        case TensorType::kQ5_1:
-            return gemm<Q5_1>;
-        case TensorType::kIQ4_NL:
-            return gemm<IQ4_NL>;
-        case TensorType::kQ2_K:
-            return gemm<Q2_K>;
-        case TensorType::kQ3_K:
-            return gemm<Q3_K>;
-        case TensorType::kQ4_K:
-            return gemm<Q4_K>;
-        case TensorType::kQ5_K:
-            return gemm<Q5_K>;
-        case TensorType::kQ6_K:
-            return gemm<Q6_K>;
-        default:
-            return nullptr;
-    }
+    return with_format(type, []<typename Of>(Of) { return GemmKernel{gemm<typename Of::Type>}; });
 }
 
 }  // namespace bareflow::llama

@@ -25,35 +25,17 @@ constexpr bool kVnni = true;
 
 namespace bareflow::llama {
 
+namespace {
+
+#include "llama/kernels_formats_table.h"
+
+}  // namespace
+
 GemvVariant avx_vnni_variant(TensorType type) {
-    constexpr std::string_view kName = "avx_vnni";
-    constexpr InstructionSet kNeeds = InstructionSet::kAvxVnni;
-    switch (type) {
-        case TensorType::kQ8_0:
-            return {kName, gemv_blocks<Q8_0>, 0, gemm<Q8_0>, kNeeds};
-        case TensorType::kQ4_0:
-            return {kName, gemv_blocks<Q4_0>, 0, gemm<Q4_0>, kNeeds};
-        case TensorType::kQ4_1:
-            return {kName, gemv_blocks<Q4_1>, 0, gemm<Q4_1>, kNeeds};
-        case TensorType::kQ5_0:
-            return {kName, gemv_blocks<Q5_0>, 0, gemm<Q5_0>, kNeeds};
-        case TensorType::kQ5_1:
-            return {kName, gemv_blocks<Q5_1>, 0, gemm<Q5_1>, kNeeds};
-        case TensorType::kIQ4_NL:
-            return {kName, gemv_blocks<IQ4_NL>, 0, gemm<IQ4_NL>, kNeeds};
-        case TensorType::kQ2_K:
-            return {kName, gemv_supers<Q2_K>, 0, gemm<Q2_K>, kNeeds};
-        case TensorType::kQ3_K:
-            return {kName, gemv_supers<Q3_K>, 0, gemm<Q3_K>, kNeeds};
-        case TensorType::kQ4_K:
-            return {kName, gemv_supers<Q4_K>, 0, gemm<Q4_K>, kNeeds};
-        case TensorType::kQ5_K:
-            return {kName, gemv_supers<Q5_K>, 0, gemm<Q5_K>, kNeeds};
-        case TensorType::kQ6_K:
-            return {kName, gemv_supers<Q6_K>, 0, gemm<Q6_K>, kNeeds};
-        default:
-            return {};
-    }
+    return with_format(type, []<typename Of>(Of) {
+        using F = typename Of::Type;
+        return GemvVariant{"avx_vnni", kOneVector<F>, 0, gemm<F>, InstructionSet::kAvxVnni};
+    });
 }
 
 }  // namespace bareflow::llama
