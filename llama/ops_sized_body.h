@@ -98,6 +98,29 @@ template <uint32_t kHead>
     __builtin_memcpy(state.max, &max, sizeof(max));
 }
 
+// Query vectors that are brought into stored order together, once for all positions of a call.
+constexpr uint32_t kOrderedVectors = 16;
+
+template <typename From, uint32_t kHead, bool kRelaxed>
+[[gnu::always_inline]] inline void sized_block(const AttentionTile &tile, const float *q,
+                                               uint32_t first, uint32_t count, uint32_t t,
+                                               uint32_t there, const uint8_t *positions) {
+    const uint8_t *from[kTogether];
+    find_positions(positions, uint64_t{kHead} * From::kBytes, there, from);
+    uint32_t row = first / tile.heads;
+    uint32_t head = first % tile.heads;
+    float *row_scores = tile.scores + first * tile.scores_stride;
+    for (uint32_t i = 0; i < count; ++i, q += kHead, row_scores += tile.scores_stride) {
+        const uint32_t seen = visible(tile, row);
+        const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
+        if (now != 0) {
+            put_sized(sized_dots<From, kHead, kRelaxed>(q, from) * tile.scale, t, now, row_scores);
+        }
+        head = head + 1 == tile.heads ? 0 : head + 1;
+        row += head == 0;
+    }
+}
+
 template <uint32_t kHead, bool kRelaxed>
 void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.type != KvType::kF16) {
@@ -105,40 +128,26 @@ void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
         return;
     }
     constexpr uint64_t kStride = uint64_t{kHead} * UnorderedHalves::kBytes;
-    constexpr uint64_t kWidened = uint64_t{kHead} * sizeof(float);
-    alignas(32) float q[kDirectVectors * kHead];
+    alignas(32) float q[kOrderedVectors * kHead];
     alignas(32) float widened[kTogether * kHead];
-    const uint8_t *from[kTogether];
-    const bool direct = tile.rows * tile.heads <= kDirectVectors;
-    for (uint32_t i = 0; direct && i < tile.rows * tile.heads; ++i) {
-        reorder<kHead>(tile.q + i / tile.heads * tile.q_stride + i % tile.heads * kHead,
-                       q + i * kHead);
-    }
-    for (uint32_t t = begin; t < end; t += kTogether) {
-        const uint32_t there = end - t < kTogether ? end - t : kTogether;
-        const uint8_t *const stored = tile.keys + t * kStride;
-        if (direct) {
-            find_positions(stored, kStride, there, from);
-        } else {
-            widen_stored<kHead>(stored, there, widened);
-            find_positions(reinterpret_cast<const uint8_t *>(widened), kWidened, there, from);
+    const uint32_t vectors = tile.rows * tile.heads;
+    for (uint32_t first = 0; first < vectors; first += kOrderedVectors) {
+        const uint32_t count =
+            vectors - first < kOrderedVectors ? vectors - first : kOrderedVectors;
+        for (uint32_t i = first; i < first + count; ++i) {
+            reorder<kHead>(tile.q + i / tile.heads * tile.q_stride + i % tile.heads * kHead,
+                           q + (i - first) * kHead);
         }
-        const float *vector = q;
-        float *row_scores = tile.scores;
-        for (uint32_t row = 0; row < tile.rows; ++row) {
-            const uint32_t seen = visible(tile, row);
-            const uint32_t now = seen <= t ? 0 : seen - t < there ? seen - t : there;
-            for (uint32_t head = 0; head < tile.heads; ++head, row_scores += tile.scores_stride) {
-                if (direct && now != 0) {
-                    put_sized(
-                        sized_dots<UnorderedHalves, kHead, kRelaxed>(vector, from) * tile.scale, t,
-                        now, row_scores);
-                } else if (now != 0) {
-                    reorder<kHead>(tile.q + row * tile.q_stride + head * kHead, q);
-                    put_sized(sized_dots<Widened, kHead, kRelaxed>(q, from) * tile.scale, t, now,
-                              row_scores);
-                }
-                vector += direct ? kHead : 0;
+        for (uint32_t t = begin; t < end; t += kTogether) {
+            const uint32_t there = end - t < kTogether ? end - t : kTogether;
+            const uint8_t *const stored = tile.keys + t * kStride;
+            if (vectors <= kDirectVectors) {
+                sized_block<UnorderedHalves, kHead, kRelaxed>(tile, q, first, count, t, there,
+                                                              stored);
+            } else {
+                widen_stored<kHead>(stored, there, widened);
+                sized_block<Widened, kHead, kRelaxed>(tile, q, first, count, t, there,
+                                                      reinterpret_cast<const uint8_t *>(widened));
             }
         }
     }

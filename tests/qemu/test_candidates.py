@@ -1,10 +1,12 @@
 """Candidates that go wrong are survived; code made at run time has a name in a crash report."""
+import json
 import re
+import time
 
 import pytest
 
 from conftest import exit_exception
-from test_appliance import MODEL, complete, wait_ready
+from test_appliance import MODEL, call, complete, wait_ready
 
 PAGE_FAULT = 14
 
@@ -65,3 +67,22 @@ def test_no_page_is_writable_and_executable_while_code_is_made(qemu, smp):
     # Enough of them to mean something, also where the host has one processor for two of ours.
     assert (int(answers.group(2)) > 100) == (smp > 1)
     vm.wait_for("ready")
+
+
+def test_relaxed_numerics_are_tried_and_said(qemu):
+    """numerics=fast: the SSE2 operations that break the contract are near enough here, too."""
+    vm = qemu.boot_elf("jit.warm=1 jit.hot=2 jit.very_hot=4 numerics=fast", initrd=MODEL)
+    wait_ready(vm)
+    assert "numerics=fast: float operations may differ from the reference by 1/4096" in vm.text
+    end = time.monotonic() + 45
+    verdicts = {}
+    while len(verdicts) < 2:
+        assert time.monotonic() < end, verdicts
+        complete(vm)
+        profile = json.loads(call(vm, "GET", "/profile?format=json")[2])
+        for row in profile["candidates"]:
+            if row["variant"] == "sse2 fast":
+                verdicts.setdefault(row["function"].split()[0], set()).add(row["verdict"])
+    assert profile["jit"]["numerics"] == "fast" and profile["jit"]["relaxed"]
+    assert verdicts.keys() == {"attention", "silu_mul"}
+    assert set.union(*verdicts.values()) <= {"won", "lost"}, verdicts
