@@ -10,27 +10,7 @@ using RowPointers = const uint8_t *[kRows];
 
 // ------------------------------------------------------------------ small parts
 
-inline __m128i load128(const void *from) {
-    return _mm_loadu_si128(static_cast<const __m128i *>(from));
-}
-inline __m256i load256(const void *from) {
-    return _mm256_loadu_si256(static_cast<const __m256i *>(from));
-}
-inline uint16_t half_at(const uint8_t *from) {
-    uint16_t half;
-    __builtin_memcpy(&half, from, sizeof(half));
-    return half;
-}
-inline uint32_t word_at(const uint8_t *from) {
-    uint32_t word;
-    __builtin_memcpy(&word, from, sizeof(word));
-    return word;
-}
-inline uint64_t long_at(const uint8_t *from) {
-    uint64_t value;
-    __builtin_memcpy(&value, from, sizeof(value));
-    return value;
-}
+#include "llama/kernels_format_parts.h"
 
 // f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
 inline __m256i mantissas(__m128i halves) {
@@ -177,16 +157,9 @@ struct IQ4_NL {
     }
 };
 
-template <uint32_t kStride>
-inline __m128i eight_halves(const uint8_t *from) {
-    __m128i out = _mm_cvtsi32_si128(half_at(from));
-    out = _mm_insert_epi16(out, half_at(from + 1 * kStride), 1);
-    out = _mm_insert_epi16(out, half_at(from + 2 * kStride), 2);
-    out = _mm_insert_epi16(out, half_at(from + 3 * kStride), 3);
-    out = _mm_insert_epi16(out, half_at(from + 4 * kStride), 4);
-    out = _mm_insert_epi16(out, half_at(from + 5 * kStride), 5);
-    out = _mm_insert_epi16(out, half_at(from + 6 * kStride), 6);
-    return _mm_insert_epi16(out, half_at(from + 7 * kStride), 7);
+template <uint32_t kBytes>
+inline __m128i in_order(const uint8_t *w) {
+    return halves_of<kBytes, 0, 1, 2, 3, 4, 5, 6, 7>(w);
 }
 
 // Of four blocks: in each 128-bit half a partial sum of every one.
@@ -221,10 +194,10 @@ inline __m128 group_totals(const RowPointers &w, uint64_t offset, const int8_t *
         if constexpr (F::kOffset != 0) {
             sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(x, __builtin_ctz(F::kOffset)));
         }
-        total[r] = dot_64(sums, mantissas(eight_halves<F::kBytes>(from)));
+        total[r] = dot_64(sums, mantissas(in_order<F::kBytes>(from)));
         if constexpr (F::kMinimum) {
             total[r] =
-                _mm256_add_epi64(total[r], dot_64(x, mantissas(eight_halves<F::kBytes>(from + 2))));
+                _mm256_add_epi64(total[r], dot_64(x, mantissas(in_order<F::kBytes>(from + 2))));
         }
     }
     const __m256i low = _mm256_add_epi64(_mm256_unpacklo_epi64(total[0], total[1]),
@@ -298,26 +271,6 @@ inline __m256i field_of(__m256i bytes, char mask) {
     return _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
 }
 
-// Six bits each (see weight_blocks.cpp).
-constexpr uint64_t kLowNibbles = 0x0f0f0f0f;
-constexpr uint64_t kSixBits = 0x3f3f3f3f;
-constexpr uint64_t kTwoBits = 0x03030303;
-// Eight bytes, each twice.
-inline __m128i doubled(uint64_t bytes) {
-    const __m128i once = _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
-    return _mm_unpacklo_epi8(once, once);
-}
-inline __m128i six_bit_scales(const uint8_t *s) {
-    const uint64_t a = word_at(s);
-    const uint64_t c = word_at(s + 8);
-    return doubled((a & kSixBits) | ((c & kLowNibbles) | (a >> 6 & kTwoBits) << 4) << 32);
-}
-inline __m128i six_bit_minimums(const uint8_t *s) {
-    const uint64_t b = word_at(s + 4);
-    const uint64_t c = word_at(s + 8);
-    return doubled((b & kSixBits) | ((c >> 4 & kLowNibbles) | (b >> 6 & kTwoBits) << 4) << 32);
-}
-
 struct Q2_K {
     static constexpr uint32_t kBytes = 84;
     static constexpr uint32_t kFactors = 80;
@@ -353,17 +306,7 @@ struct Q3_K {
         return _mm256_or_si256(field_of<kI % 4 * 2>(load256(block + 32 + kI / 4 * 32), 3),
                                field_of<kI - 2>(load256(block), 4));
     }
-    static __m128i scales(const uint8_t *block) {
-        const uint64_t low = long_at(block + 96);
-        const uint64_t above = word_at(block + 104);
-        const uint64_t first = (above & kTwoBits) | (above >> 2 & kTwoBits) << 32;
-        const uint64_t second = (above >> 4 & kTwoBits) | (above >> 6 & kTwoBits) << 32;
-        constexpr uint64_t kNibbles = kLowNibbles << 32 | kLowNibbles;
-        const __m128i bytes =
-            _mm_set_epi64x(static_cast<int64_t>((low >> 4 & kNibbles) | second << 4),
-                           static_cast<int64_t>((low & kNibbles) | first << 4));
-        return _mm_sub_epi8(bytes, _mm_set1_epi8(32));
-    }
+    static __m128i scales(const uint8_t *block) { return q3_k_scales(block + 96); }
 };
 
 struct Q4_K {

@@ -7,26 +7,11 @@ constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 
 // ------------------------------------------------------------------ small parts
 
-inline __m128i load128(const void *from) {
-    return _mm_loadu_si128(static_cast<const __m128i *>(from));
-}
-inline __m256i load256(const void *from) {
-    return _mm256_loadu_si256(static_cast<const __m256i *>(from));
-}
+#include "llama/kernels_format_parts.h"
+
 inline __m512i load512(const void *from) {
     return _mm512_loadu_si512(from);
 }
-inline uint16_t half_at(const uint8_t *from) {
-    uint16_t half;
-    __builtin_memcpy(&half, from, sizeof(half));
-    return half;
-}
-inline uint32_t word_at(const uint8_t *from) {
-    uint32_t word;
-    __builtin_memcpy(&word, from, sizeof(word));
-    return word;
-}
-
 // `low` in 128-bit lanes 0 and 1, `high` in 2 and 3.
 inline __m512i broadcast_pair(const uint8_t *low, const uint8_t *high) {
     return _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(load128(low)), 0xff00, load128(high));
@@ -161,17 +146,10 @@ struct IQ4_NL {
     }
 };
 
-// The f16 at `w` of eight blocks, in the order 0 2 4 6 1 3 5 7.
+// In the order 0 2 4 6 1 3 5 7.
 template <uint32_t kBytes>
 inline __m128i eight_halves(const uint8_t *w) {
-    __m128i out = _mm_cvtsi32_si128(half_at(w));
-    out = _mm_insert_epi16(out, half_at(w + 2 * kBytes), 1);
-    out = _mm_insert_epi16(out, half_at(w + 4 * kBytes), 2);
-    out = _mm_insert_epi16(out, half_at(w + 6 * kBytes), 3);
-    out = _mm_insert_epi16(out, half_at(w + 1 * kBytes), 4);
-    out = _mm_insert_epi16(out, half_at(w + 3 * kBytes), 5);
-    out = _mm_insert_epi16(out, half_at(w + 5 * kBytes), 6);
-    return _mm_insert_epi16(out, half_at(w + 7 * kBytes), 7);
+    return halves_of<kBytes, 0, 2, 4, 6, 1, 3, 5, 7>(w);
 }
 template <uint32_t kBytes>
 inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
@@ -187,32 +165,6 @@ inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
 inline __m512i twice(const uint8_t *bytes) {
     return _mm512_broadcast_i64x4(load256(bytes));
 }
-inline uint64_t long_at(const uint8_t *from) {
-    uint64_t value;
-    __builtin_memcpy(&value, from, sizeof(value));
-    return value;
-}
-// Eight bytes, each twice.
-inline __m256i doubled(uint64_t bytes) {
-    const __m128i once = _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
-    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(once, once));
-}
-
-// Six bits each (see weight_blocks.cpp).
-constexpr uint64_t kLowNibbles = 0x0f0f0f0f;
-constexpr uint64_t kSixBits = 0x3f3f3f3f;
-constexpr uint64_t kTwoBits = 0x03030303;
-inline __m256i six_bit_scales(const uint8_t *s) {
-    const uint64_t a = word_at(s);
-    const uint64_t c = word_at(s + 8);
-    return doubled((a & kSixBits) | ((c & kLowNibbles) | (a >> 6 & kTwoBits) << 4) << 32);
-}
-inline __m256i six_bit_minimums(const uint8_t *s) {
-    const uint64_t b = word_at(s + 4);
-    const uint64_t c = word_at(s + 8);
-    return doubled((b & kSixBits) | ((c >> 4 & kLowNibbles) | (b >> 6 & kTwoBits) << 4) << 32);
-}
-
 struct Q2_K {
     static constexpr bool kSuper = true;
     static constexpr uint32_t kPartColumns = 16;
@@ -258,15 +210,7 @@ struct Q3_K {
         return _mm512_mask_add_epi8(low, third, low, _mm512_set1_epi8(4));
     }
     static __m256i scales(const uint8_t *block) {
-        const uint64_t low = long_at(block + 96);
-        const uint64_t above = word_at(block + 104);
-        const uint64_t first = (above & kTwoBits) | (above >> 2 & kTwoBits) << 32;
-        const uint64_t second = (above >> 4 & kTwoBits) | (above >> 6 & kTwoBits) << 32;
-        constexpr uint64_t kNibbles = kLowNibbles << 32 | kLowNibbles;
-        const __m128i bytes =
-            _mm_set_epi64x(static_cast<int64_t>((low >> 4 & kNibbles) | second << 4),
-                           static_cast<int64_t>((low & kNibbles) | first << 4));
-        return _mm256_cvtepi8_epi16(_mm_sub_epi8(bytes, _mm_set1_epi8(32)));
+        return _mm256_cvtepi8_epi16(q3_k_scales(block + 96));
     }
 };
 
@@ -285,8 +229,12 @@ struct Q4_K {
             _mm512_srlv_epi16(twice(block + 16 + 32 * kI), lane_counts(0, 0, 4, 4)),
             _mm512_set1_epi8(15));
     }
-    static __m256i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m256i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m256i scales(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(six_bit_scales(block + 4));
+    }
+    static __m256i minimums(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(six_bit_minimums(block + 4));
+    }
 };
 
 struct Q5_K {
@@ -307,8 +255,12 @@ struct Q5_K {
             _mm512_test_epi8_mask(twice(block + 16), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
         return _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
     }
-    static __m256i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m256i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m256i scales(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(six_bit_scales(block + 4));
+    }
+    static __m256i minimums(const uint8_t *block) {
+        return _mm256_cvtepu8_epi16(six_bit_minimums(block + 4));
+    }
 };
 
 struct Q6_K {
