@@ -5,6 +5,7 @@
 
 #include "kernel_lib/jit/assembler.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/gemv_narrow.h"
 #include "llama/gemv_vector.h"
 
 namespace bareflow::llama {
@@ -494,14 +495,20 @@ class Generator {
 }  // namespace
 
 bool can_generate_type(TensorType type, const GemvPlan &plan) {
-    if (plan.set != InstructionSet::kSse2) {
+    if (plan.narrow) {
+        return can_generate_narrow_type(type, plan.set);
+    }
+    if (!plan.swar()) {
         return can_generate_vector_type(type, plan.set);
     }
     return type == TensorType::kQ8_0 || type == TensorType::kQ4_0 || type == TensorType::kQ4_1;
 }
 
 bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
-    if (plan.set != InstructionSet::kSse2) {
+    if (plan.narrow) {
+        return can_generate_narrow(shape, plan);
+    }
+    if (!plan.swar()) {
         return can_generate_vector(shape, plan);
     }
     // Displacements reach over the rows side by side and one run of blocks.
@@ -518,7 +525,10 @@ bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
 // Bodies: one run of `unroll` blocks, the same for the last, shorter group, and what is left of it
 // (together at most 15 blocks), and two blocks for single rows.
 size_t gemv_code_room(const GemvPlan &plan) {
-    if (plan.set != InstructionSet::kSse2) {
+    if (plan.narrow) {
+        return kNarrowCodeRoom;
+    }
+    if (!plan.swar()) {
         return vector_code_room(plan);
     }
     constexpr size_t kBlockRoom = 448;
@@ -528,11 +538,12 @@ size_t gemv_code_room(const GemvPlan &plan) {
 }
 
 size_t gemv_constant_room(const GemvPlan &plan) {
-    return plan.set != InstructionSet::kSse2 ? kVectorConstantBytes : 0;
+    static_assert(kNarrowConstantBytes == kVectorConstantBytes);
+    return plan.swar() ? 0 : kVectorConstantBytes;
 }
 
 ActivationForms gemv_code_forms(TensorType type, const GemvPlan &plan) {
-    return plan.set != InstructionSet::kSse2 ? 0 : format_of(type).form;
+    return plan.swar() ? format_of(type).form : 0;
 }
 
 Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
@@ -540,7 +551,10 @@ Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::
     if (!can_generate(shape, plan)) {
         platform::panic("a shape that cannot be generated");
     }
-    if (plan.set != InstructionSet::kSse2) {
+    if (plan.narrow) {
+        return generate_narrow(shape, plan, out, constants);
+    }
+    if (!plan.swar()) {
         return generate_vector(shape, plan, out, constants);
     }
     return Generator(shape, plan, out).run();

@@ -1,8 +1,8 @@
 // Writes the machine code of a matrix-vector kernel for one exact shape. The code is a GemvKernel
 // (llama/kernels.h): callable from C++, bit for bit the portable reference's twin. Either vector
-// instructions (llama/gemv_vector.h), or scalar 64-bit integers only (SWAR, two or four products in
-// one multiply), with one conversion and two float operations for each group of 256 columns: what
-// an emulator runs best.
+// instructions (llama/gemv_vector.h; of 128 bits llama/gemv_narrow.h), or scalar 64-bit integers
+// only (SWAR, two or four products in one multiply), with one conversion and two float operations
+// for each group of 256 columns: what an emulator runs best.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace bareflow::llama {
 
 struct GemvShape {
     TensorType type = TensorType::kQ8_0;
-    uint32_t cols = 0;       // a multiple of 32
+    uint32_t cols = 0;       // whole blocks
     uint64_t row_bytes = 0;  // at least what cols needs
 };
 
@@ -25,13 +25,17 @@ struct GemvShape {
 // 32 columns; and where the words of activations are: in registers, so that one that was loaded
 // serves all rows, or left in memory as operands of the multiplications (for one or two rows),
 // which leaves registers for the rest. Vectors: groups of 256 columns, at most eight in all rows,
-// whose totals become floats together; and how far ahead weights are prefetched.
+// whose totals become floats together; and how far ahead weights are prefetched. Narrow ones: four
+// rows, one or two blocks of 32 (or eight floats) in line.
 struct GemvPlan {
     uint8_t rows = 1;    // SWAR: 1..kMaxPlanRows; direct: 1 or 2; vectors: 1, 2, 4 or 8
     uint8_t unroll = 1;  // 1, 2, 4 or 8
     bool direct = false;
     InstructionSet set = InstructionSet::kSse2;  // or kAvx2, kAvxVnni, kAvx512
     uint16_t ahead = 0;                          // bytes; 0: no prefetch
+    bool narrow = false;                         // 128-bit vectors; kSse2 or kSsse3
+
+    [[nodiscard]] constexpr bool swar() const { return set == InstructionSet::kSse2 && !narrow; }
 };
 inline constexpr uint32_t kMaxPlanRows = 4;
 

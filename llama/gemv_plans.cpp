@@ -3,6 +3,8 @@
 #include <iterator>
 
 #include "kernel_lib/platform/platform.h"
+#include "llama/gemv_narrow.h"
+#include "llama/gemv_vector.h"
 
 namespace bareflow::llama {
 namespace {
@@ -35,8 +37,9 @@ constexpr NamedPlan named(const GemvPlan &plan) {
     NamedPlan out;
     out.plan = plan;
     NameWriter name(out);
-    const bool swar = plan.set == InstructionSet::kSse2;
-    name.text(swar                                   ? "jit"
+    name.text(plan.swar()                            ? "jit"
+              : plan.set == InstructionSet::kSse2    ? "sse2"
+              : plan.set == InstructionSet::kSsse3   ? "ssse3"
               : plan.set == InstructionSet::kAvx512  ? "avx512"
               : plan.set == InstructionSet::kAvxVnni ? "avx_vnni"
                                                      : "avx2");
@@ -45,7 +48,7 @@ constexpr NamedPlan named(const GemvPlan &plan) {
     if (plan.direct) {
         name.text(" direct");
     }
-    if (!swar) {
+    if (!plan.swar()) {
         name.number('p', plan.ahead);
     }
     return out;
@@ -75,15 +78,24 @@ constexpr uint16_t kAhead[] = {2048, 0, 1024, 512, 4096};
 constexpr InstructionSet kSets[] = {InstructionSet::kAvx512, InstructionSet::kAvxVnni,
                                     InstructionSet::kAvx2};
 
+constexpr GemvPlan kNarrow[] = {
+    {.rows = 4, .unroll = 1, .ahead = 0},
+    {.rows = 4, .unroll = 2, .ahead = 0},
+    {.rows = 4, .unroll = 1, .ahead = 1024},
+    {.rows = 4, .unroll = 2, .ahead = 1024},
+};
+constexpr InstructionSet kNarrowSets[] = {InstructionSet::kSsse3, InstructionSet::kSse2};
+
 // AVX2 in both its kinds is offered with fewer distances: a second-best choice as a rule.
 constexpr size_t distances(InstructionSet set) {
     return set == InstructionSet::kAvx512 ? std::size(kAhead) : 3;
 }
 constexpr size_t kVectorPlans =
     std::size(kArrangements) * (distances(InstructionSet::kAvx512) + 2 * 3);
+constexpr size_t kNarrowPlans = std::size(kNarrowSets) * std::size(kNarrow);
 
 constexpr auto kPlans = [] {
-    std::array<NamedPlan, std::size(kSwar) + kVectorPlans> all{};
+    std::array<NamedPlan, std::size(kSwar) + kVectorPlans + kNarrowPlans> all{};
     size_t count = 0;
     for (const InstructionSet set : kSets) {
         for (const Arrangement &arrangement : kArrangements) {
@@ -95,16 +107,39 @@ constexpr auto kPlans = [] {
             }
         }
     }
+    for (const InstructionSet set : kNarrowSets) {
+        for (GemvPlan plan : kNarrow) {
+            plan.set = set;
+            plan.narrow = true;
+            all[count++] = named(plan);
+        }
+    }
     for (const GemvPlan &plan : kSwar) {
         all[count++] = named(plan);
     }
     return all;
 }();
 
+// Of 128 bits, those of the better set; but in an emulator, where nothing is certain, of both, and
+// beside longer vectors one if at all.
+bool narrow_offered(TensorType type, const GemvPlan &plan) {
+    const bool longer = may_use(InstructionSet::kAvx2);
+    const bool better = plan.set == InstructionSet::kSse2 && may_use(InstructionSet::kSsse3) &&
+                        can_generate_narrow_type(type, InstructionSet::kSsse3);
+    const bool beaten = better || (longer && can_generate_vector_type(type, InstructionSet::kAvx2));
+    return can_generate_type(type, plan) && may_use(plan.set) && (is_emulated() || !beaten) &&
+           (!longer || (plan.unroll == 1 && plan.ahead == 0)) &&
+           // Super-blocks have no loop to unroll.
+           (plan.unroll == 1 || tensor_type_info(type).block_elements != kGroupElements);
+}
+
 // Where vector instructions are slow by rule, one of each set shows whether that is so.
 bool offered(TensorType type, const NamedPlan &named) {
     const GemvPlan &plan = named.plan;
-    const bool vectors = plan.set != InstructionSet::kSse2;
+    if (plan.narrow) {
+        return narrow_offered(type, plan);
+    }
+    const bool vectors = !plan.swar();
     const bool doubted = vectors && kernel_for(type).needs == InstructionSet::kSse2;
     const bool first = plan.rows == kArrangements[0].rows &&
                        plan.unroll == kArrangements[0].unroll && plan.ahead == kAhead[0];

@@ -424,7 +424,7 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 }  // namespace
 
 bool can_generate_vector_type(TensorType type, InstructionSet set) {
-    const Format *const format = format_of(type);
+    const Format *const format = set < InstructionSet::kAvx2 ? nullptr : format_of(type);
     // With small scales per part, 256-bit VNNI has nothing to offer over AVX2.
     return format != nullptr && !(format->super() && set == InstructionSet::kAvxVnni);
 }

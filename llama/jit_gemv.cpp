@@ -109,9 +109,9 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
     constexpr uint16_t kPrefetchUnit = 64;
     const GemvPlan &plan = gemv_plan(slot_->type, index - compiled).plan;
     // Weights from memory want one row after the other, those in caches several at once.
-    const bool one_row = plan.set != InstructionSet::kSse2 && plan.rows == 1;
-    return {.family = static_cast<uint16_t>(kGenerated + 2 * static_cast<int>(plan.set) +
-                                            (plan.direct || one_row)),
+    const bool one_row = !plan.swar() && plan.rows == 1;
+    return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
+                                            2 * plan.narrow + (plan.direct || one_row)),
             .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 

@@ -5,6 +5,7 @@
 //   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
 //   --threads=1,2      rows are divided                --batch=1,16    vectors at once
 //   --plans=WORD       generated kernels, too, whose name has the word in it ("r" has them all)
+//   --isa=NAME         as on a processor without more (setting `jit.isa`)
 //
 // Weights lie in several matrices that are gone through in turn, so with the default they come
 // from memory. Time is what a thread was given of its processor, so that a busy machine costs
@@ -250,6 +251,8 @@ int main(int argc, char **argv) {
             options.types = parts_of(value);
         } else if (key == "--variant") {
             options.variant = value;
+        } else if (key == "--isa" && instruction_set_named(value)) {
+            limit_instruction_set(*instruction_set_named(value));
         } else if (key == "--plans") {
             options.plans = value;
         } else if (key == "--threads" && !value.empty()) {

@@ -480,6 +480,8 @@ inline constexpr VectorOp pinsrd = [] {
     op.map = OpMap::k0F3A;
     return op;
 }();
+inline constexpr VectorOp pinsrw =
+    with(immediate(general(0xc4, OpPrefix::k66, OpShape::kRvm, false)), OpTuple::k2);
 inline constexpr VectorOp pextrd = [] {
     VectorOp op = immediate(general(0x16, OpPrefix::k66, OpShape::kMr, false));
     op.map = OpMap::k0F3A;

@@ -260,6 +260,7 @@ inline constexpr NamedOp kVectorForms[] = {
     FORM(movd_to),
     FORM(movq_to),
     FORM(pinsrd),
+    FORM(pinsrw),
     FORM(pextrd),
     FORM(pextrq),
     FORM(cvtsi2ss_32),

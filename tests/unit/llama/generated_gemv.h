@@ -24,7 +24,8 @@ struct Operands {
           scales(uint64_t{group_count(cols)} * 4),
           pairs(cols / 32 * 128),
           quads(cols / 32 * 64),
-          y(uint64_t{rows} * 4) {
+          y(uint64_t{rows} * 4),
+          x(uint64_t{cols} * 4) {
         args.weights = weights.as<uint8_t>();
         args.row_bytes = row_bytes(type, cols);
         args.cols = cols;
@@ -35,12 +36,17 @@ struct Operands {
                    .pairs = pairs.as<uint64_t>(),
                    .quads = quads.as<uint64_t>()};
         args.y = y.as<float>();
+        args.x = x.as<float>();
     }
-    void quantize(const std::vector<float> &x) {
-        quantize_activation(x.data(), args.xq, kFormPairs | kFormQuads, 0, group_count(args.cols));
+    void quantize(const std::vector<float> &from) {
+        std::copy(from.begin(), from.end(), x.as<float>());
+        if (args.cols % kBlockElements == 0) {
+            quantize_activation(from.data(), args.xq, kFormPairs | kFormQuads, 0,
+                                group_count(args.cols));
+        }
     }
 
-    Fenced weights, q, sums, scales, pairs, quads, y;
+    Fenced weights, q, sums, scales, pairs, quads, y, x;
     GemvArgs args;
 };
 

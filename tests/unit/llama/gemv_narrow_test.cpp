@@ -1,0 +1,328 @@
+#include "llama/gemv_narrow.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "llama/gemv_plans.h"
+#include "tests/unit/llama/generated_gemv.h"
+#include "tests/unit/llama/random_numbers.h"
+
+namespace bareflow::llama {
+namespace {
+
+using testing::expect_twin;
+using testing::Generated;
+using testing::Operands;
+using testing::Random;
+
+std::vector<TensorType> narrow_types() {
+    std::vector<TensorType> types;
+    for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
+        const auto type = static_cast<TensorType>(id);
+        if (can_generate_narrow_type(type, InstructionSet::kSse2) ||
+            can_generate_narrow_type(type, InstructionSet::kSsse3)) {
+            types.push_back(type);
+        }
+    }
+    return types;
+}
+
+std::vector<GemvPlan> all_plans(const GemvShape &shape) {
+    std::vector<GemvPlan> plans;
+    for (const InstructionSet set : {InstructionSet::kSse2, InstructionSet::kSsse3}) {
+        for (const uint8_t unroll : {1, 2}) {
+            const GemvPlan plan = {.rows = 4,
+                                   .unroll = unroll,
+                                   .set = set,
+                                   .ahead = static_cast<uint16_t>(unroll * 512 - 512),
+                                   .narrow = true};
+            if (may_use(set) && can_generate(shape, plan)) {
+                plans.push_back(plan);
+            }
+        }
+    }
+    return plans;
+}
+
+::testing::Message about(TensorType type, uint32_t rows, uint32_t cols, const GemvPlan &plan) {
+    return ::testing::Message() << tensor_type_info(type).name << " " << rows << "x" << cols
+                                << " set " << static_cast<int>(plan.set) << " u"
+                                << int{plan.unroll};
+}
+
+// F32 weights lie at multiples of four (llama/kernels.h).
+uint32_t aligned(TensorType type) {
+    return type == TensorType::kF32 ? 4 : 1;
+}
+
+TEST(GemvNarrowTest, EveryTypeHasOne) {
+    EXPECT_EQ(narrow_types().size(), 14u);
+    for (const TensorType type : narrow_types()) {
+        EXPECT_EQ(can_generate_narrow_type(type, InstructionSet::kSse2),
+                  type != TensorType::kIQ4_NL);
+    }
+    EXPECT_FALSE(can_generate_narrow_type(TensorType::kQ8_0, InstructionSet::kAvx2));
+}
+
+TEST(GemvNarrowTest, EveryPlanEqualsTheReferenceAtEveryLength) {
+    Random random(1);
+    for (const TensorType type : narrow_types()) {
+        const uint32_t step = tensor_type_info(type).block_elements;
+        const uint32_t most = step == 1 ? 70 : step == 32 ? 896 : 2560;
+        for (uint32_t cols = step; cols <= most; cols += step) {
+            const uint32_t rows = 1 + cols / step % 11;
+            Operands operands(type, rows, cols);
+            const auto weights = testing::random_weights(type, rows, cols, random);
+            std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
+            operands.quantize(random.floats(cols, 3.0f));
+            const GemvShape shape = {type, cols, operands.args.row_bytes};
+            for (const GemvPlan &plan : all_plans(shape)) {
+                SCOPED_TRACE(about(type, rows, cols, plan));
+                const Generated generated(shape, plan);
+                ASSERT_NE(generated.kernel(), nullptr);
+                expect_twin(generated.kernel(), operands, rows, type);
+                if (HasFatalFailure()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+TEST(GemvNarrowTest, LongRows) {
+    Random random(2);
+    for (const TensorType type : narrow_types()) {
+        for (const uint32_t cols : {2048u, 2304u, 5632u, 16384u}) {
+            const uint32_t rows = 9;
+            Operands operands(type, rows, cols);
+            const auto weights = testing::random_weights(type, rows, cols, random);
+            std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
+            operands.quantize(random.floats(cols, 3.0f));
+            const GemvShape shape = {type, cols, operands.args.row_bytes};
+            for (const GemvPlan &plan : all_plans(shape)) {
+                SCOPED_TRACE(about(type, rows, cols, plan));
+                const Generated generated(shape, plan);
+                expect_twin(generated.kernel(), operands, rows, type);
+                if (HasFatalFailure()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+// Every f16 and every bf16 that is a number, and floats of every size.
+TEST(GemvNarrowTest, EveryNumberOfSixteenBits) {
+    for (const TensorType type : {TensorType::kF16, TensorType::kBF16}) {
+        constexpr uint32_t kCols = 1024;
+        constexpr uint32_t kRows = 64;
+        Operands operands(type, kRows, kCols);
+        auto *const weights = operands.weights.as<uint16_t>();
+        for (uint32_t i = 0; i < kCols * kRows; ++i) {
+            const uint32_t exponents = type == TensorType::kF16 ? 0x7c00 : 0x7f80;
+            // A row's are of about one size, else the greatest would hide the others.
+            const uint32_t bits = i % kRows * kCols + i / kRows;
+            weights[bits] = static_cast<uint16_t>((bits & exponents) == exponents ? 0 : bits);
+        }
+        Random random(5);
+        operands.quantize(random.floats(kCols));
+        const GemvShape shape = {type, kCols, operands.args.row_bytes};
+        for (const GemvPlan &plan : all_plans(shape)) {
+            const Generated generated(shape, plan);
+            expect_twin(generated.kernel(), operands, kRows, type);
+        }
+    }
+}
+
+// Right behind a page that cannot be touched, and at any distance from it.
+TEST(GemvNarrowTest, AnyAlignment) {
+    Random random(3);
+    for (const TensorType type : narrow_types()) {
+        const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 352;
+        const uint32_t rows = 6;
+        const auto weights = testing::random_weights(type, rows, cols, random);
+        Operands operands(type, rows, cols);
+        operands.quantize(random.floats(cols));
+        const GemvShape shape = {type, cols, operands.args.row_bytes};
+        for (const GemvPlan &plan : all_plans(shape)) {
+            const Generated generated(shape, plan);
+            for (uint32_t shift = 0; shift < 17; shift += aligned(type)) {
+                SCOPED_TRACE(about(type, rows, cols, plan) << " shift " << shift);
+                testing::Fenced memory(weights.size() + shift, true);
+                uint8_t *const at = memory.as<uint8_t>() + shift;
+                std::copy(weights.begin(), weights.end(), at);
+                operands.args.weights = at;
+                expect_twin(generated.kernel(), operands, rows, type);
+                if (HasFatalFailure()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+// Weights and activations at either end of their range, in every arrangement of signs that repeats
+// within a word or a block, and scales of every kind.
+TEST(GemvNarrowTest, ExtremesDoNotOverflow) {
+    const uint8_t fills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88, 0x77};
+    constexpr uint32_t kRows = 3;
+    for (const TensorType type : narrow_types()) {
+        const TensorTypeInfo &info = tensor_type_info(type);
+        if (info.scales == 0) {
+            continue;  // floats
+        }
+        const auto most = static_cast<uint16_t>(info.scale_limit - 1);
+        const uint16_t scales[] = {
+            most, static_cast<uint16_t>(most | 0x8000), 0x0001, 0x83ff, 0x0400, 0x0000};
+        const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 288;
+        const GemvShape shape = {type, cols, testing::row_bytes(type, cols)};
+        std::vector<std::unique_ptr<Generated>> kernels;
+        for (const GemvPlan &plan : all_plans(shape)) {
+            kernels.push_back(std::make_unique<Generated>(shape, plan));
+        }
+        Operands operands(type, kRows, cols);
+        for (const uint16_t scale : scales) {
+            for (const uint8_t fill : fills) {
+                std::vector<uint8_t> weights(shape.row_bytes * kRows, fill);
+                for (size_t at = 0; at < weights.size(); at += info.block_bytes) {
+                    for (uint32_t i = 0; i < info.scales; ++i) {
+                        testing::put_u16(weights, at + info.scale_offset + 2 * i, scale);
+                    }
+                }
+                std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
+                for (uint32_t signs = 0; signs < 7; ++signs) {
+                    std::vector<float> x(cols);
+                    for (uint32_t i = 0; i < cols; ++i) {
+                        const bool negative = signs == 0   ? false
+                                              : signs == 1 ? true
+                                                           : (i >> (signs - 2) & 1) != 0;
+                        x[i] = negative ? -2.5f : 2.5f;
+                    }
+                    operands.quantize(x);
+                    SCOPED_TRACE(::testing::Message() << info.name << " scale " << scale << " fill "
+                                                      << int{fill} << " signs " << signs);
+                    for (const auto &kernel : kernels) {
+                        expect_twin(kernel->kernel(), operands, kRows, type);
+                    }
+                    if (HasFatalFailure()) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(GemvNarrowTest, RandomPlansAndShapes) {
+    Random random(4);
+    const auto types = narrow_types();
+    for (int i = 0; i < 300; ++i) {
+        const TensorType type = types[random.below(static_cast<uint32_t>(types.size()))];
+        const uint32_t cols = tensor_type_info(type).block_elements *
+                              (1 + random.below(3072 / tensor_type_info(type).block_elements));
+        const uint32_t rows = 1 + random.below(20);
+        const uint64_t row_bytes =
+            testing::row_bytes(type, cols) + random.below(2) * 4 * random.below(25);
+        const GemvShape shape = {type, cols, row_bytes};
+        const auto plans = all_plans(shape);
+        const GemvPlan plan = plans[random.below(static_cast<uint32_t>(plans.size()))];
+        SCOPED_TRACE(about(type, rows, cols, plan) << " row bytes " << row_bytes);
+        Operands operands(type, rows, cols);
+        operands.quantize(random.floats(cols, 5.0f));
+        // Rows that are further apart than they are long, the last one up against the fence.
+        const uint64_t length = testing::row_bytes(type, cols);
+        testing::Fenced memory((rows - 1) * row_bytes + length);
+        const auto weights = testing::random_weights(type, rows, cols, random);
+        for (uint32_t row = 0; row < rows; ++row) {
+            std::copy_n(weights.data() + row * length, length,
+                        memory.as<uint8_t>() + row * row_bytes);
+        }
+        operands.args.weights = memory.as<uint8_t>();
+        operands.args.row_bytes = row_bytes;
+        const Generated generated(shape, plan);
+        expect_twin(generated.kernel(), operands, rows, type);
+        if (HasFatalFailure()) {
+            return;
+        }
+    }
+}
+
+TEST(GemvNarrowTest, RoomIsAlwaysEnough) {
+    std::vector<uint8_t> out(kNarrowCodeRoom);
+    std::vector<uint8_t> constants(kNarrowConstantBytes);
+    size_t longest = 0;
+    for (const TensorType type : narrow_types()) {
+        for (const InstructionSet set : {InstructionSet::kSse2, InstructionSet::kSsse3}) {
+            for (const uint8_t unroll : {1, 2}) {
+                for (const uint32_t blocks : {1u, 7u, 15u, 40u, 48u}) {
+                    const GemvPlan plan = {
+                        .rows = 4, .unroll = unroll, .set = set, .ahead = 4096, .narrow = true};
+                    const uint32_t cols = blocks * tensor_type_info(type).block_elements;
+                    const GemvShape shape = {type, cols, testing::row_bytes(type, cols)};
+                    if (!can_generate(shape, plan)) {
+                        continue;
+                    }
+                    const auto bytes = generate_gemv(shape, plan, out, {.room = constants});
+                    ASSERT_TRUE(bytes.ok()) << about(type, 1, cols, plan);
+                    longest = std::max(longest, bytes.value());
+                }
+            }
+        }
+    }
+    EXPECT_GT(longest, kNarrowCodeRoom / 2) << "more room than is of use";
+    const GemvShape shape = {TensorType::kQ8_0, 64, 68};
+    const GemvPlan plan = {.rows = 4, .unroll = 1, .narrow = true};
+    EXPECT_FALSE(generate_gemv(shape, plan, std::span(out).first(300), {.room = constants}).ok());
+}
+
+TEST(GemvNarrowTest, WhatCannotBeGenerated) {
+    const auto can = [](const GemvShape &shape, uint8_t rows, uint8_t unroll,
+                        InstructionSet set = InstructionSet::kSse2) {
+        return can_generate(shape, {.rows = rows, .unroll = unroll, .set = set, .narrow = true});
+    };
+    EXPECT_TRUE(can({TensorType::kQ8_0, 64, 68}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 0, 0}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 40, 68}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 64, 67}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 64, 1ull << 40}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 64, 68}, 2, 1));
+    EXPECT_FALSE(can({TensorType::kQ8_0, 64, 68}, 4, 4));
+    EXPECT_FALSE(can({TensorType::kQ4_K, 256, 144}, 4, 2));
+    EXPECT_FALSE(can({TensorType::kQ4_K, 128, 144}, 4, 1));
+    EXPECT_FALSE(can({TensorType::kIQ4_NL, 64, 36}, 4, 1));
+    EXPECT_TRUE(can({TensorType::kIQ4_NL, 64, 36}, 4, 1, InstructionSet::kSsse3));
+    EXPECT_TRUE(can({TensorType::kF32, 1, 4}, 4, 1));
+}
+
+// What a processor without AVX2 chooses from.
+TEST(GemvNarrowTest, OfferedWithinTheLimit) {
+    const auto names = [](TensorType type) {
+        std::vector<std::string_view> out;
+        for (size_t i = 0; i < gemv_plan_count(type); ++i) {
+            out.push_back(gemv_plan(type, i).name());
+        }
+        return out;
+    };
+    const auto has = [&](TensorType type, std::string_view name) {
+        const auto all = names(type);
+        return std::find(all.begin(), all.end(), name) != all.end();
+    };
+    limit_instruction_set(InstructionSet::kSse2);
+    EXPECT_TRUE(has(TensorType::kQ8_0, "sse2 r4 u2 p1024"));
+    EXPECT_TRUE(has(TensorType::kF16, "sse2 r4 u1 p0"));
+    EXPECT_TRUE(has(TensorType::kQ6_K, "sse2 r4 u1 p0"));
+    EXPECT_FALSE(has(TensorType::kQ6_K, "sse2 r4 u2 p0"));
+    EXPECT_TRUE(names(TensorType::kIQ4_NL).empty());
+    limit_instruction_set(InstructionSet::kSsse3);
+    if (may_use(InstructionSet::kSsse3)) {
+        EXPECT_TRUE(has(TensorType::kIQ4_NL, "ssse3 r4 u1 p0"));
+        EXPECT_EQ(has(TensorType::kQ8_0, "sse2 r4 u2 p1024"), is_emulated());
+    }
+    limit_instruction_set(InstructionSet::kAmx);
+}
+
+}  // namespace
+}  // namespace bareflow::llama
