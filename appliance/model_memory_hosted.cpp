@@ -7,22 +7,45 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
+#include <string_view>
 
 namespace bareflow {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+// MADV_COLLAPSE, since Linux 6.1 (uapi/asm-generic/mman-common.h); Debian 12's C library lacks it.
+constexpr int kCollapse = 25;
 constexpr size_t kWorthwhile = size_t{16} << 20;
 // Beside the copy, for everything else that runs.
 constexpr uint64_t kSpareBytes = uint64_t{1} << 30;
 constexpr size_t kReadBytes = size_t{64} << 20;
 
+// What is free, and what caches of files would give back; 0: nobody says.
+uint64_t available_bytes() {
+    const int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    char text[4096];
+    const ssize_t len = read(fd, text, sizeof(text));
+    close(fd);
+    constexpr std::string_view kField = "MemAvailable:";
+    std::string_view left(text, len > 0 ? static_cast<size_t>(len) : 0);
+    const size_t found = left.find(kField);
+    if (found == std::string_view::npos) {
+        return 0;
+    }
+    left.remove_prefix(found + kField.size());
+    left.remove_prefix(std::min(left.find_first_not_of(' '), left.size()));
+    uint64_t kib = 0;
+    std::from_chars(left.data(), left.data() + left.size(), kib);
+    return kib << 10;
+}
+
 bool memory_to_spare(size_t len) {
-    const long pages = sysconf(_SC_AVPHYS_PAGES);
-    const long page_bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page_bytes > 0 &&
-           static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes) > len + kSpareBytes;
+    return available_bytes() > len + kSpareBytes;
 }
 
 bool read_all(int fd, uint8_t *to, size_t len) {
@@ -61,6 +84,8 @@ void *read_into_huge_pages(int fd, size_t len) {
         munmap(at, room + kHugePage);
         return nullptr;
     }
+    // Where memory was in pieces there may be small pages; an older Linux leaves it at that.
+    (void)madvise(aligned, room, kCollapse);
     return aligned;
 }
 
