@@ -26,11 +26,11 @@ namespace {
 #include "llama/kernels_avx512_totals.h"
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
-// Fewer don't pay for what is done once for all of them: AVX-512 is faster, and from five to eight
+// Fewer don't pay for what is done once for all of them: AVX-512 is faster, and up to eight
 // vectors, if there are no minimums and a scale has 32 columns, what stands in kernels_amx_few.h.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
-constexpr uint32_t kLeastFew = 5;
+constexpr uint32_t kLeastFew = 2;
 constinit uint64_t least_products = kAmxProducts;
 constexpr uint32_t kTileVectors = 16;
 constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activations
@@ -266,8 +266,9 @@ template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
     if constexpr (!F::kSuper && !F::kMinimum) {
-        // Little is done there beside the tiles: they pay for a quarter of the products.
-        if (args.batch >= kLeastFew && args.batch <= kFew && products > least_products / 4 &&
+        // Little is done there beside the tiles, and as much for two vectors as for eight.
+        const uint64_t as_eight = products / args.batch * kFew;
+        if (args.batch >= kLeastFew && args.batch <= kFew && as_eight > least_products / 4 &&
             args.row_bytes <= kMostFewRowBytes) {
             return gemm_few<F>(args, row_begin, row_end);
         }
