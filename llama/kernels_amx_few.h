@@ -1,7 +1,6 @@
-// AMX, up to eight vectors and formats of blocks without minimums: too few vectors to pay for
-// weights of 24 bits, so each block is multiplied apart, with the rows of weights as the first
-// operand. That is how they lie in the file: bytes are taken from there, others are widened without
-// being turned.
+// AMX, up to eight vectors and formats of blocks: too few vectors to pay for weights of 24 bits, so
+// each block is multiplied apart, with the rows of weights as the first operand. That is how they
+// lie in the file: bytes are taken from there, others are widened without being turned.
 //
 // Sixteen columns are multiplied in the time of eight, so each vector is there twice:
 // q = 16 h + l with l from -7 to 8. The sums of a block, sum w l and sum w h, then fit 16 bits, and
@@ -10,7 +9,8 @@
 //
 //     T = 2^e * (sum over b of (M_b >> e) * L_b + 16 * sum over b of (M_b >> e) * H_b)
 //
-// Rows whose sums could be too great for that are added up in doubles.
+// Rows whose sums could be too great for that are added up in doubles. Formats with minimums have
+// weights around zero here, too: n - c instead of n, and Mm_b + c M_b instead of Mm_b.
 // Included behind kernels_amx_planes.h.
 #pragma once
 
@@ -46,8 +46,9 @@ constexpr FewShapes few_shapes() {
 
 struct alignas(64) FewVectors {
     int8_t of[kGroupElements / 4][kFewColumns][4];
-    float scale[2 * kFew];   // twice
-    int32_t most_mantissas;  // greatest sum of |M_b >> e| with which all fits
+    int32_t pairs[kGroupBlocks / 2][kFewColumns];  // sums of two blocks, 16 bits each; then zeros
+    float scale[2 * kFew];                         // twice
+    int32_t most_mantissas;                        // greatest sum of |M_b >> e| with which all fits
 };
 
 struct alignas(64) FewSums {
@@ -56,13 +57,15 @@ struct alignas(64) FewSums {
 
 struct alignas(64) FewWeights {
     int8_t of[kTileRows][kGroupElements];
-    int32_t mantissas[kGroupBlocks][kTileRows];  // in the low word; 0 above it
-    float unit[kTileRows];                       // 2^e
-    uint32_t unfit;                              // bit r: row r has zeros for mantissas
+    int32_t mantissas[kGroupBlocks][kTileRows];     // in the low word; 0 above it
+    int32_t minimums[kGroupBlocks / 2][kTileRows];  // of two blocks
+    float unit[kTileRows];                          // 2^e
+    uint32_t unfit;                                 // bit r: row r has zeros for mantissas
 };
 
+// Taken off F::pair()'s bytes; no weight has a greater magnitude then.
 template <typename F>
-constexpr int32_t kMostWeight = F::kOffset;  // its magnitude
+constexpr int32_t kCentre = F::kMinimum ? (std::is_same_v<F, Q5_1> ? 16 : 8) : F::kOffset;
 // What `sum` of 32 bits is left below, with room for what is added below.
 constexpr int64_t kMostFewSum = (int64_t{1} << 31) - (1 << 12);
 
@@ -106,16 +109,26 @@ inline void pack_few(const GemmArgs &args, uint32_t g, FewVectors &out) {
             _mm512_store_si512(out.of[step * 16 + k], turned[k]);
         }
     }
+    if constexpr (F::kMinimum) {
+        const uint32_t blocks = args.cols / kBlockElements - g * kGroupBlocks;
+        __builtin_memset(out.pairs, 0, sizeof(out.pairs));
+        for (uint32_t v = 0; v < args.batch; ++v) {
+            const int32_t *const sums = args.xq[v].block_sums + uint64_t{g} * kGroupBlocks;
+            for (uint32_t b = 0; b < kGroupBlocks && b < blocks; ++b) {
+                out.pairs[b / 2][v] |= (sums[b] & 0xffff) << b % 2 * 16;
+            }
+        }
+    }
     for (uint32_t v = 0; v < kFew; ++v) {
         out.scale[v] = v < args.batch ? args.xq[v].group_scales[g] : 0.0f;
         out.scale[kFew + v] = out.scale[v];
     }
-    // |sum of a block| <= kMostWeight * low or * high; what meets in add_rows() is high + low / 16.
+    // |sum of a block| <= kCentre * low or * high; what meets in add_rows() is high + low / 16.
     const auto low = static_cast<int64_t>(_mm512_reduce_max_epi32(most_low));
     const auto high = static_cast<int64_t>(_mm512_reduce_max_epi32(most_high));
     const int64_t both = high + low / 16 + 1;
-    const int64_t greatest = kMostWeight<F> * (low > both ? low : both);
-    const bool words = kMostWeight<F> * (low > high ? low : high) <= kMost16;
+    const int64_t greatest = kCentre<F> * (low > both ? low : both);
+    const bool words = kCentre<F> * (low > high ? low : high) <= kMost16;
     out.most_mantissas = words ? static_cast<int32_t>(kMostFewSum / greatest) : -1;
 }
 
@@ -124,49 +137,61 @@ template <typename F>
 inline void few_mantissas(const uint8_t *from, __m512i rows, uint32_t blocks, int32_t most,
                           FewWeights &out) {
     __m512i m[kGroupBlocks];
+    __m512i minimum[kGroupBlocks];
     __m512i any = _mm512_setzero_si512();
 #pragma clang loop unroll(full)
     for (uint32_t b = 0; b < kGroupBlocks; ++b) {
         m[b] = _mm512_setzero_si512();
+        minimum[b] = _mm512_setzero_si512();
         if (b < blocks) {
             const __m512i words = _mm512_i32gather_epi32(rows, from + b * F::kBytes, 1);
             m[b] = mantissas(_mm512_cvtepi32_epi16(words));
+            if constexpr (F::kMinimum) {
+                minimum[b] = mantissas(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
+            }
         }
-        any = _mm512_or_si512(any, m[b]);
+        any = _mm512_ternarylogic_epi32(any, m[b], minimum[b], 0xfe);
     }
     __m512i e;
     _mm512_store_ps(out.unit, common_power(any, e));
     __m512i sum = _mm512_setzero_si512();
     __m512i greatest = _mm512_setzero_si512();
+    __m512i greatest_minimum = _mm512_setzero_si512();
 #pragma clang loop unroll(full)
     for (uint32_t b = 0; b < kGroupBlocks; ++b) {
         m[b] = _mm512_srav_epi32(m[b], e);
         const __m512i size = _mm512_abs_epi32(m[b]);
         greatest = _mm512_or_si512(greatest, size);
         sum = _mm512_add_epi32(sum, size);
+        if constexpr (F::kMinimum) {
+            minimum[b] = _mm512_srav_epi32(minimum[b], e);
+            greatest_minimum = _mm512_or_si512(greatest_minimum, _mm512_abs_epi32(minimum[b]));
+        }
     }
     // Where `greatest` fits, so does `sum`.
     __mmask16 fits = _mm512_cmple_epi32_mask(greatest, _mm512_set1_epi32(kMost16));
     fits = _mm512_mask_cmple_epi32_mask(fits, sum, _mm512_set1_epi32(most));
+    if constexpr (F::kMinimum) {
+        // Beside eight sums of at most 16 * 256 times 32767 those of 32 * 127 times 32767 fit.
+        fits = _mm512_mask_cmple_epi32_mask(fits, greatest_minimum, _mm512_set1_epi32(1 << 24));
+        greatest_minimum = _mm512_setzero_si512();
+#pragma clang loop unroll(full)
+        for (uint32_t b = 0; b < kGroupBlocks; ++b) {
+            minimum[b] =
+                _mm512_add_epi32(minimum[b], _mm512_slli_epi32(m[b], kCentre<F> == 8 ? 3 : 4));
+            greatest_minimum = _mm512_or_si512(greatest_minimum, _mm512_abs_epi32(minimum[b]));
+        }
+        fits = _mm512_mask_cmple_epi32_mask(fits, greatest_minimum, _mm512_set1_epi32(kMost16));
+    }
     out.unfit = static_cast<uint32_t>(fits) ^ 0xffff;
+    const __m512i low_words = _mm512_set1_epi32(0xffff);
 #pragma clang loop unroll(full)
     for (uint32_t b = 0; b < kGroupBlocks; ++b) {
-        _mm512_store_si512(out.mantissas[b],
-                           _mm512_maskz_and_epi32(fits, m[b], _mm512_set1_epi32(0xffff)));
-    }
-}
-
-template <typename F>
-inline void few_bytes(const uint8_t *from, uint64_t row_bytes, uint32_t rows, uint32_t blocks,
-                      FewWeights &out) {
-    const __m512i taken_off = _mm512_set1_epi8(static_cast<char>(F::kOffset));
-    for (uint32_t r = 0; r < kTileRows; ++r) {
-        const uint8_t *const row = from + (r < rows ? r : rows - 1) * row_bytes;
-        for (uint32_t b = 0; b < blocks; b += 2) {
-            const uint8_t *const first = row + b * F::kBytes;
-            const uint8_t *const second = b + 1 < blocks ? first + F::kBytes : first;
-            _mm512_store_si512(out.of[r] + b * kBlockElements,
-                               _mm512_sub_epi8(F::pair(first, second), taken_off));
+        _mm512_store_si512(out.mantissas[b], _mm512_maskz_and_epi32(fits, m[b], low_words));
+        if (F::kMinimum && b % 2 == 0) {
+            const __m512i two =
+                choose(low_words, minimum[b], _mm512_slli_epi32(minimum[b + 1], 16));
+            _mm512_store_si512(out.minimums[b / 2], _mm512_maskz_mov_epi32(fits, two));
         }
     }
 }
@@ -192,7 +217,8 @@ inline void store_block(FewSums &out) {
 // With low and high the two sums: 16 high + low = 2^12 * (c >> 8) + 16 * (c & 255) + (low & 15),
 // c = high + (low >> 4). |c| < 2^31, so the first has 24 bits and the rest twelve: both are exact
 // as f32, and their fused sum rounds once, as float() of the integer.
-inline void add_rows(const FewSums &sums, const FewWeights &w, __m512 scale, uint32_t r,
+template <bool kMinimum>
+inline void add_rows(const FewSums &sums, const FewWeights &w, const FewVectors &x, uint32_t r,
                      uint32_t blocks, float (*y)[kFew]) {
     __m512i first = _mm512_setzero_si512();
     __m512i second = _mm512_setzero_si512();
@@ -203,6 +229,15 @@ inline void add_rows(const FewSums &sums, const FewWeights &w, __m512 scale, uin
                                         _mm512_set1_epi32(w.mantissas[b][r]));
             second = _mm512_dpwssd_epi32(second, load512(sums.of[b][r + 1]),
                                          _mm512_set1_epi32(w.mantissas[b][r + 1]));
+        }
+    }
+    if constexpr (kMinimum) {
+#pragma clang loop unroll(full)
+        for (uint32_t pair = 0; pair < kGroupBlocks / 2; ++pair) {
+            const __m512i x_sums = load512(x.pairs[pair]);
+            first = _mm512_dpwssd_epi32(first, x_sums, _mm512_set1_epi32(w.minimums[pair][r]));
+            second =
+                _mm512_dpwssd_epi32(second, x_sums, _mm512_set1_epi32(w.minimums[pair][r + 1]));
         }
     }
     const __m512i low = _mm512_shuffle_i64x2(first, second, 0x44);
@@ -216,7 +251,8 @@ inline void add_rows(const FewSums &sums, const FewWeights &w, __m512 scale, uin
         _mm512_mul_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(c, 8)),
                                       _mm512_set1_ps(4096.0f), _mm512_cvtepi32_ps(rest)),
                       unit);
-    _mm512_store_ps(y[r], _mm512_add_ps(_mm512_load_ps(y[r]), _mm512_mul_ps(total, scale)));
+    _mm512_store_ps(
+        y[r], _mm512_add_ps(_mm512_load_ps(y[r]), _mm512_mul_ps(total, _mm512_load_ps(x.scale))));
 }
 
 // A tile of rows by a group; no blocks: nothing.
@@ -229,6 +265,11 @@ struct FewUnit {
     FewWeights *weights;
     FewSums *sums;
     float (*y)[kFew];
+    // The tiles: bytes of the first block, from block to block, from row to row.
+    bool in_file;  // or widened
+    const uint8_t *tile;
+    uint64_t step;
+    uint64_t stride;
 };
 
 // Rows that don't fit.
@@ -246,6 +287,16 @@ template <typename F>
             const __m256i whole =
                 _mm256_add_epi32(load256(sum), _mm256_slli_epi32(load256(sum + kFew), 4));
             total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(whole), m, total);
+            if constexpr (F::kMinimum) {
+                const uint16_t least = half_at(unit.from + r * row_bytes + b * F::kBytes + 2);
+                const __m512d minimum =
+                    _mm512_fmadd_pd(m, _mm512_set1_pd(kCentre<F>),
+                                    mantissas_f64(_mm_set1_epi16(static_cast<short>(least))));
+                // Words to the top, and down again with their sign.
+                const __m256i x_sums = _mm256_srai_epi32(
+                    _mm256_slli_epi32(load256(unit.x->pairs[b / 2]), b % 2 == 0 ? 16 : 0), 16);
+                total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(x_sums), minimum, total);
+            }
         }
         const __m256 added = _mm256_mul_ps(_mm512_cvtpd_ps(total), _mm256_load_ps(unit.x->scale));
         float *const y = unit.y[r];
@@ -270,19 +321,33 @@ struct FewAhead {
     }
 };
 
-// Tiles of block kB of `now` (whose bytes lie at `tile`, blocks `step` bytes apart), and two rows
-// of `before`: different parts of the processor do the two.
+// What isn't taken from the file.
+template <typename F>
+inline void few_bytes(const FewUnit<F> &unit, uint64_t row_bytes) {
+    const __m512i taken_off = _mm512_set1_epi8(static_cast<char>(kCentre<F>));
+    for (uint32_t r = 0; r < kTileRows; ++r) {
+        const uint8_t *const row = unit.from + (r < unit.rows ? r : unit.rows - 1) * row_bytes;
+        for (uint32_t b = 0; b < unit.blocks; b += 2) {
+            const uint8_t *const first = row + b * F::kBytes;
+            const uint8_t *const second = b + 1 < unit.blocks ? first + F::kBytes : first;
+            _mm512_store_si512(unit.weights->of[r] + b * kBlockElements,
+                               _mm512_sub_epi8(F::pair(first, second), taken_off));
+        }
+    }
+}
+
+// Tiles of block kB of `now` are multiplied and two rows of `before` added up: different parts of
+// the processor do the two.
 template <typename F, bool kWhole, uint32_t kB>
-inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
-                          uint64_t step, uint64_t stride, FewAhead &ahead) {
+inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, FewAhead &ahead) {
     ahead.fetch<kGroupBlocks * F::kBytes>();
     if (kWhole || kB < now.blocks) {
-        sum_block<kB>(tile, step, stride, *now.x);
+        sum_block<kB>(now.tile, now.step, now.stride, *now.x);
     }
     ahead.fetch<kGroupBlocks * F::kBytes>();
     if (kWhole || before.blocks != 0) {
-        add_rows(*before.sums, *before.weights, _mm512_load_ps(before.x->scale), 2 * kB,
-                 kWhole ? kGroupBlocks : before.blocks, before.y);
+        add_rows<F::kMinimum>(*before.sums, *before.weights, *before.x, 2 * kB,
+                              kWhole ? kGroupBlocks : before.blocks, before.y);
     }
     if (kWhole || kB < now.blocks) {
         store_block<kB>(*now.sums);
@@ -290,16 +355,15 @@ inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, const
 }
 
 template <typename F, bool kWhole>
-inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, const uint8_t *tile,
-                         uint64_t step, uint64_t stride, FewAhead &ahead) {
-    work_on_block<F, kWhole, 0>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 1>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 2>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 3>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 4>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 5>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 6>(now, before, tile, step, stride, ahead);
-    work_on_block<F, kWhole, 7>(now, before, tile, step, stride, ahead);
+inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, FewAhead &ahead) {
+    work_on_block<F, kWhole, 0>(now, before, ahead);
+    work_on_block<F, kWhole, 1>(now, before, ahead);
+    work_on_block<F, kWhole, 2>(now, before, ahead);
+    work_on_block<F, kWhole, 3>(now, before, ahead);
+    work_on_block<F, kWhole, 4>(now, before, ahead);
+    work_on_block<F, kWhole, 5>(now, before, ahead);
+    work_on_block<F, kWhole, 6>(now, before, ahead);
+    work_on_block<F, kWhole, 7>(now, before, ahead);
 }
 
 // Rows [row, end), at most kFewTiles tiles.
@@ -352,23 +416,23 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
                 now.weights = &weights[u % kStages];
                 now.sums = &sums[u % kStages];
                 now.y = y[t];
+                now.in_file = kBytesInFile && now.rows == kTileRows;
+                now.tile =
+                    now.in_file ? now.from + 2 : reinterpret_cast<const uint8_t *>(now.weights->of);
+                now.step = now.in_file ? F::kBytes : kBlockElements;
+                now.stride = now.in_file ? args.row_bytes : kGroupElements;
                 const __m512i rows =
                     _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(now.rows - 1)));
                 few_mantissas<F>(now.from, _mm512_mullo_epi32(rows, row_bytes), now.blocks,
                                  now.x->most_mantissas, *now.weights);
+                if (!now.in_file) {
+                    few_bytes<F>(now, args.row_bytes);
+                }
             }
-            const bool in_file = kBytesInFile && now.rows == kTileRows;
-            if (now.blocks != 0 && !in_file) {
-                few_bytes<F>(now.from, args.row_bytes, now.rows, now.blocks, *now.weights);
-            }
-            const uint8_t *const tile =
-                in_file ? now.from + 2 : reinterpret_cast<const uint8_t *>(weights[u % kStages].of);
-            const uint64_t step = in_file ? F::kBytes : kBlockElements;
-            const uint64_t stride = in_file ? args.row_bytes : kGroupElements;
             if (now.blocks == kGroupBlocks && before.blocks == kGroupBlocks) {
-                work_on_unit<F, true>(now, before, tile, step, stride, ahead);
+                work_on_unit<F, true>(now, before, ahead);
             } else {
-                work_on_unit<F, false>(now, before, tile, step, stride, ahead);
+                work_on_unit<F, false>(now, before, ahead);
             }
             if (before.blocks != 0 && before.weights->unfit != 0) {
                 add_few_unfit<F>(before, args.row_bytes);

@@ -27,7 +27,7 @@ namespace {
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
 // Fewer don't pay for what is done once for all of them: AVX-512 is faster, and up to eight
-// vectors, if there are no minimums and a scale has 32 columns, what stands in kernels_amx_few.h.
+// vectors, if a scale has 32 columns, what stands in kernels_amx_few.h.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kLeastFew = 2;
@@ -265,10 +265,11 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
 template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
-    if constexpr (!F::kSuper && !F::kMinimum) {
+    if constexpr (!F::kSuper) {
         // Little is done there beside the tiles, and as much for two vectors as for eight.
-        const uint64_t as_eight = products / args.batch * kFew;
-        if (args.batch >= kLeastFew && args.batch <= kFew && as_eight > least_products / 4 &&
+        const bool pays = args.batch > kFew / 2 ? products > least_products / 16
+                                                : products / args.batch * kFew > least_products / 4;
+        if (args.batch >= kLeastFew && args.batch <= kFew && pays &&
             args.row_bytes <= kMostFewRowBytes) {
             return gemm_few<F>(args, row_begin, row_end);
         }
