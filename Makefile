@@ -225,10 +225,12 @@ endif
 unit: $(UNIT_BIN)
 	@$(UNIT_BIN) --gtest_brief=1
 
-# The worker pool and the engine on several threads under ThreadSanitizer.
+# The worker pool, guarded calls, the optimiser and the engine on several threads under ThreadSanitizer.
 TSAN := -fsanitize=thread
 TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter llama/% boot/%,$(PROGRAM_HOSTED)) \
-                tests/unit/cpu/worker_pool_test.cpp tests/unit/llama/engine_test.cpp tests/unit/llama/transformer_test.cpp
+                $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
+                  jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine_test.cpp llama/transformer_test.cpp llama/jit_gemv_test.cpp llama/jit_engine_test.cpp) \
+                appliance/bad_candidates.cpp appliance/crash_report_hosted.cpp
 $(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D)
 	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(TSAN) $(call third_party_flags,$<) -c $< -o $@
@@ -240,8 +242,9 @@ $(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
                              $(call obj,tsan-obj,$(filter third_party/musl/%,$(THIRD_PARTY_SOURCES_HOSTED)))
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 $(TSAN) -pthread -o $@ $^ -lgtest -lgtest_main
+TSAN_TESTS := WorkerPoolTest.*:Guarded*Test.*:BadCandidatesTest.*:CodeBufferTest.*:OptimizeTest.*:StartTest.*:SearchTest.*:GemvJitTest.*:JitEngineTest.*:EngineTest.AnyNumber*:TransformerTest.RandomBatches*
 tsan: $(BUILD)/hosted/tsan_tests
-	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='WorkerPoolTest.*:EngineTest.AnyNumber*:TransformerTest.RandomBatches*'
+	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='$(TSAN_TESTS)'
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 FUZZ_SECONDS ?= 60

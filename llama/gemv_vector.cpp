@@ -50,6 +50,12 @@ const Format *format_of(TensorType type) {
     }
 }
 
+// Of the longest rows, eight at once, and what aligns it. Other processors have stacks of 32 KiB
+// with a hole of a page below; interrupts and exceptions have stacks of their own.
+constexpr uint32_t kMostGroups = kMaxColumns / kGroupElements;
+constexpr uint32_t kMostFrame = 64 + kMostGroups * (kGroupElements + 64 + kMaxUnits * 4) + 64 + 64;
+static_assert(kMostFrame + 64 <= 17 << 10);
+
 Result<size_t> VectorGenerator::run() {
     prologue();
     rows_at_once(plan_.rows, plan_.unroll);
