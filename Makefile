@@ -196,7 +196,11 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/kernel_bench.cpp) $(HOSTED_LIB_OBJS)
+NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix llama/,kernels.cpp kernels_swar.cpp weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
+$(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
+	@mkdir -p $(@D); echo "  native  $<"
+	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
+$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^
 kernel-bench: $(BUILD)/hosted/kernel_bench

@@ -5,6 +5,7 @@
 //   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
 //   --threads=1,2      rows are divided                --batch=1,16    vectors at once
 //   --plans=WORD       generated kernels, too, whose name has the word in it ("r" has them all)
+//   --native=1         the portable and SWAR kernels, too, compiled with -O3 -march=native
 //   --isa=NAME         as on a processor without more (setting `jit.isa`)
 //
 // Weights lie in several matrices that are gone through in turn, so with the default they come
@@ -30,6 +31,9 @@
 #include "llama/quant.h"
 #include "llama/tensor_types.h"
 
+// tools/kernel_native.cpp; GemvVariants of the same layout.
+extern "C" size_t bareflow_native_variants(uint32_t type, const void **first);
+
 namespace {
 
 using namespace bareflow;
@@ -41,6 +45,7 @@ struct Options {
     std::vector<std::string> types;
     std::string variant;
     std::string plans;
+    bool native = false;
     std::vector<uint32_t> threads = {1, 2};
     std::vector<uint32_t> batches = {1, 16};
     uint32_t rows = 2048;
@@ -176,6 +181,16 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
             kernels.push_back(variant);
         }
     }
+    static std::vector<std::string> native_names;
+    native_names.clear();
+    native_names.reserve(8);
+    const void *first = nullptr;
+    const size_t native = options.native ? bareflow_native_variants(info.id, &first) : 0;
+    for (size_t i = 0; i < native; ++i) {
+        kernels.push_back(static_cast<const GemvVariant *>(first)[i]);
+        kernels.back().name =
+            native_names.emplace_back("native " + std::string(kernels.back().name));
+    }
     jit::CodeBuffer code;
     if (!options.plans.empty() && code.create(jit::CodeBuffer::kMaxPages)) {
         add_generated({type, options.cols, row_bytes}, options.plans, code, kernels);
@@ -253,6 +268,8 @@ int main(int argc, char **argv) {
             options.variant = value;
         } else if (key == "--isa" && instruction_set_named(value)) {
             limit_instruction_set(*instruction_set_named(value));
+        } else if (key == "--native") {
+            options.native = value == "1";
         } else if (key == "--plans") {
             options.plans = value;
         } else if (key == "--threads" && !value.empty()) {
