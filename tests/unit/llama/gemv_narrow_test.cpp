@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <vector>
 
@@ -133,6 +134,41 @@ TEST(GemvNarrowTest, EveryNumberOfSixteenBits) {
         for (const GemvPlan &plan : all_plans(shape)) {
             const Generated generated(shape, plan);
             expect_twin(generated.kernel(), operands, kRows, type);
+        }
+    }
+}
+
+// Products and sums that overflow, cancel, vanish or have no value.
+TEST(GemvNarrowTest, FloatsAtTheirLimits) {
+    Random random(6);
+    const float limits[] = {3.4e38f, -3.4e38f, 1e-38f, -1e-45f, 0.0f, -0.0f, 1.0f, -65504.0f};
+    for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
+        for (uint32_t cols = 1; cols < 40; ++cols) {
+            constexpr uint32_t kRows = 7;
+            Operands operands(type, kRows, cols);
+            for (uint32_t i = 0; i < kRows * cols; ++i) {
+                const float value = limits[random.below(8)];
+                const auto bits = std::bit_cast<uint32_t>(value);
+                if (type == TensorType::kF32) {
+                    operands.weights.as<float>()[i] = value;
+                } else {
+                    operands.weights.as<uint16_t>()[i] = type == TensorType::kF16
+                                                             ? f32_to_f16(value)
+                                                             : static_cast<uint16_t>(bits >> 16);
+                }
+            }
+            for (uint32_t i = 0; i < cols; ++i) {
+                operands.x.as<float>()[i] = limits[random.below(8)];
+            }
+            const GemvShape shape = {type, cols, operands.args.row_bytes};
+            for (const GemvPlan &plan : all_plans(shape)) {
+                SCOPED_TRACE(about(type, kRows, cols, plan));
+                const Generated generated(shape, plan);
+                expect_twin(generated.kernel(), operands, kRows, type);
+                if (HasFatalFailure()) {
+                    return;
+                }
+            }
         }
     }
 }
