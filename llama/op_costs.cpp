@@ -15,6 +15,8 @@ constexpr uint32_t kFirstUnits = 1;
 
 // Sharing: how many measurements an average looks back on, and when trials are due (in tokens).
 constexpr uint64_t kAverageOver = 16;
+// A measurement counts for so many times the average at most.
+constexpr uint64_t kOutlier = 4;
 constexpr uint64_t kFirstTokens = 16;
 constexpr uint64_t kTrialEvery = 64;
 constexpr uint32_t kManyRowsClass = OpCosts::kFewRowClasses + 1;
@@ -168,6 +170,10 @@ bool OpCosts::takes_turns(uint32_t op, uint32_t row_class, bool trial) const {
 
 void OpCosts::Average::add(uint64_t measured_q8) {
     const uint64_t over = count < 2 ? 1 : count < kAverageOver ? count : kAverageOver;
+    // Somebody else had the processor meanwhile: a way that is seldom tried would be thought slow
+    // for very long. What really takes longer now says so again and again.
+    const uint64_t most = ticks_q8 * kOutlier;
+    measured_q8 = count >= 2 && measured_q8 > most ? most : measured_q8;
     ticks_q8 = ticks_q8 - ticks_q8 / over + measured_q8 / over;
     ticks_q8 += ticks_q8 == 0 ? 1 : 0;
     ++count;

@@ -144,6 +144,24 @@ TEST(OpCostsTest, ATrialOfALongOperationIsShort) {
 }
 
 // The first measurement is of one cold unit.
+TEST(OpCostsTest, OneMeasurementThatWasInterruptedChangesNoDecision) {
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test interrupted");
+    constexpr auto kMeasured = OpCosts::Sharing::kMeasured;
+    for (uint32_t i = 0; i < 4; ++i) {
+        costs.record(op, 10, 1000, 0, true, false);
+        costs.record(op, 10, 2500, 0, true, true);
+    }
+    ASSERT_FALSE(costs.share(op, 10, 100, kMeasured));
+    costs.record(op, 10, 1'000'000, 0, true, false);
+    EXPECT_FALSE(costs.share(op, 10, 100, kMeasured));
+    // What takes so long from now on is believed.
+    for (uint32_t i = 0; i < 16; ++i) {
+        costs.record(op, 10, 1'000'000, 0, true, false);
+    }
+    EXPECT_TRUE(costs.share(op, 10, 100, kMeasured));
+}
+
 TEST(OpCostsTest, TheFirstMeasurementIsForgotten) {
     using Sharing = OpCosts::Sharing;
     OpCosts costs = make();
