@@ -14,6 +14,7 @@
 namespace bareflow::llama {
 namespace {
 
+using testing::about;
 using testing::expect_twin;
 using testing::Generated;
 using testing::Operands;
@@ -48,12 +49,6 @@ std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     return plans;
 }
 
-::testing::Message about(TensorType type, uint32_t rows, uint32_t cols, const GemvPlan &plan) {
-    return ::testing::Message() << tensor_type_info(type).name << " " << rows << "x" << cols
-                                << " set " << static_cast<int>(plan.set) << " u"
-                                << int{plan.unroll};
-}
-
 // F32 weights lie at multiples of four (llama/kernels.h).
 uint32_t aligned(TensorType type) {
     return type == TensorType::kF32 ? 4 : 1;
@@ -75,42 +70,18 @@ TEST(GemvNarrowTest, EveryPlanEqualsTheReferenceAtEveryLength) {
         const uint32_t most = step == 1 ? 70 : step == 32 ? 896 : 2560;
         for (uint32_t cols = step; cols <= most; cols += step) {
             const uint32_t rows = 1 + cols / step % 11;
-            Operands operands(type, rows, cols);
-            const auto weights = testing::random_weights(type, rows, cols, random);
-            std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
-            operands.quantize(random.floats(cols, 3.0f));
-            const GemvShape shape = {type, cols, operands.args.row_bytes};
-            for (const GemvPlan &plan : all_plans(shape)) {
-                SCOPED_TRACE(about(type, rows, cols, plan));
-                const Generated generated(shape, plan);
-                ASSERT_NE(generated.kernel(), nullptr);
-                expect_twin(generated.kernel(), operands, rows, type);
-                if (HasFatalFailure()) {
-                    return;
-                }
-            }
+            ASSERT_NO_FATAL_FAILURE(
+                testing::expect_every_plan(all_plans, type, rows, cols, random));
         }
     }
 }
 
+// Shapes of real models, with more rows than any plan has at once.
 TEST(GemvNarrowTest, LongRows) {
     Random random(2);
     for (const TensorType type : narrow_types()) {
         for (const uint32_t cols : {2048u, 2304u, 5632u, 16384u}) {
-            const uint32_t rows = 9;
-            Operands operands(type, rows, cols);
-            const auto weights = testing::random_weights(type, rows, cols, random);
-            std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
-            operands.quantize(random.floats(cols, 3.0f));
-            const GemvShape shape = {type, cols, operands.args.row_bytes};
-            for (const GemvPlan &plan : all_plans(shape)) {
-                SCOPED_TRACE(about(type, rows, cols, plan));
-                const Generated generated(shape, plan);
-                expect_twin(generated.kernel(), operands, rows, type);
-                if (HasFatalFailure()) {
-                    return;
-                }
-            }
+            ASSERT_NO_FATAL_FAILURE(testing::expect_every_plan(all_plans, type, 9, cols, random));
         }
     }
 }
@@ -173,81 +144,18 @@ TEST(GemvNarrowTest, FloatsAtTheirLimits) {
     }
 }
 
-// Right behind a page that cannot be touched, and at any distance from it.
 TEST(GemvNarrowTest, AnyAlignment) {
     Random random(3);
     for (const TensorType type : narrow_types()) {
-        const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 352;
-        const uint32_t rows = 6;
-        const auto weights = testing::random_weights(type, rows, cols, random);
-        Operands operands(type, rows, cols);
-        operands.quantize(random.floats(cols));
-        const GemvShape shape = {type, cols, operands.args.row_bytes};
-        for (const GemvPlan &plan : all_plans(shape)) {
-            const Generated generated(shape, plan);
-            for (uint32_t shift = 0; shift < 17; shift += aligned(type)) {
-                SCOPED_TRACE(about(type, rows, cols, plan) << " shift " << shift);
-                testing::Fenced memory(weights.size() + shift, true);
-                uint8_t *const at = memory.as<uint8_t>() + shift;
-                std::copy(weights.begin(), weights.end(), at);
-                operands.args.weights = at;
-                expect_twin(generated.kernel(), operands, rows, type);
-                if (HasFatalFailure()) {
-                    return;
-                }
-            }
-        }
+        ASSERT_NO_FATAL_FAILURE(
+            testing::expect_any_alignment(all_plans, type, aligned(type), 16, random));
     }
 }
 
-// Weights and activations at either end of their range, in every arrangement of signs that repeats
-// within a word or a block, and scales of every kind.
 TEST(GemvNarrowTest, ExtremesDoNotOverflow) {
-    const uint8_t fills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88, 0x77};
-    constexpr uint32_t kRows = 3;
     for (const TensorType type : narrow_types()) {
-        const TensorTypeInfo &info = tensor_type_info(type);
-        if (info.scales == 0) {
-            continue;  // floats
-        }
-        const auto most = static_cast<uint16_t>(info.scale_limit - 1);
-        const uint16_t scales[] = {
-            most, static_cast<uint16_t>(most | 0x8000), 0x0001, 0x83ff, 0x0400, 0x0000};
-        const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 288;
-        const GemvShape shape = {type, cols, testing::row_bytes(type, cols)};
-        std::vector<std::unique_ptr<Generated>> kernels;
-        for (const GemvPlan &plan : all_plans(shape)) {
-            kernels.push_back(std::make_unique<Generated>(shape, plan));
-        }
-        Operands operands(type, kRows, cols);
-        for (const uint16_t scale : scales) {
-            for (const uint8_t fill : fills) {
-                std::vector<uint8_t> weights(shape.row_bytes * kRows, fill);
-                for (size_t at = 0; at < weights.size(); at += info.block_bytes) {
-                    for (uint32_t i = 0; i < info.scales; ++i) {
-                        testing::put_u16(weights, at + info.scale_offset + 2 * i, scale);
-                    }
-                }
-                std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
-                for (uint32_t signs = 0; signs < 7; ++signs) {
-                    std::vector<float> x(cols);
-                    for (uint32_t i = 0; i < cols; ++i) {
-                        const bool negative = signs == 0   ? false
-                                              : signs == 1 ? true
-                                                           : (i >> (signs - 2) & 1) != 0;
-                        x[i] = negative ? -2.5f : 2.5f;
-                    }
-                    operands.quantize(x);
-                    SCOPED_TRACE(::testing::Message() << info.name << " scale " << scale << " fill "
-                                                      << int{fill} << " signs " << signs);
-                    for (const auto &kernel : kernels) {
-                        expect_twin(kernel->kernel(), operands, kRows, type);
-                    }
-                    if (HasFatalFailure()) {
-                        return;
-                    }
-                }
-            }
+        if (tensor_type_info(type).scales != 0) {  // no float
+            ASSERT_NO_FATAL_FAILURE(testing::expect_extremes(all_plans, type));
         }
     }
 }
@@ -257,32 +165,7 @@ TEST(GemvNarrowTest, RandomPlansAndShapes) {
     const auto types = narrow_types();
     for (int i = 0; i < 300; ++i) {
         const TensorType type = types[random.below(static_cast<uint32_t>(types.size()))];
-        const uint32_t cols = tensor_type_info(type).block_elements *
-                              (1 + random.below(3072 / tensor_type_info(type).block_elements));
-        const uint32_t rows = 1 + random.below(20);
-        const uint64_t row_bytes =
-            testing::row_bytes(type, cols) + random.below(2) * 4 * random.below(25);
-        const GemvShape shape = {type, cols, row_bytes};
-        const auto plans = all_plans(shape);
-        const GemvPlan plan = plans[random.below(static_cast<uint32_t>(plans.size()))];
-        SCOPED_TRACE(about(type, rows, cols, plan) << " row bytes " << row_bytes);
-        Operands operands(type, rows, cols);
-        operands.quantize(random.floats(cols, 5.0f));
-        // Rows that are further apart than they are long, the last one up against the fence.
-        const uint64_t length = testing::row_bytes(type, cols);
-        testing::Fenced memory((rows - 1) * row_bytes + length);
-        const auto weights = testing::random_weights(type, rows, cols, random);
-        for (uint32_t row = 0; row < rows; ++row) {
-            std::copy_n(weights.data() + row * length, length,
-                        memory.as<uint8_t>() + row * row_bytes);
-        }
-        operands.args.weights = memory.as<uint8_t>();
-        operands.args.row_bytes = row_bytes;
-        const Generated generated(shape, plan);
-        expect_twin(generated.kernel(), operands, rows, type);
-        if (HasFatalFailure()) {
-            return;
-        }
+        ASSERT_NO_FATAL_FAILURE(testing::expect_random_plan(all_plans, type, 4, random));
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "kernel_lib/jit/code_buffer.h"
@@ -91,6 +92,126 @@ inline void expect_twin(GemvKernel kernel, const Operands &operands, uint32_t ro
         kernel(args, split, rows);
         ASSERT_EQ(memcmp(args.y, reference.data(), rows * sizeof(float)), 0) << "split " << split;
     }
+}
+
+// ------------------------------------------------------------------ every kind of generator
+
+using Plans = std::vector<GemvPlan> (*)(const GemvShape &shape);
+
+inline ::testing::Message about(TensorType type, uint32_t rows, uint32_t cols,
+                                const GemvPlan &plan) {
+    return ::testing::Message() << tensor_type_info(type).name << " " << rows << "x" << cols
+                                << " set " << static_cast<int>(plan.set) << " r" << int{plan.rows}
+                                << " u" << int{plan.unroll} << " p" << plan.ahead;
+}
+
+inline void expect_every_plan(Plans plans, TensorType type, uint32_t rows, uint32_t cols,
+                              Random &random) {
+    Operands operands(type, rows, cols);
+    const auto weights = random_weights(type, rows, cols, random);
+    std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
+    operands.quantize(random.floats(cols, 3.0f));
+    const GemvShape shape = {type, cols, operands.args.row_bytes};
+    for (const GemvPlan &plan : plans(shape)) {
+        SCOPED_TRACE(about(type, rows, cols, plan));
+        const Generated generated(shape, plan);
+        ASSERT_NE(generated.kernel(), nullptr);
+        ASSERT_NO_FATAL_FAILURE(expect_twin(generated.kernel(), operands, rows, type));
+    }
+}
+
+// Weights right behind a page that cannot be touched, and further and further from it.
+inline void expect_any_alignment(Plans plans, TensorType type, uint32_t step, uint32_t most,
+                                 Random &random) {
+    const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 352;
+    const uint32_t rows = 6;
+    const auto weights = random_weights(type, rows, cols, random);
+    Operands operands(type, rows, cols);
+    operands.quantize(random.floats(cols));
+    const GemvShape shape = {type, cols, operands.args.row_bytes};
+    for (const GemvPlan &plan : plans(shape)) {
+        const Generated generated(shape, plan);
+        for (uint32_t shift = 0; shift <= most; shift += step) {
+            SCOPED_TRACE(about(type, rows, cols, plan) << " shift " << shift);
+            Fenced memory(weights.size() + shift, true);
+            uint8_t *const at = memory.as<uint8_t>() + shift;
+            std::copy(weights.begin(), weights.end(), at);
+            operands.args.weights = at;
+            ASSERT_NO_FATAL_FAILURE(expect_twin(generated.kernel(), operands, rows, type));
+        }
+    }
+}
+
+// Weights and activations at either end of their range, in every arrangement of signs that repeats
+// within a word or a block, and scales of every kind. Of a quantised type.
+inline void expect_extremes(Plans plans, TensorType type) {
+    constexpr uint8_t kFills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88, 0x77};
+    constexpr uint32_t kRows = 3;
+    const TensorTypeInfo &info = tensor_type_info(type);
+    const auto most = static_cast<uint16_t>(info.scale_limit - 1);
+    const uint16_t scales[] = {most,  static_cast<uint16_t>(most | 0x8000), 0x0001, 0x83ff, 0x0400,
+                               0x0000};
+    const uint32_t cols = info.block_elements == 256 ? 512 : 288;
+    const GemvShape shape = {type, cols, row_bytes(type, cols)};
+    std::vector<std::unique_ptr<Generated>> kernels;
+    for (const GemvPlan &plan : plans(shape)) {
+        kernels.push_back(std::make_unique<Generated>(shape, plan));
+    }
+    Operands operands(type, kRows, cols);
+    for (const uint16_t scale : scales) {
+        for (const uint8_t fill : kFills) {
+            std::vector<uint8_t> weights(shape.row_bytes * kRows, fill);
+            for (size_t at = 0; at < weights.size(); at += info.block_bytes) {
+                for (uint32_t i = 0; i < info.scales; ++i) {
+                    put_u16(weights, at + info.scale_offset + 2 * i, scale);
+                }
+            }
+            std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
+            for (uint32_t signs = 0; signs < 7; ++signs) {
+                std::vector<float> x(cols);
+                for (uint32_t i = 0; i < cols; ++i) {
+                    const bool negative = signs == 0   ? false
+                                          : signs == 1 ? true
+                                                       : (i >> (signs - 2) & 1) != 0;
+                    x[i] = negative ? -2.5f : 2.5f;
+                }
+                operands.quantize(x);
+                SCOPED_TRACE(::testing::Message() << info.name << " scale " << scale << " fill "
+                                                  << int{fill} << " signs " << signs);
+                for (const auto &kernel : kernels) {
+                    ASSERT_NO_FATAL_FAILURE(expect_twin(kernel->kernel(), operands, kRows, type));
+                }
+            }
+        }
+    }
+}
+
+// One plan of those there are for a random shape; rows lie a random multiple of `gap` bytes further
+// apart than they are long, the last one up against the fence.
+inline void expect_random_plan(Plans plans, TensorType type, uint32_t gap, Random &random) {
+    const uint32_t step = tensor_type_info(type).block_elements;
+    const uint32_t cols = step * (1 + random.below(3072 / step));
+    const uint32_t rows = 1 + random.below(20);
+    const uint64_t length = row_bytes(type, cols);
+    const uint64_t apart = length + random.below(2) * gap * random.below(25);
+    const GemvShape shape = {type, cols, apart};
+    const auto all = plans(shape);
+    if (all.empty()) {
+        return;
+    }
+    const GemvPlan plan = all[random.below(static_cast<uint32_t>(all.size()))];
+    SCOPED_TRACE(about(type, rows, cols, plan) << " row bytes " << apart);
+    Operands operands(type, rows, cols);
+    operands.quantize(random.floats(cols, 5.0f));
+    Fenced memory((rows - 1) * apart + length);
+    const auto weights = random_weights(type, rows, cols, random);
+    for (uint32_t row = 0; row < rows; ++row) {
+        std::copy_n(weights.data() + row * length, length, memory.as<uint8_t>() + row * apart);
+    }
+    operands.args.weights = memory.as<uint8_t>();
+    operands.args.row_bytes = apart;
+    const Generated generated(shape, plan);
+    expect_twin(generated.kernel(), operands, rows, type);
 }
 
 }  // namespace bareflow::llama::testing
