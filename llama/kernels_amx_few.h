@@ -24,19 +24,9 @@ constexpr uint32_t kStages = 2;
 // Rows are found by 32-bit offsets.
 constexpr uint64_t kMostFewRowBytes = uint64_t{1} << 26;
 
-// Intel SDM vol. 1, 18.3.2. Registers 0-3: sums; 4, 5: weights; 6, 7: activations, four columns in
-// a row.
-struct alignas(64) FewShapes {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-};
-static_assert(sizeof(FewShapes) == 64);
-
-constexpr FewShapes few_shapes() {
-    FewShapes shapes;
+// Registers 0-3: sums; 4, 5: weights; 6, 7: activations, four columns in a row.
+constexpr TileShapes few_shapes() {
+    TileShapes shapes;
     for (uint32_t i = 0; i < 8; ++i) {
         shapes.row_bytes[i] = i == 4 || i == 5 ? kBlockElements : kFewColumns * sizeof(int32_t);
         shapes.rows[i] = i >= 6 ? kBlockElements / 4 : kTileRows;
@@ -450,7 +440,7 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
 // At most eight vectors, rows of at most kMostFewRowBytes.
 template <typename F>
 void gemm_few(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
-    static constexpr FewShapes kShapes = few_shapes();
+    static constexpr TileShapes kShapes = few_shapes();
     constexpr uint32_t kStripRows = kFewTiles * kTileRows;
     _tile_loadconfig(&kShapes);
     for (uint32_t row = row_begin; row < row_end; row += kStripRows) {

@@ -22,6 +22,16 @@ namespace {
 
 #include "llama/kernels_amx_planes.h"
 
+// Intel SDM vol. 1, 18.3.2: palette 1 has eight registers of sixteen rows of 64 bytes.
+struct alignas(64) TileShapes {
+    uint8_t palette = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileShapes) == 64);
+
 #include "llama/kernels_amx_few.h"
 #include "llama/kernels_avx512_totals.h"
 
@@ -69,16 +79,6 @@ inline void pack_vectors(const GemmArgs &args, uint32_t first, uint32_t count, u
 struct alignas(64) TileSums {
     __m512i of[kPlanes][kTileRows];  // lane: vector
 };
-
-// Intel SDM vol. 1, 18.3.2: palette 1 has eight registers of sixteen rows of 64 bytes.
-struct alignas(64) TileShapes {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileShapes) == 64);
 
 inline void sum_by_tiles(const Planes &w, const PackedVectors &x, TileSums &out) {
     _tile_zero(0);
