@@ -142,8 +142,19 @@ inline void expect_any_alignment(Plans plans, TensorType type, uint32_t step, ui
     }
 }
 
-// Weights and activations at either end of their range, in every arrangement of signs that repeats
-// within a word or a block, and scales of every kind. Of a quantised type.
+// Activations at either end of their range, in one of the arrangements of signs that repeat within
+// a word or a block.
+inline constexpr uint32_t kSignPatterns = 7;
+inline std::vector<float> extreme_activations(uint32_t cols, uint32_t signs) {
+    std::vector<float> x(cols);
+    for (uint32_t i = 0; i < cols; ++i) {
+        const bool negative = signs == 0 ? false : signs == 1 ? true : (i >> (signs - 2) & 1) != 0;
+        x[i] = negative ? -2.5f : 2.5f;
+    }
+    return x;
+}
+
+// Those, weights at either end of their range and scales of every kind. Of a quantised type.
 inline void expect_extremes(Plans plans, TensorType type) {
     constexpr uint8_t kFills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88, 0x77};
     constexpr uint32_t kRows = 3;
@@ -167,15 +178,8 @@ inline void expect_extremes(Plans plans, TensorType type) {
                 }
             }
             std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
-            for (uint32_t signs = 0; signs < 7; ++signs) {
-                std::vector<float> x(cols);
-                for (uint32_t i = 0; i < cols; ++i) {
-                    const bool negative = signs == 0   ? false
-                                          : signs == 1 ? true
-                                                       : (i >> (signs - 2) & 1) != 0;
-                    x[i] = negative ? -2.5f : 2.5f;
-                }
-                operands.quantize(x);
+            for (uint32_t signs = 0; signs < kSignPatterns; ++signs) {
+                operands.quantize(extreme_activations(cols, signs));
                 SCOPED_TRACE(::testing::Message() << info.name << " scale " << scale << " fill "
                                                   << int{fill} << " signs " << signs);
                 for (const auto &kernel : kernels) {

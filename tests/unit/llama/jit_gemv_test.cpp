@@ -87,15 +87,8 @@ TEST(GemvCodegenTest, ExtremesDoNotOverflow) {
                         }
                     }
                     std::copy(weights.begin(), weights.end(), operands.weights.as<uint8_t>());
-                    for (uint32_t signs = 0; signs < 7; ++signs) {
-                        std::vector<float> x(cols);
-                        for (uint32_t i = 0; i < cols; ++i) {
-                            const bool negative = signs == 0   ? false
-                                                  : signs == 1 ? true
-                                                               : (i >> (signs - 2) & 1) != 0;
-                            x[i] = negative ? -2.5f : 2.5f;
-                        }
-                        operands.quantize(x);
+                    for (uint32_t signs = 0; signs < testing::kSignPatterns; ++signs) {
+                        operands.quantize(testing::extreme_activations(cols, signs));
                         ASSERT_EQ(std::abs(operands.args.xq.q[0]), 127);
                         SCOPED_TRACE(::testing::Message()
                                      << static_cast<int>(type) << " cols " << cols << " scale "
