@@ -23,12 +23,14 @@ namespace {
 
 // ------------------------------------------------------------------ one vector
 
-// Units are taken in the order in which they lie in memory, first along a row, then on to the next.
-// Measured: this streams weights a fifth faster than eight rows side by side.
+// Units are taken along a row, in the order in which they lie in memory: this streams weights a
+// fifth faster than eight rows side by side. Rows of the first and of the second half take turns:
+// while one of the two streams of memory comes to a new page, the other goes on.
 
 constexpr uint32_t kChunkGroups = 32;  // whose activations are prepared at a time
 constexpr uint32_t kRows = 8;          // whose totals are collected before they are added up
-constexpr uint32_t kAhead = 1024;      // bytes that are prefetched: the best of 384 to 16384
+constexpr uint32_t kAhead = 2048;      // bytes that are prefetched: the best of 256 to 16384
+constexpr uint32_t kStreams = 2;       // the best of 1, 2, 4, 8
 
 template <typename F>
 void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
@@ -66,11 +68,20 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                     prepared[g]);
             }
         }
-        for (uint32_t row = row_begin; row < row_end; row += kRows) {
-            const uint32_t rows = row_end - row < kRows ? row_end - row : kRows;
+        const uint32_t all_rows = row_end - row_begin;
+        const uint32_t stream_rows = (all_rows + kStreams - 1) / kStreams;
+        // The row whose turn it is after `index` others.
+        const auto row_of = [&](uint32_t index) {
+            return row_begin + index % kStreams * stream_rows + index / kStreams;
+        };
+        for (uint32_t begin = 0; begin < all_rows; begin += kRows) {
+            const uint32_t rows = all_rows - begin < kRows ? all_rows - begin : kRows;
             const uint32_t units = rows * groups;
-            const uint8_t *row_at = args.weights + row * args.row_bytes + uint64_t{first} * kBytes;
-            const uint8_t *at = row_at;
+            const auto start_of = [&](uint32_t index) {
+                return args.weights + row_of(index) * args.row_bytes + uint64_t{first} * kBytes;
+            };
+            uint32_t index = begin;
+            const uint8_t *at = start_of(index);
             uint32_t g = 0;
             UnitPointers w;
             const Activation *x[kUnits];
@@ -83,10 +94,6 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                     }
                     w[i] = at;
                     x[i] = &prepared[g];
-                    for (uint32_t line = 0; line < kBytes; line += 64) {
-                        _mm_prefetch(reinterpret_cast<const char *>(at + kAhead + line),
-                                     _MM_HINT_T0);
-                    }
                     if (g == whole) {
                         __builtin_memcpy(tail[i], at, tail_blocks * F::kBytes);
                         w[i] = tail[i];
@@ -94,19 +101,18 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                     at += kBytes;
                     if (++g == groups) {
                         g = 0;
-                        row_at += args.row_bytes;
-                        at = row_at;
+                        at = start_of(++index);
                     }
                 }
                 if constexpr (F::kSuper) {
-                    _mm256_store_ps(totals + unit, super_totals<F>(w, x));
+                    _mm256_store_ps(totals + unit, super_totals<F, kAhead>(w, x));
                 } else {
-                    _mm256_store_ps(totals + unit, block_totals<F>(w, x));
+                    _mm256_store_ps(totals + unit, block_totals<F, kAhead>(w, x));
                 }
             }
             float y[kRows];
             for (uint32_t r = 0; r < kRows; ++r) {
-                y[r] = first == 0 || r >= rows ? 0.0f : args.y[row + r];
+                y[r] = first == 0 || r >= rows ? 0.0f : args.y[row_of(begin + r)];
             }
             for (uint32_t i = 0; i < groups; ++i) {
                 const float scale = args.xq.group_scales[first + i];
@@ -116,7 +122,7 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                 }
             }
             for (uint32_t r = 0; r < rows; ++r) {
-                args.y[row + r] = y[r];
+                args.y[row_of(begin + r)] = y[r];
             }
         }
     }

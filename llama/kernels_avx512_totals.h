@@ -5,6 +5,19 @@
 constexpr uint32_t kUnits = 8;
 using UnitPointers = const uint8_t *[kUnits];
 
+// The lines of a unit that lies so many bytes ahead; 0: none. Called between the units' products,
+// since prefetches that come all together wait for each other.
+template <typename F, uint32_t kAhead>
+[[gnu::always_inline]] inline void prefetch_unit(const uint8_t *unit) {
+    if constexpr (kAhead != 0) {
+        constexpr uint32_t kBytes = F::kSuper ? F::kBytes : 8 * F::kBytes;
+#pragma clang loop unroll(full)
+        for (uint32_t line = 0; line < kBytes; line += 64) {
+            _mm_prefetch(reinterpret_cast<const char *>(unit + kAhead + line), _MM_HINT_T0);
+        }
+    }
+}
+
 // Sums of neighbours; in each 128-bit lane two of a, then two of b.
 inline __m512i add_pairs(__m512i a, __m512i b) {
     const __m512 x = _mm512_castsi512_ps(a);
@@ -59,13 +72,15 @@ inline __m512i fold_64(__m512i a, __m512i b) {
 }
 
 // float(T) of eight units, in order.
-template <typename F>
+template <typename F, uint32_t kAhead = 0>
 inline __m256 block_totals(const UnitPointers &w, const BlockActivation *const (&x)[kUnits]) {
     __m512i total[kUnits / 2];  // four int64 of one unit, four of the next
 #pragma clang loop unroll(full)
     for (uint32_t p = 0; p < kUnits / 2; ++p) {
         const uint8_t *const w0 = w[2 * p];
         const uint8_t *const w1 = w[2 * p + 1];
+        prefetch_unit<F, kAhead>(w0);
+        prefetch_unit<F, kAhead>(w1);
         const __m512i s0 = block_sums_by_lane<F>(w0, x[2 * p]->q);
         const __m512i s1 = block_sums_by_lane<F>(w1, x[2 * p + 1]->q);
         __m512i sums = _mm512_add_epi32(_mm512_shuffle_i32x4(s0, s1, 0x88),
@@ -167,11 +182,12 @@ inline __m512d factors_f64(const UnitPointers &w, uint32_t offset) {
 }
 
 // float(T) of eight super-blocks. A double holds every term exactly.
-template <typename F>
+template <typename F, uint32_t kAhead = 0>
 inline __m256 super_totals(const UnitPointers &w, const SuperActivation *const (&x)[kUnits]) {
     __m512i scaled[kUnits];
 #pragma clang loop unroll(full)
     for (uint32_t i = 0; i < kUnits; ++i) {
+        prefetch_unit<F, kAhead>(w[i]);
         scaled[i] = scaled_dots<F>(w[i], *x[i]);
     }
     __m512d total =
