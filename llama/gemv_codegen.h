@@ -25,8 +25,9 @@ struct GemvShape {
 // 32 columns; and where the words of activations are: in registers, so that one that was loaded
 // serves all rows, or left in memory as operands of the multiplications (for one or two rows),
 // which leaves registers for the rest. Vectors: groups of 256 columns, at most eight in all rows,
-// whose totals become floats together; and how far ahead weights are prefetched. Narrow ones: four
-// rows, one or two blocks of 32 (or eight floats) in line.
+// whose totals become floats together; and how far ahead weights are prefetched. One row at once
+// means two streams of memory (those of the first and of the second half take turns). Narrow ones:
+// four rows, one or two blocks of 32 (or eight floats) in line.
 struct GemvPlan {
     uint8_t rows = 1;    // SWAR: 1..kMaxPlanRows; direct: 1 or 2; vectors: 1, 2, 4 or 8
     uint8_t unroll = 1;  // 1, 2, 4 or 8

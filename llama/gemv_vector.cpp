@@ -135,6 +135,9 @@ void VectorGenerator::rows_at_once(uint32_t rows, uint32_t unroll) {
     a_.alu(Alu::kCmp, kRowsLeft, count);
     a_.jcc(Condition::kLess, end);
     copy_activation();
+    if (rows == 1) {
+        halve_rows();
+    }
     a_.bind(next);
     point_to_copies();
     clear(kY);
@@ -149,6 +152,9 @@ void VectorGenerator::rows_at_once(uint32_t rows, uint32_t unroll) {
     a_.add(kOut, 4 * count);
     const auto passed = static_cast<int32_t>(format_.row_bytes(shape_.cols));
     a_.add(kWeights, count * stride - passed);
+    if (rows == 1) {
+        change_streams();
+    }
     a_.alu(Alu::kCmp, kRowsLeft, count);
     a_.jcc(Condition::kGreaterEqual, next);
     if (rows > 1) {
@@ -164,6 +170,24 @@ void VectorGenerator::rows_at_once(uint32_t rows, uint32_t unroll) {
         a_.jmp(next);
     }
     a_.bind(end);
+}
+
+void VectorGenerator::halve_rows() {
+    a_.lea(kT, mem(kRowsLeft, 1));
+    a_.shift(Shift::kShr, kT, 1);
+    a_.imul(kOtherWeights, kT, static_cast<int32_t>(shape_.row_bytes));
+    a_.add(kOtherWeights, kWeights);
+    a_.lea(kOtherOut, mem(kOut, kT, Scale::k4));
+}
+
+void VectorGenerator::change_streams() {
+    const auto exchange = [&](Gp a, Gp b) {
+        a_.mov(kT, a);
+        a_.mov(a, b);
+        a_.mov(b, kT);
+    };
+    exchange(kWeights, kOtherWeights);
+    exchange(kOut, kOtherOut);
 }
 
 void VectorGenerator::point_to_copies() {

@@ -68,7 +68,10 @@ inline constexpr Gp kU = Gp::kR11;
 inline constexpr Gp kV = Gp::kRbx;
 inline constexpr Gp kCount = Gp::kR12;
 inline constexpr Gp kWord = Gp::kR13;
-inline constexpr std::array<Gp, 4> kSaved = {Gp::kRbp, Gp::kRbx, Gp::kR12, Gp::kR13};
+inline constexpr Gp kOtherWeights = Gp::kR14;  // of the stream whose turn it is not
+inline constexpr Gp kOtherOut = Gp::kR15;
+inline constexpr std::array<Gp, 6> kSaved = {Gp::kRbp, Gp::kRbx, Gp::kR12,
+                                             Gp::kR13, Gp::kR14, Gp::kR15};
 
 // Vector registers, by number.
 inline constexpr unsigned kY = 0;
@@ -180,6 +183,11 @@ class VectorGenerator {
     // As long as there are `rows` rows left. Of a range that doesn't divide, the last rows are
     // computed twice.
     void rows_at_once(uint32_t rows, uint32_t unroll);
+
+    // Rows one by one: those of the first and of the second half take turns, so that memory is read
+    // as two streams.
+    void halve_rows();
+    void change_streams();
 
     template <typename Body>
     void repeat(uint32_t times, Body body) {
