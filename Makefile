@@ -293,8 +293,8 @@ run:
 
 bench: all
 	@$(PYTHON) tools/bench.py $(BENCH)
-bench-jit: all
-	@$(PYTHON) tools/bench.py --output $(BUILD)/bench-jit.json jit $(BENCH)
+bench-jit: all $(BUILD)/hosted/kernel_bench
+	@$(PYTHON) tools/bench.py --jit $(BENCH)
 soak: all
 	@$(PYTHON) -m pytest -q -m soak tests/golden tests/qemu
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300

@@ -5,6 +5,7 @@
 //   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
 //   --threads=1,2      rows are divided                --batch=1,16    vectors at once
 //   --plans=WORD       generated kernels, too, whose name has the word in it ("r" has them all)
+//   --kernel=NAME      only this one, compiled or generated, and what --native=1 adds
 //   --native=1         the portable and SWAR kernels, too, compiled with -O3 -march=native
 //   --isa=NAME         as on a processor without more (setting `jit.isa`)
 //
@@ -45,6 +46,7 @@ struct Options {
     std::vector<std::string> types;
     std::string variant;
     std::string plans;
+    std::string kernel;
     bool native = false;
     std::vector<uint32_t> threads = {1, 2};
     std::vector<uint32_t> batches = {1, 16};
@@ -122,12 +124,14 @@ void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
     }
 }
 
-void add_generated(const GemvShape &shape, std::string_view wanted, jit::CodeBuffer &code,
+void add_generated(const GemvShape &shape, const Options &options, jit::CodeBuffer &code,
                    std::vector<GemvVariant> &kernels) {
     for (size_t i = 0; i < gemv_plan_count(shape.type); ++i) {
         const NamedPlan &named = gemv_plan(shape.type, i);
-        if (named.name().find(wanted) == std::string_view::npos ||
-            !can_generate(shape, named.plan)) {
+        const bool wanted = options.kernel.empty()
+                                ? named.name().find(options.plans) != std::string_view::npos
+                                : named.name() == options.kernel;
+        if (!wanted || !can_generate(shape, named.plan)) {
             continue;
         }
         const auto region =
@@ -177,7 +181,8 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
     }
     std::vector<GemvVariant> kernels;
     for (const GemvVariant &variant : gemv_variants(type)) {
-        if (options.variant.empty() || options.variant == variant.name) {
+        const std::string &only = options.kernel.empty() ? options.variant : options.kernel;
+        if (only.empty() || only == variant.name) {
             kernels.push_back(variant);
         }
     }
@@ -192,8 +197,9 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
             native_names.emplace_back("native " + std::string(kernels.back().name));
     }
     jit::CodeBuffer code;
-    if (!options.plans.empty() && code.create(jit::CodeBuffer::kMaxPages)) {
-        add_generated({type, options.cols, row_bytes}, options.plans, code, kernels);
+    if (!(options.plans.empty() && options.kernel.empty()) &&
+        code.create(jit::CodeBuffer::kMaxPages)) {
+        add_generated({type, options.cols, row_bytes}, options, code, kernels);
     }
     for (const GemvVariant &variant : kernels) {
         for (const uint32_t batch : options.batches) {
@@ -270,6 +276,8 @@ int main(int argc, char **argv) {
             limit_instruction_set(*instruction_set_named(value));
         } else if (key == "--native") {
             options.native = value == "1";
+        } else if (key == "--kernel") {
+            options.kernel = value;
         } else if (key == "--plans") {
             options.plans = value;
         } else if (key == "--threads" && !value.empty()) {

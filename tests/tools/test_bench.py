@@ -10,7 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
-from bench import client, files, jit, main, prompts, speed, tables  # noqa: E402
+from bench import (client, files, jit, main, native, overhead, prompts, second_boot, speed, tables, tiers,  # noqa: E402
+                   timeline)
 from bench.common import DEFAULT_MODEL  # noqa: E402
 
 import gguf_format  # noqa: E402
@@ -73,23 +74,94 @@ def test_a_prompt_continues_another():
 def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
     """Twenty tokens of a second, then sixty of a tenth."""
     one = text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)])
-    points = jit.timeline([one])
-    assert len(points) == 80 and jit.final_speed(points) == pytest.approx(10)
-    seconds, tokens = jit.settled_at(points, -1.0)
+    points = timeline.timeline([one])
+    assert len(points) == 80 and timeline.final_speed(points) == pytest.approx(10)
+    seconds, tokens = timeline.settled_at(points, -1.0, 10)
     assert 19 <= tokens <= 23 and 20 <= seconds <= 22
-    assert jit.lost_seconds(points) == pytest.approx(20 * 0.9, rel=0.01)
-    assert jit.first_speed(points, 8) == pytest.approx(1)
-    steady = jit.timeline([text([n * 0.1 for n in range(60)], asked=0.0)])
-    assert jit.settled_at(steady, 0.0)[1] == 0 and jit.lost_seconds(steady) == pytest.approx(0, abs=1e-6)
-    assert jit.settled_at([], 0.0) == (None, None) and jit.final_speed([]) is None
+    assert timeline.lost_seconds(points, 10) == pytest.approx(20 * 0.9, rel=0.01)
+    steady = timeline.timeline([text([n * 0.1 for n in range(60)], asked=0.0)])
+    assert timeline.settled_at(steady, 0.0, 10)[1] == 0
+    assert timeline.lost_seconds(steady, 10) == pytest.approx(0, abs=1e-6)
+    assert timeline.settled_at(steady, 0.0, 20) == (None, None), "never so fast"
+    assert timeline.settled_at([], 0.0, None) == (None, None) and timeline.final_speed([]) is None
+    assert timeline.lost_seconds([], 10) is None
 
 
 def test_fast_tokens_that_come_in_pieces_have_a_speed():
     """Twenty-five at once, every ten milliseconds."""
     pieces = text([0.01 * (n // 25) + 1e-6 * (n % 25) for n in range(2500)])
-    assert jit.final_speed(jit.timeline([pieces, pieces])) == pytest.approx(2500, rel=0.1)
+    assert timeline.final_speed(timeline.timeline([pieces, pieces])) == pytest.approx(2500, rel=0.1)
     pieces.figures = {"decode_ms": 1000.0}
     assert pieces.decode_rate == pytest.approx(2499)
+
+
+def at(rate, tokens=11):
+    return text([n / rate for n in range(tokens)])
+
+
+def test_a_speed_stands_when_three_texts_agree():
+    assert tiers.speed_of([at(10), at(20), at(11)]) == pytest.approx(11)
+    # Few and slow ones count by their length: 10 tokens in 10 s and 10 in 5.
+    assert tiers.speed_of([at(1), at(2)]) == pytest.approx(20 / 15)
+    assert tiers.speed_of([text([1.0])]) is None
+    assert tiers.stands([at(10)] * 5) and not tiers.stands([at(10)] * 4), "too few"
+    assert not tiers.stands([at(10)] * 4 + [at(11)]) and not tiers.stands([at(1e6)] * 9), "apart; over in no time"
+
+
+def test_what_is_the_same_by_construction_is_measured_once():
+    hosted, guest = tiers.Place("hosted", 2), tiers.Place("tcg", 1)
+    assert [tiers.same_as(place, mode) for place in (hosted, guest) for mode in tiers.MODES] == [None] * 8
+    narrow = tiers.Place("hosted", 2, isa="sse2")
+    assert tiers.same_as(narrow, "off") == (hosted, "off") and tiers.same_as(narrow, "baseline") is None
+    old = tiers.Place("tcg", 1, "qemu64")
+    assert [tiers.same_as(old, mode) for mode in ("off", "baseline", "full")] == [(guest, "off"), (guest, "compiled"), None]
+
+
+def test_weights_of_a_token_leave_out_an_embedding_that_is_only_looked_up(tmp_path):
+    """288 x 768, 6 layers: 32,000 x 288 twice in the file, once read; Q8_0 has 34 bytes for 32."""
+    path = tmp_path / "m.gguf"
+    model = files.SYNTHETIC["15m-Q8_0"]
+    files.make_synthetic(path, model.arguments(), model.expected_bytes())
+    names = {tensor.name: tensor for tensor in gguf_format.Reader(path).tensors}
+    matrices = sum(t.bytes for t in names.values() if len(t.dims) > 1)
+    without = names["token_embd.weight"].bytes if "output.weight" in names else 0
+    assert tiers.weight_bytes(path) == matrices - without
+    layers = 6 * (4 * 288 * 288 + 3 * 288 * 768)
+    assert tiers.weight_bytes(path) == (layers + 32000 * 288) // 32 * 34
+
+
+def test_the_interval_of_a_median_holds_it():
+    low, high = overhead.interval_of_median(list(range(100)))
+    assert 38 <= low <= 41 and 58 <= high <= 61
+    assert overhead.interval_of_median([3.0]) == (3.0, 3.0)
+
+
+def test_what_kernel_bench_prints_is_read():
+    printed = ("read bandwidth, 1 thread: 25.0 GB/s\n"
+               "type    variant            batch threads    GMAC/s     GB/s of bandwidth\n"
+               "Q8_0    avx512 r4 u2 p2048     1       1     28.87    30.67   123 %\n"
+               "Q8_0    native portable        1       1      7.33     7.79    31 %  (one by one)\n")
+    assert native.kernels_of(printed) == {"avx512 r4 u2 p2048": 28.87, "native portable": 7.33}
+
+
+def test_goals_stand_beside_what_was_measured_and_nothing_else():
+    emulated = {"model": "15m-Q8_0", "where": "TCG max, -smp 1", "full": 20.0, "over_rule": 17.4, "over_tier_0": 2.9}
+    native_row = {"model": "tinyllama-Q8_0", "where": "hosted, 1 thr.", "over_llama_cpp": 1.1, "read_percent": 95.0}
+    rows = jit.goals({"tiers-tcg": {"rows": [emulated, {"model": "smollm2", "where": "x", "skipped": "no time"}]},
+                      "tiers-hosted": {"rows": [native_row, native_row | {"read_percent": 80.0}]},
+                      "native": {"rows": [{"model": "m", "function": "f", "ratio": 1.2}, {"model": "m", "function": "g", "ratio": 0.9}]},
+                      "profiling": {"rows": [{"model": "m", "where": "w", "cost_percent": 1.3}]}})
+    assert [(row["measured"], row["wanted"], row["met"]) for row in rows] == [
+        (17.4, 5.0, True), (2.9, 3.0, False), (20.0, 25, False), (1.1, 1.2, True), (1.1, 1.2, False), (0.9, 1.0, False),
+        (1.3, 1.0, False)]
+    assert jit.goals({}) == [] and "17.40" in jit.show_goals(rows)
+
+
+def test_the_parts_of_both_benches():
+    usual, tuned = main.parse_arguments([]), main.parse_arguments(["--jit"])
+    assert set(usual.parts) | set(tuned.parts) == set(main.PARTS) and not set(usual.parts) & set(tuned.parts)
+    assert usual.output.name == "bench.json" and tuned.output.name == "bench-jit.json"
+    assert main.parse_arguments(["--jit", "native", "--quick"]).parts == ["native"]
 
 
 def test_two_processors_are_set_against_one():
@@ -140,6 +212,23 @@ def test_one_measurement_from_end_to_end(tmp_path):
     assert main.main(["--output", str(output), "sizes"]) == 0
     report = json.loads(output.read_text())
     assert report["machine"]["qemu"].startswith("QEMU") and report["sizes"]["model_bytes"] > 0
+
+
+def test_one_climb_a_second_boot_and_a_price(monkeypatch):
+    plan, place, known = tiers.Plan(16, 0.5, 0.3), tiers.Place("hosted", 1), {}
+    row = tiers.tiers("stories", place, plan, known)
+    assert row["full"] > 0 and row["baseline"] > 0 and row["off"] > 0 and row["rested"] and row["read_percent"] > 0
+    assert row["tried"] > 0 and row["modes"]["full"]["verdicts"]["won"] > 0
+    again = tiers.tiers("stories", tiers.Place("hosted", 1, isa="sse2"), plan, known)
+    assert again["off"] == row["off"] and again["same"] == "tier 0" and again["full"] > 0
+    shown = jit.show_tiers({"rows": [row, again, speed.skipped("smollm2", "no time")], "notes": ["a note"]})
+    assert "hosted, 1 thr., sse2" in shown and "no time" in shown and "a note" in shown
+    monkeypatch.setattr(second_boot, "BOOTS", 1)
+    boot = second_boot.second_boot("stories", place, plan)
+    assert boot["saves"] > 0 and boot["recalled"] > 0 and boot["warm"] > 0 and boot["warm_ratio"] > 0
+    monkeypatch.setattr(overhead, "SIDE_S", 0.02)
+    price = overhead.profiling("stories", place, 2, 2)
+    assert price["pairs"] == 4 and len(price["samples"]) == 4 and ".." in price["interval"]
 
 
 def test_a_part_nobody_knows_is_refused():

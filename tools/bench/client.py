@@ -90,9 +90,9 @@ def take_line(text, line, now):
     return False
 
 
-def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600):
+def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600, least=2):
     """Greedy, streamed. `banned`: tokens that end a text, so that it gets its whole length.
-    `stop_after_s`: hang up then (from the first token on; at least two tokens are waited for)."""
+    `stop_after_s`: hang up then (from the first token on; `least` tokens are waited for)."""
     text = Text(asked=time.monotonic())
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
@@ -104,7 +104,7 @@ def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600):
             now = time.monotonic()
             if take_line(text, line, now):
                 break
-            if stop_after_s and len(text.times) > 1 and now - text.times[0] > stop_after_s:
+            if stop_after_s and len(text.times) >= least and now - text.times[0] > stop_after_s:
                 break
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise BenchError(f"a completion broke off: {error!r}") from error

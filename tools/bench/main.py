@@ -2,9 +2,10 @@
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
-from . import basics, files, jit, speed
+from . import basics, files, jit, native, overhead, second_boot, speed, tiers
 from .common import BUILD, BenchError, here, machine, progress
 from .tables import pairs
 
@@ -20,9 +21,14 @@ PARTS = {
     "clients": (speed.clients, speed.show_clients, "1, 2, 4, 8 clients; llama.cpp's batch of 8"),
     "idle": (basics.idle, basics.show, "what an idle guest costs"),
     "types": (speed.types, speed.show_hosted, "the other weight types; with llama.cpp in turns"),
-    "jit": (jit.jit, jit.show, "tiers, tuning, second boot; only when named"),
+    "tiers-tcg": (tiers.tcg, jit.show_tiers, "in QEMU under TCG: tier 0, rule of thumb, full; the climb; kernels"),
+    "tiers-hosted": (tiers.hosted, jit.show_tiers, "the same natively, with every jit.isa; llama.cpp; read bandwidth"),
+    "second-boot": (second_boot.second_boots, jit.show_second_boots, "how a boot with a kept profile starts"),
+    "profiling": (overhead.profiling_rows, jit.show_profiling, "what counting calls and cycles costs"),
+    "native": (native.native, jit.show_native, "kernels in force beside the compiler's -O3 -march=native"),
 }
-ONLY_WHEN_NAMED = ("jit",)
+# What `make bench-jit` runs (--jit), what matters most first.
+JIT_PARTS = ("second-boot", "tiers-hosted", "tiers-tcg", "profiling", "native")
 
 
 def parse_arguments(argv):
@@ -32,22 +38,27 @@ def parse_arguments(argv):
         + "\n".join(f"  {name:16}{about}" for name, (_, _, about) in PARTS.items())
         + "\n\nEmulated (TCG) and native figures stand apart. llama.cpp is compared with when `make setup-bench`\n"
         "has built it. Models are made once into build/bench-models (11 GB for all parts).")
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of the above but jit")
-    parser.add_argument("--quick", action="store_true", help="less of everything, about six minutes")
-    parser.add_argument("--all", action="store_true", help="jit: every combination, about an hour and a half")
-    parser.add_argument("--minutes", type=float, help="after so many, what is left is left out (default 20; "
-                        "--quick 7; --all: none)")
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help=f"default: all of the above but {', '.join(JIT_PARTS)}")
+    parser.add_argument("--jit", action="store_true", help="by default these instead: what `make bench-jit` runs")
+    parser.add_argument("--quick", action="store_true", help="less of everything, about six minutes (--jit: eight)")
+    parser.add_argument("--minutes", type=float, help="after so many, what is left is left out (default 20; --jit 60; "
+                        "--quick 7, with --jit 12; 0: none)")
     parser.add_argument("--no-llama-cpp", action="store_true", help="our own figures only")
     parser.add_argument("--make-models", action="store_true", help="make and fetch the models, and stop")
     parser.add_argument("--starts", type=int, default=5, help="starts measured (default 5)")
     parser.add_argument("--idle-seconds", type=int, default=20)
-    parser.add_argument("--output", type=Path, default=BUILD / "bench.json")
+    parser.add_argument("--output", type=Path, help="default: build/bench.json; --jit: build/bench-jit.json")
     args = parser.parse_args(argv)
     if args.minutes is None:
-        args.minutes = 7 if args.quick else 0 if args.all else 20
+        args.minutes = (12 if args.quick else 60) if args.jit else 7 if args.quick else 20
+    if args.output is None:
+        args.output = BUILD / ("bench-jit.json" if args.jit else "bench.json")
     unknown = set(args.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if not args.parts:
+        args.parts = JIT_PARTS if args.jit else [part for part in PARTS if part not in JIT_PARTS]
     return args
 
 
@@ -65,8 +76,9 @@ def main(argv):
     report = {"machine": machine(), "arguments": argv}
     print(pairs(report["machine"]))
     failed = False
-    for name in args.parts or [part for part in PARTS if part not in ONLY_WHEN_NAMED]:
+    for name in args.parts:
         progress(f"measuring {name}")
+        began = time.monotonic()
         try:
             report[name] = PARTS[name][0](args)
         except BenchError as error:
@@ -74,10 +86,15 @@ def main(argv):
         except KeyboardInterrupt:
             progress("stopped; what was measured is kept")
             break
+        report[name]["took_s"] = round(time.monotonic() - began, 1)
+        if rows := jit.goals(report):
+            report["goals"] = rows
         # After every part, so that a long run that ends early has something to show.
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(report, indent=2) + "\n")
         show(name, report[name])
+    if report.get("goals"):
+        print(f"\ngoals\n{jit.show_goals(report['goals'])}", flush=True)
     progress(f"done; {here(args.output)}")
     return 1 if failed else 0
 

@@ -1,5 +1,6 @@
 """Prompts of an exact number of tokens, all different from the first word on, so that nothing one
 request computed serves another."""
+import functools
 import random
 import subprocess
 
@@ -20,8 +21,9 @@ def encode(path, texts):
     return [[int(word) for word in answer.split()] for answer in answers]
 
 
+@functools.cache
 def make(path, count, tokens, seed=1):
-    """`count` pairs of (text, its `tokens` tokens)."""
+    """`count` pairs of (text, its `tokens` tokens). Kept: the tokenizer of a large model takes seconds to start."""
     rng = random.Random(f"{seed} {tokens}")
     found = []
     for _ in range(20):
