@@ -88,7 +88,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench bench-jit kernel-bench fuzz fuzzers fuzz-smoke soak clean help
+.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench bench-jit kernel-bench fuzz fuzzers fuzz-smoke soak soak-speed clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -107,6 +107,7 @@ help:
 ## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
+## make soak-speed of them: nothing is slower after optimisation than before (PLACE=smp1, smp2 or hosted; 30 minutes each)
 ## make setup      install what is missing (called by the others when needed)
 ## make setup-train, setup-browser, setup-bench   what only these need
 ## make setup-reference   build llama.cpp for comparison (15 minutes; soak and bench use it)
@@ -298,6 +299,8 @@ bench-jit: all $(BUILD)/hosted/kernel_bench
 soak: all
 	@$(PYTHON) -m pytest -q -m soak tests/golden tests/qemu
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
+soak-speed: all
+	@$(PYTHON) -m pytest -q -s -m soak tests/qemu/test_soak.py -k "slower $(if $(PLACE),and $(PLACE))"
 
 clean:
 	rm -rf $(BUILD)

@@ -223,6 +223,8 @@ def test_one_climb_a_second_boot_and_a_price(monkeypatch):
     assert again["off"] == row["off"] and again["same"] == "tier 0" and again["full"] > 0
     shown = jit.show_tiers({"rows": [row, again, speed.skipped("smollm2", "no time")], "notes": ["a note"]})
     assert "hosted, 1 thr., sse2" in shown and "no time" in shown and "a note" in shown
+    variants, rested = native.installed("stories", [row])
+    assert rested and variants["q8_0_gemv 288x128"] and all("_gemv " in name for name in variants)
     monkeypatch.setattr(second_boot, "BOOTS", 1)
     boot = second_boot.second_boot("stories", place, plan)
     assert boot["saves"] > 0 and boot["recalled"] > 0 and boot["warm"] > 0 and boot["warm_ratio"] > 0

@@ -20,11 +20,11 @@ def kernels(row):
 
 SPEED_COLUMNS = (
     ("model", "model"), ("where", "where"), ("off", "tier 0"), ("baseline", "rule"), ("compiled", "SSE2 rule"),
-    ("full", "full"), ("over_rule", "x rule"), ("over_tier_0", "x tier 0"), ("read_percent", "% of read"),
+    ("full", "full"), ("over_rule", "x rule"), ("over_tier_0", "x tier 0"), ("decode_gbytes", "GB/s"), ("read_gbytes", "can read"), ("read_percent", "% of it"),
     ("llama_cpp", "llama.cpp"), ("over_llama_cpp", "x llama.cpp"), ("same", "not measured again"), ("skipped", "left out"))
 SPEED_LEGEND = """\
-  tokens/s; rule: the best instruction set that CPUID names; % of read: bytes of weights that decoding reads a second,
-  of the bandwidth that /profile measured"""
+  tokens/s; rule: the best instruction set that CPUID names; GB/s: bytes of weights that decoding reads a second, beside
+  the bandwidth that /profile measured"""
 SEARCH_COLUMNS = (
     ("model", "model"), ("where", "where"), ("settled_s", "settled s"), ("settled_tokens", "tokens"), ("lost_s", "lost s"),
     ("climb_s", "climb s"), ("idle_s", "idle s"), ("rested", "rest"), ("tuning_ms", "tuning ms"), ("compile_ms", "making"),

@@ -73,7 +73,7 @@ def main(argv):
         for name in files.ABOUT:
             print(here(files.path_of(name)))
         return 0
-    report = {"machine": machine(), "arguments": argv}
+    report = args.report = {"machine": machine(), "arguments": argv}
     print(pairs(report["machine"]))
     failed = False
     for name in args.parts:

@@ -238,7 +238,7 @@ def tiers(name, place, plan, known, compare=False):
             "tuning_percent": rounded(ratio(full["jit_figures"].get("spent_ms"), 10 * (full["climb_s"] + full["idle_s"])), 1),
             "same": ", ".join(row["same"]) or None, "took_s": rounded(time.monotonic() - began, 1)}
     row |= {key: full[key] for key in ("settled_s", "settled_tokens", "lost_s", "climb_s", "idle_s", "rested",
-                                       "read_percent")}
+                                       "decode_gbytes", "read_gbytes", "read_percent")}
     progress(f"{name}, {place.shown}: {row['off']} -> {row['baseline']} -> {row['full']} tokens/s")
     return row
 
