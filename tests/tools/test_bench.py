@@ -79,6 +79,9 @@ def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
     seconds, tokens = timeline.settled_at(points, -1.0, 10)
     assert 19 <= tokens <= 23 and 20 <= seconds <= 22
     assert timeline.lost_seconds(points, 10) == pytest.approx(20 * 0.9, rel=0.01)
+    # A token that takes seconds stands for itself.
+    slow = timeline.timeline([text([0, 4, 8, 10, 12, 14])])
+    assert timeline.settled_at(slow, -2.0, 0.5) == (10.0, 1)
     steady = timeline.timeline([text([n * 0.1 for n in range(60)], asked=0.0)])
     assert timeline.settled_at(steady, 0.0, 10)[1] == 0
     assert timeline.lost_seconds(steady, 10) == pytest.approx(0, abs=1e-6)

@@ -252,7 +252,7 @@ HOSTED_PLANS = {"stories": Plan(128, 3, 1.5), "15m-Q8_0": Plan(128, 3, 1.5), "15
 # A token of TinyLlama's shape takes seconds at tier 0 and by AVX2's rule, and none is like no other.
 TCG_PLANS = {"stories": Plan(96, 8, 3, look_s=1), "15m-Q8_0": Plan(48, 10, 3, look_s=1),
              "15m-Q4_0": Plan(48, 10, 3, look_s=1), "smollm2": Plan(24, 12, 3, prompt=4, look_s=1)}
-TCG_PLANS |= {name: Plan(8, 12, 4, prompt=2, look_s=1) for name in TINY}
+TCG_PLANS |= {name: Plan(8, 12, 6, prompt=2, look_s=1) for name in TINY}
 
 
 def run(args, jobs, plans, compare=False):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from .common import median
 
 SETTLED = 0.9  # of the final speed
-# The shortest stretch of tokens that has a speed.
+# The shortest stretch of tokens that has a speed: so many that take so long, or any that take long.
 WINDOW_TOKENS = 4
 WINDOW_S = 0.05
+LONG_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ def windows(points):
     come several in one piece, so a stretch has a time, too."""
     result, first = [], 0
     for last in range(1, len(points)):
-        if last - first >= WINDOW_TOKENS and points[last].spent - points[first].spent >= WINDOW_S:
+        length = points[last].spent - points[first].spent
+        if length >= (WINDOW_S if last - first >= WINDOW_TOKENS else LONG_S):
             result.append((first, last))
             first = last
     if not result and len(points) > 1 and points[-1].spent > points[0].spent:
-        # So slow that every token stands for itself.
+        # So few that every token stands for itself.
         result = [(i, i + 1) for i in range(len(points) - 1) if points[i + 1].spent > points[i].spent]
     return result
 
