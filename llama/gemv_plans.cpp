@@ -72,7 +72,8 @@ struct Arrangement {
     uint8_t rows;
     uint8_t unroll;
 };
-// Neighbours by halving or doubling one of the two. The first is the best where memory is the limit.
+// Neighbours by halving or doubling one of the two. The first is the best where memory is the
+// limit.
 constexpr Arrangement kArrangements[] = {{1, 4}, {1, 8}, {2, 4}, {2, 2}, {4, 2}, {4, 1}, {8, 1}};
 constexpr uint16_t kAhead[] = {2048, 0, 1024, 512, 4096};
 constexpr InstructionSet kSets[] = {InstructionSet::kAvx512, InstructionSet::kAvxVnni,
