@@ -140,7 +140,7 @@ class ModelBuilder {
         BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail_));
         BF_ASSIGN(hyper_.rope_factor,
                   file_.f32_or(key("rope.scaling.factor"), old_factor, detail_));
-        return check_float("rope.scaling.factor", hyper_.rope_factor, 1e-3f, 1e6f);
+        return check_float("rope.scaling.factor", hyper_.rope_factor, 1.0f, 1e6f);
     }
 
     // The file may state it; else the heads share `dim` evenly.
@@ -257,7 +257,7 @@ class ModelBuilder {
         BF_TRY(claim_f32(kName, hyper_.rope_dim / 2, model_.rope_divisors_));
         for (uint32_t i = 0; i < hyper_.rope_dim / 2; ++i) {
             const float divisor = model_.rope_divisors_.f32()[i];
-            if (!(divisor >= 1e-3f && divisor <= 1e6f)) {  // a NaN, too
+            if (!(divisor >= 1.0f && divisor <= 1e6f)) {  // a NaN, too
                 return invalid("a number of the model is out of range",
                                "tensor @ has a number that is out of range in column %",
                                {kName, i});

@@ -83,7 +83,9 @@ class Model {
     static constexpr uint32_t kMaxHeads = 1024;
     static constexpr uint32_t kMaxHeadSize = 512;
     static constexpr uint32_t kMaxVocab = 1u << 20;
-    static constexpr uint32_t kMaxContext = 1u << 24;
+    // Positions, and no rotary angle is greater (frequencies are 1 at most): what musl's sine and
+    // cosine reduce without the tables for huge numbers.
+    static constexpr uint32_t kMaxContext = 1u << 20;
 
     // `detail` as in llama/gguf.h: after a failure it holds the sentence to show.
     [[nodiscard]] static Result<Model *> create(std::span<const uint8_t> file, TextWriter &detail);

@@ -63,11 +63,34 @@ void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y) {
     }
 }
 
+namespace {
+
+// base^(-1/n), base >= 1. Newton's method for base * r^n = 1 comes down from 1, ever slower, until
+// rounding stops it.
+double inverse_root(double base, uint32_t n) {
+    const auto degree = static_cast<double>(n);
+    for (double root = 1.0;;) {
+        double product = base;
+        for (uint32_t i = 0; i < n; ++i) {
+            product *= root;
+        }
+        const double next = root * ((degree - 1.0) / degree + 1.0 / (degree * product));
+        if (!(next < root)) {
+            return root;
+        }
+        root = next;
+    }
+}
+
+}  // namespace
+
 void rope_frequencies(double base, uint32_t rotary, const float *divisors, double factor,
                       double *inv_freq) {
-    for (uint32_t i = 0; i < rotary / 2; ++i) {
+    const double root = inverse_root(base, rotary / 2);
+    double power = 1.0;
+    for (uint32_t i = 0; i < rotary / 2; ++i, power *= root) {
         const double divisor = divisors == nullptr ? 1.0 : static_cast<double>(divisors[i]);
-        inv_freq[i] = bf_pow(base, -2.0 * i / rotary) / divisor / factor;
+        inv_freq[i] = power / divisor / factor;
     }
 }
 

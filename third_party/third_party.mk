@@ -10,9 +10,8 @@ LWIP_SOURCES := $(addprefix $(LWIP)/core/,def.c inet_chksum.c init.c ip.c mem.c 
     pbuf.c raw.c stats.c sys.c tcp.c tcp_in.c tcp_out.c timeouts.c udp.c \
     ipv4/dhcp.c ipv4/etharp.c ipv4/icmp.c ipv4/ip4.c ipv4/ip4_addr.c ipv4/ip4_frag.c) \
     $(LWIP)/netif/ethernet.c
-MUSL_SOURCES := $(addprefix $(MUSL)/,exp.c log.c pow.c sin.c cos.c floor.c scalbn.c \
-    __sin.c __cos.c __rem_pio2.c __rem_pio2_large.c exp_data.c log_data.c pow_data.c \
-    __math_divzero.c __math_invalid.c __math_oflow.c __math_uflow.c __math_xflow.c)
+MUSL_SOURCES := $(addprefix $(MUSL)/,sin.c cos.c __sin.c __cos.c __rem_pio2.c) \
+    third_party/musl/port/rem_pio2_large.c
 LLHTTP_SOURCES := $(addprefix $(LLHTTP)/,llhttp.c api.c http.c)
 
 THIRD_PARTY_SOURCES_METAL  := $(LWIP_SOURCES) $(MUSL_SOURCES) $(LLHTTP_SOURCES)

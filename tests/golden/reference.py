@@ -9,12 +9,14 @@ prints what `bareflow --model ... --tokens ...` prints: "token N" for each token
 
 Many sequences are computed side by side (arrays have them along their first axis), which changes
 no result. float32 work is done on np.float32 arrays, one operation at a time and so rounded at each.
-Integer work is done in float64, where every sum that the contract allows is exact. pow, sin and cos
+Integer work is done in float64, where every sum that the contract allows is exact. sin and cos
 are the host's: they may differ from musl's in the last bit of a double, which is 29 bits below the
 last one of the float that is kept.
 """
 
 import argparse
+import functools
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -326,11 +328,24 @@ class Model:
     def __getitem__(self, name):
         return self.tensors[name + ".weight"]
 
+    @functools.cached_property
+    def inverse_frequencies(self):
+        """Powers of base^(-2 / rope_dim), in float64: first that root, by Newton's method from 1 on."""
+        base, degree, root = float(self.rope_base), float(self.rope_dim // 2), 1.0
+        while True:
+            product = base
+            for _ in range(self.rope_dim // 2):
+                product *= root
+            following = root * ((degree - 1.0) / degree + 1.0 / (degree * product))
+            if not following < root:
+                break
+            root = following
+        powers = itertools.accumulate(range(1, self.rope_dim // 2), lambda power, _: power * root, initial=1.0)
+        return [power / float(divisor) / self.rope_factor for power, divisor in zip(powers, self.rope_divisors)]
+
     def theta(self, position):
         """The angle of each pair, in float64."""
-        return [float(position) * (math.pow(float(self.rope_base), -2.0 * i / self.rope_dim)
-                                   / divisor / self.rope_factor)
-                for i, divisor in enumerate(self.rope_divisors)]
+        return [float(position) * frequency for frequency in self.inverse_frequencies]
 
 
 # ---------------------------------------------------------------------------- the transformer

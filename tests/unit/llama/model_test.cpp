@@ -225,7 +225,7 @@ const BadFile kCatalogue[] = {
     {"NoHidden", [](GgufBuilder &b) { b.remove("llama.feed_forward_length"); },
      "the model file lacks the key \"llama.feed_forward_length\"", ErrorCode::kNotFound},
     {"NoContext", [](GgufBuilder &b) { b.set("llama.context_length", 0u); },
-     "llama.context_length is 0, outside 1 to 16777216"},
+     "llama.context_length is 0, outside 1 to 1048576"},
     {"NoHeads", [](GgufBuilder &b) { b.set("llama.attention.head_count", 0u); },
      "llama.attention.head_count is 0, outside 1 to 1024"},
     {"NoKvHeads", [](GgufBuilder &b) { b.set("llama.attention.head_count_kv", 0u); },

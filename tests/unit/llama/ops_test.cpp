@@ -178,6 +178,21 @@ TEST(OpsTest, RopeRotatesPairs) {
     }
 }
 
+TEST(OpsTest, RopeFrequenciesArePowersOfTheBase) {
+    for (const double base : {1.0, 1.5, 100.0, 10000.0, 500000.0, 1e6, 1e12}) {
+        for (const uint32_t rotary : {2u, 4u, 6u, 48u, 64u, 128u, 254u, 512u}) {
+            std::vector<double> inv_freq(rotary / 2);
+            rope_frequencies(base, rotary, nullptr, 1.0, inv_freq.data());
+            EXPECT_EQ(inv_freq[0], 1.0);
+            for (uint32_t i = 0; i < rotary / 2; ++i) {
+                const auto exact = static_cast<double>(
+                    std::pow(static_cast<long double>(base), -2.0L * i / rotary));
+                EXPECT_NEAR(inv_freq[i] / exact, 1.0, 1e-13) << base << ", " << i << "/" << rotary;
+            }
+        }
+    }
+}
+
 TEST(OpsTest, RopeInHalvesIsRopeOfAnotherOrder) {
     const float divisors[] = {1.0f, 2.0f, 8.0f};
     double plain[3];
