@@ -2,9 +2,9 @@
  *
  * Purpose: double functions whose result depends on nothing but the argument: not on the C library
  * of the host, the processor or the optimisation level (plain IEEE double, no contraction). Used
- * for RoPE's table; the engine's other functions are its own (docs/decisions/0001). Callers: anyone; C and C++. Accuracy: below 1 ulp. Errors:
- * IEEE (NaN, infinities); errno and the floating-point exception flags are not part of the
- * contract. */
+ * for RoPE's table; the engine's other functions are its own (docs/decisions/0001). Callers:
+ * anyone; C and C++. Accuracy: below 1 ulp. Errors: IEEE (NaN, infinities); errno and the
+ * floating-point exception flags are not part of the contract. */
 #pragma once
 
 #ifdef __cplusplus
