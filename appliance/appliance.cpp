@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernel_lib/cpu/features.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/console.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit/optimize.h"
@@ -254,6 +255,7 @@ void Appliance::start_optimizer() {
     sample_function_ = profiler().key(llama::intern_name(sample.view()));
     jit_set_mode(settings_.jit);
     profiler().set_on(settings_.profile);
+    worker_pool().set_counting(settings_.profile);
     auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer());
     if (!jit) {
         log_line("jit: off: ", jit.error().message);
@@ -408,6 +410,7 @@ bool Appliance::optimizer_has_work() {
 void Appliance::clear_profile() {
     profiler().clear_counters();
     optimizer().clear_counters();
+    worker_pool().clear_shares();
     timeline_.clear(ticks_to_us(advance_ticks_), 0, 0);
 }
 
@@ -437,23 +440,28 @@ void Appliance::show_ready() {
 }
 
 void Appliance::show_status() {
-    char buffer[96];
-    TextWriter out(buffer);
-    // Eighty columns: a long name is cut, the figures are not.
-    constexpr size_t kNameColumns = 18;
+    constexpr size_t kColumns = 80;
+    char figures[kColumns];
+    TextWriter tail(figures);
+    const std::string_view address = surroundings_.network_info().address;
+    tail.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
+             requests_logged_, requests_logged_ == 1 ? " request | " : " requests | ",
+             Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
+    if (const double times = speed_up().over_reference; times > 1) {
+        tail.put(", x", Fixed{times, 1});
+    }
+    char line[kColumns];
+    TextWriter out(line);
     out.put(" BareFlow | ");
     if (model_ != nullptr && health_state_ == http::HealthState::kOk) {
-        out.put(model_->name().substr(0, kNameColumns), " ", model_->weight_type());
+        // A long name is cut, the figures are not.
+        const std::string_view type = model_->weight_type();
+        const size_t taken = out.size() + 1 + type.size() + tail.size();
+        out.put(model_->name().substr(0, kColumns - std::min(taken, kColumns)), " ", type);
     } else {
         out.put("no model");
     }
-    const std::string_view address = surroundings_.network_info().address;
-    out.put(" | ", address.empty() ? std::string_view("no address") : address, " | ",
-            requests_logged_, requests_logged_ == 1 ? " request | " : " requests | ",
-            Fixed{api_ != nullptr ? api_->tokens_per_second() : 0.0, 1}, " tokens/s");
-    if (const double times = speed_up().over_reference; times > 1) {
-        out.put(", x", Fixed{times, 1});
-    }
+    out.put(tail.view());
     console_set_status(out.view());
 }
 
@@ -571,6 +579,14 @@ void Appliance::fill(http::SystemSnapshot &out) {
                .hypervisor = cpu.hypervisor(),
                .processors = platform::processor_count(),
                .ticks_per_second = platform::ticks_per_second()};
+
+    const WorkerPool &pool = worker_pool();
+    static_assert(WorkerPool::kMaxProcessors == http::SystemSnapshot::kMaxProcessors);
+    out.share_count = pool.seats() > 1 ? pool.seats() : 0;
+    for (uint32_t i = 0; i < out.share_count; i++) {
+        const WorkerPool::Share &share = pool.share(i);
+        out.shares[i] = {share.jobs, share.items, ticks_to_us(share.ticks)};
+    }
 
     const HeapStats heap = heap_stats();
     out.memory = {.total_bytes = platform::total_memory_bytes(),

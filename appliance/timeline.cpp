@@ -1,12 +1,14 @@
 #include "appliance/timeline.h"
 
+#include <utility>
+
 namespace bareflow {
 
 void Timeline::clear(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
     count_ = 0;
     step_us_ = kFirstStepUs;
     zero_us_ = begun_us_ = busy_us;
-    begun_tokens_ = tokens;
+    begun_tokens_ = seen_tokens_ = tokens;
     begun_promotions_ = promotions;
 }
 
@@ -15,9 +17,11 @@ void Timeline::advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
         // The counters were cleared.
         clear(busy_us, tokens, promotions);
     }
-    // A token that takes longer than a step makes a longer point.
+    // A point ends where a token does, so that it has whole ones: one that takes longer than a step
+    // makes a longer point.
+    const bool ended = tokens != std::exchange(seen_tokens_, tokens);
     const uint64_t took_us = busy_us - begun_us_;
-    if (took_us < step_us_ || tokens == begun_tokens_) {
+    if (took_us < step_us_ || !ended) {
         return;
     }
     if (count_ == kMaxPoints) {

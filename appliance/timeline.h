@@ -34,7 +34,8 @@ class Timeline {
     uint64_t begun_us_ = 0;  // totals when the present point began
     uint64_t begun_tokens_ = 0;
     uint64_t begun_promotions_ = 0;
-    uint64_t zero_us_ = 0;  // when the first one began
+    uint64_t seen_tokens_ = 0;  // at the last advance()
+    uint64_t zero_us_ = 0;      // when the first one began
 };
 
 }  // namespace bareflow

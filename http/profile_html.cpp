@@ -25,6 +25,7 @@ td,th{padding:.12rem .6rem .12rem 0;text-align:left;vertical-align:top;font-weig
 td+td,th+th,.n{text-align:right}
 .wide td:first-child,.wide td:nth-child(2),.wide th:nth-child(2){text-align:left}
 thead th{border-bottom:1px solid #8886;font-weight:600}
+svg{width:100%;height:10rem}svg *{vector-effect:non-scaling-stroke}
 </style></head><body>
 <h1>BareFlow <small id="live"></small></h1>
 <main>
@@ -159,6 +160,18 @@ void write_stages(const SystemSnapshot &s, TextWriter &out) {
     out.put("</table></section>\n");
 }
 
+void write_shares(const SystemSnapshot &s, TextWriter &out) {
+    if (s.share_count == 0) {
+        return;
+    }
+    out.put("<section><h2>Work that is shared</h2><table><tr><th>Processor<th>Items<th>Time\n");
+    for (uint32_t i = 0; i < s.share_count; ++i) {
+        out.put("<tr><td>", i, "<td>", s.shares[i].items, "<td>",
+                Fixed{static_cast<double>(s.shares[i].busy_us) / 1e6, 1}, " s");
+    }
+    out.put("</table></section>\n");
+}
+
 void write_figure(double value, int decimals, TextWriter &out) {
     out.put("<td>");
     if (value > 0) {
@@ -170,7 +183,7 @@ void write_figure(double value, int decimals, TextWriter &out) {
 constexpr uint32_t kChartWidth = 1000;
 constexpr uint32_t kChartHeight = 160;
 constexpr uint32_t kChartLeft = 4;
-constexpr uint32_t kChartTop = 20;
+constexpr uint32_t kChartTop = 4;
 
 uint32_t scaled(double value, double most, uint32_t size) {
     return most > 0 ? static_cast<uint32_t>(value / most * size) : 0;
@@ -195,18 +208,14 @@ void write_curve(std::span<const TimelinePoint> points, TextWriter &out) {
         return;
     }
     const double most = fastest(points);
-    out.put("<section class=\"wide\"><h2>Speed</h2><svg viewBox=\"0 0 ", kChartWidth, " ",
+    out.put("<section class=\"wide\"><h2>Speed</h2>", Fixed{points.back().per_second(), 1},
+            " tokens/s now, after ", Fixed{static_cast<double>(points.back().end_s), 0},
+            " s of making text; at most ", Fixed{most, 1}, ".<svg viewBox=\"0 0 ", kChartWidth, " ",
             kChartHeight + 20,
-            "\" role=\"img\" fill=\"none\" stroke=\"currentColor\">"
+            "\" preserveAspectRatio=\"none\" role=\"img\" fill=\"none\" stroke=\"currentColor\">"
             "<path stroke-opacity=\".4\" d=\"M0 ",
             kChartTop, "V", kChartHeight, "H", kChartWidth,
-            "\"/><g fill=\"currentColor\" stroke=\"none\"><text x=\"6\" y=\"14\">", Fixed{most, 1},
-            " tokens/s</text><text x=\"", kChartWidth,
-            "\" y=\"14\" "
-            "text-anchor=\"end\">",
-            Fixed{points.back().per_second(), 1}, " now, after ",
-            Fixed{static_cast<double>(points.back().end_s), 0},
-            " s of making text</text></g><polyline stroke-width=\"2\" points=\"");
+            "\"/><polyline stroke-width=\"2\" points=\"");
     for (const TimelinePoint &point : points) {
         out.put(chart_x(points, point), ",",
                 kChartHeight - scaled(point.per_second(), most, kChartHeight - kChartTop), " ");
@@ -254,12 +263,13 @@ void write_try(const TryRow &t, TextWriter &out) {
 
 }  // namespace
 
-// Pieces: the head, one for each section, the stages, two for the chart, the functions' heading,
-// each of them, each candidate (the first with its heading), the end.
+// Pieces: the head, one for each section, the stages, the processors, two for the chart, the
+// functions' heading, each of them, each candidate (the first with its heading), the end.
 bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kStages = static_cast<uint32_t>(ProfileSection::kJit) + 2;
-    constexpr uint32_t kCurve = kStages + 1;
+    constexpr uint32_t kShares = kStages + 1;
+    constexpr uint32_t kCurve = kShares + 1;
     constexpr uint32_t kMarks = kCurve + 1;
     constexpr uint32_t kFirstFunction = kMarks + 2;
     if (piece >= kFirstFunction) {
@@ -292,6 +302,8 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
         source.fill(snapshot);
         if (piece == kStages) {
             write_stages(snapshot, out);
+        } else if (piece == kShares) {
+            write_shares(snapshot, out);
         } else {
             write_section(snapshot, static_cast<ProfileSection>(piece - 1), out);
         }

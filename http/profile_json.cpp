@@ -80,6 +80,16 @@ void write_try(const TryRow &t, bool first, TextWriter &out) {
             ",\"current_cycles\":", t.current_cycles, ",\"code_bytes\":", t.code_bytes, "}");
 }
 
+void write_shares(const SystemSnapshot &s, TextWriter &out) {
+    out.put(",\n\"processors\":[");
+    for (uint32_t i = 0; i < s.share_count; ++i) {
+        const ProcessorShare &share = s.shares[i];
+        out.put(i == 0 ? "" : ",", "{\"jobs\":", share.jobs, ",\"items\":", share.items,
+                ",\"busy_ms\":", Fixed{static_cast<double>(share.busy_us) / 1000, 3}, "}");
+    }
+    out.put("]");
+}
+
 // Of each point: time, tokens a second, promotions; a part of them in each piece.
 constexpr uint32_t kTimelinePieces = 4;
 void write_timeline(std::span<const TimelinePoint> points, uint32_t part, TextWriter &out) {
@@ -98,12 +108,13 @@ void write_timeline(std::span<const TimelinePoint> points, uint32_t part, TextWr
 
 }  // namespace
 
-// Pieces: overview, boot stages, one for each section, the timeline's, one for each function and
-// for each candidate, the end.
+// Pieces: overview, boot stages, one for each section, the processors, the timeline's, one for each
+// function and for each candidate, the end.
 bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functions,
                          TextWriter &out) {
     constexpr uint32_t kLastSection = static_cast<uint32_t>(ProfileSection::kJit) + 1;
-    constexpr uint32_t kFirstTimeline = kLastSection + 1;
+    constexpr uint32_t kShares = kLastSection + 1;
+    constexpr uint32_t kFirstTimeline = kShares + 1;
     constexpr uint32_t kFirstFunction = kFirstTimeline + kTimelinePieces;
     if (piece >= kFirstFunction) {
         const uint32_t index = piece - kFirstFunction;
@@ -137,6 +148,8 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
         write_rows(snapshot, ProfileSection::kOverview, out);
     } else if (piece == 1) {
         write_boot(snapshot, out);
+    } else if (piece == kShares) {
+        write_shares(snapshot, out);
     } else {
         write_section(snapshot, static_cast<ProfileSection>(piece - 1), out);
     }

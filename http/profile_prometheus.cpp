@@ -125,6 +125,29 @@ void write_verdicts(const JitInfo &jit, TextWriter &out) {
     }
 }
 
+void write_shares(const SystemSnapshot &s, TextWriter &out) {
+    if (s.share_count == 0) {
+        return;
+    }
+    constexpr Name kItems{"processor_", "items", "_total"};
+    constexpr Name kBusy{"processor_", "busy", "_seconds_total"};
+    for (const Name &name : {kItems, kBusy}) {
+        const bool items = name.stem == kItems.stem;
+        write_head(name,
+                   items ? "Items of shared operations that a processor did." : "Time they took.",
+                   true, out);
+        for (uint32_t i = 0; i < s.share_count; ++i) {
+            write_name(name, out);
+            out.put("{processor=\"", i, "\"} ");
+            if (items) {
+                out.put(s.shares[i].items, "\n");
+            } else {
+                out.put(Fixed{static_cast<double>(s.shares[i].busy_us) / 1e6, 6}, "\n");
+            }
+        }
+    }
+}
+
 struct PerFunction {
     const char *name;
     const char *help;
@@ -161,10 +184,11 @@ constexpr PerFunction kPerFunction[] = {
 
 }  // namespace
 
-// Pieces: what has labels, the stages, the rows of each section, each metric for each function.
+// Pieces: what has labels, the stages, the processors, the rows of each section, each metric for
+// each function.
 bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t functions,
                                TextWriter &out) {
-    constexpr uint32_t kFirstSection = 2;
+    constexpr uint32_t kFirstSection = 3;
     constexpr uint32_t kFirstFunction = kFirstSection + kProfileSections;
     if (piece < kFirstFunction) {
         SystemSnapshot snapshot;
@@ -174,6 +198,8 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
         } else if (piece == 1) {
             write_stages(snapshot, out);
             write_verdicts(snapshot.jit, out);
+        } else if (piece == 2) {
+            write_shares(snapshot, out);
         }
         for (const ProfileRow &row : profile_rows()) {
             if (row.help != nullptr &&

@@ -36,6 +36,13 @@ struct CpuInfo {
     uint64_t ticks_per_second = 0;
 };
 
+// What one processor did of the work that is shared between them.
+struct ProcessorShare {
+    uint64_t jobs = 0;   // operations it had a part in
+    uint64_t items = 0;  // of them: rows of matrices, heads...
+    uint64_t busy_us = 0;
+};
+
 struct MemoryInfo {
     uint64_t total_bytes = 0;
     uint64_t free_bytes = 0;
@@ -139,6 +146,9 @@ struct SystemSnapshot {
     std::array<BootStage, kMaxStages> stages;
     uint32_t stage_count = 0;
     CpuInfo cpu;
+    static constexpr size_t kMaxProcessors = 16;
+    std::array<ProcessorShare, kMaxProcessors> shares;  // none where nothing is shared
+    uint32_t share_count = 0;
     MemoryInfo memory;
     ModelInfo model;
     NetworkInfo network;

@@ -55,9 +55,21 @@ void WorkerPool::ring(uint32_t processor) {
     }
 }
 
-// Smaller ones towards the end, where whoever took the last one lets all the others wait: half of
-// what would be a fair share, but no less than an eighth of a chunk.
-void WorkerPool::take_chunks(bool from_end) {
+[[gnu::noinline]] void WorkerPool::work(uint32_t processor) {
+    const uint64_t begin = uncounted_ ? 0 : platform::ticks();
+    const uint32_t items = take_chunks(processor % 2 != 0);
+    if (!uncounted_) {
+        Share &share = shares_[processor];
+        ++share.jobs;
+        share.items += items;
+        share.ticks += platform::ticks() - begin;
+    }
+}
+
+// How many items it took. Smaller ones towards the end, where whoever took the last one lets all
+// the others wait: half of what would be a fair share, but no less than an eighth of a chunk.
+uint32_t WorkerPool::take_chunks(bool from_end) {
+    uint32_t taken = 0;
     const uint32_t shares = 2 * size();
     const uint32_t least = chunk_ / 8 == 0 ? 1 : chunk_ / 8;
     uint64_t left = left_.load(std::memory_order_relaxed);
@@ -65,7 +77,7 @@ void WorkerPool::take_chunks(bool from_end) {
         const auto begin = static_cast<uint32_t>(left);
         const auto end = static_cast<uint32_t>(left >> 32);
         if (begin == end) {
-            return;
+            return taken;
         }
         const uint32_t share = (end - begin) / shares;
         uint32_t items = share < least ? least : share < chunk_ ? share : chunk_;
@@ -74,6 +86,7 @@ void WorkerPool::take_chunks(bool from_end) {
         const uint64_t rest = from_end ? range(begin, first) : range(begin + items, end);
         if (left_.compare_exchange_weak(left, rest, std::memory_order_relaxed)) {
             task_(context_, first, first + items);
+            taken += items;
             left = left_.load(std::memory_order_relaxed);
         }
     }
@@ -97,7 +110,7 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
     for (uint32_t worker = 1; worker <= last; ++worker) {
         ring(worker);
     }
-    take_chunks(false);
+    work(0);
 
     // The barrier: nobody new comes in, and those inside finish the chunk they have.
     const auto busy = [this] {
@@ -157,7 +170,7 @@ void WorkerPool::serve(uint32_t worker) {
         seen = state_.load(std::memory_order_relaxed) & kJobMask;
         if (join(seen)) {
             worker_synchronize();
-            take_chunks(worker % 2 != 0);
+            work(worker);
             leave();
         }
     }

@@ -37,6 +37,20 @@ class WorkerPool {
     // processor (the boot processor); not from a task, not from an interrupt handler.
     void run(Task task, void *context, uint32_t count, uint32_t chunk);
 
+    // What a processor did of the work that was shared: pieces of work it had a part in, items of
+    // them, and the time they took. Seats 0 .. seats() - 1, of which some may never have been
+    // taken. By the caller of run(), between two calls.
+    struct Share {
+        uint64_t jobs = 0;
+        uint64_t items = 0;
+        uint64_t ticks = 0;
+    };
+    [[nodiscard]] uint32_t seats() const { return 1 + last_seat_.load(std::memory_order_relaxed); }
+    [[nodiscard]] const Share &share(uint32_t processor) const { return shares_[processor]; }
+    void clear_shares() { shares_ = {}; }
+    // Off: to see what counting costs.
+    void set_counting(bool on) { uncounted_ = !on; }
+
     // A processor offers itself for as long as the pool lives, as number 1 .. kMaxProcessors - 1;
     // returns after stop().
     void serve(uint32_t worker);
@@ -54,11 +68,15 @@ class WorkerPool {
     struct alignas(64) Seat {
         std::atomic<uint32_t> asleep = 0;
     };
+    // Written by its processor inside a job, read by the caller of run() outside. Not in its seat,
+    // which others look at.
+    struct alignas(64) OwnShare : Share {};
 
     template <typename Reason>
     void sleep(uint32_t processor, Reason reason);
     void ring(uint32_t processor);
-    void take_chunks(bool from_end);
+    void work(uint32_t processor);
+    [[nodiscard]] uint32_t take_chunks(bool from_end);
     [[nodiscard]] bool join(uint32_t job);
     void leave();
 
@@ -69,12 +87,14 @@ class WorkerPool {
     alignas(64) Task task_ = nullptr;
     void *context_ = nullptr;
     uint32_t chunk_ = 0;
+    bool uncounted_ = false;
     uint64_t spin_ticks_ = 0;  // of the caller of run()
     // All zero at first, so that the program's own pool takes no room in the image.
     std::atomic<uint32_t> workers_ = 0;
     std::atomic<uint32_t> last_seat_ = 0;  // the highest number that ever served
     std::atomic<bool> stopping_ = false;
     std::array<Seat, kMaxProcessors> seats_{};
+    std::array<OwnShare, kMaxProcessors> shares_{};
 };
 
 // The program's.

@@ -11,7 +11,7 @@ namespace bareflow {
 
 namespace {
 
-constinit std::array<OptimizationTry, 128> the_log;
+constinit std::array<OptimizationTry, 320> the_log;
 
 // What jit_optimize_hot_functions() may take.
 constexpr uint64_t kCallsPerSecond = 1000 / 30;

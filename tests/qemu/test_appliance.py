@@ -311,6 +311,9 @@ def test_screen_and_serial_tell_the_story(qemu):
     assert "[########################]" in vm.text, "the model's progress bar"
     status = vm.wait_for_screen("1 request |").splitlines()[-1]
     assert re.search(r"BareFlow .* \| 10\.0\.2\.15 \| 1 request \| [\d.]+ tokens/s", status), status
+    # How many times faster than portable code, to its last digit whatever stands before it.
+    status = vm.wait_for_screen(" tokens/s, x").splitlines()[-1]
+    assert re.search(r"\| BareFlow St\w* Q8_0 \| .* tokens/s, x\d+\.\d\s*$", status), status
 
 
 def test_seed_command_answers_a_prompt_typed_on_the_serial_line(qemu):

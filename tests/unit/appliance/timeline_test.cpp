@@ -25,6 +25,19 @@ TEST(TimelineTest, APointForEveryStep) {
     EXPECT_EQ(line.points()[1].promotions, 1u);
 }
 
+// Tokens that take 45 ms, looked at every 5 ms: nobody sees two tokens in one point and three in
+// the next at the same speed.
+TEST(TimelineTest, ASteadySpeedIsALevelLine) {
+    Timeline line;
+    for (uint64_t ms = 0; ms <= 5000; ms += 5) {
+        line.advance(ms * 1000, ms / 45, 0);
+    }
+    ASSERT_GT(line.points().size(), 20u);
+    for (const http::TimelinePoint &point : line.points()) {
+        EXPECT_NEAR(point.per_second(), 1000.0 / 45, 0.01);
+    }
+}
+
 TEST(TimelineTest, KeepsAllOfThePast) {
     Timeline line;
     uint64_t tokens = 0;

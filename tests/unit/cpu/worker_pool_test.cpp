@@ -74,6 +74,43 @@ TEST(WorkerPoolTest, TheCallerAloneIsEnough) {
     EXPECT_EQ(pool.size(), 1u);
 }
 
+TEST(WorkerPoolTest, WhatEachDidAddsUp) {
+    for (const uint32_t processors : {2u, 4u}) {
+        Crew crew(processors);
+        const auto share_all = [&] {
+            WorkerPool::Share all;
+            for (uint32_t i = 0; i < crew->seats(); ++i) {
+                const WorkerPool::Share &share = crew->share(i);
+                EXPECT_LE(share.jobs, 200u);
+                EXPECT_EQ(share.jobs == 0, share.ticks == 0);
+                all = {all.jobs + share.jobs, all.items + share.items, all.ticks + share.ticks};
+            }
+            return all;
+        };
+        EXPECT_EQ(crew->seats(), processors);
+        const auto run = [&](int times) {
+            for (int i = 0; i < times; ++i) {
+                Sheet sheet(100);
+                crew->run(Sheet::mark, &sheet, 100, 3);
+            }
+        };
+        run(200);
+        EXPECT_EQ(share_all().items, 20'000u);
+        EXPECT_EQ(crew->share(0).jobs, 200u);
+        crew->set_counting(false);
+        run(10);
+        EXPECT_EQ(share_all().items, 20'000u);
+        crew->set_counting(true);
+        crew->clear_shares();
+        run(5);
+        EXPECT_EQ(share_all().items, 500u);
+        // What nobody shares is not shared work.
+        Sheet sheet(3);
+        crew->run(Sheet::mark, &sheet, 3, 3);
+        EXPECT_EQ(share_all().items, 500u);
+    }
+}
+
 // The caller's items come before the worker's, whoever was faster.
 TEST(WorkerPoolTest, TheTwoBeginAtTheTwoEnds) {
     Crew crew(2);

@@ -57,6 +57,8 @@ class Awkward final : public SnapshotSource {
         }
         out.memory.total_bytes = out.memory.free_bytes = out.memory.image_bytes = kBig;
         out.http.requests = kBig;
+        out.share_count = SystemSnapshot::kMaxProcessors;
+        out.shares.fill({kBig, kBig, 1'000'000'000'000'000});
         out.stage_count = SystemSnapshot::kMaxStages;
         for (BootStage &stage : out.stages) {
             stage = {nasty, 1e9, 1e9};
@@ -225,9 +227,10 @@ TEST(Profile, TheTimelineIsAChart) {
                      {.end_s = 4, .took_s = 2, .tokens = 40, .promotions = 0}};
     const std::string page = render(render_profile_html, source);
     // x by time, y by speed, upside down.
-    EXPECT_NE(page.find("points=\"252,125 500,20 996,90 \""), std::string::npos) << page;
+    EXPECT_NE(page.find("points=\"252,121 500,4 996,82 \""), std::string::npos) << page;
     EXPECT_NE(page.find("d=\"M500 162v14\""), std::string::npos);
-    EXPECT_NE(page.find("40.0 tokens/s"), std::string::npos);
+    EXPECT_NE(page.find("20.0 tokens/s now, after 4 s of making text; at most 40.0."),
+              std::string::npos);
     EXPECT_EQ(occurrences(page, "</svg>"), 1u);
     EXPECT_NE(render(render_profile_json, source)
                   .find("\"timeline\":[[1.0,10.0,0],[2.0,40.0,3],[4.0,20.0,0]]"),
