@@ -243,6 +243,10 @@ State start_processor(Processor &processor, const ProcessorStart *start) {
     }
     if (state == State::kReady) {
         processor.state.store(State::kRunning, std::memory_order_release);
+        // From its next step on it takes part, unless the host lets it wait just then.
+        while (worker_pool().size() <= running && read_tsc() - since < deadline) {
+            worker_pause();
+        }
         return State::kRunning;
     }
     // Asleep for good: its stacks and tables are for the next one, and it must not come late with
