@@ -256,7 +256,9 @@ void Appliance::start_optimizer() {
     jit_set_mode(settings_.jit);
     profiler().set_on(settings_.profile);
     worker_pool().set_counting(settings_.profile);
-    auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer());
+    placement_.start(*engine_, settings_.weights, model_file_.writable);
+    auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer(),
+                                      llama::GemvJit::kCodePages, &placement_);
     if (!jit) {
         log_line("jit: off: ", jit.error().message);
         return;
@@ -338,7 +340,7 @@ void Appliance::generate() {
     engine_->advance(begin + ms_to_ticks(kSliceMs));
     advance_ticks_ += platform::ticks() - begin;
     note_speed();
-    if (!optimizer().has_work()) {
+    if (!optimizer_has_work()) {
         // Time without work is not saved up for a burst later.
         busy_ticks_ = busy_optimizer_ticks_ = 0;
         return;
@@ -347,7 +349,10 @@ void Appliance::generate() {
     busy_ticks_ += now - begin;
     if (may_optimize(busy_ticks_, busy_optimizer_ticks_, kOptimizerPerMille, false)) {
         const uint64_t before = now;
-        (void)optimizer().work(before + ms_to_ticks(kOptimizeMs));
+        const uint64_t deadline = before + ms_to_ticks(kOptimizeMs);
+        if (!placement_.work(deadline)) {
+            (void)optimizer().work(deadline);
+        }
         now = platform::ticks();
         busy_ticks_ += now - before;
         busy_optimizer_ticks_ += now - before;
@@ -356,7 +361,13 @@ void Appliance::generate() {
 
 // While nobody waits for a token all time is the optimiser's; the network is looked at in between.
 bool Appliance::optimize() {
+    if (placement_.work(platform::ticks() + ms_to_ticks(kSliceMs))) {
+        return true;
+    }
     if (!optimizer().has_work()) {
+        if (jit_ != nullptr) {
+            jit_->rest();
+        }
         if (!ready_shown_ || !read_speed_.has_work()) {
             return false;
         }
@@ -374,7 +385,7 @@ void Appliance::tend_profile() {
     profile_keeper_.tend({.ticks = platform::ticks(),
                           .ticks_per_ms = ms_to_ticks(1),
                           .idle = !engine_->busy(),
-                          .settled = !optimizer().has_work(),
+                          .settled = !optimizer_has_work(),
                           .tokens_per_second = api_ != nullptr ? api_->tokens_per_second() : 0.0});
 }
 
@@ -404,7 +415,7 @@ int Appliance::optimize_now() {
 }
 
 bool Appliance::optimizer_has_work() {
-    return optimizer().has_work();
+    return placement_.has_work() || optimizer().has_work();
 }
 
 void Appliance::clear_profile() {
@@ -594,6 +605,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
                   .image_bytes = surroundings_.image_bytes(),
                   .heap_used_bytes = heap.used_bytes,
                   .heap_peak_bytes = heap.peak_used_bytes,
+                  .weights = llama::weight_mode_name(placement_.mode()),
                   .read_bytes_per_second = read_speed_.bytes_per_second()};
     if (server_ != nullptr) {
         out.memory.http_bytes = server_->memory_bytes();
@@ -604,6 +616,8 @@ void Appliance::fill(http::SystemSnapshot &out) {
         out.memory.model_bytes = memory.model_bytes;
         out.memory.kv_bytes = memory.kv_bytes;
         out.memory.scratch_bytes = memory.scratch_bytes;
+        out.memory.packing_bytes = placement_.extra_bytes();
+        out.memory.moved_bytes = placement_.moved_bytes();
         out.model = {.name = model_->name(),
                      .weight_type = model_->weight_type(),
                      .parameters = model_->parameter_count(),

@@ -152,6 +152,7 @@ class Appliance final : private http::SnapshotSource,
     llama::Model *model_ = nullptr;
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
+    llama::WeightPlacement placement_;
     llama::GemvJit *jit_ = nullptr;
     llama::FloatJit *float_jit_ = nullptr;
     // While text is made and the optimiser has work: the time, and its part in it.

@@ -194,12 +194,14 @@ int run(Options &options) {
     if (!options.state.empty() && options.settings.state != StateMode::kOff) {
         use_state_file(options.state, appliance);
     }
-    const std::span<const uint8_t> file = model_file_bytes(options.model.c_str());
-    if (file.empty()) {
+    const ModelMemory file = model_file_bytes(
+        options.model.c_str(), options.settings.weights == llama::WeightMode::kMapped);
+    if (file.bytes.empty()) {
         appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
                                                      : "the model file cannot be read");
     } else {
-        appliance.take_model({.bytes = file, .place = options.model});
+        appliance.take_model(
+            {.bytes = file.bytes, .place = options.model, .writable = file.writable});
     }
 
     const uint64_t ticks_per_ms = std::max<uint64_t>(platform::ticks_per_second() / 1000, 1);

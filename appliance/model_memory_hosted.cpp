@@ -65,8 +65,8 @@ bool read_all(int fd, uint8_t *to, size_t len) {
 }
 
 // nullptr: to be mapped instead.
-void *read_into_huge_pages(int fd, size_t len) {
-    if (len < kWorthwhile || !memory_to_spare(len)) {
+void *read_into_pages(int fd, size_t len) {
+    if (!memory_to_spare(len)) {
         return nullptr;
     }
     const size_t room = (len + kHugePage - 1) / kHugePage * kHugePage;
@@ -79,8 +79,8 @@ void *read_into_huge_pages(int fd, size_t len) {
     auto *const start = static_cast<uint8_t *>(at);
     uint8_t *const aligned =
         start + (kHugePage - reinterpret_cast<uintptr_t>(at) % kHugePage) % kHugePage;
-    if (madvise(aligned, room, MADV_HUGEPAGE) != 0 || !read_all(fd, aligned, len) ||
-        mprotect(aligned, room, PROT_READ) != 0) {
+    if ((len >= kWorthwhile && madvise(aligned, room, MADV_HUGEPAGE) != 0) ||
+        !read_all(fd, aligned, len)) {
         munmap(at, room + kHugePage);
         return nullptr;
     }
@@ -91,25 +91,26 @@ void *read_into_huge_pages(int fd, size_t len) {
 
 }  // namespace
 
-std::span<const uint8_t> model_file_bytes(const char *path) {
+ModelMemory model_file_bytes(const char *path, bool map) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return {};
     }
-    std::span<const uint8_t> bytes;
+    ModelMemory memory;
     struct stat info{};
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
         const auto len = static_cast<size_t>(info.st_size);
-        void *at = read_into_huge_pages(fd, len);
+        void *at = map ? nullptr : read_into_pages(fd, len);
+        memory.writable = at != nullptr;
         if (at == nullptr) {
             at = mmap(nullptr, len, PROT_READ, MAP_PRIVATE, fd, 0);
         }
         if (at != MAP_FAILED) {
-            bytes = {static_cast<const uint8_t *>(at), len};
+            memory.bytes = {static_cast<const uint8_t *>(at), len};
         }
     }
     close(fd);
-    return bytes;
+    return memory;
 }
 
 }  // namespace bareflow

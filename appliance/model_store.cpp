@@ -123,7 +123,7 @@ Result<ModelFile> try_disks(std::span<BlockDevice *const> disks, ModelSource kin
         if (!bytes) {
             return bytes.error();
         }
-        return ModelFile{*bytes, place};
+        return ModelFile{.bytes = *bytes, .place = place};
     }
     return last;
 }
@@ -153,7 +153,7 @@ Result<ModelFile> load_model(const ModelPlaces &places, ModelSource wanted, Load
         !places.initrd.empty()) {
         if (is_gguf(places.initrd)) {
             detail.clear();
-            return ModelFile{places.initrd, "initrd"};
+            return ModelFile{.bytes = places.initrd, .place = "initrd"};
         }
         detail.clear();
         detail.put("the initrd is no GGUF file");

@@ -16,6 +16,7 @@ namespace bareflow {
 struct ModelFile {
     std::span<const uint8_t> bytes;  // the whole file, 4096-byte aligned; stays for ever
     std::string_view place;          // "image on ata0", "disk ata1", "initrd"
+    bool writable = true;            // memory of our own
 };
 
 struct ModelPlaces {

@@ -103,6 +103,11 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"initrd", ModelSource::kInitrd}}};
 constexpr std::array<Choice<llama::KvType>, 2> kKvTypes{
     {{"f16", llama::KvType::kF16}, {"q8_0", llama::KvType::kQ8_0}}};
+constexpr std::array<Choice<llama::WeightMode>, 4> kWeightModes{
+    {{"auto", llama::WeightMode::kAuto},
+     {"owned", llama::WeightMode::kOwned},
+     {"mapped", llama::WeightMode::kMapped},
+     {"tight", llama::WeightMode::kTight}}};
 constexpr std::array<Choice<llama::InstructionSet>, 6> kInstructionSets{
     {{"sse2", llama::InstructionSet::kSse2},
      {"ssse3", llama::InstructionSet::kSsse3},
@@ -130,7 +135,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 20> kEntries{{
+constexpr std::array<Entry, 21> kEntries{{
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -167,6 +172,8 @@ constexpr std::array<Entry, 20> kEntries{{
       "fast: float operations may differ from the reference by 1/4096 of the greatest result "
       "(default: exact)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kNumerics, s.relaxed); }},
+    {{"weights", "auto, owned, mapped, tight", "what memory repacking may take (default: auto)"},
+     [](std::string_view v, Settings &s) { return take_choice(v, kWeightModes, s.weights); }},
     {{"profile", "on, off",
       "calls and cycles of every operation; off: to see what counting costs, no level 2 then "
       "(default: on)"},

@@ -11,6 +11,7 @@
 #include "kernel_lib/jit/adaptive.h"
 #include "llama/engine.h"
 #include "llama/kernels.h"
+#include "llama/weight_placement.h"
 
 namespace bareflow {
 
@@ -63,7 +64,8 @@ struct Settings {
     uint64_t jit_hot = 128;
     uint64_t jit_very_hot = 1024;
     bool relaxed = false;  // numerics=fast: results may differ a little from the reference's
-    bool profile = true;   // false: nothing is counted, nothing gets beyond level 1
+    llama::WeightMode weights = llama::WeightMode::kAuto;
+    bool profile = true;  // false: nothing is counted, nothing gets beyond level 1
     StateMode state = StateMode::kKeep;
     ConsoleMode console = ConsoleMode::kBoth;
     uint32_t max_tokens = 4096;  // the most that one request may ask for

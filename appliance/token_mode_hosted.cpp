@@ -173,7 +173,7 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     if (options.most.has_value()) {
         llama::limit_instruction_set(*options.most);
     }
-    const std::span<const uint8_t> file = model_file_bytes(options.model_path);
+    const std::span<const uint8_t> file = model_file_bytes(options.model_path).bytes;
     if (file.empty()) {
         return {ErrorCode::kNotFound, "cannot read the model file"};
     }

@@ -47,6 +47,9 @@ constexpr ProfileRow kRows[] = {
     {"http_bytes", "Connections and request bodies.", "HTTP", BF_AT(memory.http_bytes), K::kBytes,
      S::kMemory, false},
 
+    {"weights", nullptr, nullptr, BF_AT(memory.weights), K::kText, S::kMemory, false},
+    {"packing_bytes", nullptr, nullptr, BF_AT(memory.packing_bytes), K::kBytes, S::kMemory, false},
+    {"moved_bytes", nullptr, nullptr, BF_AT(memory.moved_bytes), K::kBytes, S::kMemory, true},
     {"read_bytes_per_second", "Bytes a second that a plain loop reads of the model.",
      "Read speed, a second", BF_AT(memory.read_bytes_per_second), K::kBytes, S::kMemory, false},
 

@@ -53,6 +53,9 @@ struct MemoryInfo {
     uint64_t model_bytes = 0;
     uint64_t scratch_bytes = 0;
     uint64_t http_bytes = 0;
+    std::string_view weights;            // where they are: "owned", "mapped", "tight"
+    uint64_t packing_bytes = 0;          // taken to repack weights, beyond the model's own memory
+    uint64_t moved_bytes = 0;            // of weights copied for that, ever
     uint64_t read_bytes_per_second = 0;  // of the model, by a plain loop; 0: not measured yet
 };
 

@@ -234,6 +234,14 @@ std::span<KernelSlot> Engine::kernel_slots() {
     return state_->transformer.kernel_slots();
 }
 
+std::span<PlacedMatrix> Engine::matrices() {
+    return state_->transformer.matrices();
+}
+
+void Engine::use_unpack_memory(const UnpackMemory &memory) {
+    state_->transformer.use_unpack_memory(memory);
+}
+
 std::span<FloatSlot> Engine::float_slots() {
     return state_->transformer.float_slots();
 }

@@ -124,6 +124,8 @@ class Model;  // llama/model.h: a checked view of a GGUF file
 struct HyperParameters;
 struct FloatSlot;
 struct KernelSlot;  // llama/kernels.h
+struct PlacedMatrix;
+struct UnpackMemory;
 
 class Engine {
   public:
@@ -175,6 +177,9 @@ class Engine {
     // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
     // to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots();
+    // The matrices themselves, and memory to unpack them to: for WeightPlacement.
+    [[nodiscard]] std::span<PlacedMatrix> matrices();
+    void use_unpack_memory(const UnpackMemory &memory);
     // The float operations, likewise.
     [[nodiscard]] std::span<FloatSlot> float_slots();
 

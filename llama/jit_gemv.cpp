@@ -11,8 +11,7 @@
 namespace bareflow::llama {
 namespace {
 
-// Multiply-adds of one timed run, of one step of checking, and of all checking with one activation.
-constexpr uint64_t kTimedMacs = 128 * 1024;
+// Multiply-adds of one step of checking, and of all checking with one activation.
 constexpr uint64_t kCheckStepMacs = 128 * 1024;
 constexpr uint64_t kCheckMacs = 1024 * 1024;
 
@@ -88,12 +87,12 @@ uint32_t GemvJit::Target::candidate_count(int level) const {
     if (level == 2) {
         return static_cast<uint32_t>(compiled + gemv_plan_count(slot_->type));
     }
-    return 0;
+    return packed_candidates();
 }
 
 std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) const {
-    if (level == 1) {
-        return by_rule(index).name;
+    if (level != 2) {
+        return level == 1 ? by_rule(index).name : packed_name(index);
     }
     const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
     return index + 1 < variants.size() ? variants[index + 1].name
@@ -102,7 +101,7 @@ std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) cons
 
 CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const {
     const size_t compiled = gemv_variants(slot_->type).size() - 1;
-    if (level == 1 || index < compiled) {
+    if (level != 2 || index < compiled) {
         return {.family = static_cast<uint16_t>(index)};
     }
     constexpr uint16_t kGenerated = 0x100;
@@ -119,10 +118,14 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
     owner_->collect_retired();
     owner_->use_scratch(*slot_);
     chunk_ = 0;
+    const Prepared prepared = prepare_packed(level, index);
+    if (level == 3 || prepared != Prepared::kReady) {
+        return prepared;
+    }
     const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
     if (level != 1 && index + 1 >= variants.size()) {
         const NamedPlan &plan = gemv_plan(slot_->type, index + 1 - variants.size());
-        if (current_.name == plan.name()) {
+        if (current_.name == plan.name() && !is_packed()) {
             return Prepared::kInForce;
         }
         auto candidate = generate(plan.plan, plan.name());
@@ -133,10 +136,10 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
         return Prepared::kReady;
     }
     const GemvVariant &variant = level == 1 ? by_rule(index) : variants[index + 1];
-    if (slot_->kernel == variant.kernel && (level != 1 || index != 0)) {
+    if (slot_->kernel == variant.kernel && !is_packed() && (level != 1 || index != 0)) {
         return Prepared::kInForce;
     }
-    candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name};
+    candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name, Packing::kFile};
     return Prepared::kReady;
 }
 
@@ -163,7 +166,7 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     const void *const start = code.seal(region, bytes.value());
     // Code made a moment ago: the one place where data becomes a function.
     return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
-                     gemv_code_forms(shape.type, plan), region, name};
+                     gemv_code_forms(shape.type, plan), region, name, Packing::kFile};
 }
 
 OptimizationTarget::Check GemvJit::Target::check_some() {
@@ -183,28 +186,28 @@ OptimizationTarget::Check GemvJit::Target::check_some() {
 bool GemvJit::Target::chunk_equal(uint32_t chunk) {
     const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
     const Range range = chunk_range(*slot_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
-    // Ranges begin at 0 and elsewhere, as the engine's do.
-    const uint32_t skip = std::min(chunk % 3, range.begin);
+    // Ranges begin at 0 and elsewhere, as the engine's do; in strips where they lie.
+    const bool packed = candidate_.packing != Packing::kFile;
+    const uint32_t skip = packed ? range.begin % kStripRows : std::min(chunk % 3, range.begin);
     bool equal = true;
     for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
         float *const expected =
             owner_->expected_.data() + (uint64_t{pattern} * kMaxChunks + chunk) * kMaxChunkRows;
         const bool at_end = (chunk + pattern) % 2 == 0;
         GemvArgs args = owner_->args_for(*slot_, pattern);
-        // Only the rows of the range are there; the others before it are in the hole or nowhere.
-        const uint64_t bytes = range.count * slot_->row_bytes;
-        uint8_t *const rows = at_end ? owner_->rows_.at_end(bytes) : owner_->rows_.data();
-        std::copy_n(slot_->sample + range.begin * slot_->row_bytes, bytes, rows);
-        args.weights = rows - skip * slot_->row_bytes;
         uint8_t *const place =
             at_end ? owner_->y_.at_end((kGuard + skip + range.count + kGuard) * sizeof(float))
                    : owner_->y_.data();
         float *const y = reinterpret_cast<float *>(place) + kGuard;
         args.y = y;
         if (chunk >= owner_->expected_chunks_) {
+            args.weights =
+                owner_->file_rows(*slot_, range.begin, range.count) - skip * slot_->row_bytes;
             slot_->reference(args, skip, skip + range.count);
             std::copy_n(y + skip, range.count, expected);
         }
+        args.weights =
+            owner_->place_rows(*slot_, candidate_.packing, range.begin, range.count, skip, at_end);
         const uint32_t written = skip + range.count;
         std::fill_n(y - kGuard, kGuard + written + kGuard, std::bit_cast<float>(kGuardBits));
         candidate_.kernel(args, skip, written);
@@ -224,10 +227,14 @@ uint64_t GemvJit::Target::code_bytes() const {
 }
 
 void GemvJit::Target::install() {
+    if (candidate_.packing != Packing::kFile) {
+        return install_packed();
+    }
     if (candidate_.region == kNoRegion) {
         fallback_ = candidate_;
     }
     replace(std::exchange(candidate_, {}));
+    as_in_file();
 }
 
 void GemvJit::Target::replace(const Candidate &by) {
@@ -249,8 +256,9 @@ int GemvJit::Target::start(JitMode mode) {
     const GemvVariant &reference = gemv_variants(slot_->type)[0];
     const GemvVariant &variant = mode == JitMode::kOff ? reference : by_rule(0);
     fallback_ = {&variant == &reference ? slot_->reference : variant.kernel, variant.forms,
-                 kNoRegion, variant.name};
+                 kNoRegion, variant.name, Packing::kFile};
     replace(fallback_);
+    as_in_file();
     slot_->matrix = mode == JitMode::kOff ? nullptr : matrix_;
     return slot_->kernel == slot_->reference ? 0 : 1;
 }
@@ -307,6 +315,7 @@ void GemvJit::use_scratch(const KernelSlot &slot) {
         return;
     }
     scratch_slot_ = &slot;
+    timed_row_ = timed_matrix_ = 0;
     expected_chunks_ = 0;
     const std::array<GemvArgs, kPatterns> args = {args_for(slot, 0), args_for(slot, 1)};
     Noise noise;
@@ -368,25 +377,6 @@ GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
     return args;
 }
 
-void GemvJit::run(const KernelSlot &slot, GemvKernel kernel) {
-    const uint64_t wanted = std::clamp<uint64_t>(kTimedMacs / slot.cols, 8, kMaxTimedRows);
-    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(wanted, slot.rows));
-    GemvArgs args = args_for(slot, 0);
-    if (timed_row_ + rows > slot.rows) {
-        timed_row_ = 0;
-        timed_matrix_ = (timed_matrix_ + 1) % KernelSlot::kTimedMatrices;
-    }
-    if (slot.timed[timed_matrix_] == nullptr) {
-        timed_matrix_ = 0;
-    }
-    if (slot.timed[timed_matrix_] != nullptr) {
-        args.weights = slot.timed[timed_matrix_];
-    }
-    args.y -= timed_row_;
-    kernel(args, timed_row_, timed_row_ + rows);
-    timed_row_ += rows;
-}
-
 // ------------------------------------------------------------------ replaced code
 
 // The engine goes on with what it took over when the token began.
@@ -419,12 +409,13 @@ void GemvJit::collect_retired() {
 // ------------------------------------------------------------------ all slots
 
 Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer,
-                                  size_t code_pages) {
+                                  size_t code_pages, WeightPlacement *placement) {
     void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
     if (memory == nullptr) {
         return {ErrorCode::kTooLarge, "no memory for the optimiser"};
     }
     auto *const made = new (memory) GemvJit;
+    made->placement_ = placement;
     if (const Status status = made->attach(slots, optimizer, code_pages); !status) {
         made->~GemvJit();
         heap_release(memory);
@@ -443,7 +434,7 @@ Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t
     for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
         BF_TRY(activations_[pattern].create(cols));
     }
-    BF_ASSIGN(rows_, GuardedPages::create(kMaxChunkRows * row_bytes));
+    BF_TRY(take_rows(row_bytes));
     BF_ASSIGN(y_, GuardedPages::create(kMaxTimedRows * sizeof(float)));
     BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
     BF_TRY(code_.create(code_pages));
@@ -465,6 +456,10 @@ void GemvJit::destroy() {
         slot.active = slot.kernel;
     }
     collect_retired();
+    rest();
+    if (placement_ != nullptr) {
+        placement_->restore();
+    }
     this->~GemvJit();
     heap_release(this);
 }

@@ -14,6 +14,10 @@
 // not mapped, now before and now behind them: who reads or writes beside them faults, and the
 // optimiser drops it. Scratch memory is taken once, in create().
 //
+// Level 3 are kernels of repacked weights: compared and timed on copies, and what is unpacked for
+// prompts is added to their time, by the mix of steps so far. When one is put into force,
+// WeightPlacement moves the matrices; the kernel for the file's layout serves those that wait.
+//
 // Boot processor only, between two calls of Engine::advance.
 #pragma once
 
@@ -29,7 +33,9 @@
 #include "kernel_lib/memory/guarded_pages.h"
 #include "llama/gemv_codegen.h"
 #include "llama/kernels.h"
+#include "llama/packing.h"
 #include "llama/quant.h"
+#include "llama/weight_placement.h"
 
 namespace bareflow::llama {
 
@@ -40,9 +46,11 @@ class GemvJit {
     // Registers every slot, which gets what the optimiser's mode begins with. `slots` must stay
     // until destroy(). kTooLarge: no memory for scratch or code; the slots are as they were. Slots
     // beyond Optimizer::kMaxTargets keep their kernel. When `code_pages` are full, generated
-    // kernels of shapes that do less work make room for those that do more.
+    // kernels of shapes that do less work make room for those that do more. Without `placement`
+    // weights stay as they are.
     [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots, Optimizer &optimizer,
-                                                  size_t code_pages = kCodePages);
+                                                  size_t code_pages = kCodePages,
+                                                  WeightPlacement *placement = nullptr);
     // References back in force, the optimiser's targets removed, everything released. The engine
     // must not be inside a token, or must start it anew.
     void destroy();
@@ -52,6 +60,8 @@ class GemvJit {
 
     // The variant in force: "portable", "swar2 r2", "jit r4 u2". Static text.
     [[nodiscard]] std::string_view variant(const KernelSlot &slot) const;
+    // The optimiser has nothing to do: memory for copies is given back.
+    void rest() { trial_.pages.release(); }
     // Where generated code lies: for naming addresses.
     [[nodiscard]] const jit::CodeBuffer &code() const { return code_; }
 
@@ -60,7 +70,9 @@ class GemvJit {
     static constexpr uint32_t kMaxChunks = 96;
     static constexpr uint32_t kMinChunkRows = 13;
     static constexpr uint32_t kMaxChunkRows = 19;
+    static constexpr uint32_t kMaxStripRows = 3 * kStripRows;
     static constexpr uint32_t kMaxTimedRows = 4096;
+    static constexpr uint64_t kTimedMacs = 128 * 1024;  // multiply-adds of one timed run
     static constexpr size_t kMaxRetired = 16;
     static constexpr jit::CodeBuffer::Region kNoRegion = 0xffff;
 
@@ -69,6 +81,7 @@ class GemvJit {
         ActivationForms forms = 0;
         jit::CodeBuffer::Region region = kNoRegion;
         std::string_view name;
+        Packing packing = Packing::kFile;
     };
 
     // An activation in every form, each array in pages of its own, which it begins or ends.
@@ -84,7 +97,9 @@ class GemvJit {
         constexpr Target() = default;
         void bind(GemvJit &owner, KernelSlot &slot);
         [[nodiscard]] const KernelSlot *slot() const { return slot_; }
-        [[nodiscard]] std::string_view variant() const { return current_.name; }
+        [[nodiscard]] std::string_view variant() const {
+            return is_packed() ? packed_name_ : current_.name;
+        }
 
         [[nodiscard]] const char *name() const override { return slot_->name; }
         [[nodiscard]] uint32_t candidate_count(int level) const override;
@@ -92,9 +107,13 @@ class GemvJit {
         [[nodiscard]] CandidatePlace candidate_place(int level, uint32_t index) const override;
         [[nodiscard]] Prepared prepare(int level, uint32_t index) override;
         [[nodiscard]] Check check_some() override;
-        void run_candidate() override { owner_->run(*slot_, candidate_.kernel); }
-        void run_current() override { owner_->run(*slot_, slot_->kernel); }
-        void run_reference() override { owner_->run(*slot_, slot_->reference); }
+        void run_candidate() override {
+            owner_->run(*slot_, candidate_.kernel, candidate_.packing);
+        }
+        void run_current() override {
+            owner_->run(*slot_, is_packed() ? slot_->packed : slot_->kernel, slot_->wanted);
+        }
+        void run_reference() override { owner_->run(*slot_, slot_->reference, Packing::kFile); }
         [[nodiscard]] uint64_t code_bytes() const override;
         void install() override;
         void drop() override;
@@ -110,14 +129,23 @@ class GemvJit {
         [[nodiscard]] const GemvVariant &by_rule(uint32_t index) const;
         [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
         [[nodiscard]] bool chunk_equal(uint32_t chunk);
+        [[nodiscard]] bool is_packed() const { return slot_->wanted != Packing::kFile; }
+        // Of level 3.
+        [[nodiscard]] uint32_t packed_candidates() const;
+        [[nodiscard]] std::string_view packed_name(uint32_t index) const;
+        // kReady of another level: its candidates can be run.
+        [[nodiscard]] Prepared prepare_packed(int level, uint32_t index);
         void replace(const Candidate &by);
+        void install_packed();
+        void as_in_file();
 
         GemvJit *owner_ = nullptr;
         KernelSlot *slot_ = nullptr;
         GemmKernel matrix_ = nullptr;  // the engine's
         Candidate current_;
         Candidate candidate_;
-        Candidate fallback_;  // compiled
+        Candidate fallback_;            // compiled
+        std::string_view packed_name_;  // in force where the weights are wanted packed
         JitMode mode_ = JitMode::kOff;
         uint32_t chunk_ = 0;  // the next to be checked
     };
@@ -126,9 +154,24 @@ class GemvJit {
     ~GemvJit() = default;
     [[nodiscard]] Status attach(std::span<KernelSlot> slots, Optimizer &optimizer,
                                 size_t code_pages);
+    [[nodiscard]] PlacedWeights now(const uint8_t *file) const;
+    // Copies of the slot's first matrices in a packing that they are not in. kMore, kReady, or
+    // kUnavailable: there is no memory.
+    [[nodiscard]] OptimizationTarget::Prepared copy_some(const KernelSlot &slot, Packing packing);
+    // `count` <= kMaxChunkRows rows as in the file.
+    [[nodiscard]] const uint8_t *file_rows(const KernelSlot &slot, uint32_t begin, uint32_t count);
+    // Copies of them in `packing`, and where row 0 would be if they were the rows from `skip` on.
+    // Only they are there, or the strips they are in; the others are in the hole or nowhere.
+    [[nodiscard]] const uint8_t *place_rows(const KernelSlot &slot, Packing packing, uint32_t begin,
+                                            uint32_t count, uint32_t skip, bool at_end);
+    [[nodiscard]] Status take_rows(uint64_t row_bytes);
+    // Rows [timed_row_, end) of weights that are not in the kernel's packing.
+    void run_repacked(const KernelSlot &slot, GemvKernel kernel, const PlacedWeights &weights,
+                      Packing packing, GemvArgs args, uint32_t end);
+    void charge_unpacking(const KernelSlot &slot, const PlacedWeights &weights, uint32_t rows);
     void use_scratch(const KernelSlot &slot);
     [[nodiscard]] GemvArgs args_for(const KernelSlot &slot, uint32_t pattern) const;
-    void run(const KernelSlot &slot, GemvKernel kernel);
+    void run(const KernelSlot &slot, GemvKernel kernel, Packing packing);
     void retire(const Candidate &candidate);
     void collect_retired();
     [[nodiscard]] bool in_use(GemvKernel kernel) const;
@@ -145,12 +188,31 @@ class GemvJit {
     // Scratch for the one target that is being worked on.
     const KernelSlot *scratch_slot_ = nullptr;
     std::array<GuardedActivation, kPatterns> activations_;
-    GuardedPages rows_;          // copies of kMaxChunkRows
+    GuardedPages rows_;          // copies of kMaxChunkRows, or of the strips that they lie in
+    Buffer<uint8_t> file_rows_;  // kMaxChunkRows of packed weights, as in the file
     GuardedPages y_;             // kMaxTimedRows floats
     Buffer<float> expected_;     // [kPatterns][kMaxChunks][kMaxChunkRows]
     uint32_t timed_matrix_ = 0;  // where the next timed run begins
     uint32_t timed_row_ = 0;
     uint32_t expected_chunks_ = 0;  // how many of them hold the reference's results
+
+    WeightPlacement *placement_ = nullptr;
+    // The first `rows` rows of some matrices in either packing: neither side of a comparison runs
+    // on weights that texts keep in the caches.
+    struct Trial {
+        PagesOwner pages;
+        const KernelSlot *slot = nullptr;
+        Packing from = Packing::kFile;
+        uint64_t matrix_bytes = 0;
+        uint32_t rows = 0;
+        uint32_t matrices = 0;
+        uint32_t copied = 0;  // of all their rows together
+
+        [[nodiscard]] uint8_t *matrix(Packing packing, uint32_t index) const {
+            const uint32_t place = packing == Packing::kFile ? index : matrices + index;
+            return pages.data + place * matrix_bytes;
+        }
+    } trial_;
 };
 
 }  // namespace bareflow::llama

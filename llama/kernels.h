@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "kernel_lib/cpu/features.h"
+#include "llama/packing.h"
 #include "llama/quant.h"
 #include "llama/tensor_types.h"
 
@@ -118,6 +119,31 @@ struct KernelSlot {
     // they come from while a text is made, and not from the first cache.
     static constexpr uint32_t kTimedMatrices = 32;
     std::array<const uint8_t *, kTimedMatrices> timed{};  // nullptr: no more
+
+    // For matrices that are in Packing::kRows16 (llama/weight_placement.h), one vector: reads q and
+    // sums of the activation only. nullptr: none ever was. And what matrices are moved into.
+    GemvKernel packed = nullptr;
+    Packing wanted = Packing::kFile;
+    // Steps that were begun about so few rows that `packed` takes one after the other, and steps
+    // about more, for which `matrix` gets its rows unpacked.
+    static constexpr uint32_t kFewRows = 4;
+    uint64_t few_steps = 0;
+    uint64_t many_steps = 0;
+};
+
+// One of the model's matrices that are multiplied.
+struct PlacedMatrix {
+    PlacedWeights now;
+    const uint8_t *file = nullptr;  // where it was loaded to
+    uint32_t slot = 0;
+};
+
+// Where matrix kernels, which know the file's layout only, find rows that are packed: memory of
+// each processor.
+struct UnpackMemory {
+    uint8_t *data = nullptr;
+    uint64_t each_bytes = 0;
+    uint32_t processors = 0;
 };
 
 // y = W x in the order the contract prescribes, F16 weights widened one by one: the F16 twin of

@@ -4,7 +4,8 @@
 // create() checks the structure (every key, every tensor's type and shape); ValueCheck then reads
 // the numbers, which takes long for a large file under an emulator and is therefore done in slices.
 // A model must have passed both before the engine runs it. The file's bytes are used in place:
-// they must outlive the model, stay unchanged, and start at an address that is a multiple of 32.
+// they must outlive the model, be changed by nobody but WeightPlacement, and start at an address
+// that is a multiple of 32.
 #pragma once
 
 #include <cstdint>

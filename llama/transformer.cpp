@@ -209,6 +209,7 @@ class Transformer::Builder {
             Product &added = step.products[step.product_count];
             added = product;
             added.slot = find_or_add_slot(*product.matrix);
+            t_.place(added);
             parts[step.product_count++] = {s_.slots[added.slot].name, product.matrix->bytes()};
         }
         uint32_t part_count = step.product_count;
@@ -275,6 +276,7 @@ Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParame
     take(s.last_tiles, batch);
     take(s.steps, step_capacity(p));
     take(s.slots, slot_capacity(p));
+    take(s.matrices, slot_capacity(p));
     take(s.float_slots, kFloatSlots);
     take(s.xq, batch);
     take(s.x, uint64_t{batch} * p.dim);
@@ -401,6 +403,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     for (KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
         has_matrix_ |= slot.matrix != nullptr;
+        ++(given_ > KernelSlot::kFewRows ? slot.many_steps : slot.few_steps);
         forms_ |= slot.forms;
         forms_ |= given_ > 1 ? slot.matrix_forms : 0;
     }
@@ -695,8 +698,11 @@ void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, u
 void Transformer::embed(const Step &step, uint32_t row) {
     const Tensor &embedding = model_->token_embedding();
     const BatchRow &from = s_.rows[row];
-    dequantize_row(embedding.type, embedding.row(static_cast<uint32_t>(from.token)), step.n,
-                   s_.x + uint64_t{row} * step.n);
+    // A block's bytes are fewer than its floats, and nothing is normed yet.
+    const uint8_t *const weights =
+        embedding_row(static_cast<uint32_t>(from.token),
+                      reinterpret_cast<uint8_t *>(s_.normed + uint64_t{row} * step.n));
+    dequantize_row(embedding.type, weights, step.n, s_.x + uint64_t{row} * step.n);
     rope_angles(from.position, s_.inv_freq, parameters_.rope_dim / 2,
                 s_.cos_sin + uint64_t{row} * parameters_.rope_dim);
 }
@@ -738,7 +744,7 @@ void Transformer::multiply(const Step &step, const Product &product, uint32_t be
                         .xq = takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
                         .y = product.y + uint64_t{first_row} * slot.rows,
                         .y_stride = slot.rows};
-    run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+    multiply_placed(slot, product, args, begin, end);
     for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
         add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
     }

@@ -87,6 +87,9 @@ class Transformer {
     [[nodiscard]] uint64_t scratch_bytes() const { return memory_.size() + costs_.size_bytes(); }
     // The matrix kernels by shape; see KernelSlot for how to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
+    // Every matrix that is multiplied; WeightPlacement moves them.
+    [[nodiscard]] std::span<PlacedMatrix> matrices() { return {s_.matrices, matrix_count_}; }
+    void use_unpack_memory(const UnpackMemory &memory) { unpack_ = memory; }
     // The float operations by shape.
     [[nodiscard]] std::span<FloatSlot> float_slots() { return {s_.float_slots, float_slot_count_}; }
     [[nodiscard]] OpCosts &costs() { return costs_; }
@@ -114,6 +117,7 @@ class Transformer {
     // A matrix (and its bias) within a step.
     struct Product {
         const Tensor *matrix = nullptr;
+        const PlacedMatrix *placed = nullptr;
         const float *bias = nullptr;
         float *y = nullptr;  // [batch][rows]
         uint32_t slot = 0;
@@ -168,6 +172,7 @@ class Transformer {
         Tile *last_tiles = nullptr;   // [batch]
         Step *steps = nullptr;
         KernelSlot *slots = nullptr;
+        PlacedMatrix *matrices = nullptr;
         FloatSlot *float_slots = nullptr;
         QuantizedActivation *xq = nullptr;  // [batch]
         float *x = nullptr;                 // [batch][dim] residual stream
@@ -224,6 +229,11 @@ class Transformer {
     [[nodiscard]] uint32_t row_groups(const Step &step) const;
     void multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
                   uint32_t first_row, uint32_t rows);
+    // As in the file; `scratch` holds a row.
+    [[nodiscard]] const uint8_t *embedding_row(uint32_t token, uint8_t *scratch) const;
+    void place(Product &product);
+    void multiply_placed(const KernelSlot &slot, const Product &product, const GemmArgs &all,
+                         uint32_t begin, uint32_t end) const;
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
     void attend(const AttentionPlan &plan, const Item &item, const Step &step, uint32_t begin,
                 uint32_t end);
@@ -241,6 +251,9 @@ class Transformer {
     uint32_t steps_without_logits_ = 0;  // keys and values need no more of them
     uint32_t slot_count_ = 0;
     uint32_t float_slot_count_ = 0;
+    uint32_t matrix_count_ = 0;
+    const PlacedMatrix *embedding_ = nullptr;  // where the output matrix is it, too
+    UnpackMemory unpack_;
     OpCosts costs_;
     WorkerPool *pool_ = nullptr;
     uint64_t min_shared_ticks_ = 0;

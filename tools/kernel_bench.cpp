@@ -29,6 +29,8 @@
 #include "kernel_lib/jit/code_buffer.h"
 #include "llama/gemv_plans.h"
 #include "llama/kernels.h"
+#include "llama/kernels_packed.h"
+#include "llama/packing.h"
 #include "llama/quant.h"
 #include "llama/tensor_types.h"
 
@@ -201,7 +203,23 @@ void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *mem
         code.create(jit::CodeBuffer::kMaxPages)) {
         add_generated({type, options.cols, row_bytes}, options, code, kernels);
     }
-    for (const GemvVariant &variant : kernels) {
+    // Kernels of repacked weights come last.
+    const size_t in_file_order = kernels.size();
+    if (!options.plans.empty() && can_pack(type, options.rows)) {
+        const PackedVariants packed = packed_variants(type);
+        kernels.insert(kernels.end(), packed.list.begin(), packed.list.begin() + packed.count);
+    }
+    for (size_t index = 0; index < kernels.size(); ++index) {
+        const GemvVariant &variant = kernels[index];
+        if (index == in_file_order) {
+            std::vector<uint8_t> matrix(matrix_bytes);
+            for (uint64_t m = 0; m < matrices; ++m) {
+                uint8_t *const at = memory + m * matrix_bytes;
+                memcpy(matrix.data(), at, matrix_bytes);
+                repack_rows(type, options.cols, row_bytes, {matrix.data(), Packing::kFile}, at,
+                            Packing::kRows16, 0, options.rows);
+            }
+        }
         for (const uint32_t batch : options.batches) {
             for (size_t t = 0; t < options.threads.size(); ++t) {
                 const uint32_t threads = options.threads[t];

@@ -503,7 +503,7 @@ void Optimizer::prepare() {
     const auto prepared = target.prepare(level_, candidate_);
     compile_ticks_ += clock_() - before;
     Score &score = scores_[candidate_];
-    score.in_round = false;
+    score.in_round = prepared == OptimizationTarget::Prepared::kMore && score.in_round;
     times_ = {};
     warm_ = false;
     proved_ = false;
@@ -522,6 +522,8 @@ void Optimizer::prepare() {
         case OptimizationTarget::Prepared::kUnavailable:
             score.standing = Standing::kOut;
             log(candidate_, TryVerdict::kUnavailable, 0, 0, 0);
+            return;
+        case OptimizationTarget::Prepared::kMore:
             return;
     }
 }

@@ -53,6 +53,7 @@ class OptimizationTarget {
         kReady,
         kInForce,      // it is what runs now: nothing to try
         kUnavailable,  // cannot be made for this shape, processor or room
+        kMore,         // not done yet: call it again, with the same candidate
     };
     enum class Check : uint8_t { kMore, kEqual, kDiffers };
 

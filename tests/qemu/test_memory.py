@@ -106,3 +106,17 @@ def test_slots_are_given_up_where_memory_is_short(qemu):
     assert slots < 16
     assert f"context 2048, {slots} slot" in vm.text
     assert complete(vm)["choices"][0]["text"] == hosted_text(40)
+
+
+@pytest.mark.parametrize("mebibytes, options, wanted", [
+    (256, "", "owned"), (256, "weights=tight", "tight"), (0, "", "tight"), (256, "weights=mapped", "mapped")])
+def test_the_placement_of_weights_is_shown(qemu, mebibytes, options, wanted):
+    """A machine with hardly more memory than the model takes is tight by itself."""
+    memory = mebibytes or smallest("15m")
+    vm = qemu.boot_elf(f"slots=1 {options}", initrd=model_of("15m"), memory=memory, nic="virtio-net-pci")
+    wait_ready(vm)
+    profile = json.loads(call(vm, "GET", "/profile?format=json")[2])
+    assert profile["memory"]["weights"] == wanted
+    assert profile["memory"]["packing_bytes"] == profile["memory"]["moved_bytes"] == 0
+    matrices = [f for f in profile["functions"] if "q8_0_gemv" in f["name"]]
+    assert matrices and all("rows16" not in f["variant"] for f in matrices)

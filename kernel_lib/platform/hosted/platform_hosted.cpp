@@ -140,9 +140,25 @@ void *allocate_pages(size_t count) {
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return pages == MAP_FAILED ? nullptr : pages;
 }
-// The kernel zeroes them anyway.
+// The kernel zeroes them anyway. Whole huge pages are aligned as such.
 void *allocate_pages_unzeroed(size_t count) {
-    return allocate_pages(count);
+    constexpr size_t kHugePage = size_t{2} << 20;
+    constexpr size_t kPages = kHugePage / kPageBytes;
+    if (count == 0 || count % kPages != 0 || count > SIZE_MAX / kPageBytes - kPages) {
+        return allocate_pages(count);
+    }
+    auto *const run = static_cast<uint8_t *>(allocate_pages(count + kPages));
+    if (run == nullptr) {
+        return nullptr;
+    }
+    const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(run) % kHugePage) % kHugePage;
+    const size_t bytes = count * kPageBytes;
+    if (before != 0) {
+        free_pages(run, before / kPageBytes);
+    }
+    free_pages(run + before + bytes, (kHugePage - before) / kPageBytes);
+    (void)::madvise(run + before, bytes, MADV_HUGEPAGE);
+    return run + before;
 }
 void free_pages(void *pages, size_t count) {
     if (pages != nullptr && ::munmap(pages, count * kPageBytes) != 0) {

@@ -37,17 +37,20 @@ TEST(ModelMemoryTest, SmallAndLargeFilesAreThereToTheLastByte) {
             bytes[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
         }
         const TemporaryFile file(bytes);
-        const std::span<const uint8_t> read = model_file_bytes(file.path());
-        ASSERT_EQ(read.size(), len);
-        EXPECT_TRUE(std::equal(read.begin(), read.end(), bytes.begin()));
+        for (const bool map : {false, true}) {
+            const ModelMemory read = model_file_bytes(file.path(), map);
+            ASSERT_EQ(read.bytes.size(), len);
+            EXPECT_TRUE(std::equal(read.bytes.begin(), read.bytes.end(), bytes.begin()));
+            EXPECT_FALSE(map && read.writable);
+        }
     }
 }
 
 TEST(ModelMemoryTest, WhatIsNoFileHasNoBytes) {
-    EXPECT_TRUE(model_file_bytes("/nowhere/at/all").empty());
-    EXPECT_TRUE(model_file_bytes(::testing::TempDir().c_str()).empty());
-    EXPECT_TRUE(model_file_bytes("/dev/null").empty());
-    EXPECT_TRUE(model_file_bytes(TemporaryFile({}).path()).empty());
+    EXPECT_TRUE(model_file_bytes("/nowhere/at/all").bytes.empty());
+    EXPECT_TRUE(model_file_bytes(::testing::TempDir().c_str()).bytes.empty());
+    EXPECT_TRUE(model_file_bytes("/dev/null").bytes.empty());
+    EXPECT_TRUE(model_file_bytes(TemporaryFile({}).path()).bytes.empty());
 }
 
 }  // namespace
