@@ -29,8 +29,6 @@ TEST(PackingTest, WhatCanBePacked) {
     }
     EXPECT_FALSE(can_pack(TensorType::kF32, 16));
     EXPECT_FALSE(can_pack(TensorType::kQ4_K, 16));
-    EXPECT_STREQ(packing_name(Packing::kFile), "file");
-    EXPECT_STREQ(packing_name(Packing::kRows16), "rows16");
 }
 
 // The header's description, byte for byte.
