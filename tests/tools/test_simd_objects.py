@@ -32,4 +32,4 @@ def test_no_inline_function_leaks_out(path):
 
 
 def test_there_are_objects():
-    assert len(OBJECTS) == 9
+    assert len(OBJECTS) == 10
