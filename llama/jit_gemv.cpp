@@ -11,6 +11,12 @@
 namespace bareflow::llama {
 namespace {
 
+// Multiply-adds of one timed run. Where weights stream from memory, short runs are over before the
+// processor fetches ahead, and a kernel at half of another's speed looks like its equal. In an
+// emulator there is nothing to fetch, and a run takes eight times as long.
+constexpr uint64_t kTimedMacs = 1024 * 1024;
+constexpr uint64_t kTimedMacsEmulated = 128 * 1024;
+
 // Multiply-adds of one step of checking, and of all checking with one activation.
 constexpr uint64_t kCheckStepMacs = 128 * 1024;
 constexpr uint64_t kCheckMacs = 1024 * 1024;
@@ -375,6 +381,12 @@ GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
     place(pairs, blocks * 16, args.xq.pairs);
     place(quads, blocks * 8, args.xq.quads);
     return args;
+}
+
+uint32_t GemvJit::timed_rows(const KernelSlot &slot, uint64_t all) {
+    const uint64_t macs = is_emulated() ? kTimedMacsEmulated : kTimedMacs;
+    const uint64_t rows = std::clamp<uint64_t>(macs / slot.cols, 8, kMaxTimedRows);
+    return static_cast<uint32_t>(std::min(rows, all));
 }
 
 // ------------------------------------------------------------------ replaced code

@@ -72,7 +72,6 @@ class GemvJit {
     static constexpr uint32_t kMaxChunkRows = 19;
     static constexpr uint32_t kMaxStripRows = 3 * kStripRows;
     static constexpr uint32_t kMaxTimedRows = 4096;
-    static constexpr uint64_t kTimedMacs = 128 * 1024;  // multiply-adds of one timed run
     static constexpr size_t kMaxRetired = 16;
     static constexpr jit::CodeBuffer::Region kNoRegion = 0xffff;
 
@@ -172,6 +171,8 @@ class GemvJit {
     void use_scratch(const KernelSlot &slot);
     [[nodiscard]] GemvArgs args_for(const KernelSlot &slot, uint32_t pattern) const;
     void run(const KernelSlot &slot, GemvKernel kernel, Packing packing);
+    // Of one timed run, where there are so many.
+    [[nodiscard]] static uint32_t timed_rows(const KernelSlot &slot, uint64_t all);
     void retire(const Candidate &candidate);
     void collect_retired();
     [[nodiscard]] bool in_use(GemvKernel kernel) const;

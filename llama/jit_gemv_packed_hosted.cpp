@@ -165,8 +165,7 @@ PlacedWeights GemvJit::now(const uint8_t *file) const {
 void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing packing) {
     const bool copies = trial_.pages.data != nullptr && trial_.slot == &slot;
     const uint32_t all = copies ? trial_.rows : slot.rows;
-    const uint64_t wanted = std::clamp<uint64_t>(kTimedMacs / slot.cols, 8, kMaxTimedRows);
-    auto rows = static_cast<uint32_t>(std::min<uint64_t>(wanted, all));
+    uint32_t rows = timed_rows(slot, all);
     if (can_pack(slot.type, slot.rows)) {
         rows = (rows + kStripRows - 1) / kStripRows * kStripRows;
     }

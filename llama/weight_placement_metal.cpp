@@ -64,8 +64,7 @@ void GemvJit::Target::install_packed() {}
 void GemvJit::Target::as_in_file() {}
 
 void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing) {
-    const uint64_t wanted = std::clamp<uint64_t>(kTimedMacs / slot.cols, 8, kMaxTimedRows);
-    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(wanted, slot.rows));
+    const uint32_t rows = timed_rows(slot, slot.rows);
     GemvArgs args = args_for(slot, 0);
     if (timed_row_ + rows > slot.rows) {
         timed_row_ = 0;

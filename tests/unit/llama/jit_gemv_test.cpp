@@ -366,8 +366,8 @@ void recording_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_
 // Timed runs go through all matrices of a shape, so that the first cache doesn't flatter them.
 TEST_F(GemvJitTest, TimedRunsGoThroughTheMatrices) {
     runs_seen.clear();
-    constexpr uint32_t kRows = 1536;
-    model_.add("q8_0_gemv 1536x256", TensorType::kQ8_0, kRows, 256);
+    constexpr uint32_t kRows = 12288;
+    model_.add("q8_0_gemv 12288x256", TensorType::kQ8_0, kRows, 256);
     const auto second = testing::random_weights(TensorType::kQ8_0, kRows, 256, model_.random);
     KernelSlot &slot = model_.slots[0];
     slot.matrices = 2;
