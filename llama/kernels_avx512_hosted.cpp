@@ -24,13 +24,17 @@ namespace {
 // ------------------------------------------------------------------ one vector
 
 // Units are taken along a row, in the order in which they lie in memory: this streams weights a
-// fifth faster than eight rows side by side. Rows of the first and of the second half take turns:
-// while one of the two streams of memory comes to a new page, the other goes on.
+// fifth faster than eight rows side by side. Rows of four parts of the matrix take turns, unit by
+// unit: while one of the streams of memory comes to a new page, the others go on. The parts are a
+// row longer than they need be: with a quarter of the rows each, which is mostly a multiple of a
+// page, all streams would come to new pages at once.
 
 constexpr uint32_t kChunkGroups = 32;  // whose activations are prepared at a time
 constexpr uint32_t kRows = 8;          // whose totals are collected before they are added up
 constexpr uint32_t kAhead = 2048;      // bytes that are prefetched: the best of 256 to 16384
-constexpr uint32_t kStreams = 2;       // the best of 1, 2, 4, 8
+constexpr uint32_t kStreams = 4;       // the best of 1, 2, 4, 8
+constexpr uint32_t kManyRows = 256;    // a row more is nothing
+static_assert(kRows % kStreams == 0 && kUnits % kStreams == 0);
 
 template <typename F>
 void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
@@ -69,39 +73,51 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
             }
         }
         const uint32_t all_rows = row_end - row_begin;
-        const uint32_t stream_rows = (all_rows + kStreams - 1) / kStreams;
-        // The row whose turn it is after `index` others.
-        const auto row_of = [&](uint32_t index) {
-            return row_begin + index % kStreams * stream_rows + index / kStreams;
+        const uint32_t stream_rows =
+            (all_rows + kStreams - 1) / kStreams + (all_rows >= kManyRows ? 1 : 0);
+        // Row r of those that are collected from `begin` on in each part; all_rows or more: there
+        // is none.
+        const auto row_of = [&](uint32_t begin, uint32_t r) {
+            const uint32_t within = begin + r / kStreams;
+            return within < stream_rows ? r % kStreams * stream_rows + within : all_rows;
         };
-        for (uint32_t begin = 0; begin < all_rows; begin += kRows) {
-            const uint32_t rows = all_rows - begin < kRows ? all_rows - begin : kRows;
+        for (uint32_t begin = 0; begin < stream_rows; begin += kRows / kStreams) {
+            const uint32_t left = stream_rows - begin;
+            const uint32_t rows = left < kRows / kStreams ? left * kStreams : kRows;
             const uint32_t units = rows * groups;
-            const auto start_of = [&](uint32_t index) {
-                return args.weights + row_of(index) * args.row_bytes + uint64_t{first} * kBytes;
+            const uint8_t *at[kStreams];
+            const auto start = [&](uint32_t r) {
+                for (uint32_t s = 0; s < kStreams; ++s) {
+                    const uint32_t row = row_of(begin, r + s);
+                    // Instead of one that is not there any other; its sums are not used.
+                    const uint64_t index = row_begin + (row < all_rows ? row : begin);
+                    at[s] = args.weights + index * args.row_bytes + uint64_t{first} * kBytes;
+                }
             };
-            uint32_t index = begin;
-            const uint8_t *at = start_of(index);
+            start(0);
+            uint32_t row = 0;
             uint32_t g = 0;
             UnitPointers w;
             const Activation *x[kUnits];
             for (uint32_t unit = 0; unit < units; unit += kUnits) {
-                for (uint32_t i = 0; i < kUnits; ++i) {
-                    if (unit + i >= units) {  // any, not used
-                        w[i] = w[0];
-                        x[i] = x[0];
-                        continue;
+#pragma clang loop unroll(full)
+                for (uint32_t i = 0; i < kUnits; i += kStreams) {
+                    const bool used = unit + i < units;
+                    for (uint32_t s = 0; s < kStreams; ++s) {
+                        w[i + s] = used ? at[s] : w[s];
+                        x[i + s] = used ? &prepared[g] : x[s];
+                        if (used && g == whole) {
+                            __builtin_memcpy(tail[i + s], at[s], tail_blocks * F::kBytes);
+                            w[i + s] = tail[i + s];
+                        }
+                        at[s] += kBytes;
                     }
-                    w[i] = at;
-                    x[i] = &prepared[g];
-                    if (g == whole) {
-                        __builtin_memcpy(tail[i], at, tail_blocks * F::kBytes);
-                        w[i] = tail[i];
-                    }
-                    at += kBytes;
-                    if (++g == groups) {
+                    if (++g == groups && used) {
                         g = 0;
-                        at = start_of(++index);
+                        row += kStreams;
+                        if (row < rows) {
+                            start(row);
+                        }
                     }
                 }
                 if constexpr (F::kSuper) {
@@ -111,18 +127,23 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
                 }
             }
             float y[kRows];
+            float *out[kRows];
+            float nowhere = 0.0f;
             for (uint32_t r = 0; r < kRows; ++r) {
-                y[r] = first == 0 || r >= rows ? 0.0f : args.y[row_of(begin + r)];
+                const uint32_t index = row_of(begin, r);
+                out[r] = index < all_rows ? args.y + row_begin + index : &nowhere;
+                y[r] = first == 0 ? 0.0f : *out[r];
             }
             for (uint32_t i = 0; i < groups; ++i) {
                 const float scale = args.xq.group_scales[first + i];
 #pragma clang loop unroll(full)
                 for (uint32_t r = 0; r < kRows; ++r) {
-                    y[r] = y[r] + totals[r * groups + i] * scale;
+                    const uint32_t of = r / kStreams * kStreams * groups + i * kStreams;
+                    y[r] = y[r] + totals[of + r % kStreams] * scale;
                 }
             }
-            for (uint32_t r = 0; r < rows; ++r) {
-                args.y[row_of(begin + r)] = y[r];
+            for (uint32_t r = 0; r < kRows; ++r) {
+                *out[r] = y[r];
             }
         }
     }

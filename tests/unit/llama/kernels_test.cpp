@@ -315,6 +315,23 @@ TEST(KernelsTest, LargeMatricesOfSeveralVectors) {
     }
 }
 
+// One vector and every remainder of rows, where parts of a matrix are read in turns; more columns
+// than are prepared at a time, and a short last group.
+TEST(KernelsTest, ManyRowsOfOneVector) {
+    Random random(10);
+    for (const TensorType type : kAllTypes) {
+        const bool super = tensor_type_info(type).block_elements == kGroupElements;
+        for (const uint32_t cols : {super ? 256u : 288u, super ? 8704u : 8480u}) {
+            const uint32_t most = cols < 1000 ? 265 : 258;
+            const auto weights = testing::random_weights(type, most, cols, random);
+            for (uint32_t rows = cols < 1000 ? 253 : most; rows <= most; ++rows) {
+                expect_matrix_kernels_agree(type, weights, rows, 0, cols, 1, random);
+                expect_matrix_kernels_agree(type, weights, rows, rows - 7, cols, 1, random);
+            }
+        }
+    }
+}
+
 // Several vectors at once, in every number up to more than one pass.
 TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
     const EveryTile every_tile;
