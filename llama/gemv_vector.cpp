@@ -10,11 +10,11 @@
 //   units are transposed into one vector, become floats, and are added row by row, group by group.
 //
 // Bounds where sums are packed to 16 bits (nibbles): four sums of 8 * 15 * 127 = 15,240, then two
-// of 30,480, both below 2^15.
+// of 30,480, both below 2^15. With a fifth bit only the first, 8 * 31 * 127 = 31,496.
 //
-// A super-block of Q4_K is a unit, too: sums of four (7,620 at most) are packed to 16 bits and
-// multiplied by the scales of their parts; minimums times X stand beside them. Both are added up
-// over lanes for pairs of units, and meet their factors as doubles, exactly. Q6_K likewise, its
+// A super-block of Q4_K or Q5_K is a unit, too: sums of four (15,748 at most) are packed to 16 bits
+// and multiplied by the scales of their parts; minimums times X stand beside them. Both are added
+// up over lanes for pairs of units, and meet their factors as doubles, exactly. Q6_K likewise, its
 // sums of four at most 32,004; 32 times scale times X is taken off.
 //
 // Nothing beside a row is read: where the last group is short, its activations and sums are
@@ -25,11 +25,40 @@ namespace bareflow::llama::gemv_vector {
 
 namespace {
 
-constexpr Format kQ8_0Format = {kQ8_0BlockBytes, 2, 2, 7, false, false, 0, 0};
-constexpr Format kQ4_0Format = {kQ4_0BlockBytes, 2, 4, 3, true, false, 0, 0};
-constexpr Format kQ4_1Format = {kQ4_1BlockBytes, 4, 4, 0, true, true, 0, 0};
-constexpr Format kQ4_KFormat = {0, 0, 0, 0, true, true, 144, 0};
-constexpr Format kQ6_KFormat = {0, 0, 0, 0, true, false, 210, 206};
+constexpr Format kQ8_0Format = {
+    .block_bytes = kQ8_0BlockBytes, .header_bytes = 2, .window_blocks = 2, .offset_shift = 7};
+constexpr Format kQ4_0Format = {.block_bytes = kQ4_0BlockBytes,
+                                .header_bytes = 2,
+                                .window_blocks = 4,
+                                .offset_shift = 3,
+                                .nibbles = true};
+constexpr Format kQ4_1Format = {.block_bytes = kQ4_1BlockBytes,
+                                .header_bytes = 4,
+                                .window_blocks = 4,
+                                .nibbles = true,
+                                .minimum = true};
+constexpr Format kQ5_0Format = {.block_bytes = 22,
+                                .header_bytes = 6,
+                                .window_blocks = 2,
+                                .offset_shift = 4,
+                                .nibbles = true,
+                                .fifth = true};
+constexpr Format kQ5_1Format = {.block_bytes = 24,
+                                .header_bytes = 8,
+                                .window_blocks = 2,
+                                .nibbles = true,
+                                .minimum = true,
+                                .fifth = true};
+constexpr Format kIQ4_NLFormat = {.block_bytes = kQ4_0BlockBytes,
+                                  .header_bytes = 2,
+                                  .window_blocks = 4,
+                                  .offset_shift = 7,
+                                  .nibbles = true,
+                                  .table = true};
+constexpr Format kQ4_KFormat = {.nibbles = true, .minimum = true, .super_bytes = 144};
+constexpr Format kQ5_KFormat = {
+    .nibbles = true, .minimum = true, .fifth = true, .super_bytes = 176};
+constexpr Format kQ6_KFormat = {.nibbles = true, .super_bytes = 210, .factor_at = 206};
 
 }  // namespace
 
@@ -41,8 +70,16 @@ const Format *format_of(TensorType type) {
             return &kQ4_0Format;
         case TensorType::kQ4_1:
             return &kQ4_1Format;
+        case TensorType::kQ5_0:
+            return &kQ5_0Format;
+        case TensorType::kQ5_1:
+            return &kQ5_1Format;
+        case TensorType::kIQ4_NL:
+            return &kIQ4_NLFormat;
         case TensorType::kQ4_K:
             return &kQ4_KFormat;
+        case TensorType::kQ5_K:
+            return &kQ5_KFormat;
         case TensorType::kQ6_K:
             return &kQ6_KFormat;
         default:
@@ -98,7 +135,7 @@ void VectorGenerator::prologue() {
     if (wide_ && !format_.super()) {
         orders();
     } else if (wide_) {
-        a_.avx(op::vpbroadcastd, v(kPairBits), a_.constant_of(0x30303030u));
+        a_.avx(op::vpbroadcastb, v(kPairBits), a_.constant_of(pair_bits()));
     }
 }
 
@@ -120,6 +157,18 @@ void VectorGenerator::orders() {
         set_mask(window, lanes);
     }
     set_mask(kSecondUnit, 0xcccc);
+    const uint32_t window_bytes = format_.window_blocks * format_.block_bytes;
+    if (window_bytes < 64) {
+        set_mask(kWindowBytes, ~uint64_t{0} >> (64 - window_bytes));
+    }
+    if (format_.fifth) {
+        for (uint32_t half = 0; half < 2; ++half) {
+            a_.avx(op::vbroadcasti32x4, v(kFifthOrder + half),
+                   a_.constant_of(fifth_order<16>(half)));
+        }
+        a_.avx(op::vpbroadcastq, v(kFifthBits), a_.constant_of(kOneBitEach));
+        a_.avx(op::vpbroadcastb, v(kSixteens), a_.constant_of(uint8_t{16}));
+    }
     const uint32_t rest = tail_blocks_ % format_.window_blocks * format_.block_bytes;
     if (rest != 0) {
         set_mask(kTailBytes, ~uint64_t{0} >> (64 - rest));
@@ -366,7 +415,11 @@ void VectorGenerator::prefetch(const Unit &unit) {
     }
 }
 
-void VectorGenerator::add_pairs(unsigned a, unsigned b) {
+void VectorGenerator::add_pairs(unsigned a, unsigned b, bool fits_16) {
+    if (fits_16) {
+        op3(op::packssdw, a, a, b);
+        return op3(op::pmaddwd, a, a, kOnes);
+    }
     op3(op::shufps, kTemp, a, b, 0x88);
     op3(op::shufps, a, a, b, 0xdd);
     op3(op::paddd, a, a, kTemp);
@@ -473,7 +526,7 @@ bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
 }
 
 size_t vector_code_room(const GemvPlan &plan) {
-    constexpr size_t kUnitRoom = 960;
+    constexpr size_t kUnitRoom = 1600;
     constexpr size_t kFrameRoom = 3072;
     const size_t units = 2 * size_t{plan.rows} * plan.unroll + (plan.rows > 1 ? 4 : 0);
     return units * kUnitRoom + kFrameRoom;

@@ -1,4 +1,4 @@
-// Units of eight blocks: Q8_0, Q4_0, Q4_1.
+// Units of eight blocks: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL.
 #include "llama/gemv_vector_generator.h"
 
 namespace bareflow::llama::gemv_vector {
@@ -17,15 +17,10 @@ void VectorGenerator::total_of(unsigned to, const Unit &a, const Unit &b, int32_
             block_sums(kBlocks + i, a, i);
         }
     }
-    if (format_.nibbles) {
-        add_pairs_16(kBlocks, kBlocks + 1);
-        add_pairs_16(kBlocks + 2, kBlocks + 3);
-        add_pairs_16(kBlocks, kBlocks + 2);
-    } else {
-        add_pairs(kBlocks, kBlocks + 1);
-        add_pairs(kBlocks + 2, kBlocks + 3);
-        add_pairs(kBlocks, kBlocks + 2);
-    }
+    const bool fits_16 = !is_signed();
+    add_pairs(kBlocks, kBlocks + 1, fits_16);
+    add_pairs(kBlocks + 2, kBlocks + 3, fits_16);
+    add_pairs(kBlocks, kBlocks + 2, fits_16 && !format_.fifth);
     if (has_offset_) {
         op_mem(op::psubd, kBlocks, kBlocks, mem(kSums, sums));
     }
@@ -63,6 +58,13 @@ void VectorGenerator::block_sums(unsigned to, const Unit &unit, uint32_t index) 
         op2(op::psrlw, kHigh, kLow, 4);
         bits(kLow, kLow);
         bits(kHigh, kHigh);
+        if (format_.fifth) {
+            gather(kTemp + 3, at - 4, blocks);
+            add_fifth_bits(kLow, 0);
+            add_fifth_bits(kHigh, 1);
+        } else if (format_.table) {
+            look_up(kLow, kHigh);
+        }
     } else if (wide_) {
         gather_wide(kTemp + 2, at, blocks);
         gather_wide(kTemp + 3, at + 2 * format_.block_bytes, blocks < 2 ? 0 : blocks - 2);
@@ -80,17 +82,23 @@ void VectorGenerator::block_sums(unsigned to, const Unit &unit, uint32_t index) 
         const VectorOp &dot = wide_ ? op::vpdpbusd : op::vpdpbusd_vex;
         op_mem(dot, to, kLow, q);
         op_mem(dot, to, kHigh, q_high);
-    } else if (format_.nibbles) {
+    } else if (!is_signed()) {
         // Four products: below 2^15.
         op_mem(op::pmaddubsw, kLow, kLow, q);
         op_mem(op::pmaddubsw, kHigh, kHigh, q_high);
         op3(op::paddw, kLow, kLow, kHigh);
         op3(op::pmaddwd, to, kLow, kOnes);
+    } else if (format_.table) {
+        signed_products(kLow, q);
+        signed_products(kHigh, q_high);
+        op3(op::paddd, to, kLow, kHigh);
     } else {
-        signed_products(kLow, at, q);
+        a_.avx(op::movdqu, v(kLow), mem(kWeights, at));
+        signed_products(kLow, q);
         clear(kHigh);
         if (blocks > 1) {
-            signed_products(kHigh, at + format_.block_bytes, q_high);
+            a_.avx(op::movdqu, v(kHigh), mem(kWeights, at + format_.block_bytes));
+            signed_products(kHigh, q_high);
         }
         op3(op::vperm2i128, to, kLow, kHigh, 0x20);
         op3(op::vperm2i128, kLow, kLow, kHigh, 0x31);
@@ -98,8 +106,34 @@ void VectorGenerator::block_sums(unsigned to, const Unit &unit, uint32_t index) 
     }
 }
 
-void VectorGenerator::signed_products(unsigned w, int32_t at, const Mem &q) {
-    a_.avx(op::movdqu, v(w), mem(kWeights, at));
+void VectorGenerator::add_fifth_bits(unsigned to, uint32_t half) {
+    constexpr unsigned kSpread = kTemp + 2;
+    constexpr unsigned kBytes = kTemp + 3;
+    if (wide_) {
+        op3(op::pshufb, kSpread, kBytes, kFifthOrder + half);
+        a_.avx(op::vptestmb, jit::mask(kFifths), v(kSpread), v(kFifthBits));
+        return a_.avx(op::paddb, v(to).masked(kFifths), v(to), v(kSixteens));
+    }
+    const Mem one_each = everywhere(kOneBitEach);
+    op_mem(op::pshufb, kSpread, kBytes, a_.constant_of(fifth_order<32>(half)));
+    op_mem(op::pand, kSpread, kSpread, one_each);
+    op_mem(op::pcmpeqb, kSpread, kSpread, one_each);
+    op_mem(op::pand, kSpread, kSpread, everywhere(uint8_t{16}));
+    op3(op::por, to, to, kSpread);
+}
+
+void VectorGenerator::look_up(unsigned low, unsigned high) {
+    constexpr unsigned kTable = kTemp + 3;
+    std::array<uint8_t, 16> table;
+    for (size_t i = 0; i < table.size(); ++i) {
+        table[i] = static_cast<uint8_t>(kNonLinear[i] + (vnni_ ? 128 : 0));
+    }
+    a_.avx(wide_ ? op::vbroadcasti32x4 : op::vbroadcasti128, v(kTable), a_.constant_of(table));
+    op3(op::pshufb, low, kTable, low);
+    op3(op::pshufb, high, kTable, high);
+}
+
+void VectorGenerator::signed_products(unsigned w, const Mem &q) {
     a_.avx(op::movdqu, v(kTemp + 2), q);
     op3(op::psignb, kTemp + 2, kTemp + 2, w);
     op2(op::pabsb, w, w);
@@ -161,7 +195,8 @@ void VectorGenerator::halves_of(unsigned to, const Unit &unit, unsigned minimum)
         if (left >= 64) {
             a_.avx(op::vpermw, filled, v(kScaleOrder + minimum), from);
         } else {
-            a_.avx(op::vmovdqu8, v(kProduct).masked(kTailBytes, true), from);
+            const unsigned bytes = left < window_bytes ? kTailBytes : kWindowBytes;
+            a_.avx(op::vmovdqu8, v(kProduct).masked(bytes, true), from);
             a_.avx(op::vpermw, filled, v(kScaleOrder + minimum), v(kProduct));
         }
     }

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "llama/gemv_vector.h"
+#include "llama/weight_blocks.h"
 
 namespace bareflow::llama::gemv_vector {
 
@@ -35,15 +36,17 @@ inline constexpr uint32_t kMaxColumns = 12288;  // their copy lies on the stack
 inline constexpr uint32_t kLine = 64;
 
 struct Format {
-    uint8_t block_bytes;
-    uint8_t header_bytes;
-    uint8_t window_blocks;  // whose scales lie within 64 bytes
-    uint8_t offset_shift;   // weight + 2^shift is not negative; 0: it isn't anyway
-    bool nibbles;
-    bool minimum;  // behind the scale
+    uint8_t block_bytes = 0;
+    uint8_t header_bytes = 0;
+    uint8_t window_blocks = 0;  // whose scales lie within 64 bytes
+    uint8_t offset_shift = 0;   // weight + 2^shift is not negative; 0: it isn't anyway
+    bool nibbles = false;
+    bool minimum = false;  // behind the scale
+    bool fifth = false;    // bits of the blocks stand before the nibbles
+    bool table = false;    // of signed values that nibbles choose
     // Super-blocks: their length, and where the f16 is (with dmin, or what stands before it).
-    uint16_t super_bytes;
-    uint16_t factor_at;
+    uint16_t super_bytes = 0;
+    uint16_t factor_at = 0;
 
     [[nodiscard]] constexpr bool super() const { return super_bytes != 0; }
     [[nodiscard]] constexpr uint32_t group_bytes() const {
@@ -81,12 +84,28 @@ inline constexpr unsigned kBlocks = 6;       // four
 inline constexpr unsigned kTemp = 10;        // four
 inline constexpr unsigned kBits = 14;        // 0x0f or 0x80 in every byte
 inline constexpr unsigned kOnes = 15;        // in 16 bits each
-inline constexpr unsigned kPairBits = 18;    // 0x30 in every byte
+inline constexpr unsigned kPairBits = 18;    // of super-blocks: bits 4 and 5, or 4, of every byte
 inline constexpr unsigned kScaleOrder = 16;  // and that of minimums
+inline constexpr unsigned kFifthOrder = 19;  // of columns 0-15, 16-31: bytes with their bits
+inline constexpr unsigned kFifthBits = 21;   // 1, 2, 4 ... 128
+inline constexpr unsigned kSixteens = 22;
 // Mask registers: lanes of the blocks in window 1, 2, 3, of the second unit; bytes of the last
 // window of a short group.
 inline constexpr unsigned kSecondUnit = 4;
 inline constexpr unsigned kTailBytes = 5;
+inline constexpr unsigned kWindowBytes = 6;  // of a whole window that is shorter than a vector
+inline constexpr unsigned kFifths = 7;
+
+// Fifth bits: the byte that has a column's bit, for 16 columns in each lane, and the bit in it.
+inline constexpr uint64_t kOneBitEach = 0x8040201008040201;
+template <size_t kBytes>
+constexpr std::array<uint8_t, kBytes> fifth_order(uint32_t half) {
+    std::array<uint8_t, kBytes> order{};
+    for (size_t i = 0; i < kBytes; ++i) {
+        order[i] = static_cast<uint8_t>(half * 2 + i % 16 / 8);
+    }
+    return order;
+}
 
 // nullptr: not generated.
 [[nodiscard]] const Format *format_of(TensorType type);
@@ -108,7 +127,7 @@ class VectorGenerator {
           wide_(plan.set == InstructionSet::kAvx512),
           vnni_(plan.set != InstructionSet::kAvx2),
           natural_(format_.super() ? !wide_ || !format_.minimum : !vnni_ && !format_.nibbles),
-          has_offset_(format_.offset_shift != 0 && (vnni_ || format_.nibbles)),
+          has_offset_(format_.offset_shift != 0 && (vnni_ || !is_signed())),
           lanes_(wide_ ? 4 : 2),
           bytes_(16 * static_cast<int32_t>(lanes_)),
           groups_(shape.cols / kGroupElements),
@@ -245,7 +264,12 @@ class VectorGenerator {
     void block_sums(unsigned to, const Unit &unit, uint32_t index);
 
     // Sums of four of a block, w in -128..127: two products are at most 2 * 128 * 127 < 2^15.
-    void signed_products(unsigned w, int32_t at, const Mem &q);
+    void signed_products(unsigned w, const Mem &q);
+    [[nodiscard]] bool is_signed() const { return !format_.nibbles || format_.table; }
+
+    // Adds 16 where a bit is set; kTemp + 3 has the blocks' bits.
+    void add_fifth_bits(unsigned to, uint32_t half);
+    void look_up(unsigned low, unsigned high);
 
     // Sixteen bytes of each of `blocks` blocks, in a lane each.
     void gather(unsigned to, int32_t at, uint32_t blocks);
@@ -253,11 +277,7 @@ class VectorGenerator {
     void gather_wide(unsigned to, int32_t at, uint32_t blocks);
 
     // Sums of neighbours: in each 128-bit lane two of a, then two of b; to a.
-    void add_pairs(unsigned a, unsigned b);
-    void add_pairs_16(unsigned a, unsigned b) {
-        op3(op::packssdw, a, a, b);
-        op3(op::pmaddwd, a, a, kOnes);
-    }
+    void add_pairs(unsigned a, unsigned b, bool fits_16 = false);
 
     // ------------------------------------------------------------------ scales
 
@@ -296,7 +316,11 @@ class VectorGenerator {
 
     // Q6_K: lanes of the sum of scale * (S - 32 X). Sums of four are at most 4 * 63 * 127 = 32,004.
     void super_sums_16(const Unit &unit, unsigned scaled);
-    // Adds bits 4 and 5 of every byte.
+    // Q5_K: the bits of a part, and the part two further on (wide), as bit 4; above it those of
+    // the next parts.
+    void part_bits(unsigned to, int32_t bits, uint32_t part);
+    // Adds bits 4 and 5 of every byte, or bit 4.
+    [[nodiscard]] uint8_t pair_bits() const { return format_.fifth ? 0x10 : 0x30; }
     void add_pair_bits(unsigned to, unsigned from);
     // Of the scales that are next, `low` + lane in the lower four words of each lane, `high` + lane
     // above.

@@ -1,4 +1,4 @@
-// Units that are a super-block: Q4_K, Q6_K.
+// Units that are a super-block: Q4_K, Q5_K, Q6_K.
 #include "llama/gemv_vector_generator.h"
 
 namespace bareflow::llama::gemv_vector {
@@ -90,10 +90,18 @@ void VectorGenerator::super_sums(const Unit &unit, unsigned scaled, unsigned min
         op3(op::vperm2i128, kPartScales, kPartScales, kPartScales, 0);
     }
     for (int32_t at = 0; at < 128; at += bytes_) {
-        a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + 16 + at));
+        const int32_t nibbles = format_.fifth ? 48 : 16;
+        a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + nibbles + at));
         op2(op::psrlw, kHigh, kLow, 4);
         bits(kLow, kLow);
         bits(kHigh, kHigh);
+        if (format_.fifth) {
+            // Bit p of byte j belongs to part p, column j.
+            part_bits(kSpread, unit.weights + 16, static_cast<uint32_t>(at) / 16);
+            op2(op::psrlw, kProduct, kSpread, 1);
+            add_pair_bits(kLow, kSpread);
+            add_pair_bits(kHigh, kProduct);
+        }
         const Mem q = mem(kQ, unit.q + 2 * at);
         const Mem q_high = mem(kQ, q.disp + bytes_);
         if (wide_) {
@@ -185,11 +193,29 @@ void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
     }
 }
 
+void VectorGenerator::part_bits(unsigned to, int32_t bits, uint32_t part) {
+    const Mem from = mem(kWeights, bits);
+    if (wide_) {
+        std::array<uint32_t, 16> shifts;
+        for (uint32_t i = 0; i < shifts.size(); ++i) {
+            shifts[i] = part == 0 ? 4 - i / 8 * 2 : i / 8 * 2;
+        }
+        a_.avx(op::vbroadcasti64x4, v(to), from);
+        return op_mem(part == 0 ? op::vpsllvd : op::vpsrlvd, to, to, a_.constant_of(shifts));
+    }
+    a_.avx(op::movups, v(to), from);
+    if (part < 4) {
+        op2(op::psllw, to, to, 4 - part);
+    } else if (part > 4) {
+        op2(op::psrlw, to, to, part - 4);
+    }
+}
+
 void VectorGenerator::add_pair_bits(unsigned to, unsigned from) {
     if (wide_) {
         op3(op::vpternlogd, to, from, kPairBits, 0xf8);  // to | from & bits
     } else {
-        op_mem(op::pand, from, from, everywhere(uint8_t{0x30}));
+        op_mem(op::pand, from, from, everywhere(pair_bits()));
         op3(op::por, to, to, from);
     }
 }

@@ -125,6 +125,10 @@ constexpr VectorOp compare(VectorOp op) {
     op.immediate = 1;
     return op;
 }
+constexpr VectorOp test(VectorOp op) {
+    op.mask = OpMask::kKeeps;
+    return op;
+}
 constexpr VectorOp narrowing(VectorOp op) {
     op.narrows = 1;
     return with(op, OpShape::kRm);
@@ -508,6 +512,7 @@ inline constexpr VectorOp kmovd_to = opmask(0x93, OpPrefix::kF2, false);
 inline constexpr VectorOp kmovq_to = opmask(0x93, OpPrefix::kF2, true);
 // Compare V with M into mask register R; the constant says how.
 inline constexpr VectorOp vpcmpb = compare(small(0x3f, kEvex, k3A));
+inline constexpr VectorOp vptestmb = test(small(0x26, kEvex, k38));
 inline constexpr VectorOp vpcmpub = compare(small(0x3e, kEvex, k3A));
 inline constexpr VectorOp vpcmpd = compare(dword(0x1f, kEvex, k3A));
 inline constexpr VectorOp vpcmpud = compare(dword(0x1e, kEvex, k3A));

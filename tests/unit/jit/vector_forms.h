@@ -275,6 +275,7 @@ inline constexpr NamedOp kVectorForms[] = {
     FORM(kmovd_to),
     FORM(kmovq_to),
     FORM(vpcmpb),
+    FORM(vptestmb),
     FORM(vpcmpub),
     FORM(vpcmpd),
     FORM(vpcmpud),
@@ -419,7 +420,7 @@ inline Kinds kinds_of(const std::string &name) {
     if (starts(name, "kmov")) {
         return has(name, "_from") ? Kinds{Kind::kMask, general} : Kinds{general, Kind::kMask};
     }
-    if (starts(name, "vpcmp")) {
+    if (starts(name, "vpcmp") || starts(name, "vptestm")) {
         return {Kind::kMask, Kind::kVector};
     }
     if (starts(name, "movd_") || starts(name, "movq_") || starts(name, "pinsr") ||
