@@ -19,6 +19,7 @@
 //
 // Nothing beside a row is read: where the last group is short, its activations and sums are
 // followed by zeros in the copy, so that what stands in the lanes of missing blocks has no say.
+#include "llama/gemv_float.h"
 #include "llama/gemv_vector_generator.h"
 
 namespace bareflow::llama::gemv_vector {
@@ -507,12 +508,18 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 }  // namespace
 
 bool can_generate_vector_type(TensorType type, InstructionSet set) {
+    if (!takes_quantized(type)) {
+        return can_generate_float_type(type, set);
+    }
     const Format *const format = set < InstructionSet::kAvx2 ? nullptr : format_of(type);
     // With small scales per part, 256-bit VNNI has nothing to offer over AVX2.
     return format != nullptr && !(format->super() && set == InstructionSet::kAvxVnni);
 }
 
 bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
+    if (!takes_quantized(shape.type)) {
+        return can_generate_float(shape, plan);
+    }
     const Format *const format = format_of(shape.type);
     constexpr uint64_t kReach = uint64_t{1} << 30;
     // Two groups of a row share a wide vector when there is one row.
@@ -534,6 +541,9 @@ size_t vector_code_room(const GemvPlan &plan) {
 
 Result<size_t> generate_vector(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
                                jit::ConstantPool constants) {
+    if (!takes_quantized(shape.type)) {
+        return generate_float(shape, plan, out, constants);
+    }
     return VectorGenerator(shape, plan, out, constants).run();
 }
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <memory>
 #include <vector>
 
@@ -82,64 +81,6 @@ TEST(GemvNarrowTest, LongRows) {
     for (const TensorType type : narrow_types()) {
         for (const uint32_t cols : {2048u, 2304u, 5632u, 16384u}) {
             ASSERT_NO_FATAL_FAILURE(testing::expect_every_plan(all_plans, type, 9, cols, random));
-        }
-    }
-}
-
-// Every f16 and every bf16 that is a number, and floats of every size.
-TEST(GemvNarrowTest, EveryNumberOfSixteenBits) {
-    for (const TensorType type : {TensorType::kF16, TensorType::kBF16}) {
-        constexpr uint32_t kCols = 1024;
-        constexpr uint32_t kRows = 64;
-        Operands operands(type, kRows, kCols);
-        auto *const weights = operands.weights.as<uint16_t>();
-        for (uint32_t i = 0; i < kCols * kRows; ++i) {
-            const uint32_t exponents = type == TensorType::kF16 ? 0x7c00 : 0x7f80;
-            // A row's are of about one size, else the greatest would hide the others.
-            const uint32_t bits = i % kRows * kCols + i / kRows;
-            weights[bits] = static_cast<uint16_t>((bits & exponents) == exponents ? 0 : bits);
-        }
-        Random random(5);
-        operands.quantize(random.floats(kCols));
-        const GemvShape shape = {type, kCols, operands.args.row_bytes};
-        for (const GemvPlan &plan : all_plans(shape)) {
-            const Generated generated(shape, plan);
-            expect_twin(generated.kernel(), operands, kRows, type);
-        }
-    }
-}
-
-// Products and sums that overflow, cancel, vanish or have no value.
-TEST(GemvNarrowTest, FloatsAtTheirLimits) {
-    Random random(6);
-    const float limits[] = {3.4e38f, -3.4e38f, 1e-38f, -1e-45f, 0.0f, -0.0f, 1.0f, -65504.0f};
-    for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
-        for (uint32_t cols = 1; cols < 40; ++cols) {
-            constexpr uint32_t kRows = 7;
-            Operands operands(type, kRows, cols);
-            for (uint32_t i = 0; i < kRows * cols; ++i) {
-                const float value = limits[random.below(8)];
-                const auto bits = std::bit_cast<uint32_t>(value);
-                if (type == TensorType::kF32) {
-                    operands.weights.as<float>()[i] = value;
-                } else {
-                    operands.weights.as<uint16_t>()[i] = type == TensorType::kF16
-                                                             ? f32_to_f16(value)
-                                                             : static_cast<uint16_t>(bits >> 16);
-                }
-            }
-            for (uint32_t i = 0; i < cols; ++i) {
-                operands.x.as<float>()[i] = limits[random.below(8)];
-            }
-            const GemvShape shape = {type, cols, operands.args.row_bytes};
-            for (const GemvPlan &plan : all_plans(shape)) {
-                SCOPED_TRACE(about(type, kRows, cols, plan));
-                const Generated generated(shape, plan);
-                expect_twin(generated.kernel(), operands, kRows, type);
-                if (HasFatalFailure()) {
-                    return;
-                }
-            }
         }
     }
 }
