@@ -273,6 +273,9 @@ void Appliance::start_optimizer() {
         log_line("jit: numerics=fast: float operations may differ from the reference by ",
                  kTolerance, "; texts may depend on processor, load and time");
     }
+    if (settings_.jit == JitMode::kFull) {
+        engine_->fused_steps().fusing = llama::Fusing::kMeasured;
+    }
     if (settings_.jit == JitMode::kOff) {
         return;
     }
@@ -720,11 +723,14 @@ http::FunctionRow Appliance::function(size_t index) {
 }
 
 size_t Appliance::try_count() {
-    return optimizer().try_count();
+    return optimizer().try_count() + (engine_ == nullptr ? 0 : engine_->fused_steps().try_count());
 }
 
 http::TryRow Appliance::try_at(size_t index) {
-    const OptimizationTry &t = optimizer().try_at(index);
+    const size_t others = optimizer().try_count();
+    const OptimizationTry &t =
+        index < others ? optimizer().try_at(index)
+                       : engine_->fused_steps().try_at(static_cast<uint32_t>(index - others));
     return {.function = t.function,
             .variant = t.variant(),
             .verdict = verdict_name(t.verdict),

@@ -246,6 +246,10 @@ std::span<FloatSlot> Engine::float_slots() {
     return state_->transformer.float_slots();
 }
 
+FusedSteps &Engine::fused_steps() {
+    return state_->transformer.fused_steps();
+}
+
 void Engine::use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
     state_->transformer.use_workers(pool, min_shared_ticks);
 }

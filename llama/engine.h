@@ -14,6 +14,7 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/cpu/worker_pool.h"
+#include "llama/fused_steps.h"
 #include "llama/kv_cache.h"
 #include "llama/token.h"
 
@@ -182,6 +183,7 @@ class Engine {
     void use_unpack_memory(const UnpackMemory &memory);
     // The float operations, likewise.
     [[nodiscard]] std::span<FloatSlot> float_slots();
+    [[nodiscard]] FusedSteps &fused_steps();
 
     // From inside TokenSink::on_token(), where the request wants them: of the token, then of the
     // likeliest ones, best first.

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/cpu/worker_wait.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/math.h"
 #include "llama/weight_blocks.h"
@@ -38,6 +39,9 @@ constexpr uint64_t kScoreFloats = (2u << 20) / sizeof(float);
 constexpr uint32_t kItemsPerProcessor = 2;
 constexpr uint32_t kPasses = 3;
 static_assert(kBlockPositions % kLanes == 0);
+
+// Tokens before the steps in one are measured: their parts were tuned by then.
+constexpr uint64_t kStepsBeforeFusing = 48;
 
 // Positions that copy_prefix() copies between two looks at the clock.
 constexpr uint32_t kCopyPositions = 256;
@@ -220,6 +224,19 @@ class Transformer::Builder {
         }
         step.op = static_cast<uint16_t>(
             t_.costs_.find_or_add_batched(std::span(parts).first(part_count)));
+        Step &before = *(&step - 1);
+        if (before.kind == StepKind::kNorm || before.kind == StepKind::kQuantize) {
+            step.fed = t_.fused_.find_or_add(step_name(before, step));
+            before.fed = step.fed;
+        }
+    }
+
+    // "rms_norm 288 + q8_0_gemv 288x288"
+    const char *step_name(const Step &feeding, const Step &fed) const {
+        char text[96];
+        TextWriter out(text);
+        out.put(feeding.floats->name, " + ", s_.slots[fed.products[0].slot].name);
+        return intern_name(out.view());
     }
 
     uint32_t find_or_add_slot(const Tensor &tensor) {
@@ -398,6 +415,10 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     sharing_ =
         min_shared_ticks_ == 0 ? OpCosts::Sharing::kAlways : OpCosts::trial(steps_begun, row_class);
     turns_trial_ = OpCosts::tries_turns(steps_begun, row_class);
+    feeding_ = nullptr;
+    // Every pair is met once or more in a step.
+    fused_.begin(given_ == 1 && wanting_ == 1 && !alone_ &&
+                 sharing_ == OpCosts::Sharing::kMeasured && steps_begun >= kStepsBeforeFusing);
     forms_ = 0;
     has_matrix_ = false;
     for (KernelSlot &slot : kernel_slots()) {
@@ -418,6 +439,12 @@ bool Transformer::advance(uint64_t deadline_ticks) {
     uint64_t now = platform::ticks();
     while (step_ < step_end_) {
         const Step &step = s_.steps[step_];
+        if (step.product_count == 0 && units_done_ == 0 && rows_ == 1 && !alone_ &&
+            fused_.fuses(step.fed)) {
+            feeding_ = &step;
+            ++step_;
+            continue;
+        }
         if (units_done_ == 0) {
             in_turns_ = step.product_count != 0 && has_matrix_ &&
                         costs_.takes_turns(step.op, OpCosts::row_class(rows_), turns_trial_);
@@ -429,8 +456,18 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         const uint64_t budget = deadline_ticks > now ? deadline_ticks - now : 0;
         uint32_t units = costs_.units_within(op, until_barrier * weight, budget) / weight;
         units = units == 0 ? 1 : units;
+        const Step *const feeding = feeding_;
         const bool shared = run_shared(step, op, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
+        if (step.fed != FusedSteps::kNone) {
+            fused_.add(step.fed, after - now);
+        }
+        if (feeding != nullptr) {
+            const uint64_t most = after - now;
+            const uint64_t took = feeding_ticks_ < most ? feeding_ticks_ : most;
+            now += took;
+            costs_.record(cost_entry(*feeding), units_of(*feeding), took, now, true);
+        }
         if (step.kind == StepKind::kGateUp) {
             costs_.set_last_share(op, silu_share_q16());
         }
@@ -440,6 +477,9 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         if (units == left) {
             units_done_ = 0;
             ++step_;
+            if (step_ == step_end_) {
+                fused_.finish();
+            }
         }
         if (now >= deadline_ticks) {
             break;
@@ -532,6 +572,7 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
     const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
     if (processors == 1 ||
         !costs_.share(op, (end - begin) * unit_weight(step), min_shared_ticks_, sharing_)) {
+        feed();
         run(step, begin, end);
         return false;
     }
@@ -544,7 +585,10 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         uint32_t first;  // grain or item
         uint32_t grain;
         uint32_t count;  // of the grains of one group of the batch's rows
-    } job{*this, step, nullptr, begin, end, 0, 1, 0};
+        // The first to come feeds the product, the others wait for that.
+        enum : uint32_t { kUnfed, kBeingFed, kFed };
+        std::atomic<uint32_t> fed;
+    } job{*this, step, nullptr, begin, end, 0, 1, 0, feeding_ == nullptr ? Job::kFed : Job::kUnfed};
     uint32_t grains;
     uint32_t chunk = 1;
     if (step.kind == StepKind::kAttention) {
@@ -562,11 +606,20 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         chunk = grains / (processors * kChunksPerProcessor);
     }
     if (grains == 1) {
+        feed();
         run(step, begin, end);
         return false;
     }
     const auto task = [](void *context, uint32_t from, uint32_t to) {
-        const Job &j = *static_cast<const Job *>(context);
+        Job &j = *static_cast<Job *>(context);
+        while (j.fed.load(std::memory_order_acquire) != Job::kFed) {
+            uint32_t unfed = Job::kUnfed;
+            if (j.fed.compare_exchange_strong(unfed, Job::kBeingFed)) {
+                j.transformer.feed();
+                j.fed.store(Job::kFed, std::memory_order_release);
+            }
+            worker_pause();
+        }
         while (j.step.product_count != 0 && from < to) {
             const uint32_t group = from / j.count;
             const uint32_t grain = from % j.count;
@@ -591,6 +644,15 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
     };
     pool_->run(task, &job, grains, chunk == 0 ? 1 : chunk);
     return true;
+}
+
+void Transformer::feed() {
+    if (feeding_ != nullptr) {
+        const uint64_t start = platform::ticks();
+        run(*feeding_, 0, units_of(*feeding_));
+        feeding_ticks_ = platform::ticks() - start;
+        feeding_ = nullptr;
+    }
 }
 
 void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {

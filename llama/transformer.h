@@ -19,6 +19,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "llama/float_ops.h"
+#include "llama/fused_steps.h"
 #include "llama/kernels.h"
 #include "llama/kv_cache.h"
 #include "llama/model.h"
@@ -93,6 +94,7 @@ class Transformer {
     // The float operations by shape.
     [[nodiscard]] std::span<FloatSlot> float_slots() { return {s_.float_slots, float_slot_count_}; }
     [[nodiscard]] OpCosts &costs() { return costs_; }
+    [[nodiscard]] FusedSteps &fused_steps() { return fused_; }
     // Whose processors share the work from now on; nullptr: the caller of advance() does it alone.
     // Steps that take one processor less than `min_shared_ticks` stay on one, longer ones are
     // shared if that was measured to be faster; 0: all are shared, for tests. What is computed
@@ -124,9 +126,10 @@ class Transformer {
     };
     struct Step {
         StepKind kind = StepKind::kEmbed;
-        bool quantized = false;       // kNorm: somebody takes it as q8
-        uint16_t op = 0;              // in costs_, for one row
-        FloatSlot *floats = nullptr;  // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
+        bool quantized = false;           // kNorm: somebody takes it as q8
+        uint8_t fed = FusedSteps::kNone;  // with the step behind or before: their number in fused_
+        uint16_t op = 0;                  // in costs_, for one row
+        FloatSlot *floats = nullptr;      // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
         uint32_t layer = 0;
         uint32_t n = 0;            // length of x
         const float *x = nullptr;  // [batch][n]
@@ -216,6 +219,8 @@ class Transformer {
     void run(const Step &step, uint32_t begin, uint32_t end);
     // Of a step with products; of the batch's rows those of one group.
     void run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group);
+    // Does what feeding_ says.
+    void feed();
     // The same by all processors. False: it was done by one.
     bool run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
     void embed(const Step &step, uint32_t row);
@@ -255,6 +260,7 @@ class Transformer {
     const PlacedMatrix *embedding_ = nullptr;  // where the output matrix is it, too
     UnpackMemory unpack_;
     OpCosts costs_;
+    FusedSteps fused_;
     WorkerPool *pool_ = nullptr;
     uint64_t min_shared_ticks_ = 0;
     OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
@@ -277,7 +283,9 @@ class Transformer {
     uint32_t step_ = 0;
     uint32_t step_end_ = 0;
     uint32_t units_done_ = 0;
-    bool alone_ = true;  // one processor, when the step began
+    const Step *feeding_ = nullptr;  // to be done inside the product that comes next
+    uint64_t feeding_ticks_ = 0;     // what it took
+    bool alone_ = true;              // one processor, when the step began
 
     // The copy being made.
     struct Copy {

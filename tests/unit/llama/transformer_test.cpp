@@ -174,6 +174,42 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
     }
 }
 
+// One token after the other with what feeds a product inside of it, in slices that end anywhere;
+// all ways of measuring it.
+TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
+    constexpr uint32_t kTokens = 140;
+    for (const TensorType type : {TensorType::kF32, TensorType::kQ8_0, TensorType::kQ6_K}) {
+        const Loaded model(random_model(type, shape_for(type)));
+        Random random(8);
+        const std::vector<Token> tokens = random_tokens(random, kTokens);
+        Transformer slow = model.transformer({.positions = kTokens, .batch = 1});
+        const auto expected = one_by_one(slow, 0, tokens);
+        for (const uint32_t processors : {1u, 2u, 3u}) {
+            Pool pool(processors);
+            for (const Fusing fusing : {Fusing::kAlways, Fusing::kMeasured}) {
+                Transformer fast = model.transformer({.positions = kTokens, .batch = 1});
+                fast.use_workers(&pool.pool, fusing == Fusing::kAlways ? 0 : 1);
+                fast.fused_steps().fusing = fusing;
+                for (uint32_t at = 0; at < kTokens; ++at) {
+                    if (random.below(9) == 0) {  // given up where it may be in between
+                        fast.begin(std::vector<BatchRow>{{0, tokens[at], at, true}});
+                        for (uint32_t i = random.below(20); i != 0; --i) {
+                            (void)fast.advance(0);
+                        }
+                    }
+                    compute(fast, {{0, tokens[at], at, true}},
+                            random.below(2) == 0 ? kNever : random.below(30'000));
+                    ASSERT_EQ(copy(fast.logits(0)), expected[at])
+                        << tensor_type_info(type).name << " token " << at << ", " << processors
+                        << " processors";
+                }
+                const bool measured = processors > 1 && fusing == Fusing::kMeasured;
+                EXPECT_EQ(fast.fused_steps().try_count() != 0, measured) << processors;
+            }
+        }
+    }
+}
+
 // Several sequences advance by random numbers of rows at a time, in random order, with slices that
 // end anywhere, on one, two and four processors: each as if it were alone.
 TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
@@ -199,6 +235,7 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
                                                       .batch = kBatch,
                                                       .kv_type = kv_type});
                 fast.use_workers(&pool.pool, 0);
+                fast.fused_steps().fusing = shape.dim % 64 == 0 ? Fusing::kAlways : Fusing::kNever;
                 uint32_t done[kSequences] = {};
                 for (bool more = true; more;) {
                     std::vector<BatchRow> rows;
