@@ -424,6 +424,9 @@ bool Appliance::optimizer_has_work() {
 void Appliance::clear_profile() {
     profiler().clear_counters();
     optimizer().clear_counters();
+    if (engine_ != nullptr) {
+        engine_->fused_steps().clear_tries();
+    }
     worker_pool().clear_shares();
     timeline_.clear(ticks_to_us(advance_ticks_), 0, 0);
 }
@@ -632,9 +635,13 @@ void Appliance::fill(http::SystemSnapshot &out) {
     out.network = surroundings_.network_info();
     const JitThresholds &thresholds = profiler().thresholds();
     const Optimizer &opt = optimizer();
+    const auto tries = [&](TryVerdict verdict) {
+        return opt.tries(verdict) +
+               (engine_ == nullptr ? 0 : engine_->fused_steps().tries(verdict));
+    };
     uint64_t tried = 0;
     for (size_t i = 0; i < kTryVerdicts; i++) {
-        tried += opt.tries(static_cast<TryVerdict>(i));
+        tried += tries(static_cast<TryVerdict>(i));
     }
     out.jit = {
         .mode = jit_mode_name(settings_.jit),
@@ -648,7 +655,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
         .code_capacity_bytes = jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0,
         .promotions = opt.promotions(),
         .candidates_tried = tried,
-        .candidates_rejected = tried - opt.tries(TryVerdict::kWon),
+        .candidates_rejected = tried - tries(TryVerdict::kWon),
         .candidates_left_out = opt.left_out(),
         .timings_spoiled = opt.spoiled(),
         .retunes = opt.retunes(),
@@ -662,7 +669,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
     static_assert(kTryVerdicts <= http::JitInfo::kMaxVerdicts);
     for (size_t i = 0; i < kTryVerdicts; i++) {
         const auto verdict = static_cast<TryVerdict>(i);
-        out.jit.verdicts[i] = {verdict_name(verdict), opt.tries(verdict)};
+        out.jit.verdicts[i] = {verdict_name(verdict), tries(verdict)};
     }
     out.jit.verdict_count = kTryVerdicts;
     const SpeedUp speed = speed_up();

@@ -24,7 +24,7 @@ uint8_t FusedSteps::find_or_add(const char *name) {
 }
 
 void FusedSteps::begin(bool measurable) {
-    measuring_ = measurable && fusing == Fusing::kMeasured && tried_ != count_;
+    measuring_ = measurable && fusing == Fusing::kMeasured && decided_ != count_;
     // Separate, fused, fused, separate: what grows with the context favours neither.
     fused_now_ = measuring_ && (tokens_ % 4 == 1 || tokens_ % 4 == 2);
     for (Pair &pair : pairs_) {
@@ -38,6 +38,14 @@ bool FusedSteps::fuses(uint8_t pair) const {
     }
     const Pair &of = pairs_[pair - 1];
     return of.decided ? of.fused : fused_now_;
+}
+
+uint64_t FusedSteps::tries(TryVerdict verdict) const {
+    uint64_t found = 0;
+    for (uint32_t i = 0; i < tried_; ++i) {
+        found += tries_[i].verdict == verdict;
+    }
+    return found;
 }
 
 void FusedSteps::finish() {
@@ -63,6 +71,7 @@ void FusedSteps::finish() {
 
 void FusedSteps::decide(Pair &pair, TryVerdict verdict) {
     pair.decided = true;
+    ++decided_;
     pair.fused = verdict == TryVerdict::kWon;
     OptimizationTry &entry = tries_[tried_++];
     entry.function = pair.name;

@@ -40,6 +40,9 @@ class FusedSteps {
     // What was decided, in order.
     [[nodiscard]] uint32_t try_count() const { return tried_; }
     [[nodiscard]] const OptimizationTry &try_at(uint32_t index) const { return tries_[index]; }
+    [[nodiscard]] uint64_t tries(TryVerdict verdict) const;
+    // The list, but not what is in force.
+    void clear_tries() { tried_ = 0; }
 
   private:
     struct Pair {
@@ -55,6 +58,7 @@ class FusedSteps {
     Pair pairs_[kMaxPairs];
     OptimizationTry tries_[kMaxPairs];
     uint32_t count_ = 0;
+    uint32_t decided_ = 0;
     uint32_t tried_ = 0;
     uint32_t tokens_ = 0;  // that were measured
     bool measuring_ = false;

@@ -95,6 +95,31 @@ def test_every_candidate_that_was_tried_is_listed(portable_text):
         assert len(found["candidates"]) == found["jit"]["candidates_tried"] > 40
 
 
+def fused_tries(api):
+    return [c for c in profile(api)["candidates"] if c["variant"] == "fed in one step"]
+
+
+def test_steps_in_one_are_timed_on_tokens_and_listed():
+    """Only steps that processors share; who computes what does not show in the text."""
+    texts = []
+    for jit, threads in (("full", 2), ("baseline", 2), ("off", 2), ("full", 1)):
+        with hosted(f"jit={jit}", f"threads={threads}") as (_, api):
+            texts += [text(api) for _ in range(4)]
+            tries = fused_tries(api)
+            if (jit, threads) != ("full", 2):
+                assert not tries
+                continue
+            end = time.monotonic() + 60
+            while not fused_tries(api):
+                assert time.monotonic() < end, profile(api)["processors"]
+                texts.append(text(api))
+            for one in fused_tries(api):
+                assert " + " in one["function"] and one["level"] == 3
+                assert one["verdict"] in ("won", "lost")
+                assert one["cycles"] > 0 and one["current_cycles"] > 0
+    assert len(set(texts)) == 1
+
+
 def test_what_grows_slower_is_searched_anew():
     """A process that is stopped for two thirds of the time looks as on a machine with a busy neighbour."""
     with hosted("jit.warm=16", "jit.hot=32", "jit.very_hot=64") as (process, api):

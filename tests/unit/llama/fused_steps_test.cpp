@@ -59,6 +59,14 @@ TEST(FusedStepsTest, EachPairHasAVerdictOfItsOwn) {
         steps.finish();
     }
     EXPECT_EQ(steps.try_count(), 2u);
+    EXPECT_EQ(steps.tries(TryVerdict::kWon), 1u);
+    EXPECT_EQ(steps.tries(TryVerdict::kLost), 1u);
+    steps.clear_tries();
+    EXPECT_EQ(steps.try_count(), 0u);
+    for (uint32_t i = 0; i < 40; ++i) {
+        token(steps, second, 1000, 100);
+    }
+    EXPECT_EQ(steps.try_count(), 0u);  // what is decided stays
     EXPECT_TRUE(steps.fuses(first));
     EXPECT_FALSE(steps.fuses(second));
 }
