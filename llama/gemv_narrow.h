@@ -17,7 +17,7 @@ namespace bareflow::llama {
 [[nodiscard]] bool can_generate_narrow_type(TensorType type, InstructionSet set);
 [[nodiscard]] bool can_generate_narrow(const GemvShape &shape, const GemvPlan &plan);
 inline constexpr size_t kNarrowCodeRoom = 12 << 10;
-inline constexpr size_t kNarrowConstantBytes = 384;
+inline constexpr size_t kNarrowConstantBytes = 640;
 [[nodiscard]] Result<size_t> generate_narrow(const GemvShape &shape, const GemvPlan &plan,
                                              std::span<uint8_t> out, jit::ConstantPool constants);
 

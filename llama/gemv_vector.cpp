@@ -56,6 +56,9 @@ constexpr Format kIQ4_NLFormat = {.block_bytes = kQ4_0BlockBytes,
                                   .offset_shift = 7,
                                   .nibbles = true,
                                   .table = true};
+constexpr Format kQ2_KFormat = {
+    .minimum = true, .two_bits = true, .super_bytes = 84, .factor_at = 80};
+constexpr Format kQ3_KFormat = {.two_bits = true, .super_bytes = 110, .factor_at = 106};
 constexpr Format kQ4_KFormat = {.nibbles = true, .minimum = true, .super_bytes = 144};
 constexpr Format kQ5_KFormat = {
     .nibbles = true, .minimum = true, .fifth = true, .super_bytes = 176};
@@ -77,6 +80,10 @@ const Format *format_of(TensorType type) {
             return &kQ5_1Format;
         case TensorType::kIQ4_NL:
             return &kIQ4_NLFormat;
+        case TensorType::kQ2_K:
+            return &kQ2_KFormat;
+        case TensorType::kQ3_K:
+            return &kQ3_KFormat;
         case TensorType::kQ4_K:
             return &kQ4_KFormat;
         case TensorType::kQ5_K:
@@ -131,7 +138,10 @@ void VectorGenerator::prologue() {
     a_.lea(kOut, mem(kOut, kT, Scale::k4));
     a_.imul(kWeights, kT, static_cast<int32_t>(shape_.row_bytes));
     a_.add(kWeights, mem(kArgs, field(offsetof(GemvArgs, weights))));
-    a_.avx(op::vpbroadcastd, v(kBits), a_.constant_of(format_.nibbles ? 0x0f0f0f0fu : 0x80808080u));
+    a_.avx(op::vpbroadcastd, v(kBits),
+           a_.constant_of(format_.nibbles    ? 0x0f0f0f0fu
+                          : format_.two_bits ? 0x03030303u
+                                             : 0x80808080u));
     a_.avx(op::vpbroadcastd, v(kOnes), a_.constant_of(0x00010001u));
     if (wide_ && !format_.super()) {
         orders();
@@ -294,6 +304,9 @@ void VectorGenerator::copy_activation() {
 }
 
 int32_t VectorGenerator::place_of(uint32_t b) const {
+    if (format_.two_bits && wide_) {  // 64 bytes of them are the blocks 0 and 4, 1 and 5 ...
+        return static_cast<int32_t>((b % 4 * 2 + b / 4) * 32);
+    }
     if (has_part_minimums() && wide_) {  // 64 lower nibbles are two blocks: 0 and 2, 4 and 6
         return static_cast<int32_t>((b / 4 * 2 + b % 2) * 64 + b / 2 % 2 * 32);
     }

@@ -17,7 +17,7 @@ namespace bareflow::llama {
 // Plans whose set is kAvx2, kAvxVnni or kAvx512. The first three as in gemv_codegen.h.
 [[nodiscard]] bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan);
 [[nodiscard]] size_t vector_code_room(const GemvPlan &plan);
-inline constexpr size_t kVectorConstantBytes = 384;
+inline constexpr size_t kVectorConstantBytes = 640;
 [[nodiscard]] Result<size_t> generate_vector(const GemvShape &shape, const GemvPlan &plan,
                                              std::span<uint8_t> out, jit::ConstantPool constants);
 

@@ -41,9 +41,10 @@ struct Format {
     uint8_t window_blocks = 0;  // whose scales lie within 64 bytes
     uint8_t offset_shift = 0;   // weight + 2^shift is not negative; 0: it isn't anyway
     bool nibbles = false;
-    bool minimum = false;  // behind the scale
-    bool fifth = false;    // bits of the blocks stand before the nibbles
-    bool table = false;    // of signed values that nibbles choose
+    bool minimum = false;   // behind the scale
+    bool fifth = false;     // bits of the blocks stand before the nibbles
+    bool table = false;     // of signed values that nibbles choose
+    bool two_bits = false;  // Q2_K, Q3_K
     // Super-blocks: their length, and where the f16 is (with dmin, or what stands before it).
     uint16_t super_bytes = 0;
     uint16_t factor_at = 0;
@@ -85,6 +86,7 @@ inline constexpr unsigned kTemp = 10;        // four
 inline constexpr unsigned kBits = 14;        // 0x0f or 0x80 in every byte
 inline constexpr unsigned kOnes = 15;        // in 16 bits each
 inline constexpr unsigned kPairBits = 18;    // of super-blocks: bits 4 and 5, or 4, of every byte
+inline constexpr unsigned kThirdBits = 19;   // Q3_K: those of columns 0-31, four further up 128-159
 inline constexpr unsigned kScaleOrder = 16;  // and that of minimums
 inline constexpr unsigned kFifthOrder = 19;  // of columns 0-15, 16-31: bytes with their bits
 inline constexpr unsigned kFifthBits = 21;   // 1, 2, 4 ... 128
@@ -152,8 +154,9 @@ class VectorGenerator {
     }
     void clear(unsigned number) { a_.avx(op::pxor, xmm(number), xmm(number), xmm(number)); }
     void bits(unsigned to, unsigned a) {
-        op3(format_.nibbles ? (wide_ ? op::vpandd : op::pand) : (wide_ ? op::vpxord : op::pxor), to,
-            a, kBits);
+        op3(format_.nibbles || format_.two_bits ? (wide_ ? op::vpandd : op::pand)
+                                                : (wide_ ? op::vpxord : op::pxor),
+            to, a, kBits);
     }
     // `value` in every 32-bit lane, for vectors that are multiplied from memory.
     template <typename T>
@@ -172,7 +175,7 @@ class VectorGenerator {
     // Of a group's sums; two groups share a wide vector when rows come one by one.
     [[nodiscard]] int32_t sums_bytes(uint32_t groups, uint32_t rows) const;
     // 16 bits of each part.
-    [[nodiscard]] int32_t super_sums_bytes() const { return format_.minimum ? 16 : 32; }
+    [[nodiscard]] int32_t super_sums_bytes() const { return has_part_minimums() ? 16 : 32; }
     // Where things are from rsp: room for one vector of products, then copies.
     static constexpr int32_t kQAt = 64;
     [[nodiscard]] int32_t sums_at() const {
@@ -237,8 +240,10 @@ class VectorGenerator {
         return mem(kScales, static_cast<int32_t>((group * rows_ + row) * 4));
     }
 
-    // Q4_K, not Q6_K.
-    [[nodiscard]] bool has_part_minimums() const { return format_.super() && format_.minimum; }
+    // Of 32 columns each: Q4_K and Q5_K.
+    [[nodiscard]] bool has_part_minimums() const {
+        return format_.super() && format_.minimum && !format_.two_bits;
+    }
 
     // Where a block's activations go.
     [[nodiscard]] int32_t place_of(uint32_t b) const;
@@ -316,11 +321,21 @@ class VectorGenerator {
 
     // Q6_K: lanes of the sum of scale * (S - 32 X). Sums of four are at most 4 * 63 * 127 = 32,004.
     void super_sums_16(const Unit &unit, unsigned scaled);
+    // Q2_K and Q3_K: the same with minimums, or of scale * (S - 4 X).
+    void super_sums_2_bits(const Unit &unit, unsigned scaled, unsigned minimums);
+    // Of all sixteen parts, as bytes; Q2_K: `minimums`, too, or `scaled` = -4 times the sum of
+    // scale * X.
+    void two_bit_scales(const Unit &unit, unsigned to, unsigned scaled, unsigned minimums);
+    // Two bits of 32 columns a 256-bit lane, and Q3_K's third: those of block `block`, wide of
+    // `block` + 4 above it.
+    void two_bit_weights(unsigned to, const Unit &unit, uint32_t block);
     // Q5_K: the bits of a part, and the part two further on (wide), as bit 4; above it those of
     // the next parts.
     void part_bits(unsigned to, int32_t bits, uint32_t part);
     // Adds bits 4 and 5 of every byte, or bit 4.
-    [[nodiscard]] uint8_t pair_bits() const { return format_.fifth ? 0x10 : 0x30; }
+    [[nodiscard]] uint8_t pair_bits() const {
+        return format_.two_bits ? 0x04 : format_.fifth ? 0x10 : 0x30;
+    }
     void add_pair_bits(unsigned to, unsigned from);
     // Of the scales that are next, `low` + lane in the lower four words of each lane, `high` + lane
     // above.

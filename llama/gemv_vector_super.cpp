@@ -1,4 +1,4 @@
-// Units that are a super-block: Q4_K, Q5_K, Q6_K.
+// Units that are a super-block: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
 #include "llama/gemv_vector_generator.h"
 
 namespace bareflow::llama::gemv_vector {
@@ -13,6 +13,8 @@ void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
             }
             if (2 * i + second >= count) {
                 clear(kBlocks + second);
+            } else if (format_.two_bits) {
+                super_sums_2_bits(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
             } else if (format_.minimum) {
                 super_sums(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
             } else {
@@ -56,7 +58,7 @@ void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
     if (count > 4) {
         a_.avx(op::vinserti128, ymm(kTemp), ymm(kTemp), xmm(kTemp + 1), 1);
     }
-    times_factors(kBlocks, format_.factor_at == 0 ? 0 : 1);
+    times_factors(kBlocks, format_.minimum ? 0 : 1);
     if (format_.minimum) {
         times_factors(kBlocks + 1, 1);
         op3(op::subpd, kBlocks, kBlocks, kBlocks + 1);
@@ -193,6 +195,110 @@ void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
     }
 }
 
+void VectorGenerator::super_sums_2_bits(const Unit &unit, unsigned scaled, unsigned minimums) {
+    prefetch(unit);
+    constexpr unsigned kScaleBytes = kTemp;  // spread_signed() takes them from there
+    constexpr unsigned kW = kTemp + 1;
+    constexpr unsigned kSpread = kTemp + 2;
+    two_bit_scales(unit, kScaleBytes, scaled, minimums);
+    if (!wide_) {
+        // In 16 bits, those of even parts in the lower lane.
+        constexpr std::array<uint8_t, 16> kEvenFirst = {0, 2, 4, 6, 8, 10, 12, 14,
+                                                        1, 3, 5, 7, 9, 11, 13, 15};
+        a_.avx(op::pshufb, xmm(kScaleBytes), xmm(kScaleBytes), a_.constant_of(kEvenFirst));
+        a_.avx(op::pmovsxbw, ymm(kScaleBytes), xmm(kScaleBytes));
+        for (uint32_t block = 0; block < kGroupBlocks; ++block) {
+            two_bit_weights(kW, unit, block);
+            op_mem(op::pmaddubsw, kW, kW, mem(kQ, unit.q + static_cast<int32_t>(block) * 32));
+            const auto word = static_cast<uint16_t>(0x0100 + 0x0202 * block);
+            op_mem(op::pshufb, kSpread, kScaleBytes, everywhere(word));
+            op3(op::pmaddwd, kW, kW, kSpread);
+            op3(op::paddd, scaled, scaled, kW);
+        }
+        return;
+    }
+    op3(op::vshufi32x4, kScaleBytes, kScaleBytes, kScaleBytes, 0);
+    if (!format_.minimum) {
+        std::array<uint32_t, 16> shifts{};
+        std::fill(shifts.begin() + 8, shifts.end(), 4);
+        a_.avx(op::vbroadcasti64x4, v(kThirdBits), mem(kWeights, unit.weights));
+        op_mem(op::vpsrlvd, kThirdBits, kThirdBits, a_.constant_of(shifts));
+    }
+    for (uint32_t block = 0; block < 4; block += 2) {
+        for (uint32_t i = 0; i < 2; ++i) {
+            const unsigned sum = i == 0 ? kProduct : kSpread;
+            two_bit_weights(kW, unit, block + i);
+            clear(sum);
+            op_mem(op::vpdpbusd, sum, kW, mem(kQ, unit.q + static_cast<int32_t>(block + i) * 64));
+        }
+        op3(op::packssdw, kProduct, kProduct, kSpread);
+        spread_signed(kSpread, 0, 2);
+        op3(op::vpdpwssd, scaled, kProduct, kSpread);
+        op2(op::psrldq, kScaleBytes, kScaleBytes, 4);
+    }
+}
+
+void VectorGenerator::two_bit_scales(const Unit &unit, unsigned to, unsigned scaled,
+                                     unsigned minimums) {
+    const Mem sums = mem(kSums, unit.q / 256 * 32);
+    if (format_.minimum) {
+        const Mem from = mem(kWeights, unit.weights);
+        const Mem nibbles = everywhere(uint8_t{0x0f});
+        a_.avx(op::movdqu, xmm(to), from);
+        a_.avx(op::psrlw, xmm(minimums), xmm(to), 4);
+        a_.avx(op::pand, xmm(minimums), xmm(minimums), nibbles);
+        a_.avx(op::pand, xmm(to), xmm(to), nibbles);
+        a_.avx(op::pmovzxbw, ymm(minimums), xmm(minimums));
+        a_.avx(op::pmaddwd, ymm(minimums), ymm(minimums), sums);
+        return clear(scaled);
+    }
+    // Sixteen low nibbles, those of 8-15 above those of 0-7; then two bits of each four in a word.
+    constexpr std::array<uint32_t, 4> kLowShifts = {0, 0, 4, 4};
+    constexpr std::array<uint32_t, 4> kHighShifts = {0, 2, 4, 6};
+    const Vec high = xmm(kTemp + 1);
+    a_.avx(op::movq, xmm(to), mem(kWeights, unit.weights + 96));
+    a_.avx(op::pshufd, xmm(to), xmm(to), 0x44);
+    a_.avx(op::vpsrlvd, xmm(to), xmm(to), a_.constant_of(kLowShifts));
+    a_.avx(op::pand, xmm(to), xmm(to), everywhere(uint8_t{0x0f}));
+    a_.avx(op::vpbroadcastd, high, mem(kWeights, unit.weights + 104));
+    a_.avx(op::vpsrlvd, high, high, a_.constant_of(kHighShifts));
+    a_.avx(op::pand, high, high, everywhere(uint8_t{0x03}));
+    a_.avx(op::pslld, high, high, 4);
+    a_.avx(op::por, xmm(to), xmm(to), high);
+    a_.avx(op::psubb, xmm(to), xmm(to), everywhere(uint8_t{32}));
+    a_.avx(op::pmovsxbw, ymm(scaled), xmm(to));
+    a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), sums);
+    a_.avx(op::pslld, ymm(scaled), ymm(scaled), 2);
+    clear(kProduct);
+    op3(op::psubd, scaled, kProduct, scaled);
+}
+
+void VectorGenerator::two_bit_weights(unsigned to, const Unit &unit, uint32_t block) {
+    constexpr unsigned kThird = kTemp + 3;
+    const uint32_t number = wide_ ? block : block % 4;
+    const auto half = static_cast<int32_t>(block - number) * 8;
+    a_.avx(op::movups, v(to), mem(kWeights, unit.weights + (format_.minimum ? 16 : 32) + half));
+    if (number != 0) {
+        op2(op::psrlw, to, to, 2 * number);
+    }
+    bits(to, to);
+    if (format_.minimum) {
+        return;
+    }
+    // Bit `block` of each byte, to bit 2.
+    unsigned from = kThirdBits;
+    if (!wide_) {
+        a_.avx(op::movups, v(kThird), mem(kWeights, unit.weights));
+        from = kThird;
+    }
+    if (block < 2) {
+        op2(op::psllw, kThird, from, 2 - block);
+    } else if (block > 2 || wide_) {
+        op2(op::psrlw, kThird, from, block - 2);
+    }
+    add_pair_bits(to, kThird);
+}
+
 void VectorGenerator::part_bits(unsigned to, int32_t bits, uint32_t part) {
     const Mem from = mem(kWeights, bits);
     if (wide_) {
@@ -224,7 +330,8 @@ void VectorGenerator::spread_signed(unsigned to, int32_t low, int32_t high) {
     std::array<uint8_t, 64> order;
     for (unsigned i = 0; i < order.size(); ++i) {
         const auto first = static_cast<unsigned>(i % 16 < 8 ? low : high);
-        order[i] = static_cast<uint8_t>(i % 2 == 0 ? 0x80 : first + i / 16);
+        const unsigned lane = format_.two_bits ? i / 32 * 8 + i / 16 % 2 : i / 16;
+        order[i] = static_cast<uint8_t>(i % 2 == 0 ? 0x80 : first + lane);
     }
     op_mem(op::pshufb, to, kTemp, a_.constant(std::span(order).first(static_cast<size_t>(bytes_))));
     op2(op::psraw, to, to, 8);
