@@ -94,21 +94,25 @@ void Optimizer::set_mode(JitMode mode) {
     }
 }
 
+FunctionId Optimizer::function_of(const OptimizationTarget &target) {
+    return profile_().find(target.name());
+}
+
 uint64_t Optimizer::calls(const OptimizationTarget &target) {
-    return profile_().calls(profile_().find(target.name()));
+    return profile_().calls(function_of(target));
 }
 
 void Optimizer::gave_up(const OptimizationTarget &target, int level) {
     for (size_t i = 0; i < entry_count_; ++i) {
         if (entries_[i].target == &target) {
             set_level(entries_[i], level);
-            profile_().set_code_bytes(profile_().find(target.name()), 0);
+            profile_().set_code_bytes(function_of(target), 0);
         }
     }
 }
 
 void Optimizer::set_level(Entry &entry, int level) {
-    const FunctionId id = profile_().find(entry.target->name());
+    const FunctionId id = function_of(*entry.target);
     profile_().set_level(id, level);
     if (level == 0) {
         profile_().set_code_bytes(id, 0);
@@ -128,7 +132,7 @@ void Optimizer::take_over(Entry &entry) {
     entry.choice.ticks = median(times_.candidate());
     entry.choice.rule_ticks = median(times_.current());
     entry.gain = entry.gain * entry.choice.rule_ticks / std::max<uint64_t>(entry.choice.ticks, 1);
-    const FunctionId id = profile_().find(entry.target->name());
+    const FunctionId id = function_of(*entry.target);
     entry.drift.restart(profile_().single_calls(id), profile_().single_cycles(id));
     ++revision_;
 }
@@ -243,16 +247,19 @@ bool Optimizer::find_recall() {
             continue;
         }
         entry.recall = Recall::kRule;
-        const int level = entry.recalled.level;
+        int level = entry.recalled.level;
         if (level > max_level(mode_)) {
             continue;
         }
-        const uint32_t count = entry.target->candidate_count(level);
-        for (uint32_t index = 0; index < count; ++index) {
-            if (entry.target->candidate_name(level, index) == entry.recalled.variant.view()) {
-                recalling_ = true;
-                begin(i, level, index, index + 1);
-                return true;
+        // Where a level had nothing faster, one of a lower level's is in force.
+        for (; level > 0; --level) {
+            const uint32_t count = entry.target->candidate_count(level);
+            for (uint32_t index = 0; index < count; ++index) {
+                if (entry.target->candidate_name(level, index) == entry.recalled.variant.view()) {
+                    recalling_ = true;
+                    begin(i, level, index, index + 1);
+                    return true;
+                }
             }
         }
         ++recalls_lost_;
@@ -275,7 +282,7 @@ bool Optimizer::find_drift() {
     bool any = false;
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
-        const FunctionId id = profile_().find(entry.target->name());
+        const FunctionId id = function_of(*entry.target);
         if (entry.considered > 1 &&
             entry.drift.observe(profile_().single_calls(id), profile_().single_cycles(id))) {
             entry.considered = 1;
@@ -383,7 +390,10 @@ void Optimizer::time() {
             }
             return decide(TryVerdict::kWon);
         case TimingVerdict::kLost:
-            return decide(TryVerdict::kLost);
+            // What was found to be the fastest before is not lost to a few bad measurements.
+            return recalling_ && times_.count() < PairedTimes::kMaxPairs
+                       ? void()
+                       : decide(TryVerdict::kLost);
     }
 }
 
@@ -614,7 +624,7 @@ void Optimizer::decide(TryVerdict verdict) {
         target.install();
         take_over(entry);
         won_ = true;
-        profile_().set_code_bytes(profile_().find(target.name()), code_bytes);
+        profile_().set_code_bytes(function_of(target), code_bytes);
     } else {
         target.drop();
         if (against_reference() && entry.level != 0) {
@@ -649,6 +659,10 @@ void Optimizer::finish_level() {
         (won_ || kept_ ? recalled_ : recalls_lost_) += 1;
         if (!won_ && !kept_) {
             return;
+        }
+        level_ = entry.recalled.level;
+        if (kept_) {
+            entry.choice = entry.recalled;
         }
     }
     // A rule of thumb that is better than a remembered choice leaves level 2 to be searched.

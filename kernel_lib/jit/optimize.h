@@ -136,6 +136,7 @@ class Optimizer {
     void remove_all();
 
     // How often a target's function was called.
+    [[nodiscard]] FunctionId function_of(const OptimizationTarget &target);
     [[nodiscard]] uint64_t calls(const OptimizationTarget &target);
     // By a target that had to give up what was in force (its code made room for another's): it runs
     // at `level` now. What was tried for it is not tried again.
@@ -155,6 +156,14 @@ class Optimizer {
     // before any threshold is reached; the rule of thumb follows. One that loses starts the search
     // as if there had been none. Ignored when no target has the name.
     void recall(const TunedChoice &choice);
+    // Choices of an earlier start are still to be looked at: work() does these first.
+    [[nodiscard]] bool is_recalling() const {
+        bool any = recalling_;
+        for (size_t i = 0; i < entry_count_; ++i) {
+            any |= entries_[i].recall == Recall::kChoice;
+        }
+        return any;
+    }
     // The functions registered so far will be hot as soon as there is work: their rules of thumb
     // (level 1) are made, compared and timed now and not after so many calls.
     void anticipate();

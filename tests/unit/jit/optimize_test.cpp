@@ -52,6 +52,7 @@ class FakeTarget final : public OptimizationTarget {
     const FakeCandidate *in_hand = nullptr;
     std::map<std::string, int> prepared;
     uint32_t runs = 0;
+    uint32_t slow_runs = 0;  // of a candidate, still to come
     uint32_t installs = 0;
     uint32_t drops = 0;
 
@@ -98,7 +99,8 @@ class FakeTarget final : public OptimizationTarget {
             fault();
         }
         ++runs;
-        now_ticks += in_hand->run_ticks;
+        now_ticks += in_hand->run_ticks * (slow_runs != 0 ? 10 : 1);
+        slow_runs -= slow_runs != 0 ? 1 : 0;
     }
     void run_current() override {
         ++runs;
@@ -697,6 +699,73 @@ TEST_F(OptimizeTest, TheRuleOfThumbCanBeRemembered) {
     EXPECT_EQ(optimizer_.gain("f").over_reference, 2000u);
     EXPECT_EQ(optimizer_.gain("f").over_rule, 1000u);
     EXPECT_EQ(optimizer_.recalled(), 1u);
+}
+
+// Level 3 had nothing faster than what level 2 had found.
+TEST_F(OptimizeTest, ARememberedChoiceMayBeOfALowerLevelThanItsFunction) {
+    target_.levels[3] = {{.name = "no better", .run_ticks = 300}};
+    count_calls("f", 1'000'000);
+    work_all();
+    std::array<TunedChoice, 4> before;
+    ASSERT_EQ(optimizer_.choices(before), 1u);
+    ASSERT_TRUE(before[0].same_choice(choice_of("f", "fast", 3)));
+
+    optimizer_.remove_all();
+    optimizer_.clear_counters();
+    profile().clear_counters();
+    ASSERT_TRUE(optimizer_.add(target_).ok());
+    optimizer_.recall(before[0]);
+    work_all();
+    EXPECT_EQ(optimizer_.recalled(), 1u);
+    EXPECT_EQ(optimizer_.recalls_lost(), 0u);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(level("f"), 3);
+    count_calls("f", 1'000'000);
+    EXPECT_FALSE(optimizer_.has_work());
+}
+
+TEST_F(OptimizeTest, ARememberedChoiceThatIsInForceAlreadyIsKept) {
+    optimizer_.remove_all();
+    target_.levels[2] = {{.name = "rule", .run_ticks = 500}};
+    target_.starts_by_rule = true;
+    ASSERT_TRUE(optimizer_.add(target_).ok());
+    optimizer_.recall(choice_of("f", "rule", 2));
+    work_all();
+    EXPECT_EQ(optimizer_.recalled(), 1u);
+    std::array<TunedChoice, 4> out;
+    ASSERT_EQ(optimizer_.choices(out), 1u);
+    EXPECT_TRUE(out[0].same_choice(choice_of("f", "rule", 2)));
+}
+
+// A start is a noisy time: the model is being read, memory is new.
+TEST_F(OptimizeTest, ARememberedChoiceIsNotLostToAFewBadMeasurements) {
+    optimizer_.remove_all();
+    target_.starts_by_rule = true;
+    ASSERT_TRUE(optimizer_.add(target_).ok());
+    target_.slow_runs = 7;
+    optimizer_.recall(choice_of("f", "fast", 2));
+    work_all();
+    EXPECT_EQ(target_.slow_runs, 0u);
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(optimizer_.recalls_lost(), 0u);
+}
+
+TEST_F(OptimizeTest, ItSaysWhileThereAreRememberedChoicesToLookAt) {
+    EXPECT_FALSE(optimizer_.is_recalling());
+    optimizer_.recall(choice_of("f", "fast", 2));
+    EXPECT_TRUE(optimizer_.is_recalling());
+    optimizer_.work(now_ticks + 1);
+    EXPECT_TRUE(optimizer_.is_recalling());
+    // Not until the rule of thumb was timed beside it.
+    while (optimizer_.is_recalling()) {
+        ASSERT_TRUE(optimizer_.has_work());
+        optimizer_.work(now_ticks + 1);
+    }
+    EXPECT_EQ(target_.in_force->name, "fast");
+    EXPECT_EQ(find_try("rule"), nullptr);
+    optimizer_.recall(choice_of("f", "fast", 2));
+    optimizer_.remove_all();
+    EXPECT_FALSE(optimizer_.is_recalling());
 }
 
 TEST_F(OptimizeTest, AModeForbidsRememberedChoicesToo) {
