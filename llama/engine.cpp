@@ -254,6 +254,10 @@ void Engine::use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
     state_->transformer.use_workers(pool, min_shared_ticks);
 }
 
+void Engine::make_room_for_translations() {
+    state_->transformer.make_room_for_translations(state_->model.weight_bytes());
+}
+
 std::span<const float> Engine::logits() const {
     if (state_->last_logits == kNone) {
         return {};

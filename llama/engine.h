@@ -193,6 +193,8 @@ class Engine {
     // worker_pool(). Operations shorter than `min_shared_ticks` stay on one processor (see
     // Transformer). Not while busy. Text and logits do not depend on it.
     void use_workers(WorkerPool *pool, uint64_t min_shared_ticks = kMinSharedTicks);
+    // See Transformer: for the next steps, after whatever dropped address translations for long.
+    void make_room_for_translations();
     // Some 10 us: handing out work and the barrier cost about 1 us on hardware, 5 us emulated.
     static constexpr uint64_t kMinSharedTicks = 25'000;
 

@@ -13,18 +13,25 @@ constexpr const char *kOtherName = "llama (other)";
 // How many units are tried before the cost of one is known.
 constexpr uint32_t kFirstUnits = 1;
 
-// Sharing: how many measurements an average looks back on, and when trials are due (in tokens).
+// Sharing: how many measurements an average looks back on, and when trials are due (in tokens): two
+// of each way at once, of which the first is of cold code, then seldom.
 constexpr uint64_t kAverageOver = 16;
 // A measurement counts for so many times the average at most.
 constexpr uint64_t kOutlier = 4;
-constexpr uint64_t kFirstTokens = 16;
+constexpr uint64_t kFirstTokens = 8;
 constexpr uint64_t kTrialEvery = 64;
+constexpr uint64_t kSecondTrial = 32;
 constexpr uint32_t kManyRowsClass = OpCosts::kFewRowClasses + 1;
 // Nobody has measured it, but what takes so many times the least that may be shared surely is.
 constexpr uint64_t kSurelyShared = 4;
 
 // All of the time, in the unit of shares.
 constexpr uint32_t kWhole = 1u << 16;
+
+// Among the tokens between two trials.
+uint64_t trial_place(uint64_t count) {
+    return count % (count < kTrialEvery ? kSecondTrial : kTrialEvery);
+}
 
 }  // namespace
 
@@ -139,14 +146,14 @@ OpCosts::Sharing OpCosts::trial(uint64_t count, uint32_t row_class) {
     }
     // Whole tokens, so that the other processors are awake while sharing is tried. Often at first,
     // then seldom: a trial costs at most what the better way saves.
-    uint64_t place = count < kFirstTokens ? count % 4 : count % kTrialEvery;
+    uint64_t place = count < kFirstTokens ? count % 4 : trial_place(count);
     place = tries_turns(count, row_class) ? place % 4 : place;
     return place == 1 ? Sharing::kAlways : place == 3 ? Sharing::kNever : Sharing::kMeasured;
 }
 
 // Both ways of sharing, too.
 bool OpCosts::tries_turns(uint64_t count, uint32_t row_class) {
-    const uint64_t place = count < kFirstTokens ? count % 8 : count % kTrialEvery;
+    const uint64_t place = trial_place(count);
     return has_turns(row_class) && (place == 5 || place == 7);
 }
 
@@ -168,13 +175,22 @@ bool OpCosts::takes_turns(uint32_t op, uint32_t row_class, bool trial) const {
     return ticks != 0 && ticks < best_ticks(ops_[op + row_class]);
 }
 
-void OpCosts::Average::add(uint64_t measured_q8) {
-    const uint64_t over = count < 2 ? 1 : count < kAverageOver ? count : kAverageOver;
+void OpCosts::Average::add(uint64_t measured_q8, uint64_t of_units, uint64_t in_step) {
+    const bool next_step = steps == 0 || in_step != step;
+    steps += next_step ? 1 : 0;
+    if (count == 1 || (next_step && steps == 2)) {
+        sum_q8 = units = 0;
+    } else if (count >= kAverageOver) {
+        sum_q8 -= sum_q8 / kAverageOver;
+        units -= units / kAverageOver;
+    }
+    step = in_step;
     // Somebody else had the processor meanwhile: a way that is seldom tried would be thought slow
     // for very long. What really takes longer now says so again and again.
     const uint64_t most = ticks_q8 * kOutlier;
-    measured_q8 = count >= 2 && measured_q8 > most ? most : measured_q8;
-    ticks_q8 = ticks_q8 - ticks_q8 / over + measured_q8 / over;
+    sum_q8 += (units != 0 && measured_q8 > most ? most : measured_q8) * of_units;
+    units += of_units;
+    ticks_q8 = sum_q8 / units;
     ticks_q8 += ticks_q8 == 0 ? 1 : 0;
     ++count;
 }
@@ -210,7 +226,7 @@ void OpCosts::set_last_share(uint32_t op, uint32_t share_q16) {
 }
 
 void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
-                     bool shared, uint32_t rows) {
+                     DoneBy by, uint32_t rows) {
     Op &entry = ops_[op];
     // A cost that grew is believed at once, one that fell by and by: a piece that is too short
     // costs a little, one that is too long breaks a promise.
@@ -220,8 +236,10 @@ void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_t
     const uint64_t old = entry.ticks_per_unit_q8;
     const uint64_t next = capped >= old ? capped : old - (old - capped) / 4;
     entry.ticks_per_unit_q8 = next == 0 ? 1 : next;
-    (shared ? entry.shared : entry.alone).add(capped);
-    if (!shared || entry.in_turns) {
+    if (by != DoneBy::kWaking) {
+        (by == DoneBy::kSeveral ? entry.shared : entry.alone).add(capped, units, step_);
+    }
+    if (by == DoneBy::kOne || entry.in_turns) {
         entry.trial_ticks = ticks + (entry.step == step_ ? entry.trial_ticks : 0);
         entry.step = step_;
     }

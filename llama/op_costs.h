@@ -79,21 +79,30 @@ class OpCosts {
     // The share of an operation's last part, in 1 / 65536, as it was measured; the others keep
     // theirs among themselves.
     void set_last_share(uint32_t op, uint32_t share_q16);
-    // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones;
-    // `shared`: by several processors (ticks is what the clock showed, not their sum); `rows`: of
-    // the batch, for the profile.
+    // Who did it. kWaking: it was offered to the others, but they were only being woken; that says
+    // nothing about either way.
+    enum class DoneBy : uint8_t { kOne, kSeveral, kWaking };
+    // `units` were done in `ticks`, ending at `now_ticks`; `finished`: they were the last ones; by
+    // several processors: ticks is what the clock showed, not their sum; `rows`: of the batch, for
+    // the profile.
     void record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
-                bool shared = false, uint32_t rows = 1);
+                DoneBy by = DoneBy::kOne, uint32_t rows = 1);
     // The operation was given up: what was recorded of it since it last finished does not count.
     void abandon(uint32_t op) { ops_[op].open_ticks = 0; }
 
   private:
     // Of the last measurements. The first one is of a cold operation, and of one unit: it counts
-    // until there is another.
+    // until there is another. Those of the first step, with all layers' weights cold, count until
+    // there is a second step.
+    // A long operation is cut where a deadline is: its pieces count by their units.
     struct Average {
         uint64_t ticks_q8;  // of a unit, times 256; 0: not measured yet
+        uint64_t sum_q8;
+        uint64_t units;
+        uint64_t step;  // of the last one
         uint32_t count;
-        void add(uint64_t ticks_q8);
+        uint32_t steps;
+        void add(uint64_t ticks_q8, uint64_t of_units, uint64_t in_step);
     };
     struct Op;
     [[nodiscard]] static uint64_t best_ticks(const Op &entry);

@@ -409,6 +409,10 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     plan_attention(plan_, nullptr, given_);
     last_plan_.tiles = s_.last_tiles;
     plan_attention(last_plan_, s_.wanting, wanting_);
+    if (translation_drops_ != 0) {
+        --translation_drops_;
+        platform::publish_code();  // drops them, on every processor
+    }
     costs_.begin_step();
     const uint32_t row_class = OpCosts::row_class(given_);
     const uint64_t steps_begun = steps_begun_[row_class]++;
@@ -457,7 +461,7 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         uint32_t units = costs_.units_within(op, until_barrier * weight, budget) / weight;
         units = units == 0 ? 1 : units;
         const Step *const feeding = feeding_;
-        const bool shared = run_shared(step, op, units_done_, units_done_ + units);
+        const OpCosts::DoneBy by = run_shared(step, op, units_done_, units_done_ + units);
         const uint64_t after = platform::ticks();
         if (step.fed != FusedSteps::kNone) {
             fused_.add(step.fed, after - now);
@@ -471,7 +475,7 @@ bool Transformer::advance(uint64_t deadline_ticks) {
         if (step.kind == StepKind::kGateUp) {
             costs_.set_last_share(op, silu_share_q16());
         }
-        costs_.record(op, units * weight, after - now, after, units == left, shared, rows_);
+        costs_.record(op, units * weight, after - now, after, units == left, by, rows_);
         now = after;
         units_done_ += units;
         if (units == left) {
@@ -568,13 +572,14 @@ uint32_t Transformer::unit_weight(const Step &step) const {
     return step.product_count != 0 ? rows_ : 1;
 }
 
-bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end) {
+OpCosts::DoneBy Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin,
+                                        uint32_t end) {
     const uint32_t processors = pool_ == nullptr ? 1 : pool_->size();
     if (processors == 1 ||
         !costs_.share(op, (end - begin) * unit_weight(step), min_shared_ticks_, sharing_)) {
         feed();
         run(step, begin, end);
-        return false;
+        return OpCosts::DoneBy::kOne;
     }
     struct Job {
         Transformer &transformer;
@@ -588,7 +593,9 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
         // The first to come feeds the product, the others wait for that.
         enum : uint32_t { kUnfed, kBeingFed, kFed };
         std::atomic<uint32_t> fed;
-    } job{*this, step, nullptr, begin, end, 0, 1, 0, feeding_ == nullptr ? Job::kFed : Job::kUnfed};
+        std::atomic<bool> joined;  // by another processor
+    } job{*this, step, nullptr, begin, end, 0, 1, 0, feeding_ == nullptr ? Job::kFed : Job::kUnfed,
+          false};
     uint32_t grains;
     uint32_t chunk = 1;
     if (step.kind == StepKind::kAttention) {
@@ -608,10 +615,13 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
     if (grains == 1) {
         feed();
         run(step, begin, end);
-        return false;
+        return OpCosts::DoneBy::kOne;
     }
     const auto task = [](void *context, uint32_t from, uint32_t to) {
         Job &j = *static_cast<Job *>(context);
+        if (platform::processor_index() != 0 && !j.joined.load(std::memory_order_relaxed)) {
+            j.joined.store(true, std::memory_order_relaxed);
+        }
         while (j.fed.load(std::memory_order_acquire) != Job::kFed) {
             uint32_t unfed = Job::kUnfed;
             if (j.fed.compare_exchange_strong(unfed, Job::kBeingFed)) {
@@ -643,7 +653,10 @@ bool Transformer::run_shared(const Step &step, uint32_t op, uint32_t begin, uint
                           high < j.end ? static_cast<uint32_t>(high) : j.end);
     };
     pool_->run(task, &job, grains, chunk == 0 ? 1 : chunk);
-    return true;
+    // The first one that they joined may have seen them come late.
+    const bool were_awake = others_awake_;
+    others_awake_ = job.joined.load(std::memory_order_relaxed);
+    return were_awake && others_awake_ ? OpCosts::DoneBy::kSeveral : OpCosts::DoneBy::kWaking;
 }
 
 void Transformer::feed() {

@@ -12,12 +12,14 @@
 // All memory is taken in create(). Not reentrant; one caller.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
+#include "kernel_lib/platform/platform.h"
 #include "llama/float_ops.h"
 #include "llama/fused_steps.h"
 #include "llama/kernels.h"
@@ -102,6 +104,19 @@ class Transformer {
     void use_workers(WorkerPool *pool, uint64_t min_shared_ticks) {
         pool_ = pool;
         min_shared_ticks_ = min_shared_ticks;
+    }
+
+    // An emulator's table of address translations grows only when they are dropped while most of it
+    // is in use (QEMU, accel/tcg/cputlb.c, tlb_mmu_resize_locked: twice the size), and shrinks when
+    // they are dropped again and again for little memory, as candidates of kernels cause it. With
+    // too small a table the same kernels took an eighth longer. So they are dropped before each of
+    // the next steps, until it holds those of all weights; hardware takes a microsecond for that.
+    void make_room_for_translations(uint64_t weight_bytes) {
+        translation_drops_ = translation_drops(weight_bytes);
+    }
+    // From the table's least size on, 64 pages, and one more: not all are in use at once.
+    [[nodiscard]] static constexpr uint32_t translation_drops(uint64_t weight_bytes) {
+        return static_cast<uint32_t>(std::bit_width(weight_bytes / platform::kPageBytes / 64)) + 1;
     }
 
   private:
@@ -222,7 +237,7 @@ class Transformer {
     // Does what feeding_ says.
     void feed();
     // The same by all processors. False: it was done by one.
-    bool run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
+    OpCosts::DoneBy run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
     void embed(const Step &step, uint32_t row);
     void quantize(const Step &step, const float *x, uint32_t row, uint32_t begin, uint32_t end);
     void norm(const Step &step, uint32_t row);
@@ -263,6 +278,8 @@ class Transformer {
     FusedSteps fused_;
     WorkerPool *pool_ = nullptr;
     uint64_t min_shared_ticks_ = 0;
+    uint32_t translation_drops_ = 0;  // still to come
+    bool others_awake_ = false;       // joined the last operation that was shared
     OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
     uint64_t steps_begun_[OpCosts::kRowClasses] = {};
     bool turns_trial_ = false;   // for this step

@@ -9,6 +9,8 @@
 namespace bareflow::llama {
 namespace {
 
+using DoneBy = OpCosts::DoneBy;
+
 OpCosts make(uint32_t capacity = 4) {
     auto costs = OpCosts::create(capacity);
     EXPECT_TRUE(costs.ok());
@@ -81,7 +83,7 @@ TEST(OpCostsTest, TheFasterWayIsTaken) {
     EXPECT_FALSE(costs.share(op, 1000, 0, Sharing::kNever));
     const auto shared = [&](uint64_t ticks) {
         for (int i = 0; i < 100; ++i) {
-            costs.record(op, 10, ticks, 500, false, true);
+            costs.record(op, 10, ticks, 500, false, DoneBy::kSeveral);
         }
         return costs.share(op, 1000, 30000, Sharing::kMeasured);
     };
@@ -100,13 +102,13 @@ TEST(OpCostsTest, WhatFewerRowsHaveShownCountsUntilMoreAreMeasured) {
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kAlways));
     costs.record(one, 10, 400, 400, false);
-    costs.record(one, 10, 250, 700, false, true);
+    costs.record(one, 10, 250, 700, false, DoneBy::kSeveral);
     EXPECT_TRUE(costs.share(four, 1000, 30000, Sharing::kMeasured));
     EXPECT_FALSE(costs.share(four, 1000, 50000, Sharing::kMeasured));  // too short
     costs.record(four, 10, 400, 1100, false);
     EXPECT_TRUE(costs.share(four, 1000, 30000, Sharing::kMeasured));
     for (int i = 0; i < 10; ++i) {
-        costs.record(four, 10, 800, 2000, false, true);
+        costs.record(four, 10, 800, 2000, false, DoneBy::kSeveral);
     }
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));  // its own, now
     EXPECT_TRUE(costs.share(one, 1000, 30000, Sharing::kMeasured));
@@ -121,7 +123,7 @@ TEST(OpCostsTest, ALongOperationIsSharedBeforeAnybodyTried) {
     EXPECT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));
     EXPECT_TRUE(costs.share(op, 2000, 30000, Sharing::kMeasured));
     for (int i = 0; i < 10; ++i) {
-        costs.record(op, 1, 150, 300, false, true);
+        costs.record(op, 1, 150, 300, false, DoneBy::kSeveral);
     }
     EXPECT_FALSE(costs.share(op, 2000, 30000, Sharing::kMeasured));
 }
@@ -134,7 +136,7 @@ TEST(OpCostsTest, ATrialOfALongOperationIsShort) {
     const uint32_t op = costs.find_or_add("op_costs_test trial");
     costs.begin_step();
     costs.record(op, 10, kPart, kPart, false);
-    costs.record(op, 10, kPart / 2, 2 * kPart, false, true);
+    costs.record(op, 10, kPart / 2, 2 * kPart, false, DoneBy::kSeveral);
     EXPECT_FALSE(costs.share(op, 10, 1, Sharing::kNever));
     costs.record(op, 10, kPart, 3 * kPart, true);
     EXPECT_TRUE(costs.share(op, 10, 1, Sharing::kNever));
@@ -149,17 +151,65 @@ TEST(OpCostsTest, OneMeasurementThatWasInterruptedChangesNoDecision) {
     const uint32_t op = costs.find_or_add("op_costs_test interrupted");
     constexpr auto kMeasured = OpCosts::Sharing::kMeasured;
     for (uint32_t i = 0; i < 4; ++i) {
-        costs.record(op, 10, 1000, 0, true, false);
-        costs.record(op, 10, 2500, 0, true, true);
+        costs.record(op, 10, 1000, 0, true);
+        costs.record(op, 10, 2500, 0, true, DoneBy::kSeveral);
     }
     ASSERT_FALSE(costs.share(op, 10, 100, kMeasured));
-    costs.record(op, 10, 1'000'000, 0, true, false);
+    costs.record(op, 10, 1'000'000, 0, true);
     EXPECT_FALSE(costs.share(op, 10, 100, kMeasured));
     // What takes so long from now on is believed.
     for (uint32_t i = 0; i < 16; ++i) {
-        costs.record(op, 10, 1'000'000, 0, true, false);
+        costs.record(op, 10, 1'000'000, 0, true);
     }
     EXPECT_TRUE(costs.share(op, 10, 100, kMeasured));
+}
+
+// The other processors were only being woken: no measurement of sharing, nor of doing it alone.
+TEST(OpCostsTest, WhatWakingTakesIsNoMeasurement) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test waking");
+    costs.record(op, 10, 400, 400, false);
+    costs.record(op, 10, 250, 700, false, DoneBy::kSeveral);
+    for (int i = 0; i < 100; ++i) {
+        costs.record(op, 10, 4000, 5000, false, DoneBy::kWaking);
+    }
+    EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+    EXPECT_FALSE(costs.share(op, 1000, 50000, Sharing::kAlways));  // too short: 40 a unit alone
+    EXPECT_EQ(costs.units_within(op, 100, 4000), 10u);             // but pieces are cut by it
+}
+
+// The rest that a deadline left costs as much as a whole operation to hand out.
+TEST(OpCostsTest, PiecesCountByTheirUnits) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test pieces of one");
+    for (int i = 0; i < 20; ++i) {
+        costs.record(op, 1000, 40'000, 0, true);
+        costs.record(op, 990, 30'000, 0, false, DoneBy::kSeveral);
+        costs.record(op, 10, 5'000, 0, true, DoneBy::kSeveral);
+    }
+    EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+}
+
+// Translated for the first time, read for the first time, on every layer.
+TEST(OpCostsTest, TheFirstStepIsForgottenWithTheSecond) {
+    using Sharing = OpCosts::Sharing;
+    OpCosts costs = make();
+    const uint32_t op = costs.find_or_add("op_costs_test first step");
+    costs.begin_step();
+    for (int i = 0; i < 12; ++i) {
+        costs.record(op, 10, 400, 0, true);
+        costs.record(op, 10, 1200, 0, true, DoneBy::kSeveral);
+    }
+    ASSERT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+    costs.begin_step();
+    costs.record(op, 10, 250, 0, true, DoneBy::kSeveral);
+    EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kMeasured));
+    // The third one counts like any other.
+    costs.begin_step();
+    costs.record(op, 10, 500, 0, true, DoneBy::kSeveral);
+    EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kMeasured));
 }
 
 TEST(OpCostsTest, TheFirstMeasurementIsForgotten) {
@@ -168,7 +218,7 @@ TEST(OpCostsTest, TheFirstMeasurementIsForgotten) {
     const uint32_t op = costs.find_or_add("op_costs_test cold");
     costs.record(op, 1, 5000, 5000, false);
     costs.record(op, 10, 400, 6000, false);
-    costs.record(op, 10, 600, 7000, false, true);
+    costs.record(op, 10, 600, 7000, false, DoneBy::kSeveral);
     EXPECT_FALSE(costs.share(op, 1000, 30000, Sharing::kMeasured));
 }
 
@@ -200,7 +250,7 @@ TEST(OpCostsTest, FewRowsTakeTurnsWhereThatIsFaster) {
     const uint32_t turns = OpCosts::in_turns(op, two);
     const auto measure = [&](uint32_t entry, uint64_t ticks, bool shared = false) {
         for (int i = 0; i < 100; ++i) {
-            costs.record(entry, 10, ticks, 500, false, shared);
+            costs.record(entry, 10, ticks, 500, false, shared ? DoneBy::kSeveral : DoneBy::kOne);
         }
     };
     EXPECT_FALSE(costs.takes_turns(op, two, false));  // nothing is known
@@ -226,10 +276,11 @@ TEST(OpCostsTest, ATrialOfTurnsIsShort) {
     const uint32_t op = costs.find_or_add_batched({&part, 1});
     const uint32_t four = OpCosts::row_class(4);
     costs.begin_step();
-    costs.record(op + four, 10, 10, 10, true, true);
+    costs.record(op + four, 10, 10, 10, true, DoneBy::kSeveral);
     for (const bool shared : {true, false}) {
         EXPECT_TRUE(costs.takes_turns(op, four, true));
-        costs.record(OpCosts::in_turns(op, four), 10, kPart, 3 * kPart, true, shared);
+        costs.record(OpCosts::in_turns(op, four), 10, kPart, 3 * kPart, true,
+                     shared ? DoneBy::kSeveral : DoneBy::kOne);
     }
     EXPECT_FALSE(costs.takes_turns(op, four, true));
     costs.begin_step();

@@ -176,6 +176,17 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
 
 // One token after the other with what feeds a product inside of it, in slices that end anywhere;
 // all ways of measuring it.
+// Doubled so often, 64 pages hold the weights' and are not full.
+TEST(TransformerTest, TranslationsAreDroppedAsOftenAsTheirTableMustGrow) {
+    for (const uint64_t bytes : {uint64_t{0}, uint64_t{1} << 18, uint64_t{16} << 20,
+                                 uint64_t{600} << 20, uint64_t{1} << 40}) {
+        const uint32_t drops = Transformer::translation_drops(bytes);
+        const uint64_t pages = uint64_t{64} << drops;
+        EXPECT_GT(pages * 7, bytes / 4096 * 10) << bytes;
+        EXPECT_LE(pages, bytes / 4096 * 4 + 128) << bytes;
+    }
+}
+
 TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
     constexpr uint32_t kTokens = 140;
     for (const TensorType type : {TensorType::kF32, TensorType::kQ8_0, TensorType::kQ6_K}) {
