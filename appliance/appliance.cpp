@@ -40,6 +40,8 @@ constexpr uint64_t kMemoryStepBytes = 512 * 1024;
 // What the optimiser may take of the time in which text is made, in pieces of so long.
 constexpr uint64_t kOptimizerPerMille = 50;
 constexpr uint64_t kOptimizeMs = 2;
+// At the start, for what was remembered.
+constexpr uint64_t kRestoreMs = 500;
 constexpr int kMaxKeysPerTurn = 64;
 
 uint64_t ms_to_ticks(uint64_t ms) {
@@ -166,6 +168,8 @@ void Appliance::take_model(const ModelFile &file) {
         refuse_model(detail.size() > 0 ? detail.view() : status.message());
         return;
     }
+    restore_choices();
+    engine_->make_room_for_translations();
     health_state_ = http::HealthState::kOk;
     const auto chat = model_->file().text_or("tokenizer.chat_template", {}, detail);
     generator_.emplace(*engine_, *tokenizer_, model_->name(), chat ? *chat : std::string_view());
@@ -283,6 +287,30 @@ void Appliance::start_optimizer() {
     optimizer().anticipate();
 }
 
+// Before the first request: of its tokens' time the optimiser has a twentieth, which is too little
+// for what an earlier start found out to be in force soon.
+void Appliance::restore_choices() {
+    const uint64_t start = platform::ticks();
+    const uint64_t end = start + ms_to_ticks(kRestoreMs);
+    while (platform::ticks() < end && (optimizer().is_recalling() || placement_.has_work())) {
+        const uint64_t deadline = platform::ticks() + ms_to_ticks(kSliceMs);
+        if (!placement_.work(deadline)) {
+            (void)optimizer().work(deadline);
+        }
+        keep_alive();
+    }
+    const uint64_t took = platform::ticks() - start;
+    if (!optimizer().is_recalling()) {
+        // What is left for it to do is no hurry: it has had of the first tokens' time already.
+        busy_ticks_ += took;
+        busy_optimizer_ticks_ += took;
+    }
+    if (optimizer().recalled() != 0) {
+        log_line("profile: ", optimizer().recalled(), " of them in force again, after ",
+                 ticks_to_us(took) / 1000, " ms");
+    }
+}
+
 void Appliance::recall_profile() {
     if (profile_store_ == nullptr || settings_.state == StateMode::kOff) {
         log_line("profile: not kept across reboots: ",
@@ -346,8 +374,13 @@ void Appliance::generate() {
     if (!optimizer_has_work()) {
         // Time without work is not saved up for a burst later.
         busy_ticks_ = busy_optimizer_ticks_ = 0;
+        if (tuning_) {
+            tuning_ = false;
+            engine_->make_room_for_translations();
+        }
         return;
     }
+    tuning_ = true;
     uint64_t now = platform::ticks();
     busy_ticks_ += now - begin;
     if (may_optimize(busy_ticks_, busy_optimizer_ticks_, kOptimizerPerMille, false)) {
@@ -377,6 +410,7 @@ bool Appliance::optimize() {
         read_speed_.work(platform::ticks() + ms_to_ticks(kSliceMs));
         return true;
     }
+    tuning_ = true;
     (void)optimizer().work(platform::ticks() + ms_to_ticks(kSliceMs));
     return true;
 }

@@ -117,6 +117,7 @@ class Appliance final : private http::SnapshotSource,
     Status create_engine(TextWriter &detail);
     void start_optimizer();
     void recall_profile();
+    void restore_choices();
     void keep_alive();
     bool serve();
     void generate();
@@ -158,6 +159,7 @@ class Appliance final : private http::SnapshotSource,
     // While text is made and the optimiser has work: the time, and its part in it.
     uint64_t busy_ticks_ = 0;
     uint64_t busy_optimizer_ticks_ = 0;
+    bool tuning_ = false;                       // since the optimiser last had nothing to do
     uint64_t advance_ticks_ = 0;                // spent making text
     FunctionId sample_function_ = kNoFunction;  // called once for every token
     Timeline timeline_;

@@ -39,7 +39,8 @@ def test_a_second_start_remembers(tmp_path):
     assert path.stat().st_size == 64 << 10
 
     process, api = run(path)
-    wait_until(lambda: jit(api)["recalled"] + jit(api)["recalls_lost"] > 0, "nothing was remembered")
+    # Before the first request is served.
+    assert jit(api)["recalled"] + jit(api)["recalls_lost"] > 0, "nothing was remembered"
     assert jit(api)["candidates_tried"] < first["candidates_tried"]
     assert api.complete(max_tokens=200, temperature=0).json()["choices"][0]["text"] == text
     process.terminate()
