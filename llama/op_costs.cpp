@@ -14,7 +14,7 @@ constexpr const char *kOtherName = "llama (other)";
 constexpr uint32_t kFirstUnits = 1;
 
 // Sharing: how many measurements an average looks back on, and when trials are due (in tokens): two
-// of each way at once, of which the first is of cold code, then seldom.
+// of each way at once, of which the first is of cold code, one more soon, then seldom.
 constexpr uint64_t kAverageOver = 16;
 // A measurement counts for so many times the average at most.
 constexpr uint64_t kOutlier = 4;

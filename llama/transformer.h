@@ -236,7 +236,7 @@ class Transformer {
     void run_products(const Step &step, uint32_t begin, uint32_t end, uint32_t group);
     // Does what feeding_ says.
     void feed();
-    // The same by all processors. False: it was done by one.
+    // As run(), by all processors where that is faster. Who did it.
     OpCosts::DoneBy run_shared(const Step &step, uint32_t op, uint32_t begin, uint32_t end);
     void embed(const Step &step, uint32_t row);
     void quantize(const Step &step, const float *x, uint32_t row, uint32_t begin, uint32_t end);
