@@ -13,17 +13,16 @@ constexpr const char *kOtherName = "llama (other)";
 // How many units are tried before the cost of one is known.
 constexpr uint32_t kFirstUnits = 1;
 
-// Sharing: how many measurements an average looks back on, and when trials are due (in tokens): two
-// of each way at once, of which the first is of cold code, one more soon, then seldom.
+// Sharing: how many measurements an average looks back on, and when trials are due (in tokens): at
+// first often, when code is cold and the host has not given every processor its own, then seldom.
 constexpr uint64_t kAverageOver = 16;
 // A measurement counts for so many times the average at most.
 constexpr uint64_t kOutlier = 4;
-constexpr uint64_t kFirstTokens = 8;
+constexpr uint64_t kFirstTokens = 24;
+constexpr uint64_t kFirstTrials = 8;
 constexpr uint64_t kTrialEvery = 64;
 constexpr uint64_t kSecondTrial = 32;
 constexpr uint32_t kManyRowsClass = OpCosts::kFewRowClasses + 1;
-// Nobody has measured it, but what takes so many times the least that may be shared surely is.
-constexpr uint64_t kSurelyShared = 4;
 
 // All of the time, in the unit of shares.
 constexpr uint32_t kWhole = 1u << 16;
@@ -146,7 +145,7 @@ OpCosts::Sharing OpCosts::trial(uint64_t count, uint32_t row_class) {
     }
     // Whole tokens, so that the other processors are awake while sharing is tried. Often at first,
     // then seldom: a trial costs at most what the better way saves.
-    uint64_t place = count < kFirstTokens ? count % 4 : trial_place(count);
+    uint64_t place = count < kFirstTokens ? count % kFirstTrials : trial_place(count);
     place = tries_turns(count, row_class) ? place % 4 : place;
     return place == 1 ? Sharing::kAlways : place == 3 ? Sharing::kNever : Sharing::kMeasured;
 }
@@ -176,21 +175,24 @@ bool OpCosts::takes_turns(uint32_t op, uint32_t row_class, bool trial) const {
 }
 
 void OpCosts::Average::add(uint64_t measured_q8, uint64_t of_units, uint64_t in_step) {
-    const bool next_step = steps == 0 || in_step != step;
-    steps += next_step ? 1 : 0;
-    if (count == 1 || (next_step && steps == 2)) {
+    // Somebody else had the processor meanwhile: a way that is seldom tried would be thought slow
+    // for very long. What really takes longer now says so again and again.
+    const uint64_t most = ticks_q8 * kOutlier;
+    measured_q8 = units != 0 && count != 1 && measured_q8 > most ? most : measured_q8;
+    if (in_step != step) {
+        before_q8 = units == 0 ? 0 : sum_q8 / units;
+        sum_q8 = units = 0;
+    } else if (count == 1) {
         sum_q8 = units = 0;
     } else if (count >= kAverageOver) {
         sum_q8 -= sum_q8 / kAverageOver;
         units -= units / kAverageOver;
     }
     step = in_step;
-    // Somebody else had the processor meanwhile: a way that is seldom tried would be thought slow
-    // for very long. What really takes longer now says so again and again.
-    const uint64_t most = ticks_q8 * kOutlier;
-    sum_q8 += (units != 0 && measured_q8 > most ? most : measured_q8) * of_units;
+    sum_q8 += measured_q8 * of_units;
     units += of_units;
-    ticks_q8 = sum_q8 / units;
+    const uint64_t now_q8 = sum_q8 / units;
+    ticks_q8 = before_q8 != 0 && before_q8 < now_q8 ? before_q8 : now_q8;
     ticks_q8 += ticks_q8 == 0 ? 1 : 0;
     ++count;
 }
@@ -216,9 +218,9 @@ bool OpCosts::share(uint32_t op, uint32_t units, uint64_t min_ticks, Sharing sha
     while ((tried->alone.ticks_q8 == 0 || tried->shared.ticks_q8 == 0) && tried->row_class > 0) {
         --tried;
     }
-    return tried->alone.ticks_q8 != 0 && tried->shared.ticks_q8 != 0
-               ? tried->shared.ticks_q8 < tried->alone.ticks_q8
-               : ticks >= kSurelyShared * min_ticks;
+    // While nobody has measured both it is worth the try.
+    return tried->alone.ticks_q8 == 0 || tried->shared.ticks_q8 == 0 ||
+           tried->shared.ticks_q8 < tried->alone.ticks_q8;
 }
 
 void OpCosts::set_last_share(uint32_t op, uint32_t share_q16) {

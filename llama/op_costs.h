@@ -91,17 +91,17 @@ class OpCosts {
     void abandon(uint32_t op) { ops_[op].open_ticks = 0; }
 
   private:
-    // Of the last measurements. The first one is of a cold operation, and of one unit: it counts
-    // until there is another. Those of the first step, with all layers' weights cold, count until
-    // there is a second step.
+    // Of the measurements of a step, or of the step before where that was better: a processor that
+    // came late spoils one step, and what really takes longer now does so in the next one, too. The
+    // first measurement is of a cold operation, and of one unit: it counts until there is another.
     // A long operation is cut where a deadline is: its pieces count by their units.
     struct Average {
         uint64_t ticks_q8;  // of a unit, times 256; 0: not measured yet
+        uint64_t before_q8;
         uint64_t sum_q8;
         uint64_t units;
         uint64_t step;  // of the last one
         uint32_t count;
-        uint32_t steps;
         void add(uint64_t ticks_q8, uint64_t of_units, uint64_t in_step);
     };
     struct Op;
