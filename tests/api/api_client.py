@@ -69,6 +69,22 @@ class Api:
     def get(self, path, **headers):
         return self.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
+    def profile(self):
+        return self.get("/profile?format=json").json()
+
+    def settle(self, done=lambda found: True):
+        """Makes text until the optimiser has tried nothing for a second, and `done`. The profile."""
+        end = time.monotonic() + 60
+        tried = -1
+        while True:
+            assert time.monotonic() < end, "never at rest"
+            self.complete(max_tokens=60, temperature=0)
+            time.sleep(1)
+            found = self.profile()
+            if found["jit"]["candidates_tried"] == tried and done(found):
+                return found
+            tried = found["jit"]["candidates_tried"]
+
     def complete(self, connection=None, **fields):
         fields.setdefault("prompt", "Once upon a time")
         return self.request("POST", "/v1/completions", json.dumps(fields), connection=connection)

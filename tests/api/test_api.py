@@ -28,7 +28,7 @@ def post(body, more=b""):
 
 
 def counter(api, group, name):
-    return api.get("/profile?format=json").json()[group][name]
+    return api.profile()[group][name]
 
 
 def wait_until(condition, seconds=5, every=0.02):
@@ -96,7 +96,7 @@ def test_profile_forms(api):
 
 def test_profile_functions_are_counted(api):
     def calls():
-        return {f["name"]: f["calls"] for f in api.get("/profile?format=json").json()["functions"]}
+        return {f["name"]: f["calls"] for f in api.profile()["functions"]}
 
     api.complete(max_tokens=4, temperature=0)
     before = calls()
@@ -105,7 +105,7 @@ def test_profile_functions_are_counted(api):
     after = calls()
     assert sum(after.values()) > sum(before.values())
     assert all(after[name] >= count for name, count in before.items())
-    for f in api.get("/profile?format=json").json()["functions"]:
+    for f in api.profile()["functions"]:
         assert {"name", "shape", "calls", "total_cycles", "average_cycles", "minimum_cycles", "level",
                 "code_bytes"} <= set(f)
         assert f["minimum_cycles"] <= f["total_cycles"]
@@ -527,13 +527,13 @@ def test_silent_clients_do_not_lock_others_out(api):
 
 def test_the_profile_can_be_optimised_and_reset(api):
     api.complete(max_tokens=150, temperature=0)
-    before = api.get("/profile?format=json").json()
+    before = api.profile()
     assert sum(f["calls"] for f in before["functions"]) > 0
     answer = api.request("POST", "/profile/optimize")
     assert answer.status == 200
     assert answer.json()["changed"] >= 0 and answer.json()["more"] in (True, False)
     assert api.request("POST", "/profile/reset").json() == {"reset": True}
-    after = api.get("/profile?format=json").json()
+    after = api.profile()
     assert sum(f["calls"] for f in after["functions"]) == 0
     assert after["jit"]["candidates_tried"] <= before["jit"]["candidates_tried"]
     levels = {f["name"]: f["level"] for f in before["functions"]}
@@ -548,7 +548,7 @@ def test_the_profile_shows_what_was_gained(api):
     api.complete(max_tokens=200, temperature=0)
     end = time.monotonic() + 60
     while True:
-        profile = api.get("/profile?format=json").json()
+        profile = api.profile()
         products = [f for f in profile["functions"] if "gmacs" in f]
         if products and profile["timeline"] and all("bandwidth_percent" in f and f["bandwidth_percent"] > 0
                                                     for f in products):

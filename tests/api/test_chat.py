@@ -244,7 +244,7 @@ def test_other_methods_and_paths(api):
 
 
 def requests_counter(api, name):
-    return api.get("/profile?format=json").json()["requests"][name]
+    return api.profile()["requests"][name]
 
 
 def wait_until_idle(api):

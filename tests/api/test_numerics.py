@@ -1,6 +1,5 @@
 """numerics=fast says so everywhere, and what it tuned is never taken for exact."""
 import re
-import time
 
 from api_client import MODEL, Api, start_hosted
 
@@ -10,24 +9,6 @@ def run(*more):
     api = Api(url)
     api.wait_until_ready()
     return process, api
-
-
-def profile(api):
-    return api.get("/profile?format=json").json()
-
-
-def settle(api, done=lambda found: True):
-    """Makes text until nothing was tried for a second, and `done`."""
-    end = time.monotonic() + 60
-    tried = -1
-    while True:
-        assert time.monotonic() < end
-        api.complete(max_tokens=60, temperature=0)
-        time.sleep(1)
-        found = profile(api)
-        if found["jit"]["candidates_tried"] == tried and done(found):
-            return found
-        tried = found["jit"]["candidates_tried"]
 
 
 def names(found):
@@ -46,7 +27,7 @@ def stop(process):
 def test_fast_says_so_and_is_not_remembered_for_exact(tmp_path):
     path = tmp_path / "state.img"
     process, api = run("--state", path, "numerics=fast")
-    found = settle(api, lambda f: f["jit"]["saves"] > 0)
+    found = api.settle(lambda f: f["jit"]["saves"] > 0)
     assert found["jit"]["numerics"] == "fast" and found["jit"]["relaxed"] is True
     assert found["jit"]["tolerance"] == "1/4096 of the greatest result"
     tried = relaxed(names(found))
@@ -59,8 +40,8 @@ def test_fast_says_so_and_is_not_remembered_for_exact(tmp_path):
     stop(process)
 
     process, api = run("--state", path)
-    assert profile(api)["jit"]["recalled"] + profile(api)["jit"]["recalls_lost"] == 0
-    found = settle(api, lambda f: f["jit"]["saves"] > 0)
+    assert api.profile()["jit"]["recalled"] + api.profile()["jit"]["recalls_lost"] == 0
+    found = api.settle(lambda f: f["jit"]["saves"] > 0)
     assert found["jit"]["numerics"] == "exact" and found["jit"]["relaxed"] is False
     assert found["jit"]["tolerance"] == "0"
     assert found["jit"]["recalled"] + found["jit"]["recalls_lost"] == 0
@@ -71,5 +52,5 @@ def test_fast_says_so_and_is_not_remembered_for_exact(tmp_path):
 
     # And what exact left is nothing for fast.
     process, api = run("--state", path, "numerics=fast")
-    assert profile(api)["jit"]["recalled"] + profile(api)["jit"]["recalls_lost"] == 0
+    assert api.profile()["jit"]["recalled"] + api.profile()["jit"]["recalls_lost"] == 0
     stop(process)

@@ -26,26 +26,8 @@ def hosted(*settings):
         assert process.wait(10) == 0
 
 
-def profile(api):
-    return api.get("/profile?format=json").json()
-
-
 def text(api):
     return api.complete(max_tokens=60, temperature=0).json()["choices"][0]["text"]
-
-
-def settled(api):
-    """Text is made until nothing was tried for half a second."""
-    end = time.monotonic() + 60
-    tried = -1
-    while True:
-        assert time.monotonic() < end
-        api.complete(max_tokens=60, temperature=0)
-        time.sleep(0.5)
-        found = profile(api)
-        if found["jit"]["candidates_tried"] == tried:
-            return found
-        tried = found["jit"]["candidates_tried"]
 
 
 def sets_of(found):
@@ -58,7 +40,7 @@ def sets_of(found):
 def portable_text():
     with hosted("jit=off", *EAGER) as (_, api):
         made = text(api)
-        found = settled(api)
+        found = api.settle()
         assert found["jit"]["mode"] == "off" and found["candidates"] == [] and sets_of(found) == set()
         assert all(f["level"] == 0 for f in found["functions"])
         return made
@@ -67,7 +49,7 @@ def portable_text():
 def test_baseline_takes_the_best_set_that_cpuid_names(portable_text):
     with hosted("jit=baseline", *EAGER) as (_, api):
         assert text(api) == portable_text
-        found = settled(api)
+        found = api.settle()
         products = [f for f in found["functions"] if "gemv" in f["name"]]
         offered = [s for s in SETS if FEATURES[s] in found["cpu"]["features"].split() + [""]]
         assert {f["level"] for f in products} == {1}
@@ -80,7 +62,7 @@ def test_baseline_takes_the_best_set_that_cpuid_names(portable_text):
 def test_the_set_is_capped(portable_text, isa):
     with hosted(f"jit.isa={isa}", *EAGER) as (_, api):
         assert text(api) == portable_text
-        found = settled(api)
+        found = api.settle()
         assert text(api) == portable_text
         seen = sets_of(found)
         assert seen and seen <= set(SETS[:SETS.index(isa) + 1]), seen
@@ -91,12 +73,12 @@ def test_the_set_is_capped(portable_text, isa):
 
 def test_every_candidate_that_was_tried_is_listed(portable_text):
     with hosted(*EAGER) as (_, api):
-        found = settled(api)
+        found = api.settle()
         assert len(found["candidates"]) == found["jit"]["candidates_tried"] > 40
 
 
 def fused_tries(api):
-    return [c for c in profile(api)["candidates"] if c["variant"] == "fed in one step"]
+    return [c for c in api.profile()["candidates"] if c["variant"] == "fed in one step"]
 
 
 def test_steps_in_one_are_timed_on_tokens_and_listed():
@@ -111,7 +93,7 @@ def test_steps_in_one_are_timed_on_tokens_and_listed():
                 continue
             end = time.monotonic() + 60
             while not fused_tries(api):
-                assert time.monotonic() < end, profile(api)["processors"]
+                assert time.monotonic() < end, api.profile()["processors"]
                 texts.append(text(api))
             for one in fused_tries(api):
                 assert " + " in one["function"] and one["level"] == 3
@@ -123,21 +105,21 @@ def test_steps_in_one_are_timed_on_tokens_and_listed():
 def test_what_grows_slower_is_searched_anew():
     """A process that is stopped for two thirds of the time looks as on a machine with a busy neighbour."""
     with hosted("jit.warm=16", "jit.hot=32", "jit.very_hot=64") as (process, api):
-        settled(api)
+        api.settle()
         made = text(api)
         end = time.monotonic() + 2
         while time.monotonic() < end:
             api.complete(max_tokens=400, temperature=0)
-        before = profile(api)
+        before = api.profile()
         with slowed(process.pid):
             end = time.monotonic() + 60
             # One whose only choice is in force is searched anew and has nothing to try.
-            while profile(api)["jit"]["candidates_tried"] == before["jit"]["candidates_tried"]:
-                assert time.monotonic() < end, profile(api)
+            while api.profile()["jit"]["candidates_tried"] == before["jit"]["candidates_tried"]:
+                assert time.monotonic() < end, api.profile()
                 for _ in range(5):
                     api.complete(max_tokens=400, temperature=0)
         assert text(api) == made
-        after = settled(api)
+        after = api.settle()
         assert after["jit"]["retunes"] > before["jit"]["retunes"]
         assert all(f["level"] >= 2 for f in after["functions"] if "gemv" in f["name"])
         assert text(api) == made
@@ -153,7 +135,7 @@ def test_processors_are_counted_one_by_one():
                 client.start()
             for client in clients:
                 client.join()
-            shares = profile(api)["processors"]
+            shares = api.profile()["processors"]
             if threads == 1:
                 assert shares == []
                 continue
@@ -165,4 +147,4 @@ def test_processors_are_counted_one_by_one():
                 assert sum(line.startswith(f'bareflow_processor_{name}{{processor="') for line in lines) == 2
             assert "Work that is shared" in api.get("/profile?format=html").body.decode()
             assert api.request("POST", "/profile/reset").status == 200
-            assert all(s["items"] == s["jobs"] == 0 for s in profile(api)["processors"])
+            assert all(s["items"] == s["jobs"] == 0 for s in api.profile()["processors"])

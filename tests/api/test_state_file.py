@@ -13,7 +13,7 @@ def run(path, *more):
 
 
 def jit(api):
-    return api.get("/profile?format=json").json()["jit"]
+    return api.profile()["jit"]
 
 
 def wait_until(done, what):

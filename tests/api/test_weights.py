@@ -26,10 +26,6 @@ def text(api, prompt):
     return answer.json()["choices"][0]["text"]
 
 
-def profile(api):
-    return api.get("/profile?format=json").json()
-
-
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("mode", ["owned", "mapped", "tight"])
 def test_texts_are_the_same_before_and_after(models, kind, mode):
@@ -47,7 +43,7 @@ def test_texts_are_the_same_before_and_after(models, kind, mode):
         while seen is None or time.monotonic() < since + 2:
             assert time.monotonic() < end, "the search does not end"
             assert [text(api, prompt) for prompt in prompts] == first
-            shown = profile(api)
+            shown = api.profile()
             now = (shown["jit"]["candidates_tried"], shown["memory"]["moved_bytes"])
             if now != seen:
                 seen, since = now, time.monotonic()
