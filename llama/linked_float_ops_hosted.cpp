@@ -15,6 +15,7 @@ std::span<const FloatVariant *const> linked_float_variants() {
         put(avx2_float_ops());
         put(sse2_fused_float_ops());
         put(avx2_fused_float_ops());
+        put(sse2_head16_float_ops());
         put(sse2_relaxed_float_ops());
         put(avx2_relaxed_float_ops());
         std::ranges::for_each(avx2_sized_float_ops(), put);

@@ -396,6 +396,13 @@ void fast_store(KvType type, const float *x, uint32_t head_size, uint8_t *to) {
 constexpr uint32_t kTogether = 8;
 constexpr uint32_t kMaxFastHead = 256;
 
+// Whether eight magnitudes, or the least of some, are of normal numbers.
+[[gnu::always_inline]] inline bool halves_are_normal(Halves magnitudes) {
+    constexpr uint64_t kToTop = 0x7c007c007c007c00;  // 2^15 less the smallest normal's bits
+    const auto words = __builtin_bit_cast(std::array<uint64_t, 2>, magnitudes);
+    return (((words[0] + kToTop) & (words[1] + kToTop)) | 0x7fff7fff7fff7fff) == ~uint64_t{0};
+}
+
 // Whether StoredHalves can widen them all: by integers only normal numbers.
 [[gnu::noinline]] bool can_widen(const uint8_t *from, uint32_t bytes) {
     if constexpr (kWide) {
@@ -408,9 +415,7 @@ constexpr uint32_t kMaxFastHead = 256;
         __builtin_memcpy(&some, from + i, sizeof(some));
         least = __builtin_elementwise_min(least, static_cast<Halves>(some & kMagnitude));
     }
-    constexpr uint64_t kToTop = 0x7c007c007c007c00;  // 2^15 less the smallest normal's bits
-    const auto words = __builtin_bit_cast(std::array<uint64_t, 2>, least);
-    return (((words[0] + kToTop) & (words[1] + kToTop)) | 0x7fff7fff7fff7fff) == ~uint64_t{0};
+    return halves_are_normal(least);
 }
 
 [[gnu::always_inline]] inline F32x8 to_stored_order(F32x8 x) {

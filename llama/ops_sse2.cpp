@@ -14,6 +14,7 @@ namespace {
 
 constexpr bool kWide = false;
 #include "llama/ops_fast_body.h"
+#include "llama/ops_head16_body.h"
 
 }  // namespace
 }  // namespace bareflow::llama
@@ -22,6 +23,11 @@ namespace bareflow::llama {
 
 const FloatVariant &sse2_float_ops() {
     static constexpr FloatVariant kVariant = general_variant("sse2", InstructionSet::kSse2);
+    return kVariant;
+}
+
+const FloatVariant &sse2_head16_float_ops() {
+    static constexpr FloatVariant kVariant = head16_variant("sse2 head 16", InstructionSet::kSse2);
     return kVariant;
 }
 
