@@ -94,6 +94,7 @@ std::span<const FloatVariant *const> set_float_variants(
 // What is linked, in that order.
 [[nodiscard]] std::span<const FloatVariant *const> linked_float_variants();
 [[nodiscard]] const FloatVariant &sse2_float_ops();
+// Attention of one row, heads of 16 elements.
 [[nodiscard]] const FloatVariant &sse2_head16_float_ops();
 [[nodiscard]] const FloatVariant &sse2_fused_float_ops();
 [[nodiscard]] const FloatVariant &sse2_relaxed_float_ops();

@@ -142,8 +142,8 @@ constexpr uint32_t kMixed = 16;  // positions that are looked at, then mixed
 
 // `kHeads` heads, whose results lie one behind the other, and normal numbers.
 template <uint32_t kHeads>
-[[gnu::always_inline]] inline void mix_normal(const float *p, uint32_t count,
-                                              const uint8_t *values, bool first, float *out) {
+[[gnu::always_inline]] inline void mix_normal(const float *p, uint32_t count, const uint8_t *values,
+                                              bool first, float *out) {
     F32x8 sum[kHeads][2] = {};
     if (!first) {
 #pragma clang loop unroll(full)
