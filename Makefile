@@ -272,6 +272,14 @@ fuzz: fuzzers
 fuzz-smoke: fuzzers
 	@tools/fuzz.sh --runs 20000 $(FUZZERS)
 
+# What the checks below and compile_commands.json ask: how a source is compiled, and in which build.
+TEST_CXXFLAGS = $(HOSTED_CXXFLAGS) -fexceptions -frtti -Wno-shadow
+print-build:
+	@printf '%s\n' 'metal flags: $(METAL_CXXFLAGS)' 'hosted flags: $(HOSTED_CXXFLAGS)' \
+	  'test flags: $(TEST_CXXFLAGS)' \
+	  'metal sources: $(filter %.cpp,$(KERNEL_LIB_METAL) $(PROGRAM_METAL) $(APPLIANCE_METAL))' \
+	  'hosted sources: $(filter %.cpp,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(APPLIANCE_HOSTED))'
+
 check: all
 	@tools/check_format.sh
 	@$(PYTHON) tools/check_layers.py

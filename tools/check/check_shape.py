@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Nothing is too large to be read at once: functions, files, classes.
+
+usage: tools/check/check_shape.py [--root DIR] [--list N]
+
+At most 70 lines for a function of C++ (from its first word to its last brace; tests count, and so
+do the lambdas within it, as part of it) or of Python, 800 lines for a source file, 20 data members
+for a class (not what is static; those of an anonymous union count). What must be larger stands in
+tools/check/shape_exceptions.txt: kind (function, file, class), path, name (- for a file), reason.
+The functions of a Python file that is data stand there as one line of the kind "data".
+Prints file:line: message, exits 1. --list N prints the N largest of each kind instead.
+"""
+import ast
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cpp_scan  # noqa: E402
+import house  # noqa: E402
+
+EXCEPTIONS = "tools/check/shape_exceptions.txt"
+LIMITS = {"function": 70, "file": 800, "class": 20}
+UNITS = {"function": "lines", "file": "lines", "class": "data members"}
+
+
+def python_functions(text):
+    """[(name, first line, lines)]; none when it is no Python."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return []
+    return [(node.name, node.lineno, node.end_lineno - node.lineno + 1) for node in ast.walk(tree)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def sizes(root, names):
+    """[(kind, path, name, line, size)] of all there is."""
+    found = []
+    for path in names:
+        text = house.read(root, path)
+        found.append(("file", path, "-", 1, text.count("\n")))
+        if path.endswith(".py"):
+            found += [("function", path, name, line, lines)
+                      for name, line, lines in python_functions(text)]
+        elif path.endswith((".cpp", ".h")):
+            scan = cpp_scan.scan(text)
+            found += [("function", path, function.name.replace(" ", "_"), function.first,
+                       function.lines) for function in scan.functions]
+            found += [("class", path, one.name, one.line, len(one.members)) for one in scan.classes]
+    return found
+
+
+def main():
+    arguments = house.arguments(__doc__, ("--list", {"type": int, "metavar": "N"}))
+    names = house.sources(arguments.root)
+    found = sizes(arguments.root, names)
+    if arguments.list is not None:
+        for kind in LIMITS:
+            largest = sorted((one for one in found if one[0] == kind), key=lambda one: -one[4])
+            for _, path, name, line, size in largest[:arguments.list]:
+                print(f"{kind} {size} {UNITS[kind]}: {name} {path}:{line}")
+        return 0
+    exceptions = house.Exceptions(arguments.root, EXCEPTIONS, 3)
+    offences = []
+    for kind, path, name, line, size in found:
+        if size <= LIMITS[kind] or exceptions.allows(kind, path, name):
+            continue
+        if kind == "function" and path.endswith(".py") and exceptions.allows("data", path, "-"):
+            continue
+        offences.append((path, line, f"{kind} {name}: {size} {UNITS[kind]}; at most {LIMITS[kind]}"))
+    return house.report("shape", len(names), offences + exceptions.outdated())
+
+
+house.run(main)

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Every source of the program has a unit test of its name, or a line that says what tests it.
+
+usage: tools/check/check_tests.py [--root DIR]
+
+For each .cpp outside tests/, tools/ and third_party/ there is tests/unit/.../<name>_test.cpp; _metal
+and _hosted count for nothing in its name. When sources of one name lie in several folders, each
+wants a test whose folder below tests/unit/ is the end of its own (kernels/avx2/gemv_test.cpp for
+compute/kernels/avx2/gemv.cpp). A source without stands in tools/check/tests_elsewhere.txt: path,
+reason. The files of tests/ that a reason names must be there.
+Prints file:line: message, exits 1.
+"""
+import collections
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import house  # noqa: E402
+
+ELSEWHERE = "tools/check/tests_elsewhere.txt"
+NOT_THE_PROGRAM = ("tests/", "tools/", "third_party/")
+UNIT = "tests/unit/"
+SUFFIX = "_test.cpp"
+
+
+def room(name):
+    """Folders of a file, without those that only name a build."""
+    return [part for part in pathlib.PurePosixPath(name).parts[:-1]
+            if part not in ("metal", "hosted")]
+
+
+def tested(name, rooms_of_tests, rooms_of_sources):
+    stem = house.plain_stem(name)
+    if len(rooms_of_sources[stem]) == 1:
+        return stem in rooms_of_tests
+    here = room(name)
+    return any(here[-len(there):] == there for there in rooms_of_tests[stem] if there)
+
+
+def main():
+    root = house.arguments(__doc__).root
+    tracked = house.tracked(root)
+    names = [name for name in tracked
+             if name.endswith(".cpp") and not name.startswith(NOT_THE_PROGRAM)]
+    if not names:
+        raise house.Failure(f"git names no sources in {root}")
+    rooms_of_sources = collections.defaultdict(set)
+    for name in names:
+        rooms_of_sources[house.plain_stem(name)].add(tuple(room(name)))
+    rooms_of_tests = collections.defaultdict(list)
+    for name in tracked:
+        if name.startswith(UNIT) and name.endswith(SUFFIX):
+            stem = pathlib.PurePosixPath(name).name.removesuffix(SUFFIX)
+            rooms_of_tests[stem].append(room(name.removeprefix(UNIT)))
+    elsewhere = house.Exceptions(root, ELSEWHERE, 1)
+    offences = [(name, 1, f"no {UNIT}.../{house.plain_stem(name)}{SUFFIX}, and no line in {ELSEWHERE}")
+                for name in names if not tested(name, rooms_of_tests, rooms_of_sources)
+                and not elsewhere.allows(name)]
+    if elsewhere.lines:
+        for number, line in enumerate(house.read(root, ELSEWHERE).split("\n"), 1):
+            if not line.startswith("#"):
+                offences += [(ELSEWHERE, number, f"{path}: there is no such file")
+                             for path in re.findall(r"\btests/[\w/.]*\w", line)
+                             if not (root / path).exists()]
+    return house.report("tests", len(names), offences + elsewhere.outdated())
+
+
+house.run(main)
