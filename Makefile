@@ -35,7 +35,7 @@ include third_party/third_party.mk
 
 # ---------------------------------------------------------------- sources
 KERNEL_LIB_DIRS := kernel_lib
-PROGRAM_DIRS    := boot drivers net llama http
+PROGRAM_DIRS    := boot drivers compute net llama http
 metal_only   = %_metal.cpp
 sources_in   = $(sort $(foreach d,$(1),$(shell find $(d) -name '*.cpp')))
 kernel_all  := $(call sources_in,$(KERNEL_LIB_DIRS))
@@ -66,7 +66,7 @@ HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
-HOT_SOURCES := llama/ops% llama/quant% llama/kernels_swar% kernel_lib/memory/string%
+HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) llama/ops% llama/kernels_swar% kernel_lib/memory/string%
 metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
 
 METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) \
@@ -197,7 +197,8 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix llama/,kernels.cpp kernels_swar.cpp weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
+NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix llama/,kernels.cpp kernels_swar.cpp) \
+                  $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"
 	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
@@ -232,7 +233,7 @@ unit: $(UNIT_BIN)
 
 # The worker pool, guarded calls, the optimiser and the engine on several threads under ThreadSanitizer.
 TSAN := -fsanitize=thread
-TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter llama/% boot/%,$(PROGRAM_HOSTED)) \
+TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter compute/% llama/% boot/%,$(PROGRAM_HOSTED)) \
                 $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
                   jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine_test.cpp llama/transformer_test.cpp llama/jit_gemv_test.cpp llama/jit_engine_test.cpp) \
                 appliance/bad_candidates.cpp appliance/crash_report_hosted.cpp

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <string_view>
 
-#include "llama/tensor_types.h"
-#include "llama/weight_blocks.h"
+#include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_blocks.h"
 
 namespace bareflow {
 namespace {

@@ -11,10 +11,10 @@
 #include <span>
 #include <string_view>
 
+#include "compute/numbers/attention.h"
+#include "compute/numbers/ops.h"
+#include "compute/numbers/quant.h"
 #include "llama/kernels.h"
-#include "llama/ops.h"
-#include "llama/ops_attention.h"
-#include "llama/quant.h"
 
 namespace bareflow::llama {
 

@@ -46,7 +46,7 @@ constexpr MantissaTable make_mantissa_table() {
 constexpr MantissaTable kMantissas = make_mantissa_table();
 
 // What differs between the formats. The arithmetic of a block, all mod 2^64, W_j a word of weights
-// masked into fields and x_j its word of activations (llama/quant.h):
+// masked into fields and x_j its word of activations (compute/numbers/quant.h):
 //
 //   total word = start + sum_j W_j x_j;   dot = total word >> field_shift   (arithmetic)
 //

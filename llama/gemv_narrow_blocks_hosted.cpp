@@ -14,8 +14,8 @@
 // five-bit types, 4 * 31 * 127 = 15,748; two of Q6_K (|w| at most 32), all below 2^15.
 #include <array>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/gemv_narrow_generator.h"
-#include "llama/weight_blocks.h"
 
 namespace bareflow::llama::gemv_narrow {
 namespace {

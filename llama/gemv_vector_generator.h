@@ -8,8 +8,8 @@
 #include <bit>
 #include <span>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/gemv_vector.h"
-#include "llama/weight_blocks.h"
 
 namespace bareflow::llama::gemv_vector {
 

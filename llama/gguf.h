@@ -13,10 +13,10 @@
 #include <span>
 #include <string_view>
 
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/memory/buffer.h"
-#include "llama/tensor_types.h"
 
 namespace bareflow::llama {
 

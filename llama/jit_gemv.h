@@ -26,6 +26,8 @@
 #include <span>
 #include <string_view>
 
+#include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/code_buffer.h"
 #include "kernel_lib/jit/optimize.h"
@@ -33,8 +35,6 @@
 #include "kernel_lib/memory/guarded_pages.h"
 #include "llama/gemv_codegen.h"
 #include "llama/kernels.h"
-#include "llama/packing.h"
-#include "llama/quant.h"
 #include "llama/weight_placement.h"
 
 namespace bareflow::llama {

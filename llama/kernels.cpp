@@ -2,12 +2,12 @@
 
 #include <bit>
 
+#include "compute/numbers/ops.h"
+#include "compute/numbers/vec.h"
+#include "compute/numbers/weight_blocks.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/kernels_simd.h"
 #include "llama/kernels_swar.h"
-#include "llama/ops.h"
-#include "llama/vec.h"
-#include "llama/weight_blocks.h"
 
 namespace bareflow::llama {
 namespace {

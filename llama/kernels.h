@@ -10,10 +10,10 @@
 #include <span>
 #include <string_view>
 
+#include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/cpu/features.h"
-#include "llama/packing.h"
-#include "llama/quant.h"
-#include "llama/tensor_types.h"
 
 namespace bareflow::llama {
 

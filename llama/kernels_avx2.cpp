@@ -4,8 +4,8 @@
 // header that is compiled here must not be the copy that other files are linked with.
 #include <immintrin.h>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels_simd.h"
-#include "llama/weight_blocks.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 

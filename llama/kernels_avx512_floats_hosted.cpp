@@ -3,8 +3,8 @@
 // The target is set for the functions of this file, as in kernels_avx512_hosted.cpp.
 #include <immintrin.h>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels_simd.h"
-#include "llama/weight_blocks.h"
 
 #pragma clang attribute push(                                                      \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \

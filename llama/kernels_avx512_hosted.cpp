@@ -7,8 +7,8 @@
 
 #include <type_traits>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels_simd.h"
-#include "llama/weight_blocks.h"
 
 #pragma clang attribute push(                                                      \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \

@@ -3,8 +3,8 @@
 
 #include <immintrin.h>
 
+#include "compute/numbers/packing.h"
 #include "llama/kernels_packed.h"
-#include "llama/packing.h"
 
 #pragma clang attribute push(                                                      \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \

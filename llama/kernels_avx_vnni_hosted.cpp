@@ -3,8 +3,8 @@
 // The target is set for the functions of this file, as in kernels_avx2.cpp.
 #include <immintrin.h>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels_simd.h"
-#include "llama/weight_blocks.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
 

@@ -1,5 +1,6 @@
-// Kernels of matrices in Packing::kRows16 (llama/packing.h): a GemvKernel each, `weights` being the
-// first strip, equal to the portable reference on the file's layout bit for bit. Hosted only.
+// Kernels of matrices in Packing::kRows16 (compute/numbers/packing.h): a GemvKernel each, `weights`
+// being the first strip, equal to the portable reference on the file's layout bit for bit. Hosted
+// only.
 #pragma once
 
 #include <array>

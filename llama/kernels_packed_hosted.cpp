@@ -1,6 +1,6 @@
 #include "llama/kernels_packed.h"
 
-#include "llama/packing.h"
+#include "compute/numbers/packing.h"
 
 namespace bareflow::llama {
 namespace {

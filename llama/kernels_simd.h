@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "compute/numbers/tensor_types.h"
 #include "llama/kernels.h"
-#include "llama/tensor_types.h"
 
 namespace bareflow::llama {
 

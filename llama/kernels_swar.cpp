@@ -1,6 +1,6 @@
 #include "llama/kernels_swar.h"
 
-#include "llama/weight_blocks.h"
+#include "compute/numbers/weight_blocks.h"
 
 namespace bareflow::llama {
 namespace {

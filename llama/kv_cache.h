@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "compute/numbers/attention.h"
 #include "kernel_lib/base/result.h"
-#include "llama/ops_attention.h"
 
 namespace bareflow::llama {
 

@@ -1,10 +1,10 @@
 // The float operations for one instruction set. See ops_fast_body.h.
 #include <array>
 
-#include "llama/exp_lanes.h"
+#include "compute/numbers/exp_lanes.h"
+#include "compute/numbers/math.h"
+#include "compute/numbers/vec.h"
 #include "llama/float_ops.h"
-#include "llama/math.h"
-#include "llama/vec.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 

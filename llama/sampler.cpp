@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "compute/numbers/vec.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/vec.h"
 
 namespace bareflow::llama {
 namespace {

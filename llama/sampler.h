@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <span>
 
+#include "compute/numbers/ops.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/memory/buffer.h"
 #include "llama/engine.h"
-#include "llama/ops.h"
 #include "llama/token.h"
 
 namespace bareflow::llama {

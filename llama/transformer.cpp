@@ -2,11 +2,11 @@
 
 #include <atomic>
 
+#include "compute/numbers/math.h"
+#include "compute/numbers/weight_blocks.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/cpu/worker_wait.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/math.h"
-#include "llama/weight_blocks.h"
 
 namespace bareflow::llama {
 namespace {

@@ -16,6 +16,9 @@
 #include <cstdint>
 #include <span>
 
+#include "compute/numbers/attention.h"
+#include "compute/numbers/ops.h"
+#include "compute/numbers/quant.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
@@ -26,9 +29,6 @@
 #include "llama/kv_cache.h"
 #include "llama/model.h"
 #include "llama/op_costs.h"
-#include "llama/ops.h"
-#include "llama/ops_attention.h"
-#include "llama/quant.h"
 #include "llama/token.h"
 
 namespace bareflow::llama {

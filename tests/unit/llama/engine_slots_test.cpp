@@ -8,9 +8,9 @@
 
 #include "kernel_lib/platform/platform.h"
 #include "llama/engine.h"
+#include "tests/unit/compute/random_numbers.h"
 #include "tests/unit/llama/engine_fixture.h"
 #include "tests/unit/llama/random_model.h"
-#include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

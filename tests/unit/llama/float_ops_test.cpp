@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/llama/fenced.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/fenced.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

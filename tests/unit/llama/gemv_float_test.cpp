@@ -5,8 +5,8 @@
 #include <bit>
 #include <vector>
 
+#include "tests/unit/compute/random_numbers.h"
 #include "tests/unit/llama/generated_gemv.h"
-#include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "llama/gemv_plans.h"
+#include "tests/unit/compute/random_numbers.h"
 #include "tests/unit/llama/generated_gemv.h"
-#include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

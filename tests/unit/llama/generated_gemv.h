@@ -11,8 +11,8 @@
 
 #include "kernel_lib/jit/code_buffer.h"
 #include "llama/gemv_codegen.h"
-#include "tests/unit/llama/fenced.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/fenced.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama::testing {
 

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "compute/numbers/tensor_types.h"
 #include "llama/gguf.h"
-#include "llama/tensor_types.h"
 
 namespace bareflow::llama::testing {
 

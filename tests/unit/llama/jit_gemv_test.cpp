@@ -14,8 +14,8 @@
 
 #include "kernel_lib/platform/platform.h"
 #include "llama/gemv_codegen.h"
+#include "tests/unit/compute/random_numbers.h"
 #include "tests/unit/llama/generated_gemv.h"
-#include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

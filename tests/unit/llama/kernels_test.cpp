@@ -4,11 +4,11 @@
 
 #include <cmath>
 
+#include "compute/numbers/ops.h"
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels_simd.h"
-#include "llama/ops.h"
-#include "llama/weight_blocks.h"
-#include "tests/unit/llama/fenced.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/fenced.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

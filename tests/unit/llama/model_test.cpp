@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "llama/quant.h"
+#include "compute/numbers/quant.h"
 #include "tests/unit/llama/gguf_builder.h"
 #include "tests/unit/llama/refused_file.h"
 

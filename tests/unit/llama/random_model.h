@@ -4,9 +4,9 @@
 #include <bit>
 #include <cmath>
 
-#include "llama/tensor_types.h"
+#include "compute/numbers/tensor_types.h"
+#include "tests/unit/compute/random_numbers.h"
 #include "tests/unit/llama/gguf_builder.h"
-#include "tests/unit/llama/random_numbers.h"
 
 namespace bareflow::llama::testing {
 

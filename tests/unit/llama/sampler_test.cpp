@@ -8,7 +8,7 @@
 #include <map>
 #include <numeric>
 
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

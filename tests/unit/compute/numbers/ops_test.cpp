@@ -1,4 +1,4 @@
-#include "llama/ops.h"
+#include "compute/numbers/ops.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

@@ -1,4 +1,4 @@
-#include "llama/ops_attention.h"
+#include "compute/numbers/attention.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
-#include "llama/quant.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "compute/numbers/quant.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

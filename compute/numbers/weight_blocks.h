@@ -8,9 +8,9 @@
 
 #include <cstdint>
 
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "llama/kernels.h"
-#include "llama/quant.h"
-#include "llama/tensor_types.h"
 
 namespace bareflow::llama {
 

@@ -1,9 +1,9 @@
-#include "llama/quant.h"
+#include "compute/numbers/quant.h"
 
 #include <bit>
 
+#include "compute/numbers/vec.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/vec.h"
 
 namespace bareflow::llama {
 namespace {

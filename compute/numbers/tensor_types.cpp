@@ -1,4 +1,4 @@
-#include "llama/tensor_types.h"
+#include "compute/numbers/tensor_types.h"
 
 #include "kernel_lib/platform/platform.h"
 

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "llama/ops.h"
+#include "compute/numbers/ops.h"
 
 namespace bareflow::llama {
 

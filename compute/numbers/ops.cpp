@@ -1,11 +1,11 @@
-#include "llama/ops.h"
+#include "compute/numbers/ops.h"
 
 #include <array>
 #include <bit>
 
-#include "llama/exp_lanes.h"
-#include "llama/math.h"
-#include "llama/vec.h"
+#include "compute/numbers/exp_lanes.h"
+#include "compute/numbers/math.h"
+#include "compute/numbers/vec.h"
 
 namespace bareflow::llama {
 namespace {

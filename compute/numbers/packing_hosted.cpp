@@ -1,9 +1,9 @@
-#include "llama/packing.h"
+#include "compute/numbers/packing.h"
 
 #include <cstddef>
 #include <type_traits>
 
-#include "llama/quant.h"
+#include "compute/numbers/quant.h"
 
 namespace bareflow::llama {
 namespace {

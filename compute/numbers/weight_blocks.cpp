@@ -1,4 +1,4 @@
-#include "llama/weight_blocks.h"
+#include "compute/numbers/weight_blocks.h"
 
 #include "kernel_lib/platform/platform.h"
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "compute/numbers/quant.h"
 #include "llama/kernels.h"
-#include "llama/quant.h"
 
 namespace bareflow::llama::testing {
 

@@ -1,9 +1,9 @@
-#include "llama/ops_attention.h"
+#include "compute/numbers/attention.h"
 
 #include <bit>
 
-#include "llama/quant.h"
-#include "llama/vec.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/vec.h"
 
 namespace bareflow::llama {
 namespace {

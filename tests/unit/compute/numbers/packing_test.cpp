@@ -1,14 +1,14 @@
-#include "llama/packing.h"
+#include "compute/numbers/packing.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "compute/numbers/weight_blocks.h"
 #include "llama/kernels.h"
 #include "llama/kernels_packed.h"
-#include "llama/weight_blocks.h"
-#include "tests/unit/llama/fenced.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "tests/unit/compute/fenced.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

@@ -1,12 +1,12 @@
-#include "llama/quant.h"
+#include "compute/numbers/quant.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "llama/weight_blocks.h"
-#include "tests/unit/llama/random_numbers.h"
+#include "compute/numbers/weight_blocks.h"
+#include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {
 namespace {

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "llama/tensor_types.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 
