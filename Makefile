@@ -66,7 +66,8 @@ HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
-HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) llama/ops% llama/kernels_swar% kernel_lib/memory/string%
+HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) kernel_lib/memory/string% \
+               $(addprefix compute/kernels/,portable/swar% sse2/% avx2/float_ops%)
 metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
 
 METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) \
@@ -197,7 +198,7 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix llama/,kernels.cpp kernels_swar.cpp) \
+NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix compute/kernels/,gemv.cpp portable/swar.cpp) \
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"

@@ -7,10 +7,10 @@
 #include <string_view>
 
 #include "appliance/model_memory_hosted.h"
+#include "compute/kernels/float_ops.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/float_ops.h"
 #include "llama/model.h"
 #include "llama/tokenizer.h"
 

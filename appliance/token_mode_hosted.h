@@ -12,7 +12,8 @@
 // begun as soon as one is free; "text N" says whose lines follow.
 // Also: --context N, --batch N (tokens computed together), --kv f16|q8_0 (the cache), --slice-us N
 // (the length of a slice; 0: the shortest steps there are),
-// --threads N (0: all processors), --isa NAME (kernels need no more than that, llama/kernels.h),
+// --threads N (0: all processors), --isa NAME (kernels need no more than that,
+// compute/kernels/gemv.h),
 // --numerics exact|fast (fast: by the relaxed float operations, wherever there is one),
 // and how tokens are chosen (greedily unless a temperature is given): --seed, --temperature and the
 // other settings of SamplingParams by name; --logit-bias 7:-1.5,9:2 and --logprobs N, which prints
@@ -22,8 +23,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "compute/kernels/gemv.h"
 #include "llama/engine.h"
-#include "llama/kernels.h"
 
 namespace bareflow {
 

@@ -124,7 +124,7 @@ struct EngineMemory {
 class Model;  // llama/model.h: a checked view of a GGUF file
 struct HyperParameters;
 struct FloatSlot;
-struct KernelSlot;  // llama/kernels.h
+struct KernelSlot;  // compute/kernels/gemv.h
 struct PlacedMatrix;
 struct UnpackMemory;
 

@@ -1,17 +1,17 @@
 // Writes the machine code of a matrix-vector kernel for one exact shape. The code is a GemvKernel
-// (llama/kernels.h): callable from C++, bit for bit the portable reference's twin. Either vector
-// instructions (llama/gemv_vector.h; of 128 bits llama/gemv_narrow.h), or scalar 64-bit integers
-// only (SWAR, two or four products in one multiply), with one conversion and two float operations
-// for each group of 256 columns: what an emulator runs best.
+// (compute/kernels/gemv.h): callable from C++, bit for bit the portable reference's twin. Either
+// vector instructions (llama/gemv_vector.h; of 128 bits llama/gemv_narrow.h), or scalar 64-bit
+// integers only (SWAR, two or four products in one multiply), with one conversion and two float
+// operations for each group of 256 columns: what an emulator runs best.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "compute/kernels/gemv.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
-#include "llama/kernels.h"
 
 namespace bareflow::llama {
 

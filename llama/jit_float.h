@@ -18,10 +18,10 @@
 #include <span>
 #include <string_view>
 
+#include "compute/kernels/float_ops.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/memory/guarded_pages.h"
-#include "llama/float_ops.h"
 
 namespace bareflow::llama {
 

@@ -26,6 +26,7 @@
 #include <span>
 #include <string_view>
 
+#include "compute/kernels/gemv.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "kernel_lib/base/result.h"
@@ -34,7 +35,6 @@
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/memory/guarded_pages.h"
 #include "llama/gemv_codegen.h"
-#include "llama/kernels.h"
 #include "llama/weight_placement.h"
 
 namespace bareflow::llama {

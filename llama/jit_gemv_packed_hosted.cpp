@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "compute/kernels/packed.h"
 #include "llama/jit_gemv.h"
-#include "llama/kernels_packed.h"
 
 namespace bareflow::llama {
 

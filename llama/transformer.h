@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <span>
 
+#include "compute/kernels/float_ops.h"
+#include "compute/kernels/gemv.h"
 #include "compute/numbers/attention.h"
 #include "compute/numbers/ops.h"
 #include "compute/numbers/quant.h"
@@ -23,9 +25,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/float_ops.h"
 #include "llama/fused_steps.h"
-#include "llama/kernels.h"
 #include "llama/kv_cache.h"
 #include "llama/model.h"
 #include "llama/op_costs.h"

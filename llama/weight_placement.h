@@ -20,8 +20,8 @@
 #include <span>
 #include <string_view>
 
+#include "compute/kernels/gemv.h"
 #include "llama/engine.h"
-#include "llama/kernels.h"
 
 namespace bareflow::llama {
 

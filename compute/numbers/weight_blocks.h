@@ -8,9 +8,9 @@
 
 #include <cstdint>
 
+#include "compute/kernels/gemv.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
-#include "llama/kernels.h"
 
 namespace bareflow::llama {
 

@@ -8,9 +8,9 @@
 #include <cmath>
 #include <thread>
 
+#include "compute/kernels/gemv.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/kernels.h"
 #include "llama/model.h"
 #include "tests/unit/llama/engine_fixture.h"
 #include "tests/unit/llama/gguf_builder.h"

@@ -82,7 +82,7 @@ TEST(GemvFloatTest, LongRowsAndManyOfThem) {
 TEST(GemvFloatTest, AnyAlignment) {
     Random random(3);
     for (const TensorType type : kTypes) {
-        const uint32_t aligned = type == TensorType::kF32 ? 4 : 1;  // llama/kernels.h
+        const uint32_t aligned = type == TensorType::kF32 ? 4 : 1;  // compute/kernels/gemv.h
         ASSERT_NO_FATAL_FAILURE(
             testing::expect_any_alignment(all_plans, type, aligned, 16, random));
     }

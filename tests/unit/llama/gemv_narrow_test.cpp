@@ -48,7 +48,7 @@ std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     return plans;
 }
 
-// F32 weights lie at multiples of four (llama/kernels.h).
+// F32 weights lie at multiples of four (compute/kernels/gemv.h).
 uint32_t aligned(TensorType type) {
     return type == TensorType::kF32 ? 4 : 1;
 }

@@ -5,10 +5,10 @@
 #include <array>
 #include <cstring>
 
+#include "compute/kernels/packed.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/jit_gemv.h"
-#include "llama/kernels_packed.h"
 #include "llama/model.h"
 #include "tests/unit/llama/engine_fixture.h"
 #include "tests/unit/llama/gguf_builder.h"

@@ -4,9 +4,9 @@
 
 #include <cstring>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/packed.h"
 #include "compute/numbers/weight_blocks.h"
-#include "llama/kernels.h"
-#include "llama/kernels_packed.h"
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 
