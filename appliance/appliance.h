@@ -14,6 +14,8 @@
 #include "appliance/read_speed.h"
 #include "appliance/settings.h"
 #include "appliance/timeline.h"
+#include "compute/tuning/float_tuner.h"
+#include "compute/tuning/gemv_tuner.h"
 #include "http/completion_api.h"
 #include "http/health.h"
 #include "http/llama_generator.h"
@@ -27,8 +29,6 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
 #include "llama/engine.h"
-#include "llama/jit_float.h"
-#include "llama/jit_gemv.h"
 #include "llama/model.h"
 #include "llama/tokenizer.h"
 

@@ -7,11 +7,11 @@
 #include <string_view>
 
 #include "compute/kernels/gemv.h"
+#include "compute/tuning/weight_placement.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/jit/adaptive.h"
 #include "llama/engine.h"
-#include "llama/weight_placement.h"
 
 namespace bareflow {
 

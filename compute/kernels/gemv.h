@@ -120,8 +120,9 @@ struct KernelSlot {
     static constexpr uint32_t kTimedMatrices = 32;
     std::array<const uint8_t *, kTimedMatrices> timed{};  // nullptr: no more
 
-    // For matrices that are in Packing::kRows16 (llama/weight_placement.h), one vector: reads q and
-    // sums of the activation only. nullptr: none ever was. And what matrices are moved into.
+    // For matrices that are in Packing::kRows16 (compute/tuning/weight_placement.h), one vector:
+    // reads q and sums of the activation only. nullptr: none ever was. And what matrices are moved
+    // into.
     GemvKernel packed = nullptr;
     Packing wanted = Packing::kFile;
     // Steps that were begun about so few rows that `packed` takes one after the other, and steps

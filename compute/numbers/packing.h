@@ -2,8 +2,8 @@
 // file's layout and can be undone, so any reader of rows can have them back: all of a matrix, a
 // strip, or one row (docs/decisions/0006-placement.md).
 //
-// Hosted only, as the kernels of packed weights are (llama/weight_placement.h says why). No
-// allocation, no errors: shapes are the caller's.
+// Hosted only, as the kernels of packed weights are (compute/tuning/weight_placement.h says why).
+// No allocation, no errors: shapes are the caller's.
 #pragma once
 
 #include <cstdint>

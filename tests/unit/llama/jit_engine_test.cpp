@@ -7,11 +7,11 @@
 #include <thread>
 #include <vector>
 
+#include "compute/tuning/gemv_tuner.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/jit/profile.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/jit_gemv.h"
 #include "tests/unit/llama/engine_fixture.h"
 #include "tests/unit/llama/random_model.h"
 
