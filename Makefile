@@ -236,7 +236,7 @@ unit: $(UNIT_BIN)
 TSAN := -fsanitize=thread
 TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter compute/% llama/% boot/%,$(PROGRAM_HOSTED)) \
                 $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
-                  jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine_test.cpp llama/transformer_test.cpp compute/tuning/gemv_tuner_test.cpp llama/jit_engine_test.cpp) \
+                  jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine/engine_test.cpp llama/engine/transformer_test.cpp compute/tuning/gemv_tuner_test.cpp llama/engine/jit_engine_test.cpp) \
                 appliance/bad_candidates.cpp appliance/crash_report_hosted.cpp
 $(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D)

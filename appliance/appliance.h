@@ -28,9 +28,9 @@
 #include "http/web_page.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
-#include "llama/engine.h"
-#include "llama/model.h"
-#include "llama/tokenizer.h"
+#include "llama/engine/engine.h"
+#include "llama/model/model.h"
+#include "llama/text/tokenizer.h"
 
 namespace bareflow {
 

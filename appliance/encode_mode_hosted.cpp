@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "llama/gguf.h"
-#include "llama/tokenizer.h"
+#include "llama/file/gguf.h"
+#include "llama/text/tokenizer.h"
 
 namespace bareflow {
 namespace {

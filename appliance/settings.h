@@ -11,7 +11,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/jit/adaptive.h"
-#include "llama/engine.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow {
 

@@ -11,8 +11,8 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/model.h"
-#include "llama/tokenizer.h"
+#include "llama/model/model.h"
+#include "llama/text/tokenizer.h"
 
 namespace bareflow {
 namespace {

@@ -24,7 +24,7 @@
 #include <optional>
 
 #include "compute/kernels/gemv.h"
-#include "llama/engine.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow {
 

@@ -11,7 +11,7 @@
 #include "http/chat_template.h"
 #include "http/exchange.h"
 #include "kernel_lib/base/text_writer.h"
-#include "llama/engine.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow::http {
 

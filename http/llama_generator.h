@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "http/text_generator.h"
-#include "llama/engine.h"
-#include "llama/tokenizer.h"
+#include "llama/engine/engine.h"
+#include "llama/text/tokenizer.h"
 
 namespace bareflow::http {
 

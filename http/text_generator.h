@@ -8,7 +8,7 @@
 
 #include "http/chat_template.h"
 #include "kernel_lib/base/result.h"
-#include "llama/engine.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow::http {
 

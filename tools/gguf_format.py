@@ -1,6 +1,6 @@
 """Reading and writing GGUF files (version 3; version 2 is read, too) with numpy.
 
-The reader checks what it needs to be safe to print; the judge of files is llama/gguf.cpp.
+The reader checks what it needs to be safe to print; the judge of files is llama/file/gguf.cpp.
 The writer streams: tensors are declared first and written in chunks, so a file of any size
 needs little memory.
 """

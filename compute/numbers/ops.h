@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "llama/architecture.h"
+#include "llama/model/architecture.h"
 
 namespace bareflow::llama {
 

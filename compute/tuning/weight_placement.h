@@ -21,7 +21,7 @@
 #include <string_view>
 
 #include "compute/kernels/gemv.h"
-#include "llama/engine.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow::llama {
 

@@ -2,7 +2,7 @@
 
 #include "compute/tuning/gemv_tuner.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/transformer.h"
+#include "llama/engine/transformer.h"
 
 // No kernel of packed weights is linked here, so nothing is ever moved.
 namespace bareflow::llama {

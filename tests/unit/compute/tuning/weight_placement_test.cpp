@@ -9,10 +9,10 @@
 #include "compute/tuning/gemv_tuner.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/model.h"
-#include "tests/unit/llama/engine_fixture.h"
-#include "tests/unit/llama/gguf_builder.h"
-#include "tests/unit/llama/random_model.h"
+#include "llama/model/model.h"
+#include "tests/unit/llama/engine/engine_fixture.h"
+#include "tests/unit/llama/file/gguf_builder.h"
+#include "tests/unit/llama/model/random_model.h"
 
 namespace bareflow::llama {
 namespace {
