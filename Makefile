@@ -35,7 +35,7 @@ include third_party/third_party.mk
 
 # ---------------------------------------------------------------- sources
 KERNEL_LIB_DIRS := kernel_lib
-PROGRAM_DIRS    := boot drivers net llama http
+PROGRAM_DIRS    := boot drivers compute net llama http api status
 metal_only   = %_metal.cpp
 sources_in   = $(sort $(foreach d,$(1),$(shell find $(d) -name '*.cpp')))
 kernel_all  := $(call sources_in,$(KERNEL_LIB_DIRS))
@@ -48,9 +48,11 @@ KERNEL_LIB_METAL  := $(call metal_filter,$(kernel_all)) $(sort $(shell find kern
 KERNEL_LIB_HOSTED := $(call hosted_filter,$(kernel_all))
 PROGRAM_METAL     := $(call metal_filter,$(program_all))
 PROGRAM_HOSTED    := $(call hosted_filter,$(program_all))
-APPLIANCE_COMMON  := $(filter-out appliance/main.cpp appliance/hosted_main.cpp,$(call sources_in,appliance))
-APPLIANCE_METAL   := $(call metal_filter,$(APPLIANCE_COMMON)) appliance/main.cpp
-APPLIANCE_HOSTED  := $(call hosted_filter,$(APPLIANCE_COMMON)) appliance/hosted_main.cpp
+appliance_all     := $(call sources_in,appliance)
+APPLIANCE_METAL   := $(call metal_filter,$(appliance_all))
+APPLIANCE_HOSTED  := $(call hosted_filter,$(appliance_all))
+# What tests and fuzzers link: the hosted program without its main().
+HOSTED_PROGRAM    := $(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted/main.cpp,$(APPLIANCE_HOSTED))
 
 # ---------------------------------------------------------------- flags
 WARN     := -Wall -Wextra -Werror -Wshadow -Wno-unused-parameter
@@ -66,7 +68,8 @@ HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
-HOT_SOURCES := llama/ops% llama/quant% llama/kernels_swar% kernel_lib/memory/string%
+HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) kernel_lib/memory/string% \
+               $(addprefix compute/kernels/,portable/swar% sse2/% avx2/float_ops%)
 metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
 
 METAL_CXXFLAGS   = $(COMMON) $(CXXCOMMON) $(WARN) $(METAL_ARCH) \
@@ -197,7 +200,8 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix llama/,kernels.cpp kernels_swar.cpp weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
+NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix compute/kernels/,gemv.cpp portable/swar.cpp) \
+                  $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"
 	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
@@ -213,7 +217,7 @@ UNIT ?=
 UNIT_SOURCES := $(sort $(shell find tests/unit/$(UNIT) tests/fakes -name '*.cpp' 2>/dev/null))
 UNIT_BIN := $(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT)))
 SAN_LIB := $(BUILD)/hosted/libbareflow-san.a
-$(SAN_LIB): $(call obj,san-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted_main.cpp,$(APPLIANCE_HOSTED))) \
+$(SAN_LIB): $(call obj,san-obj,$(HOSTED_PROGRAM)) \
             $(call TP_OBJS,san-obj,HOSTED)
 	@mkdir -p $(@D); rm -f $@; $(AR) rcsD $@ $^
 $(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT))): $(call obj,san-obj,$(UNIT_SOURCES)) $(SAN_LIB)
@@ -232,10 +236,10 @@ unit: $(UNIT_BIN)
 
 # The worker pool, guarded calls, the optimiser and the engine on several threads under ThreadSanitizer.
 TSAN := -fsanitize=thread
-TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter llama/% boot/%,$(PROGRAM_HOSTED)) \
+TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter compute/% llama/% boot/%,$(PROGRAM_HOSTED)) \
                 $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
-                  jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine_test.cpp llama/transformer_test.cpp llama/jit_gemv_test.cpp llama/jit_engine_test.cpp) \
-                appliance/bad_candidates.cpp appliance/crash_report_hosted.cpp
+                  jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine/engine_test.cpp llama/engine/transformer_test.cpp compute/tuning/gemv_tuner_test.cpp llama/engine/jit_engine_test.cpp) \
+                appliance/bad_candidates.cpp appliance/hosted/crash_report.cpp
 $(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D)
 	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(TSAN) $(call third_party_flags,$<) -c $< -o $@
@@ -253,7 +257,7 @@ tsan: $(BUILD)/hosted/tsan_tests
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 FUZZ_SECONDS ?= 60
-FUZZ_LIB_OBJS = $(call obj,fuzz-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted_main.cpp,$(APPLIANCE_HOSTED))) \
+FUZZ_LIB_OBJS = $(call obj,fuzz-obj,$(HOSTED_PROGRAM)) \
                 $(call TP_OBJS,fuzz-obj,HOSTED)
 $(BUILD)/fuzz-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D)

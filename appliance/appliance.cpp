@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compute/kernels/gemv.h"
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/console.h"
@@ -11,9 +12,8 @@
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/kernels.h"
-#include "llama/memory_plan.h"
-#include "llama/op_costs.h"
+#include "llama/engine/memory_plan.h"
+#include "llama/engine/op_costs.h"
 
 namespace bareflow {
 namespace {

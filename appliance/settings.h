@@ -6,12 +6,12 @@
 #include <span>
 #include <string_view>
 
+#include "compute/kernels/gemv.h"
+#include "compute/tuning/weight_placement.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/jit/adaptive.h"
-#include "llama/engine.h"
-#include "llama/kernels.h"
-#include "llama/weight_placement.h"
+#include "llama/engine/engine.h"
 
 namespace bareflow {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-#include "http/system_snapshot.h"
+#include "status/system_snapshot.h"
 
 namespace bareflow {
 

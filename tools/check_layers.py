@@ -11,7 +11,8 @@ import pathlib
 import re
 import sys
 
-FOLDERS = ("boot", "kernel_lib", "drivers", "net", "llama", "http", "appliance")
+FOLDERS = ("boot", "kernel_lib", "drivers", "compute", "net", "llama", "http",
+           "appliance")
 SUFFIXES = {".h", ".c", ".cpp", ".hpp", ".inc"}
 
 # Level of a room: a file may include its own room, and rooms of a lower level. The first prefix
@@ -33,6 +34,7 @@ LEVELS = (
     ("kernel_lib/jit/", 3),
     ("kernel_lib/", 4),
     ("drivers/", 5),
+    ("compute/", 5),
     ("llama/", 5),
     ("net/", 6),
     ("http/", 6),
@@ -53,7 +55,8 @@ FORBIDDEN = (
 HTTP_MAY_KNOW_LLAMA = ("http/completion_api", "http/completion_request", "http/text_generator",
                        "http/llama_generator", "http/profile")
 # Rooms of one level that may include each other (cpu, memory and io are one floor).
-SAME_FLOOR = ({"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
+SAME_FLOOR = ({"compute/", "llama/"},
+              {"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
               {"kernel_lib/platform/", "boot/"})
 # The two public C headers belong to whoever implements them, in whichever room of the library.
 PUBLIC_HEADERS = {"kernel_lib/runtime.h", "kernel_lib/jit_runtime.h"}

@@ -1,6 +1,6 @@
 """Reading and writing GGUF files (version 3; version 2 is read, too) with numpy.
 
-The reader checks what it needs to be safe to print; the judge of files is llama/gguf.cpp.
+The reader checks what it needs to be safe to print; the judge of files is llama/file/gguf.cpp.
 The writer streams: tensors are declared first and written in chunks, so a file of any size
 needs little memory.
 """
@@ -47,7 +47,7 @@ SCALARS = {
 # The same for numpy, which names bytes otherwise.
 DTYPES = SCALARS | {UINT8: "u1", INT8: "i1", BOOL: "?"}
 
-# id: (name, elements of a block, bytes of a block); llama/tensor_types.cpp has the same table.
+# id: (name, elements of a block, bytes of a block); compute/numbers/tensor_types.cpp has the same table.
 TENSOR_TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),

@@ -26,13 +26,13 @@
 #include <thread>
 #include <vector>
 
+#include "compute/codegen/plans.h"
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/packed.h"
+#include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/code_buffer.h"
-#include "llama/gemv_plans.h"
-#include "llama/kernels.h"
-#include "llama/kernels_packed.h"
-#include "llama/packing.h"
-#include "llama/quant.h"
-#include "llama/tensor_types.h"
 
 // tools/kernel_native.cpp; GemvVariants of the same layout.
 extern "C" size_t bareflow_native_variants(uint32_t type, const void **first);

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "appliance/tuned_profile.h"
+#include "appliance/kept_profile/tuned_profile.h"
 #include "drivers/block/ata_identify.h"
 #include "drivers/block/block_checks.h"
 #include "drivers/block/state_disk.h"

@@ -4,9 +4,9 @@
 #include <string_view>
 #include <vector>
 
-#include "llama/model.h"
-#include "llama/tokenizer.h"
-#include "tests/unit/llama/gguf_builder.h"
+#include "llama/model/model.h"
+#include "llama/text/tokenizer.h"
+#include "tests/unit/llama/file/gguf_builder.h"
 
 namespace {
 

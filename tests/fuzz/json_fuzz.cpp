@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "http/completion_request.h"
+#include "api/completion_request.h"
 #include "kernel_lib/base/utf8.h"
 
 using namespace bareflow;

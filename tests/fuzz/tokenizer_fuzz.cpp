@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "kernel_lib/base/utf8.h"
-#include "llama/tokenizer.h"
-#include "tests/unit/llama/gguf_builder.h"
-#include "tests/unit/llama/slow_byte_tokenizer.h"
-#include "tests/unit/llama/slow_tokenizer.h"
+#include "llama/text/tokenizer.h"
+#include "tests/unit/llama/file/gguf_builder.h"
+#include "tests/unit/llama/text/slow_byte_tokenizer.h"
+#include "tests/unit/llama/text/slow_tokenizer.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-"""Chat templates of every family that http/chat_template.cpp knows: our own short forms, which say
+"""Chat templates of every family that api/chat_template.cpp knows: our own short forms, which say
 what the published ones say and keep the marks by which those are recognised. Rendered by jinja2
 they tell what to expect."""
 

@@ -1,5 +1,5 @@
 """The samplers of the numeric contract (docs/decisions/0001-numeric-contract.md, "Sampling") in
-numpy, a step of the text for a line of code: the judge of llama/sampler.cpp. Written from the text.
+numpy, a step of the text for a line of code: the judge of llama/engine/sampler.cpp. Written from the text.
 """
 
 from dataclasses import dataclass, field

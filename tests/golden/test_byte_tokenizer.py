@@ -72,7 +72,7 @@ def random_texts(rng, vocabulary):
 
 def source_texts():
     """Code, whole files of this project."""
-    for pattern in ("llama/*.cpp", "tools/*.py", "docs/*.md", "boot/*.asm", "Makefile"):
+    for pattern in ("llama/*/*.cpp", "tools/*.py", "docs/*.md", "boot/*.asm", "Makefile"):
         for path in sorted(ROOT.glob(pattern))[:4]:
             yield path.read_text()
 

@@ -1,4 +1,4 @@
-"""tokenizer.py is judged here, and the vectors that judge llama/tokenizer.cpp are its own."""
+"""tokenizer.py is judged here, and the vectors that judge llama/text/tokenizer.cpp are its own."""
 
 import random
 from pathlib import Path

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """SentencePiece BPE as the `llama` vocabulary needs it, as plainly as it can be said: the judge of
-llama/tokenizer.cpp. Written from the description of the algorithm, without a look at the C++.
+llama/text/tokenizer.cpp. Written from the description of the algorithm, without a look at the C++.
 
   tokenizer.py write        writes tokenizer_vectors.txt: vocabularies, texts and their tokens
   tokenizer.py encode MODEL.gguf TEXT...

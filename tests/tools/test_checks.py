@@ -35,13 +35,13 @@ def layers(tmp_path, name, text):
     ("kernel_lib/io/vga.cpp", "kernel_lib/runtime.h"),
     ("kernel_lib/jit/a.h", "kernel_lib/cpu/features.h"),
     ("drivers/net/e1000.h", "drivers/pci/pci.h"),
-    ("llama/engine.cpp", "kernel_lib/jit/profile.h"),
+    ("llama/engine/engine.cpp", "kernel_lib/jit/profile.h"),
     ("net/stack.cpp", "drivers/net/net_device.h"),
     ("net/stack.cpp", "lwip/tcp.h"),
-    ("http/completion_api.cpp", "llama/engine.h"),
-    ("http/profile_page.cpp", "llama/engine.h"),
+    ("api/completion_api.cpp", "llama/engine/engine.h"),
+    ("http/profile_page.cpp", "llama/engine/engine.h"),
     ("http/json.cpp", "rapidjson/document.h"),
-    ("appliance/main.cpp", "net/stack.h"),
+    ("appliance/metal/main.cpp", "net/stack.h"),
 ])
 def test_allowed_include(tmp_path, includer, included):
     done = layers(tmp_path, includer, f'#include "{included}"\n')
@@ -53,7 +53,7 @@ def test_allowed_include(tmp_path, includer, included):
     ("kernel_lib/platform/a.h", "kernel_lib/memory/buffer.h"),
     ("kernel_lib/cpu/a.cpp", "kernel_lib/jit/profile.h"),
     ("kernel_lib/jit/a.cpp", "drivers/pci/pci.h"),
-    ("drivers/net/a.cpp", "llama/engine.h"),
+    ("drivers/net/a.cpp", "llama/engine/engine.h"),
     ("drivers/net/a.cpp", "lwip/netif.h"),
     ("drivers/net/a.cpp", "net/stack.h"),
     ("llama/a.cpp", "drivers/block/block_device.h"),
@@ -62,10 +62,10 @@ def test_allowed_include(tmp_path, includer, included):
     ("net/a.cpp", "http/server.h"),
     ("http/server.cpp", "lwip/tcp.h"),
     ("http/server.cpp", "net/stack.h"),
-    ("http/server.cpp", "llama/engine.h"),
+    ("http/server.cpp", "llama/engine/engine.h"),
     ("http/server.cpp", "appliance/program.h"),
-    ("appliance/main.cpp", "lwip/init.h"),
-    ("appliance/main.cpp", "tests/fakes/clock.h"),
+    ("appliance/metal/main.cpp", "lwip/init.h"),
+    ("appliance/metal/main.cpp", "tests/fakes/clock.h"),
     ("llama/a.cpp", "rapidjson/document.h"),
     ("drivers/a.cpp", "../llama/engine.h"),
 ])
@@ -87,7 +87,7 @@ def test_lwip_in_angle_brackets_is_seen(tmp_path):
 
 
 def test_commented_include_counts_for_nothing(tmp_path):
-    text = '// #include "lwip/tcp.h"\n/*\n#include "llama/engine.h"\n*/\n'
+    text = '// #include "lwip/tcp.h"\n/*\n#include "llama/engine/engine.h"\n*/\n'
     assert layers(tmp_path, "drivers/a.cpp", text).returncode == 0
 
 

@@ -106,7 +106,7 @@ def test_the_command_line(arguments, code, said):
 
 
 def test_the_unicode_table_is_what_its_script_writes():
-    header = (ROOT / "llama/unicode_table.h").read_text()
+    header = (ROOT / "llama/text/unicode_table.h").read_text()
     script = ROOT / "tools/unicode/make_tables.py"
     done = subprocess.run(["/usr/bin/python3", str(script), "--print"], capture_output=True,
                           text=True, timeout=60)

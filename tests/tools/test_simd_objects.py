@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-OBJECTS = sorted(path for pattern in ("kernels_a*.cpp.o", "ops_avx*.cpp.o")
-                 for path in (ROOT / "build/hosted-obj/llama").glob(pattern))
+OBJECTS = sorted((ROOT / "build/hosted-obj/compute/kernels").glob("a*/*.cpp.o"))
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)

@@ -201,7 +201,7 @@ def same_as(place, mode):
 
 def sets_of_this_processor():
     """What jit.isa may say here, the least first; the last is what it is without the setting
-    (llama/kernel_choice.cpp)."""
+    (compute/kernels/registry.cpp)."""
     line = re.search(r"^flags\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     flags = set(line[1].split()) if line else set()
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}

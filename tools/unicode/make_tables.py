@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes llama/unicode_table.h: which characters are letters, numbers and punctuation.
+"""Writes llama/text/unicode_table.h: which characters are letters, numbers and punctuation.
 
 usage: tools/unicode/make_tables.py [--print]
 
@@ -12,8 +12,8 @@ import sys
 import unicodedata
 from pathlib import Path
 
-HEADER = Path(__file__).resolve().parents[2] / "llama" / "unicode_table.h"
-# CharacterClass in llama/unicode_class.h. White space is not in the table: there are 25 of it.
+HEADER = Path(__file__).resolve().parents[2] / "llama" / "text" / "unicode_table.h"
+# CharacterClass in llama/text/unicode_class.h. White space is not in the table: there are 25 of it.
 CLASSES = {"L": 1, "N": 2, "P": 3}
 RUNS_PER_CHECKPOINT = 64
 # Of a run's byte: the class in the upper two bits, below it the length up to here, or one of

@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "appliance/crash_report_hosted.h"
+#include "appliance/hosted/crash_report.h"
 #include "kernel_lib/cpu/guarded_call.h"
 #include "kernel_lib/platform/hosted/hosted.h"
 #include "kernel_lib/platform/platform.h"

@@ -4,9 +4,9 @@
 
 #include <string>
 
-#include "fake_stream.h"
 #include "http/router.h"
 #include "kernel_lib/platform/platform.h"
+#include "tests/unit/http/fake_stream.h"
 
 namespace bareflow::http {
 namespace {

@@ -1,0 +1,374 @@
+// The arithmetic, for four rows side by side:
+//
+//   32 columns of a row are two vectors of 16 bytes w, decoded as each type's `Format` says. Times
+//   the activations they are 8 sums of 16 bits each. SSE2: even and odd bytes widened and `pmullw`,
+//   which an emulator runs without calling a function; SSSE3: `pmaddubsw`, of |w| and sign(q, w)
+//   where weights have a sign. `pmaddwd` with ones or the part's scale makes four sums of 32 bits
+//   of them, which are added up for a block or super-block.
+//
+//   Those of the four rows are transposed: S of each row in a lane. Block scales are read into
+//   lanes, too: the f16 shifted into an f32 is M * 2^-136 exactly, denormals included. Products and
+//   their sum T are exact as doubles (contract, "Bounds"), and become a float once per group.
+//
+// Bounds of the 16-bit sums: two products of Q8_0 and IQ4_NL, 2 * 128 * 127 = 32,512; four of the
+// five-bit types, 4 * 31 * 127 = 15,748; two of Q6_K (|w| at most 32), all below 2^15.
+#include <array>
+
+#include "compute/codegen/narrow_generator.h"
+#include "compute/numbers/weight_blocks.h"
+
+namespace bareflow::llama::gemv_narrow {
+namespace {
+
+constexpr uint32_t kSuperParts = kGroupElements / kBlockElements;
+
+constexpr Format kFormats[] = {
+    {TensorType::kQ8_0, 34, 0, 0, 2, 8, 0, 0, 0, true, false},
+    {TensorType::kQ4_0, 18, 0, 0, 2, 4, 0, 0, 8, false, true},
+    {TensorType::kQ4_1, 20, 0, 2, 4, 4, 0, 0, 0, false, true},
+    {TensorType::kQ5_0, 22, 0, 0, 6, 4, 2, 0x10, 16, false, true},
+    {TensorType::kQ5_1, 24, 0, 2, 8, 4, 4, 0x10, 0, false, true},
+    {TensorType::kIQ4_NL, 18, 0, 0, 2, 4, 0, 0, 0, true, false},
+    {TensorType::kQ2_K, 84, 80, 82, 16, 2, 0, 0, 0, false, false, Scales::kNibbles, 0},
+    {TensorType::kQ3_K, 110, 108, 0, 32, 2, 0, 0x04, 4, true, false, Scales::kSigned6Bits, 96},
+    {TensorType::kQ4_K, 144, 0, 2, 16, 4, 0, 0, 0, false, true, Scales::kSixBits, 4},
+    {TensorType::kQ5_K, 176, 0, 2, 48, 4, 16, 0x10, 0, false, true, Scales::kSixBits, 4},
+    {TensorType::kQ6_K, 210, 208, 0, 0, 4, 128, 0x30, 32, true, false, Scales::kBytes, 192},
+};
+
+// Scales 0-3, 4-7, minimums 0-3, 4-7.
+constexpr ScaleWord kSixBitWords[] = {{0, 0, 0x3f, 0, 0, false},
+                                      {2, 0, 0x0f, 0, 2, true},
+                                      {1, 0, 0x3f, 0, 0, false},
+                                      {2, 4, 0x0f, 1, 2, true}};
+constexpr ScaleWord kSignedWords[] = {{0, 0, 0x0f, 2, -4, true},
+                                      {1, 0, 0x0f, 2, -2, true},
+                                      {0, 4, 0x0f, 2, 0, true},
+                                      {1, 4, 0x0f, 2, 2, true}};
+
+}  // namespace
+
+const Format *format_of(TensorType type) {
+    for (const Format &format : kFormats) {
+        if (format.type == type) {
+            return &format;
+        }
+    }
+    return nullptr;
+}
+
+void NarrowGenerator::groups() {
+    const auto activation = [](size_t offset) {
+        return mem(kArgs, field(offsetof(GemvArgs, xq) + offset));
+    };
+    a_.mov(kX, activation(offsetof(QuantizedActivation, q)));
+    a_.mov(kSums, activation(offsetof(QuantizedActivation, block_sums)));
+    a_.mov(kGroupScale, activation(offsetof(QuantizedActivation, group_scales)));
+    repeat(kGroups, shape_.cols / kGroupElements, [&] { group(kSuperParts); });
+    const uint32_t rest = shape_.cols % kGroupElements / kBlockElements;
+    if (rest != 0) {
+        group(rest);
+    }
+}
+
+void NarrowGenerator::group(uint32_t blocks) {
+    if (format_->super()) {
+        super_block();
+        add_total(kTemp + 2);
+    } else {
+        zero(kTotal);
+        zero(kTotal + 1);
+        const uint32_t unroll = plan_.unroll;
+        repeat(kBlocks, blocks / unroll, [&] { blocks_in_line(unroll); });
+        blocks_in_line(blocks % unroll);
+        add_total(kTotal);
+    }
+    a_.add(kGroupScale, 4);
+}
+
+void NarrowGenerator::add_total(unsigned total) {
+    for (unsigned half = total; half < total + 2; ++half) {
+        v(op::mulpd, half, everywhere(0x1p136));
+        v(op::cvtpd2ps, half, half);
+    }
+    v(op::movlhps, total, total + 1);
+    v(op::movss, kTemp, mem(kGroupScale));
+    v(op::pshufd, kTemp, kTemp, 0);
+    v(op::mulps, total, kTemp);
+    v(op::addps, total, mem(Gp::kRsp, kYAt));
+    store(kYAt, total);
+}
+
+void NarrowGenerator::blocks_in_line(uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+        ahead_ = i * format_->block_bytes;
+        prefetch(format_->block_bytes);
+        columns(0, static_cast<int32_t>(i * kBlockElements));
+        transpose(kSum, 1, op::paddd);
+        const Mem sum = mem(kSums, static_cast<int32_t>(4 * i));
+        if (format_->offset != 0 || format_->minimum_at != 0) {
+            v(op::movd_from, kSum + 1, sum);
+            v(op::pshufd, kSum + 1, kSum + 1, 0);
+        }
+        if (format_->offset != 0) {
+            shift(op::pslld, kSum + 1, static_cast<unsigned>(__builtin_ctz(format_->offset)));
+            v(op::psubd, kSum, kSum + 1);
+        }
+        times_factors(kSum, format_->factor_at, kTemp + 2);
+        v(op::addpd, kTotal, kTemp + 2);
+        v(op::addpd, kTotal + 1, kTemp + 3);
+        if (format_->minimum_at != 0) {
+            times_factors(kSum + 1, format_->minimum_at, kOther);
+            v(op::addpd, kTotal, kOther);
+            v(op::addpd, kTotal + 1, kOther + 1);
+        }
+    }
+    ahead_ = 0;
+    if (count != 0) {
+        a_.add(kAt, static_cast<int32_t>(count * format_->block_bytes));
+        a_.add(kX, static_cast<int32_t>(count * kBlockElements));
+        a_.add(kSums, static_cast<int32_t>(4 * count));
+    }
+}
+
+void NarrowGenerator::times_factors(unsigned sums, uint32_t at, unsigned to) {
+    zero(kTemp);
+    for (uint32_t row = 0; row < kRows; ++row) {
+        v(op::pinsrw, kTemp, weight(row, at), 2 * row + 1);
+    }
+    shift(op::psrad, kTemp, 3);
+    v(op::pand, kTemp, everywhere(0x8fffe000u));
+    for (unsigned half = 0; half < 2; ++half) {
+        if (half != 0) {
+            v(op::pshufd, kTemp, kTemp, 0xee);
+            v(op::pshufd, sums, sums, 0xee);
+        }
+        v(op::cvtps2pd, kTemp + 1, kTemp);
+        v(op::cvtdq2pd, to + half, sums);
+        v(op::mulpd, to + half, kTemp + 1);
+    }
+}
+
+void NarrowGenerator::super_block() {
+    prefetch(format_->block_bytes);
+    for (uint32_t row = 0; row < kRows; ++row) {
+        part_scales(row, kScalesAt + static_cast<int32_t>(row) * kScalesBytes);
+    }
+    for (uint32_t part = 0; part < kSuperParts; ++part) {
+        columns(part, static_cast<int32_t>(part * kBlockElements));
+    }
+    transpose(kSum, 1, op::paddd);
+    times_factors(kSum, format_->factor_at, kTemp + 2);
+    if (format_->minimum_at != 0) {
+        transpose(kMinimum, 1, op::paddd);
+        times_factors(kMinimum, format_->minimum_at, kOther);
+        v(op::subpd, kTemp + 2, kOther);
+        v(op::subpd, kTemp + 3, kOther + 1);
+    }
+    a_.add(kAt, format_->block_bytes);
+    a_.add(kX, static_cast<int32_t>(kGroupElements));
+}
+
+void NarrowGenerator::part_scales(uint32_t row, int32_t to) {
+    constexpr int32_t kMinimums = kScalesBytes / 2;
+    const Scales scales = format_->scales;
+    if (scales == Scales::kBytes || scales == Scales::kNibbles) {
+        v(op::movdqu, kTemp, weight(row, format_->scales_at));
+    } else {
+        scale_words(row, scales == Scales::kSixBits ? kSixBitWords : kSignedWords);
+        v(op::movdqa, kTemp, mem(Gp::kRsp, kWordsAt));
+    }
+    if (scales == Scales::kSigned6Bits) {
+        v(op::psubb, kTemp, everywhere(uint8_t{32}));
+    }
+    if (scales == Scales::kNibbles) {
+        v(op::movdqa, kTemp + 2, kTemp);
+        shift(op::psrlw, kTemp + 2, 4);
+        v(op::pand, kTemp, everywhere(uint8_t{15}));
+        v(op::pand, kTemp + 2, everywhere(uint8_t{15}));
+        widen(kTemp + 2, to + kMinimums, to + kMinimums + 16);
+    }
+    widen(kTemp, to, scales == Scales::kSixBits ? to + kMinimums : to + 16);
+}
+
+void NarrowGenerator::widen(unsigned from, int32_t low, int32_t high) {
+    const VectorOp &down = format_->has_sign ? op::psraw : op::psrlw;
+    v(op::movdqa, kTemp + 1, from);
+    v(op::punpcklbw, from, from);
+    v(op::punpckhbw, kTemp + 1, kTemp + 1);
+    shift(down, from, 8);
+    shift(down, kTemp + 1, 8);
+    store(low, from);
+    store(high, kTemp + 1);
+}
+
+void NarrowGenerator::scale_words(uint32_t row, std::span<const ScaleWord, 4> words) {
+    int32_t to = kWordsAt;
+    const auto load = [&](Gp into, uint32_t word, int shift, uint32_t mask) {
+        a_.mov(into, weight(row, format_->scales_at + 4 * word), Width::k32);
+        if (shift != 0) {
+            a_.shift(shift < 0 ? Shift::kShl : Shift::kShr, into,
+                     static_cast<unsigned>(shift < 0 ? -shift : shift), Width::k32);
+        }
+        a_.alu(Alu::kAnd, into, static_cast<int32_t>(mask * 0x01010101), Width::k32);
+    };
+    for (const ScaleWord &word : words) {
+        load(kT, word.low, word.shift, word.mask);
+        if (word.two) {
+            load(kBlocks, word.high, word.high_shift, 0x30);
+            a_.alu(Alu::kOr, kT, kBlocks, Width::k32);
+        }
+        a_.mov(mem(Gp::kRsp, to), kT, Width::k32);
+        to += 4;
+    }
+}
+
+void NarrowGenerator::columns(uint32_t part, int32_t x) {
+    const bool minimums = format_->super() && format_->minimum_at != 0;
+    for (unsigned half = 0; half < 2; ++half) {
+        const unsigned q = 2 * half;
+        v(op::movdqu, q, mem(kX, x + static_cast<int32_t>(16 * half)));
+        if (!bytes_) {
+            v(op::movdqa, q + 1, q);
+            shift(op::psllw, q, 8);
+            shift(op::psraw, q, 8);
+            shift(op::psraw, q + 1, 8);
+        }
+        if (!minimums) {
+            continue;
+        }
+        const unsigned sum = kTemp + half;
+        if (bytes_) {
+            v(op::movdqa, sum, everywhere(uint8_t{1}));
+            v(op::pmaddubsw, sum, q);
+        } else {
+            v(op::movdqa, sum, q);
+            v(op::paddw, sum, q + 1);
+        }
+        if (format_->whole && half != 0) {
+            v(op::paddw, sum, kTemp);
+        }
+        store(kPartSumsAt + static_cast<int32_t>(16 * half), sum);
+    }
+    for (uint32_t row = 0; row < kRows; ++row) {
+        for (unsigned half = 0; half < 2; ++half) {
+            const unsigned sums = kTemp + 2 * half;
+            half_sums(row, part, half, sums);
+            if (half != 0 && format_->whole) {
+                v(op::paddw, sums, kTemp);
+            } else if (half == 0 && format_->whole) {
+                continue;
+            }
+            const uint32_t index = format_->whole ? part : 2 * part + half;
+            const bool first = part == 0 && (format_->whole || half == 0);
+            if (format_->super()) {
+                part_scale(row, index, 0);
+                v(op::pmaddwd, sums, kTemp + 1);
+            } else {
+                v(op::pmaddwd, sums, everywhere(uint16_t{1}));
+            }
+            v(first ? op::movdqa : op::paddd, kSum + row, sums);
+            if (minimums) {
+                part_scale(row, index, kScalesBytes / 2);
+                v(op::pmaddwd, kTemp + 1,
+                  mem(Gp::kRsp, kPartSumsAt + static_cast<int32_t>(16 * half)));
+                v(first ? op::movdqa : op::paddd, kMinimum + row, kTemp + 1);
+            }
+        }
+    }
+}
+
+void NarrowGenerator::part_scale(uint32_t row, uint32_t index, int32_t from) {
+    const bool low = index % 8 < 4;
+    v(low ? op::pshuflw : op::pshufhw, kTemp + 1,
+      mem(Gp::kRsp, kScalesAt + static_cast<int32_t>(row) * kScalesBytes + from +
+                        static_cast<int32_t>(index / 8 * 16)),
+      index % 4 * 0x55);
+    v(op::pshufd, kTemp + 1, kTemp + 1, low ? 0x00 : 0xff);
+}
+
+void NarrowGenerator::half_sums(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+    const unsigned other = to + 1;
+    decode(row, part, half, to);
+    if (bytes_) {
+        if (format_->has_sign) {
+            v(op::movdqa, other, 2 * half);
+            v(op::psignb, other, to);
+            v(op::pabsb, to, to);
+            return v(op::pmaddubsw, to, other);
+        }
+        return v(op::pmaddubsw, to, 2 * half);
+    }
+    v(op::movdqa, other, to);
+    if (format_->has_sign) {
+        shift(op::psllw, to, 8);
+        shift(op::psraw, to, 8);
+        shift(op::psraw, other, 8);
+    } else {
+        v(op::pand, to, everywhere(uint16_t{0xff}));
+        shift(op::psrlw, other, 8);
+    }
+    v(op::pmullw, to, 2 * half);
+    v(op::pmullw, other, 2 * half + 1);
+    v(op::paddw, to, other);
+}
+
+void NarrowGenerator::decode(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+    const unsigned high = to + 1;
+    uint32_t at = format_->weights_at;
+    uint32_t down = 0;
+    if (format_->super()) {
+        const uint32_t fields = 8 / format_->low_bits;
+        at += part / fields * 32 + 16 * half;
+        down = part % fields * format_->low_bits;
+        if (format_->type == TensorType::kQ6_K) {
+            at = part / 4 * 64 + part % 2 * 32 + 16 * half;
+            down = part / 2 % 2 * 4;
+        }
+    } else if (format_->low_bits == 8) {
+        at += 16 * half;
+    } else {
+        down = 4 * half;
+    }
+    v(op::movdqu, to, weight(row, at));
+    shift(op::psrlw, to, down);
+    if (format_->low_bits != 8) {
+        const uint32_t mask = (1u << format_->low_bits) - 1;
+        v(op::pand, to, everywhere(static_cast<uint8_t>(mask)));
+    }
+    if (format_->type == TensorType::kIQ4_NL) {
+        v(op::movdqa, high, to);
+        v(op::movdqa, to, a_.constant_of(kNonLinear));
+        v(op::pshufb, to, high);
+    }
+    if (format_->high_mask != 0) {
+        format_->super() ? high_fields(row, part, half, high) : high_bits(row, half, high);
+        v(op::pand, high, everywhere(format_->high_mask));
+        v(op::por, to, high);
+    }
+    if (format_->has_sign && format_->offset != 0) {
+        v(op::psubb, to, everywhere(format_->offset));
+    }
+}
+
+void NarrowGenerator::high_fields(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+    const auto bits = static_cast<uint32_t>(__builtin_popcount(format_->high_mask));
+    const auto place = static_cast<uint32_t>(__builtin_ctz(format_->high_mask));
+    const uint32_t fields = 8 / bits;
+    const uint32_t down = part % fields * bits;
+    v(op::movdqu, to, weight(row, format_->high_at + part / fields * 32 + 16 * half));
+    shift(op::psrlw, to, down > place ? down - place : 0);
+    shift(op::psllw, to, down < place ? place - down : 0);
+}
+
+void NarrowGenerator::high_bits(uint32_t row, unsigned half, unsigned to) {
+    constexpr uint64_t kBitOfByte = 0x8040201008040201;
+    v(op::movd_from, to, weight(row, format_->high_at));
+    v(op::punpcklbw, to, to);
+    v(op::pshuflw, to, to, half == 0 ? 0x50 : 0xfa);
+    v(op::pshufd, to, to, 0x50);  // eight times each of two bytes
+    v(op::pand, to, everywhere(kBitOfByte));
+    v(op::pcmpeqb, to, everywhere(kBitOfByte));
+}
+
+}  // namespace bareflow::llama::gemv_narrow

@@ -1,0 +1,39 @@
+// The float operations for one instruction set. See ops_fast_body.h.
+#include <array>
+
+#include "compute/kernels/float_ops.h"
+#include "compute/numbers/exp_lanes.h"
+#include "compute/numbers/math.h"
+#include "compute/numbers/vec.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+namespace bareflow::llama {
+namespace {
+
+constexpr bool kWide = true;
+#include "compute/kernels/per_target/float_ops_inl.h"
+
+}  // namespace
+}  // namespace bareflow::llama
+
+#pragma clang attribute pop
+
+namespace bareflow::llama {
+
+const FloatVariant &avx2_float_ops() {
+    static constexpr FloatVariant kVariant = general_variant("avx2", InstructionSet::kAvx2);
+    return kVariant;
+}
+
+const FloatVariant &avx2_relaxed_float_ops() {
+    static constexpr FloatVariant kVariant = relaxed_variant("avx2 fast", InstructionSet::kAvx2);
+    return kVariant;
+}
+
+const FloatVariant &avx2_fused_float_ops() {
+    static constexpr FloatVariant kVariant = fused_variant("avx2 fused", InstructionSet::kAvx2);
+    return kVariant;
+}
+
+}  // namespace bareflow::llama

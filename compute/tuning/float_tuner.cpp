@@ -1,0 +1,390 @@
+#include "compute/tuning/float_tuner.h"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+
+namespace bareflow::llama {
+namespace {
+
+// Elements of one timed run: a vector of a small model takes less time than it takes to look at
+// the clock.
+constexpr uint64_t kTimedElements = 8 * 1024;
+// Positions of a timed run, about what a short answer has in the middle.
+constexpr uint32_t kTimedPositions = 64;
+constexpr uint32_t kMostPositions = 77;
+constexpr uint32_t kMostRows = 3;
+constexpr uint64_t kLine = 64;
+// Before the results, and behind them up to a whole line, where memory ends: untouched, or the
+// candidate is wrong.
+constexpr uint64_t kGuardBytes = kLine;
+constexpr uint8_t kGuardByte = 0xa5;
+
+constexpr uint64_t whole_lines(uint64_t bytes) {
+    return (bytes + kLine - 1) / kLine * kLine;
+}
+
+constexpr uint32_t kPatternWithNan = 3;
+
+class Noise {
+  public:
+    uint64_t next() {
+        state_ ^= state_ >> 12;
+        state_ ^= state_ << 25;
+        state_ ^= state_ >> 27;
+        return state_ * 0x2545f4914f6cdd1d;
+    }
+    float unit() { return static_cast<float>(static_cast<int64_t>(next()) >> 40) * 0x1p-23f; }
+
+  private:
+    uint64_t state_ = 0x9e3779b97f4a7c15;
+};
+
+// Pattern 0 is what models compute, with now and then a number that dwarfs the others; the others
+// have more and more of what they should not.
+float sample(Noise &noise, uint32_t pattern) {
+    constexpr uint32_t kOdd[] = {0x00000000, 0x80000000, 0x00000001, 0x33800001,
+                                 0x387fc000, 0x3f000000, 0xc2af0000, 0x477fe000,
+                                 0x7f800000, 0xff800000, 0x7fc00000, 0x7f7fffff};
+    constexpr uint64_t kHarmless = 8;  // of them, the first
+    const uint64_t bits = noise.next();
+    const float value = noise.unit();
+    if (pattern == 0) {
+        return (bits & 0xff) == 0 ? value * 20.0f : value;
+    }
+    if ((bits & 3) != 0) {
+        return value * 4.0f;
+    }
+    return std::bit_cast<float>(
+        kOdd[(bits >> 8) % (pattern == kPatternWithNan ? std::size(kOdd) : kHarmless)]);
+}
+
+bool same_float(uint32_t a, uint32_t b) {
+    constexpr uint32_t kInfinity = 0x7f800000;
+    return a == b || ((a & INT32_MAX) > kInfinity && (b & INT32_MAX) > kInfinity);
+}
+
+// What a relaxed candidate is held to. Beyond what models compute, that it makes nothing infinite
+// or NaN that is neither; of infinities and NaN, nothing.
+bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t pattern) {
+    const auto at = [](const uint8_t *from, uint64_t i) {
+        float value;
+        __builtin_memcpy(&value, from + i * sizeof(value), sizeof(value));
+        return value;
+    };
+    float greatest = 0.0f;
+    for (uint64_t i = 0; i < count; ++i) {
+        greatest = std::max(greatest, __builtin_fabsf(at(expected, i)));
+    }
+    const float most = pattern == 0 ? greatest * kRelaxedTolerance : 0x1p127f;
+    for (uint64_t i = 0; i < count && pattern != kPatternWithNan; ++i) {
+        // A NaN is not below.
+        if (!(__builtin_fabsf(at(got, i) - at(expected, i)) <= most)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------ one slot
+
+void FloatJit::Target::bind(FloatJit &owner, FloatSlot &slot) {
+    owner_ = &owner;
+    slot_ = &slot;
+}
+
+int FloatJit::Target::start(JitMode mode) {
+    // Taken back in the middle of a level, a field stays the one it was.
+    mode_ = mode == JitMode::kOff ? mode_ : mode;
+    candidate_ = nullptr;
+    const bool by_rule = mode != JitMode::kOff && candidate_count(1) != 0;
+    slot_->variant = by_rule ? candidate(1, 0) : &portable_float_ops();
+    return by_rule ? 1 : 0;
+}
+
+const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const {
+    if (level == 1) {
+        const FloatVariant &rule = float_rule_of_thumb(slot_->op, slot_->head_size);
+        const FloatVariant &first =
+            mode_ == JitMode::kFull ? float_variant_for(slot_->op, slot_->head_size) : rule;
+        const FloatVariant *const wanted = index == 0 ? &first : &rule;
+        return wanted == &portable_float_ops() || (index == 1 && &rule == &first) || index > 1
+                   ? nullptr
+                   : wanted;
+    }
+    // Level 3: the special ones first, then the others again.
+    for (const bool special : {true, false}) {
+        for (const FloatVariant *const variant : float_variants()) {
+            if (variant->special == special && (!special || level == 3) &&
+                variant != &portable_float_ops() && variant->does(slot_->op, slot_->head_size) &&
+                (!variant->f16_only || slot_->kv_type == KvType::kF16) && index-- == 0) {
+                return variant;
+            }
+        }
+    }
+    return nullptr;
+}
+
+uint32_t FloatJit::Target::candidate_count(int level) const {
+    uint32_t count = 0;
+    while (candidate(level, count) != nullptr) {
+        ++count;
+    }
+    return count;
+}
+
+std::string_view FloatJit::Target::candidate_name(int level, uint32_t index) const {
+    return candidate(level, index)->name;
+}
+
+OptimizationTarget::Prepared FloatJit::Target::prepare(int level, uint32_t index) {
+    candidate_ = candidate(level, index);
+    pattern_ = 0;
+    return candidate_ == slot_->variant && (level != 1 || index != 0) ? Prepared::kInForce
+                                                                      : Prepared::kReady;
+}
+
+OptimizationTarget::Check FloatJit::Target::check_some() {
+    if (!owner_->equal(*slot_, *candidate_, pattern_)) {
+        return Check::kDiffers;
+    }
+    return ++pattern_ == kPatterns ? Check::kEqual : Check::kMore;
+}
+
+// ------------------------------------------------------------------ what is done
+
+FloatJit::Work FloatJit::work_for(const FloatSlot &slot, uint32_t pattern) {
+    const uint64_t kept = uint64_t{2} * slot.kv_heads * kv_head_bytes(slot.kv_type, slot.head_size);
+    Work work;
+    switch (slot.op) {
+        case FloatOp::kNorm:
+            work.exact_bytes = ActivationBuffer::bytes_for(slot.n);
+            work.floats = slot.n;
+            break;
+        case FloatOp::kQuantize:
+            work.exact_bytes = ActivationBuffer::bytes_for(slot.n);
+            break;
+        case FloatOp::kRope:
+            work.exact_bytes = whole_lines(kept);
+            work.floats = uint64_t{slot.n + slot.kv_heads} * slot.head_size;
+            break;
+        case FloatOp::kAttention:
+            work.rows = pattern < 2 ? 1 : kMostRows;
+            work.positions = pattern == 0   ? kTimedPositions
+                             : pattern == 1 ? kMostPositions
+                                            : 5 * pattern;
+            work.floats = uint64_t{work.rows} * (slot.n / slot.kv_heads) * slot.head_size;
+            break;
+        case FloatOp::kSilu:
+            work.floats = slot.n;
+            break;
+    }
+    return work;
+}
+
+uint64_t FloatJit::input_floats(const FloatSlot &slot, const Work &work) {
+    switch (slot.op) {
+        case FloatOp::kRope:
+            return uint64_t{slot.n + slot.kv_heads} * slot.head_size;
+        case FloatOp::kAttention:
+            return uint64_t{work.rows} * (slot.n / slot.kv_heads) * padded_head(slot.head_size);
+        default:
+            return slot.n;
+    }
+}
+
+// Everything lies at the end of its pages.
+void FloatJit::fill(const FloatSlot &slot, uint32_t pattern) {
+    if (filled_slot_ == &slot && filled_pattern_ == pattern) {
+        return;
+    }
+    filled_slot_ = &slot;
+    filled_pattern_ = pattern;
+    Noise noise;
+    const Work work = work_for(slot, pattern);
+    const uint64_t count = input_floats(slot, work);
+    auto *const x = reinterpret_cast<float *>(x_.at_end(count * sizeof(float)));
+    auto *const w = reinterpret_cast<float *>(w_.at_end(count * sizeof(float)));
+    for (uint64_t i = 0; i < count; ++i) {
+        x[i] = sample(noise, pattern);
+        w[i] = noise.unit();
+    }
+    if (slot.op != FloatOp::kAttention) {
+        return;
+    }
+    const uint32_t padded = padded_head(slot.head_size);
+    for (uint64_t i = 0; i < count; ++i) {
+        x[i] = i % padded < slot.head_size ? x[i] : 0.0f;
+    }
+    const uint64_t bytes = kv_head_bytes(slot.kv_type, slot.head_size);
+    uint8_t *to = kv_.at_end(2 * work.positions * bytes);
+    float head[kMaxHead];
+    for (uint32_t i = 0; i < 2 * work.positions; ++i, to += bytes) {
+        for (uint32_t j = 0; j < slot.head_size; ++j) {
+            head[j] = sample(noise, pattern);
+        }
+        kv_store(slot.kv_type, head, slot.head_size, to);
+    }
+}
+
+void FloatJit::execute(const FloatSlot &slot, const FloatVariant &variant, const Work &work,
+                       uint8_t *results) {
+    const uint64_t count = input_floats(slot, work);
+    auto *const x = reinterpret_cast<float *>(x_.at_end(count * sizeof(float)));
+    const auto *const w = reinterpret_cast<const float *>(w_.at_end(count * sizeof(float)));
+    auto *const floats = reinterpret_cast<float *>(results + work.exact_bytes);
+    constexpr ActivationForms kForms = kFormPairs | kFormQuads;
+    constexpr float kEpsilon = 1e-5f;
+    switch (slot.op) {
+        case FloatOp::kNorm: {
+            const QuantizedActivation out = ActivationBuffer::view_in(results, slot.n);
+            variant.norm(x, w, kEpsilon, slot.n, floats, &out, kForms);
+            return;
+        }
+        case FloatOp::kQuantize: {
+            const QuantizedActivation out = ActivationBuffer::view_in(results, slot.n);
+            variant.quantize(x, out, kForms, 0, group_count(slot.n));
+            return;
+        }
+        case FloatOp::kRope: {
+            std::copy_n(x, count, floats);
+            const uint32_t head_bytes = kv_head_bytes(slot.kv_type, slot.head_size);
+            for (uint32_t head = 0; head < slot.n + slot.kv_heads; ++head) {
+                float *const from = floats + uint64_t{head} * slot.head_size;
+                variant.rope(slot.pairing, w, slot.pairs, from);
+                if (head >= slot.n) {
+                    uint8_t *const to = results + uint64_t{2} * (head - slot.n) * head_bytes;
+                    variant.store(slot.kv_type, from, slot.head_size, to);
+                    variant.store(slot.kv_type, x, slot.head_size, to + head_bytes);
+                }
+            }
+            return;
+        }
+        case FloatOp::kAttention: {
+            const uint32_t heads = slot.n / slot.kv_heads;
+            const uint64_t bytes = kv_head_bytes(slot.kv_type, slot.head_size) * work.positions;
+            const AttentionTile tile{.type = slot.kv_type,
+                                     .head_size = slot.head_size,
+                                     .rows = work.rows,
+                                     .heads = heads,
+                                     .positions = work.positions,
+                                     .scale = 0.125f,
+                                     .q = x,
+                                     .q_stride = uint64_t{heads} * padded_head(slot.head_size),
+                                     .keys = kv_.at_end(2 * bytes),
+                                     .values = kv_.at_end(bytes),
+                                     .scores = reinterpret_cast<float *>(scores_.data()),
+                                     .scores_stride = kScoreHeader + whole_lines(work.positions),
+                                     .out = floats,
+                                     .out_stride = uint64_t{heads} * slot.head_size};
+            for (const AttentionKernel pass : {variant.scores, variant.exp, variant.mix}) {
+                pass(tile, 0, work.positions);
+            }
+            return;
+        }
+        case FloatOp::kSilu:
+            variant.silu(x, w, 0, slot.n, floats);
+            return;
+    }
+}
+
+bool FloatJit::equal(const FloatSlot &slot, const FloatVariant &variant, uint32_t pattern) {
+    fill(slot, pattern);
+    const Work work = work_for(slot, pattern);
+    const uint64_t bytes = work.bytes();
+    uint8_t *const expected = expected_.at_end(whole_lines(bytes));
+    uint8_t *const got = got_.at_end(whole_lines(bytes));
+    for (uint8_t *const to : {expected, got}) {
+        std::fill_n(to - kGuardBytes, kGuardBytes + whole_lines(bytes), kGuardByte);
+    }
+    execute(slot, portable_float_ops(), work, expected);
+    execute(slot, variant, work, got);
+    const uint64_t behind = whole_lines(bytes) - bytes;
+    if (__builtin_memcmp(expected - kGuardBytes, got - kGuardBytes,
+                         kGuardBytes + work.exact_bytes) != 0 ||
+        __builtin_memcmp(expected + bytes, got + bytes, behind) != 0) {
+        return false;
+    }
+    if (variant.relaxed) {
+        return near(expected + work.exact_bytes, got + work.exact_bytes, work.floats, pattern);
+    }
+    for (uint64_t i = 0; i < work.floats; ++i) {
+        uint32_t a;
+        uint32_t b;
+        __builtin_memcpy(&a, expected + work.exact_bytes + i * sizeof(a), sizeof(a));
+        __builtin_memcpy(&b, got + work.exact_bytes + i * sizeof(b), sizeof(b));
+        if (!same_float(a, b)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void FloatJit::run(const FloatSlot &slot, const FloatVariant &variant) {
+    fill(slot, 0);
+    const Work work = work_for(slot, 0);
+    uint8_t *const results = got_.at_end(whole_lines(work.bytes()));
+    const uint64_t elements =
+        slot.op == FloatOp::kAttention ? work.floats * work.positions : input_floats(slot, work);
+    for (uint64_t done = 0; done < kTimedElements; done += elements) {
+        execute(slot, variant, work, results);
+    }
+}
+
+// ------------------------------------------------------------------ all slots
+
+Result<FloatJit *> FloatJit::create(std::span<FloatSlot> slots, Optimizer &optimizer) {
+    void *const memory = heap_allocate(sizeof(FloatJit), alignof(FloatJit));
+    if (memory == nullptr) {
+        return {ErrorCode::kTooLarge, "no memory for the optimiser"};
+    }
+    auto *const made = new (memory) FloatJit;
+    if (const Status status = made->attach(slots, optimizer); !status) {
+        made->destroy();
+        return status;
+    }
+    return made;
+}
+
+Status FloatJit::attach(std::span<FloatSlot> slots, Optimizer &optimizer) {
+    slots = slots.first(std::min(slots.size(), targets_.size()));
+    uint64_t floats = 1;
+    uint64_t results = 1;
+    uint64_t kv = 1;
+    uint64_t scores = 1;
+    for (const FloatSlot &slot : slots) {
+        for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+            const Work work = work_for(slot, pattern);
+            floats = std::max(floats, input_floats(slot, work));
+            results = std::max(results, whole_lines(work.bytes()) + kGuardBytes);
+            if (slot.op == FloatOp::kAttention) {
+                const uint64_t stored = kv_head_bytes(slot.kv_type, slot.head_size);
+                const uint64_t vectors = uint64_t{work.rows} * (slot.n / slot.kv_heads);
+                kv = std::max(kv, 2 * work.positions * stored);
+                scores = std::max(scores, vectors * (kScoreHeader + whole_lines(work.positions)));
+            }
+        }
+    }
+    BF_ASSIGN(x_, GuardedPages::create(floats * sizeof(float)));
+    BF_ASSIGN(w_, GuardedPages::create(floats * sizeof(float)));
+    BF_ASSIGN(kv_, GuardedPages::create(kv));
+    BF_ASSIGN(scores_, GuardedPages::create(scores * sizeof(float)));
+    BF_ASSIGN(expected_, GuardedPages::create(results));
+    BF_ASSIGN(got_, GuardedPages::create(results));
+    for (size_t i = 0; i < slots.size(); ++i) {
+        targets_[i].bind(*this, slots[i]);
+        if (!optimizer.add(targets_[i])) {
+            break;
+        }
+    }
+    return {};
+}
+
+void FloatJit::destroy() {
+    this->~FloatJit();
+    heap_release(this);
+}
+
+}  // namespace bareflow::llama

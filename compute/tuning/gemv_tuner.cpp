@@ -1,0 +1,488 @@
+#include "compute/tuning/gemv_tuner.h"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+
+#include "compute/codegen/plans.h"
+#include "kernel_lib/base/text_writer.h"
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow::llama {
+namespace {
+
+// Multiply-adds of one timed run. Where weights stream from memory, short runs are over before the
+// processor fetches ahead, and a kernel at half of another's speed looks like its equal. In an
+// emulator there is nothing to fetch, and a run takes eight times as long.
+constexpr uint64_t kTimedMacs = 1024 * 1024;
+constexpr uint64_t kTimedMacsEmulated = 128 * 1024;
+
+// Multiply-adds of one step of checking, and of all checking with one activation.
+constexpr uint64_t kCheckStepMacs = 128 * 1024;
+constexpr uint64_t kCheckMacs = 1024 * 1024;
+
+// Beside the results: untouched, or the candidate is wrong.
+constexpr uint32_t kGuard = 4;
+constexpr uint32_t kGuardBits = 0x7fc0dead;
+
+struct Range {
+    uint32_t begin;
+    uint32_t count;
+};
+
+// Chunks cover all rows when they can, else they are spread evenly; the first begins at the first
+// row, the last ends at the last one.
+uint32_t chunk_count(const KernelSlot &slot, uint32_t min_rows, uint32_t max_rows,
+                     uint32_t max_chunks) {
+    if (slot.rows <= min_rows) {
+        return 1;
+    }
+    const uint64_t all = slot.rows / min_rows + 2;
+    const uint64_t affordable =
+        std::max<uint64_t>(kCheckMacs / (uint64_t{slot.cols} * max_rows), 4);
+    return static_cast<uint32_t>(std::min({all, affordable, uint64_t{max_chunks}}));
+}
+
+Range chunk_range(const KernelSlot &slot, uint32_t chunk, uint32_t chunks, uint32_t min_rows,
+                  uint32_t max_rows) {
+    const uint32_t count = std::min(min_rows + chunk % (max_rows - min_rows + 1), slot.rows);
+    if (chunks == 1) {
+        return {0, count};
+    }
+    const uint64_t begin = uint64_t{slot.rows - count} * chunk / (chunks - 1);
+    return {static_cast<uint32_t>(begin), count};
+}
+
+// Deterministic and cheap (xorshift64*).
+class Noise {
+  public:
+    uint64_t next() {
+        state_ ^= state_ >> 12;
+        state_ ^= state_ << 25;
+        state_ ^= state_ >> 27;
+        return state_ * 0x2545f4914f6cdd1d;
+    }
+
+  private:
+    uint64_t state_ = 0x9e3779b97f4a7c15;
+};
+
+}  // namespace
+
+// ------------------------------------------------------------------ one slot
+
+void GemvJit::Target::bind(GemvJit &owner, KernelSlot &slot) {
+    owner_ = &owner;
+    slot_ = &slot;
+    matrix_ = slot.matrix;
+    candidate_ = {};
+    current_ = {};
+    fallback_ = {};
+}
+
+const GemvVariant &GemvJit::Target::by_rule(uint32_t index) const {
+    return index == 0 && mode_ == JitMode::kFull ? kernel_for(slot_->type)
+                                                 : gemv_rule_of_thumb(slot_->type);
+}
+
+uint32_t GemvJit::Target::candidate_count(int level) const {
+    const size_t compiled = gemv_variants(slot_->type).size() - 1;  // without the reference
+    if (level == 1) {
+        return compiled == 0 ? 0 : by_rule(0).kernel == by_rule(1).kernel ? 1 : 2;
+    }
+    if (level == 2) {
+        return static_cast<uint32_t>(compiled + gemv_plan_count(slot_->type));
+    }
+    return packed_candidates();
+}
+
+std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) const {
+    if (level != 2) {
+        return level == 1 ? by_rule(index).name : packed_name(index);
+    }
+    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
+    return index + 1 < variants.size() ? variants[index + 1].name
+                                       : gemv_plan(slot_->type, index + 1 - variants.size()).name();
+}
+
+CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const {
+    const size_t compiled = gemv_variants(slot_->type).size() - 1;
+    if (level != 2 || index < compiled) {
+        return {.family = static_cast<uint16_t>(index)};
+    }
+    constexpr uint16_t kGenerated = 0x100;
+    constexpr uint16_t kPrefetchUnit = 64;
+    const GemvPlan &plan = gemv_plan(slot_->type, index - compiled).plan;
+    // Weights from memory want one row after the other, those in caches several at once.
+    const bool one_row = !plan.swar() && plan.rows == 1;
+    return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
+                                            2 * plan.narrow + (plan.direct || one_row)),
+            .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
+}
+
+OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
+    owner_->collect_retired();
+    owner_->use_scratch(*slot_);
+    chunk_ = 0;
+    const Prepared prepared = prepare_packed(level, index);
+    if (level == 3 || prepared != Prepared::kReady) {
+        return prepared;
+    }
+    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
+    if (level != 1 && index + 1 >= variants.size()) {
+        const NamedPlan &plan = gemv_plan(slot_->type, index + 1 - variants.size());
+        if (current_.name == plan.name() && !is_packed()) {
+            return Prepared::kInForce;
+        }
+        auto candidate = generate(plan.plan, plan.name());
+        if (!candidate) {
+            return Prepared::kUnavailable;
+        }
+        candidate_ = candidate.value();
+        return Prepared::kReady;
+    }
+    const GemvVariant &variant = level == 1 ? by_rule(index) : variants[index + 1];
+    if (slot_->kernel == variant.kernel && !is_packed() && (level != 1 || index != 0)) {
+        return Prepared::kInForce;
+    }
+    candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name, Packing::kFile};
+    return Prepared::kReady;
+}
+
+Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::string_view name) {
+    const GemvShape shape = {slot_->type, slot_->cols, slot_->row_bytes};
+    if (!can_generate(shape, plan)) {
+        return {ErrorCode::kUnsupported, "no generator for this shape"};
+    }
+    if (owner_->retired_count_ == kMaxRetired) {
+        return {ErrorCode::kExhausted, "replaced kernels still in use"};
+    }
+    char text[jit::CodeBuffer::kNameBytes];
+    TextWriter full_name(text);
+    full_name.put(slot_->name, " ", name);
+    jit::CodeBuffer &code = owner_->code_;
+    const uint64_t heat = owner_->warm_regions(*this);
+    BF_ASSIGN(const auto region,
+              code.open(full_name.view(), gemv_code_room(plan), gemv_constant_room(plan), heat));
+    const auto bytes = generate_gemv(shape, plan, code.room(region), code.constants(region));
+    if (!bytes) {
+        code.release(region);
+        return bytes.error();
+    }
+    const void *const start = code.seal(region, bytes.value());
+    // Code made a moment ago: the one place where data becomes a function.
+    return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
+                     gemv_code_forms(shape.type, plan), region, name, Packing::kFile};
+}
+
+OptimizationTarget::Check GemvJit::Target::check_some() {
+    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    for (uint64_t macs = 0; macs < kCheckStepMacs; ++chunk_) {
+        if (chunk_ == chunks) {
+            return Check::kEqual;
+        }
+        if (!chunk_equal(chunk_)) {
+            return Check::kDiffers;
+        }
+        macs += uint64_t{kPatterns} * kMaxChunkRows * slot_->cols;
+    }
+    return Check::kMore;
+}
+
+bool GemvJit::Target::chunk_equal(uint32_t chunk) {
+    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    const Range range = chunk_range(*slot_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
+    // Ranges begin at 0 and elsewhere, as the engine's do; in strips where they lie.
+    const bool packed = candidate_.packing != Packing::kFile;
+    const uint32_t skip = packed ? range.begin % kStripRows : std::min(chunk % 3, range.begin);
+    bool equal = true;
+    for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+        float *const expected =
+            owner_->expected_.data() + (uint64_t{pattern} * kMaxChunks + chunk) * kMaxChunkRows;
+        const bool at_end = (chunk + pattern) % 2 == 0;
+        GemvArgs args = owner_->args_for(*slot_, pattern);
+        uint8_t *const place =
+            at_end ? owner_->y_.at_end((kGuard + skip + range.count + kGuard) * sizeof(float))
+                   : owner_->y_.data();
+        float *const y = reinterpret_cast<float *>(place) + kGuard;
+        args.y = y;
+        if (chunk >= owner_->expected_chunks_) {
+            args.weights =
+                owner_->file_rows(*slot_, range.begin, range.count) - skip * slot_->row_bytes;
+            slot_->reference(args, skip, skip + range.count);
+            std::copy_n(y + skip, range.count, expected);
+        }
+        args.weights =
+            owner_->place_rows(*slot_, candidate_.packing, range.begin, range.count, skip, at_end);
+        const uint32_t written = skip + range.count;
+        std::fill_n(y - kGuard, kGuard + written + kGuard, std::bit_cast<float>(kGuardBits));
+        candidate_.kernel(args, skip, written);
+        const auto untouched = [](float value) {
+            return std::bit_cast<uint32_t>(value) == kGuardBits;
+        };
+        equal = equal && std::all_of(y - kGuard, y + skip, untouched) &&
+                std::all_of(y + written, y + written + kGuard, untouched) &&
+                __builtin_memcmp(y + skip, expected, range.count * sizeof(float)) == 0;
+    }
+    owner_->expected_chunks_ = std::max(owner_->expected_chunks_, chunk + 1);
+    return equal;
+}
+
+uint64_t GemvJit::Target::code_bytes() const {
+    return candidate_.region == kNoRegion ? 0 : owner_->code_.code_bytes(candidate_.region);
+}
+
+void GemvJit::Target::install() {
+    if (candidate_.packing != Packing::kFile) {
+        return install_packed();
+    }
+    if (candidate_.region == kNoRegion) {
+        fallback_ = candidate_;
+    }
+    replace(std::exchange(candidate_, {}));
+    as_in_file();
+}
+
+void GemvJit::Target::replace(const Candidate &by) {
+    const Candidate replaced = std::exchange(current_, by);
+    slot_->kernel = current_.kernel;
+    slot_->forms = current_.forms;
+    owner_->retire(replaced);
+}
+
+void GemvJit::Target::drop() {
+    if (candidate_.region != kNoRegion) {
+        owner_->code_.release(candidate_.region);
+    }
+    candidate_ = {};
+}
+
+int GemvJit::Target::start(JitMode mode) {
+    mode_ = mode;
+    const GemvVariant &reference = gemv_variants(slot_->type)[0];
+    const GemvVariant &variant = mode == JitMode::kOff ? reference : by_rule(0);
+    fallback_ = {&variant == &reference ? slot_->reference : variant.kernel, variant.forms,
+                 kNoRegion, variant.name, Packing::kFile};
+    replace(fallback_);
+    as_in_file();
+    slot_->matrix = mode == JitMode::kOff ? nullptr : matrix_;
+    return slot_->kernel == slot_->reference ? 0 : 1;
+}
+
+// Several vectors at once were not timed: their kernel stays.
+int GemvJit::Target::yield() {
+    fallback_ = {slot_->reference, gemv_variants(slot_->type)[0].forms, kNoRegion,
+                 gemv_variants(slot_->type)[0].name};
+    return fall_back();
+}
+
+// ------------------------------------------------------------------ room for code
+
+// What a region is worth is the work that its kernel does. Returns that of `target`.
+uint64_t GemvJit::warm_regions(const Target &target) {
+    const auto heat_of = [&](const Target &of) {
+        return optimizer_->calls(of) * of.slot()->rows * of.slot()->cols;
+    };
+    for (const Target &of : std::span(targets_).first(slots_.size())) {
+        if (of.region() != kNoRegion) {
+            code_.set_heat(of.region(), heat_of(of));
+        }
+    }
+    return heat_of(target);
+}
+
+// The slot goes back to the compiled kernel that was best. An engine that is inside the region's
+// kernel keeps it until it lets go, as with every replaced one.
+bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
+    auto &owner = *static_cast<GemvJit *>(self);
+    for (Target &target : std::span(owner.targets_).first(owner.slots_.size())) {
+        if (target.region() == region && owner.retired_count_ != kMaxRetired) {
+            const GemvKernel kernel = target.slot()->kernel;
+            owner.optimizer_->gave_up(target, target.fall_back());
+            if (!owner.in_use(kernel)) {
+                --owner.retired_count_;  // it was put there last
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+int GemvJit::Target::fall_back() {
+    replace(fallback_);
+    return slot_->kernel == slot_->reference ? 0 : 1;
+}
+
+// ------------------------------------------------------------------ scratch
+
+// Activations for both patterns, and no results yet.
+void GemvJit::use_scratch(const KernelSlot &slot) {
+    if (scratch_slot_ == &slot) {
+        return;
+    }
+    scratch_slot_ = &slot;
+    timed_row_ = timed_matrix_ = 0;
+    expected_chunks_ = 0;
+    const std::array<GemvArgs, kPatterns> args = {args_for(slot, 0), args_for(slot, 1)};
+    Noise noise;
+    for (uint32_t i = 0; i < slot.cols; ++i) {
+        const uint64_t bits = noise.next();
+        const auto value = static_cast<float>(static_cast<int64_t>(bits) >> 40) * 0x1p-23f;
+        // Now and then one that dwarfs the others, as real activations have.
+        const_cast<float *>(args[0].x)[i] = (bits & 0xff) == 0 ? value * 20.0f : value;
+        const_cast<float *>(args[1].x)[i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
+    }
+    if (takes_quantized(slot.type)) {
+        for (const GemvArgs &of : args) {
+            quantize_activation(of.x, of.xq, kFormPairs | kFormQuads, 0, group_count(slot.cols));
+        }
+    }
+}
+
+GemvArgs GemvJit::args_for(const KernelSlot &slot, uint32_t pattern) const {
+    GemvArgs args = activations_[pattern].args(slot.cols, pattern == 0);
+    if (!takes_quantized(slot.type)) {
+        args.xq = {};
+    }
+    args.weights = slot.sample;
+    args.row_bytes = slot.row_bytes;
+    args.y = reinterpret_cast<float *>(y_.data());
+    return args;
+}
+
+// Arrays keep the alignment that ActivationBuffer gives them.
+Status GemvJit::GuardedActivation::create(uint32_t max_cols) {
+    const uint64_t blocks = (max_cols + kBlockElements - 1) / kBlockElements;
+    BF_ASSIGN(x, GuardedPages::create(max_cols * sizeof(float)));
+    BF_ASSIGN(q, GuardedPages::create(blocks * kBlockElements));
+    BF_ASSIGN(block_sums, GuardedPages::create(blocks * sizeof(int32_t)));
+    BF_ASSIGN(group_scales, GuardedPages::create(group_count(max_cols) * sizeof(float)));
+    BF_ASSIGN(pairs, GuardedPages::create(blocks * 16 * sizeof(uint64_t)));
+    BF_ASSIGN(quads, GuardedPages::create(blocks * 8 * sizeof(uint64_t)));
+    return {};
+}
+
+GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
+    constexpr uint64_t kLine = 64;
+    const uint64_t blocks = (cols + kBlockElements - 1) / kBlockElements;
+    const auto place = [&]<typename T>(const GuardedPages &pages, uint64_t count, T *&to) {
+        const uint64_t bytes = (count * sizeof(T) + kLine - 1) / kLine * kLine;
+        to = reinterpret_cast<T *>(at_end ? pages.at_end(bytes) : pages.data());
+    };
+    GemvArgs args;
+    args.cols = cols;
+    float *floats = nullptr;
+    place(x, cols, floats);
+    args.x = floats;
+    args.xq.count = cols;
+    place(q, blocks * kBlockElements, args.xq.q);
+    place(block_sums, blocks, args.xq.block_sums);
+    place(group_scales, group_count(cols), args.xq.group_scales);
+    place(pairs, blocks * 16, args.xq.pairs);
+    place(quads, blocks * 8, args.xq.quads);
+    return args;
+}
+
+uint32_t GemvJit::timed_rows(const KernelSlot &slot, uint64_t all) {
+    const uint64_t macs = is_emulated() ? kTimedMacsEmulated : kTimedMacs;
+    const uint64_t rows = std::clamp<uint64_t>(macs / slot.cols, 8, kMaxTimedRows);
+    return static_cast<uint32_t>(std::min(rows, all));
+}
+
+// ------------------------------------------------------------------ replaced code
+
+// The engine goes on with what it took over when the token began.
+void GemvJit::retire(const Candidate &candidate) {
+    if (candidate.region != kNoRegion) {
+        if (retired_count_ == kMaxRetired) {
+            platform::panic("more kernels retired than were generated");
+        }
+        retired_[retired_count_++] = candidate;
+    }
+}
+
+bool GemvJit::in_use(GemvKernel kernel) const {
+    return std::ranges::any_of(slots_,
+                               [&](const KernelSlot &slot) { return slot.active == kernel; });
+}
+
+void GemvJit::collect_retired() {
+    size_t kept = 0;
+    for (size_t i = 0; i < retired_count_; ++i) {
+        if (in_use(retired_[i].kernel)) {
+            retired_[kept++] = retired_[i];
+        } else {
+            code_.release(retired_[i].region);
+        }
+    }
+    retired_count_ = kept;
+}
+
+// ------------------------------------------------------------------ all slots
+
+Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer,
+                                  size_t code_pages, WeightPlacement *placement) {
+    void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
+    if (memory == nullptr) {
+        return {ErrorCode::kTooLarge, "no memory for the optimiser"};
+    }
+    auto *const made = new (memory) GemvJit;
+    made->placement_ = placement;
+    if (const Status status = made->attach(slots, optimizer, code_pages); !status) {
+        made->~GemvJit();
+        heap_release(memory);
+        return status;
+    }
+    return made;
+}
+
+Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t code_pages) {
+    uint32_t cols = 1;
+    uint64_t row_bytes = 1;
+    for (const KernelSlot &slot : slots) {
+        cols = std::max(cols, slot.cols);
+        row_bytes = std::max(row_bytes, slot.row_bytes);
+    }
+    for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
+        BF_TRY(activations_[pattern].create(cols));
+    }
+    BF_TRY(take_rows(row_bytes));
+    BF_ASSIGN(y_, GuardedPages::create(kMaxTimedRows * sizeof(float)));
+    BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
+    BF_TRY(code_.create(code_pages));
+    code_.set_give_up(give_up, this);
+    slots_ = slots.first(std::min(slots.size(), targets_.size()));
+    optimizer_ = &optimizer;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        targets_[i].bind(*this, slots_[i]);
+        if (!optimizer.add(targets_[i])) {
+            slots_ = slots_.first(i);
+        }
+    }
+    return {};
+}
+
+void GemvJit::destroy() {
+    optimizer_->remove_all();
+    for (KernelSlot &slot : slots_) {
+        slot.active = slot.kernel;
+    }
+    collect_retired();
+    rest();
+    if (placement_ != nullptr) {
+        placement_->restore();
+    }
+    this->~GemvJit();
+    heap_release(this);
+}
+
+std::string_view GemvJit::variant(const KernelSlot &slot) const {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (targets_[i].slot() == &slot) {
+            return targets_[i].variant();
+        }
+    }
+    return {};
+}
+
+}  // namespace bareflow::llama

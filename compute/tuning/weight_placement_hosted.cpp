@@ -1,0 +1,210 @@
+#include "compute/tuning/weight_placement.h"
+
+#include <algorithm>
+
+#include "kernel_lib/platform/platform.h"
+
+namespace bareflow::llama {
+namespace {
+
+// Between two looks at the clock.
+constexpr uint64_t kPieceBytes = 128 << 10;
+// Of each processor, for matrix kernels. Holds a strip of the longest rows that are packed.
+constexpr uint64_t kUnpackBytes = 512 << 10;
+// Left for everything else that runs.
+constexpr uint64_t kKeptBytes = 1 << 20;
+constexpr uint64_t kMostTrialBytes = 64 << 20;
+
+constexpr uint64_t pages_for(uint64_t bytes) {
+    return (bytes + platform::kPageBytes - 1) / platform::kPageBytes;
+}
+
+uint64_t matrix_bytes(const KernelSlot &slot) {
+    return slot.rows * slot.row_bytes;
+}
+
+}  // namespace
+
+bool PagesOwner::take(uint64_t bytes, uint64_t most) {
+    if (bytes > most || count >= pages_for(bytes)) {
+        return bytes <= most;
+    }
+    release();
+    data = static_cast<uint8_t *>(platform::allocate_pages_unzeroed(pages_for(bytes)));
+    count = data == nullptr ? 0 : pages_for(bytes);
+    return data != nullptr;
+}
+
+void PagesOwner::release() {
+    if (data != nullptr) {
+        platform::free_pages(data, count);
+    }
+    *this = {};
+}
+
+bool WeightPlacement::may_pack(const KernelSlot &slot) const {
+    const uint64_t needed = matrix_bytes(slot) * (mode_ == WeightMode::kMapped ? slot.matrices : 1);
+    const uint64_t unpacked = slot.matrix == nullptr ? 0 : kUnpackBytes * worker_pool().size();
+    return can_pack(slot.type, slot.rows) && slot.row_bytes * kStripRows <= kUnpackBytes &&
+           needed + unpacked <= free_bytes() / (mode_ == WeightMode::kMapped ? 2 : 1) &&
+           (mode_ != WeightMode::kMapped || copied_bytes_ + needed <= weight_bytes_ / 2);
+}
+
+uint64_t WeightPlacement::trial_bytes(const KernelSlot &slot) const {
+    const uint64_t share = free_bytes() / 2;
+    return std::min(share, mode_ == WeightMode::kTight
+                               ? matrix_bytes(slot)
+                               : std::max(kMostTrialBytes, matrix_bytes(slot)));
+}
+
+PlacedWeights WeightPlacement::now(const uint8_t *file) const {
+    for (const PlacedMatrix &matrix : matrices_) {
+        if (matrix.file == file) {
+            return matrix.now;
+        }
+    }
+    return {file, Packing::kFile};
+}
+
+uint32_t WeightPlacement::packed_matrices(const KernelSlot &slot) const {
+    return static_cast<uint32_t>(std::ranges::count_if(matrices_, [&](const PlacedMatrix &matrix) {
+        return &slots_[matrix.slot] == &slot && matrix.now.packing != Packing::kFile;
+    }));
+}
+
+uint64_t WeightPlacement::extra_bytes() const {
+    return copied_bytes_ + (beside_.count + unpacked_.count) * platform::kPageBytes;
+}
+
+bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
+    if (slot.wanted == packing) {
+        return true;
+    }
+    if (packing != Packing::kFile && slot.matrix != nullptr) {
+        const uint32_t processors = worker_pool().size();
+        if (!unpacked_.take(kUnpackBytes * processors)) {
+            return false;
+        }
+        engine_->use_unpack_memory({unpacked_.data, kUnpackBytes, processors});
+    }
+    // Undoing needs the room that packing needs, so it is kept for as long as there is work.
+    if (mode_ != WeightMode::kMapped && matrix_ == nullptr && !beside_.take(matrix_bytes(slot))) {
+        return false;
+    }
+    slot.wanted = packing;
+    moving_ = true;
+    return true;
+}
+
+// The next matrix that is not in the packing wanted. False: there is none, or no room.
+bool WeightPlacement::choose() {
+    for (PlacedMatrix &matrix : matrices_) {
+        KernelSlot &slot = slots_[matrix.slot];
+        if (matrix.now.packing == slot.wanted) {
+            continue;
+        }
+        into_ = slot.wanted;
+        row_ = 0;
+        matrix_ = &matrix;
+        if (mode_ == WeightMode::kMapped && into_ == Packing::kFile) {
+            // The file has it still.
+            const uint64_t pages = pages_for(matrix_bytes(slot));
+            platform::free_pages(const_cast<uint8_t *>(matrix.now.data), pages);
+            copied_bytes_ -= pages * platform::kPageBytes;
+            matrix.now.data = matrix.file;
+            arrive(matrix, slot);
+            return true;
+        }
+        if (mode_ == WeightMode::kMapped) {
+            beside_ = {};
+        }
+        if (beside_.take(matrix_bytes(slot))) {
+            return true;
+        }
+        slot.wanted = matrix.now.packing;  // as it is, then
+        matrix_ = nullptr;
+    }
+    moving_ = false;
+    beside_.release();
+    return false;
+}
+
+// In its place, in one packing.
+void WeightPlacement::arrive(PlacedMatrix &matrix, const KernelSlot &slot) {
+    matrix.now.packing = into_;
+    packed_bytes_ += into_ == Packing::kFile ? 0 - matrix_bytes(slot) : matrix_bytes(slot);
+    matrix_ = nullptr;
+}
+
+void WeightPlacement::step() {
+    PlacedMatrix &matrix = *matrix_;
+    const KernelSlot &slot = slots_[matrix.slot];
+    const uint64_t strips = std::max<uint64_t>(kPieceBytes / (slot.row_bytes * kStripRows), 1);
+    const auto end =
+        static_cast<uint32_t>(std::min<uint64_t>(slot.rows, row_ + strips * kStripRows));
+    const bool back = matrix.now.data == beside_.data;
+    uint8_t *const to = back ? const_cast<uint8_t *>(matrix.file) : beside_.data;
+    repack_rows(slot.type, slot.cols, slot.row_bytes, matrix.now, to, into_, row_, end);
+    moved_bytes_ += (end - row_) * slot.row_bytes;
+    row_ = end;
+    if (row_ != slot.rows) {
+        return;
+    }
+    row_ = 0;
+    matrix.now = {to, into_};
+    if (mode_ == WeightMode::kMapped) {
+        copied_bytes_ += beside_.count * platform::kPageBytes;
+        beside_ = {};
+        arrive(matrix, slot);
+    } else if (back) {
+        arrive(matrix, slot);
+    }
+}
+
+bool WeightPlacement::work(uint64_t deadline_ticks) {
+    while (moving_) {
+        if (matrix_ != nullptr || choose()) {
+            if (matrix_ != nullptr) {
+                step();
+            }
+            if (platform::ticks() >= deadline_ticks) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void WeightPlacement::restore() {
+    for (KernelSlot &slot : slots_) {
+        slot.wanted = Packing::kFile;
+    }
+    moving_ = true;
+    work(~uint64_t{0});
+    if (engine_ != nullptr) {
+        engine_->use_unpack_memory({});
+    }
+    unpacked_.release();
+}
+
+void WeightPlacement::start(Engine &engine, WeightMode mode, bool writable) {
+    engine_ = &engine;
+    slots_ = engine.kernel_slots();
+    matrices_ = engine.matrices();
+    uint64_t largest = 0;
+    for (const KernelSlot &slot : slots_) {
+        largest = std::max(largest, slot.rows * slot.row_bytes);
+        weight_bytes_ += slot.matrices * slot.rows * slot.row_bytes;
+    }
+    mode_ = !writable                    ? WeightMode::kMapped
+            : mode != WeightMode::kAuto  ? mode
+            : free_bytes() < 2 * largest ? WeightMode::kTight
+                                         : WeightMode::kOwned;
+}
+
+uint64_t WeightPlacement::free_bytes() const {
+    const uint64_t free = platform::free_memory_bytes();
+    return free - std::min(free, kKeptBytes);
+}
+
+}  // namespace bareflow::llama

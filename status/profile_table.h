@@ -1,0 +1,73 @@
+// Every number and text of SystemSnapshot that /profile shows, once: where it is, what it is
+// called, what it counts. The three forms are loops over this table.
+//
+// A key is the name in JSON. Prometheus: prefix of the section + key, "_total" behind a counter,
+// "_s" and "_ms" as seconds. HTML: the key with blanks, or `label`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "status/system_snapshot.h"
+
+namespace bareflow::http {
+
+enum class ProfileSection : uint8_t {
+    kOverview,
+    kCpu,
+    kMemory,
+    kModel,
+    kNetwork,
+    kHttp,
+    kRequests,
+    kTokens,
+    kJit,
+    kThresholds,  // inside kJit
+};
+inline constexpr uint32_t kProfileSections = 10;
+
+enum class ProfileKind : uint8_t {
+    kText,  // std::string_view; not in Prometheus
+    kU64,
+    kU32,
+    kBytes,  // uint64_t
+    kBool,
+    kReal,    // double
+    kMicros,  // uint64_t microseconds, shown in milliseconds
+};
+
+struct ProfileRow {
+    const char *key;
+    const char *help;   // nullptr: not in Prometheus
+    const char *label;  // nullptr: made from the key
+    uint16_t offset;    // in SystemSnapshot
+    ProfileKind kind;
+    ProfileSection section;
+    bool counter;  // only grows
+};
+
+struct ProfileSectionName {
+    const char *json;        // nullptr: at the top
+    const char *title;       // HTML
+    const char *prometheus;  // prefix
+};
+
+// Texts are cut to this: a section of HTML has to fit into one piece, every byte escaped.
+inline constexpr size_t kMaxProfileText = 96;
+inline constexpr size_t kMaxProfileList = 400;  // the processor's features: cut between two
+
+std::span<const ProfileRow> profile_rows();
+const ProfileSectionName &profile_section(ProfileSection section);
+
+// A row's value in a snapshot; of kText the first, of all others the second.
+std::string_view profile_text(const SystemSnapshot &snapshot, const ProfileRow &row);
+// The processor's features: words of letters, digits and '_'.
+bool profile_is_list(const ProfileRow &row);
+double profile_number(const SystemSnapshot &snapshot, const ProfileRow &row);
+// Of kU64, kU32, kBytes and kBool, exactly.
+uint64_t profile_integer(const SystemSnapshot &snapshot, const ProfileRow &row);
+bool profile_is_real(const ProfileRow &row);
+
+}  // namespace bareflow::http

@@ -1,0 +1,207 @@
+// What the program knows about itself, as plain values: the appliance fills them in, /health and
+// /profile show them. So http/ knows no driver, no network stack and no engine here.
+//
+// Text is of static lifetime, or lives as long as the SnapshotSource. Times are milliseconds since
+// start, unless the name says otherwise. Counters only grow.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "api/completion_counters.h"
+#include "http/connection.h"
+
+namespace bareflow::http {
+
+enum class HealthState : uint8_t { kOk, kLoading, kError };
+
+struct Health {
+    HealthState state = HealthState::kLoading;
+    std::string_view message;  // one sentence when not kOk
+};
+
+struct BootStage {
+    std::string_view name;  // "memory", "network"...
+    double started_ms = 0;
+    double took_ms = 0;
+};
+
+struct CpuInfo {
+    std::string_view name;        // CPUID brand string, or the vendor
+    std::string_view features;    // usable ones, blank-separated: "sse2 ssse3 avx2"
+    std::string_view hypervisor;  // empty: none announced
+    uint32_t processors = 1;
+    uint64_t ticks_per_second = 0;
+};
+
+// What one processor did of the work that is shared between them.
+struct ProcessorShare {
+    uint64_t jobs = 0;   // operations it had a part in
+    uint64_t items = 0;  // of them: rows of matrices, heads...
+    uint64_t busy_us = 0;
+};
+
+struct MemoryInfo {
+    uint64_t total_bytes = 0;
+    uint64_t free_bytes = 0;
+    uint64_t image_bytes = 0;  // code and data of the program
+    uint64_t heap_used_bytes = 0;
+    uint64_t heap_peak_bytes = 0;
+    uint64_t kv_bytes = 0;
+    uint64_t model_bytes = 0;
+    uint64_t scratch_bytes = 0;
+    uint64_t http_bytes = 0;
+    std::string_view weights;            // where they are: "owned", "mapped", "tight"
+    uint64_t packing_bytes = 0;          // taken to repack weights, beyond the model's own memory
+    uint64_t moved_bytes = 0;            // of weights copied for that, ever
+    uint64_t read_bytes_per_second = 0;  // of the model, by a plain loop; 0: not measured yet
+};
+
+struct ModelInfo {
+    std::string_view name;  // empty: none
+    std::string_view weight_type;
+    uint64_t parameters = 0;
+    uint64_t file_bytes = 0;
+    uint32_t context_length = 0;
+    uint32_t layers = 0;
+    double load_ms = 0;
+};
+
+struct NetworkInfo {
+    std::string_view device;  // "e1000", "sockets"
+    std::string_view mac;     // empty: not known
+    std::string_view address;
+    bool link_up = false;
+    uint64_t received_frames = 0;
+    uint64_t sent_frames = 0;
+    uint64_t received_bytes = 0;
+    uint64_t sent_bytes = 0;
+    uint64_t dropped_frames = 0;
+    uint64_t errors = 0;
+};
+
+struct JitInfo {
+    std::string_view mode;       // "off", "baseline", "full"
+    std::string_view numerics;   // "exact", "fast"
+    std::string_view tolerance;  // what a result may differ from the reference
+    bool relaxed = false;        // numerics are "fast"
+    uint64_t warm_calls = 0;
+    uint64_t hot_calls = 0;
+    uint64_t very_hot_calls = 0;
+    uint64_t code_bytes = 0;
+    uint64_t code_capacity_bytes = 0;
+    uint64_t promotions = 0;
+    uint64_t candidates_tried = 0;
+    uint64_t candidates_rejected = 0;
+    uint64_t candidates_left_out = 0;  // the guided search did not need them
+    uint64_t timings_spoiled = 0;      // thrown away: something interrupted them
+    struct Verdict {
+        std::string_view name;
+        uint64_t count = 0;
+    };
+    static constexpr size_t kMaxVerdicts = 8;
+    std::array<Verdict, kMaxVerdicts> verdicts{};
+    uint32_t verdict_count = 0;
+    double speed_up = 1;            // of the whole, over portable code
+    double speed_up_over_rule = 1;  // and over the rule of thumb
+    uint64_t retunes = 0;
+    std::string_view kept_on;  // where the choices are remembered across reboots; empty: nowhere
+    uint64_t saves = 0;
+    uint64_t recalled = 0;  // remembered choices that are in force again
+    uint64_t recalls_lost = 0;
+    uint64_t spent_us = 0;    // by the optimiser
+    uint64_t compile_us = 0;  // of it, making candidates
+    uint64_t unbalanced = 0;  // profile ends without their begin
+};
+
+struct SystemSnapshot {
+    static constexpr size_t kMaxStages = 24;
+
+    std::string_view version;
+    std::string_view platform;  // "metal" or "hosted"
+    double uptime_s = 0;
+    double ready_ms = 0;  // from start to the ready line; 0: not yet
+    Health health;
+    std::array<BootStage, kMaxStages> stages;
+    uint32_t stage_count = 0;
+    CpuInfo cpu;
+    static constexpr size_t kMaxProcessors = 16;
+    std::array<ProcessorShare, kMaxProcessors> shares;  // none where nothing is shared
+    uint32_t share_count = 0;
+    MemoryInfo memory;
+    ModelInfo model;
+    NetworkInfo network;
+    JitInfo jit;
+    ServerCounters http;
+    CompletionCounters completions;
+};
+
+// One profiled function (kernel_lib/jit_runtime.h).
+struct FunctionRow {
+    std::string_view name;     // "q8_0_gemv"
+    std::string_view shape;    // "352x128"; may be empty
+    std::string_view variant;  // of the code in force: "jit r4 u2"; empty: there is no choice
+    uint64_t calls = 0;
+    uint64_t total_cycles = 0;
+    uint64_t average_cycles = 0;
+    uint64_t minimum_cycles = 0;
+    uint64_t p50_cycles = 0;
+    uint64_t p99_cycles = 0;
+    uint64_t recent_cycles = 0;  // of a call about one row, of late
+    uint32_t level = 0;          // 0-3
+    uint32_t code_bytes = 0;
+    // Of matrix products, by recent_cycles; else 0. Multiply-adds and bytes of weights, in 10^9 a
+    // second; and these bytes in per cent of what a plain loop reads.
+    double gmacs = 0;
+    double gbytes = 0;
+    double bandwidth_percent = 0;
+    // By the runs that the optimiser timed; 0: it has no choice here.
+    double speed_up = 0;            // over portable code
+    double speed_up_over_rule = 0;  // over the rule of thumb
+};
+
+// A stretch of the time in which text was made.
+struct TimelinePoint {
+    float end_s = 0;  // of such time since start
+    float took_s = 0;
+    uint32_t tokens = 0;
+    uint32_t promotions = 0;
+    [[nodiscard]] double per_second() const {
+        return took_s > 0 ? static_cast<double>(tokens) / static_cast<double>(took_s) : 0;
+    }
+};
+
+// One candidate that the optimiser tried: a version of a function, and what came of it.
+struct TryRow {
+    std::string_view function;
+    std::string_view variant;
+    std::string_view verdict;  // "won", "lost", "differed", "unavailable", "faulted", "overran"
+    uint32_t level = 0;
+    uint32_t code_bytes = 0;
+    uint64_t cycles = 0;          // of the candidate, median; 0: not timed
+    uint64_t current_cycles = 0;  // of what was in force, in the same minutes
+};
+
+class SnapshotSource {
+  public:
+    virtual Health health() = 0;
+    // Called for every piece of a page, so it has to be quick.
+    virtual void fill(SystemSnapshot &out) = 0;
+    // Functions are only ever added; an index keeps its function.
+    virtual size_t function_count() = 0;
+    virtual FunctionRow function(size_t index) = 0;
+    // The latest candidates tried, oldest first. The oldest may go while a page is written.
+    virtual size_t try_count() = 0;
+    virtual TryRow try_at(size_t index) = 0;
+    // At most kMaxTimelinePoints, oldest first; valid until the source does something else.
+    static constexpr size_t kMaxTimelinePoints = 120;
+    virtual std::span<const TimelinePoint> timeline() = 0;
+
+  protected:
+    ~SnapshotSource() = default;
+};
+
+}  // namespace bareflow::http
