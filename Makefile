@@ -91,7 +91,7 @@ HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
 
 SETUP_STAMP := $(BUILD)/.setup
 
-.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check unit tsan qemu bench bench-jit kernel-bench fuzz fuzzers fuzz-smoke soak soak-speed clean help
+.PHONY: all setup setup-train setup-browser setup-bench setup-reference hosted run test check lint print-build unit tsan qemu bench bench-jit kernel-bench fuzz fuzzers fuzz-smoke soak soak-speed clean help
 all: $(BUILD)/fluid_llama.img $(BUILD)/bareflow.elf $(BUILD)/kernel_lib.a $(BUILD)/hosted/bareflow
 
 help:
@@ -104,7 +104,8 @@ help:
 ## make hosted     the same program for Linux: build/hosted/bareflow
 ## make unit       unit tests (UNIT=llama: of one folder);  make qemu: the API, the image, figures against numpy
 ## make tsan       the threads under ThreadSanitizer
-## make check      format, layers, size budgets, words
+## make check      format, layers, size budgets, words, shape, homes, tests, docs, headers, lint
+## make lint       of them, clang-tidy;  make compile_commands.json: for clangd
 ## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)
 ## make bench-jit  what the optimiser is worth, and how fast it gets there
 ## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
@@ -284,11 +285,20 @@ print-build:
 	  'metal sources: $(filter %.cpp,$(KERNEL_LIB_METAL) $(PROGRAM_METAL) $(APPLIANCE_METAL))' \
 	  'hosted sources: $(filter %.cpp,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(APPLIANCE_HOSTED))'
 
+# For clangd and other readers of the sources: how each of them is compiled.
+compile_commands.json: FORCE | $(SETUP_STAMP)
+	@$(PYTHON) tools/check/compile_database.py
+# clang-tidy over what has changed since it passed.
+lint: | $(SETUP_STAMP)
+	@$(PYTHON) tools/check/check_lint.py
+
 check: all
 	@tools/check_format.sh
 	@$(PYTHON) tools/check_layers.py
 	@$(PYTHON) tools/check_words.py
 	@$(PYTHON) tools/check_budgets.py
+	@for name in shape homes tests docs headers lint; do \
+	  $(PYTHON) tools/check/check_$$name.py || failed=1; done; [ -z "$$failed" ]
 
 qemu: all
 	@$(PYTHON) -m pytest -q -m 'not soak' tests/api tests/qemu tests/tools tests/golden

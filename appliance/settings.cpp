@@ -56,7 +56,7 @@ bool take_ipv4(std::string_view text, SettingsIpv4 &out) {
     SettingsIpv4 result;
     for (int i = 0; i < 4; i++) {
         const size_t end = i < 3 ? text.find('.') : text.size();
-        if (end == std::string_view::npos || end > 3 ||
+        if (end > 3 ||  // npos, too
             !take_number(text.substr(0, end), 0, 255, result.octets[i])) {
             return false;
         }

@@ -1,5 +1,6 @@
 #include "appliance/hosted/encode_mode.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -47,7 +48,7 @@ Status run(const llama::Tokenizer &tokenizer, llama::SpecialTokens special,
     std::string text;
     std::vector<llama::Token> tokens;
     while (!lines.empty()) {
-        const size_t end = lines.find('\n') == lines.npos ? lines.size() : lines.find('\n');
+        const size_t end = std::min(lines.find('\n'), lines.size());
         if (!from_hex({lines.data(), end}, text)) {
             return {ErrorCode::kInvalid, "a line is not made of hexadecimal digits"};
         }

@@ -254,7 +254,7 @@ class Assembler {
     void with_register(Opcode op, unsigned reg, unsigned rm);
     // `tail`: bytes of the instruction after the address.
     void with_memory(Opcode op, unsigned reg, const Mem &address, unsigned tail = 0);
-    void address(unsigned reg, const Mem &address, unsigned shift, unsigned tail);
+    void address(unsigned reg, const Mem &m, unsigned shift, unsigned tail);
     void operands(unsigned reg, Rm rm, unsigned shift, unsigned tail);
     void sse(VectorOp op, unsigned reg, Rm rm, unsigned value);
     void avx(VectorOp op, unsigned length, Vec reg, Vec third, Rm rm, unsigned value);

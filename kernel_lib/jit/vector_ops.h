@@ -200,6 +200,8 @@ constexpr VectorOp opmask(uint8_t opcode, OpPrefix prefix, bool wide) {
 
 }  // namespace ops_detail
 
+// Instructions have the names of the processor's manual.
+// NOLINTBEGIN(readability-identifier-naming)
 namespace op {
 
 using namespace ops_detail;  // NOLINT: the names stay in here
@@ -518,5 +520,6 @@ inline constexpr VectorOp vpcmpd = compare(dword(0x1f, kEvex, k3A));
 inline constexpr VectorOp vpcmpud = compare(dword(0x1e, kEvex, k3A));
 
 }  // namespace op
+// NOLINTEND(readability-identifier-naming)
 
 }  // namespace bareflow::jit

@@ -7,7 +7,7 @@ For each .cpp outside tests/, tools/ and third_party/ there is tests/unit/.../<n
 and _hosted count for nothing in its name. When sources of one name lie in several folders, each
 wants a test whose folder below tests/unit/ is the end of its own (kernels/avx2/gemv_test.cpp for
 compute/kernels/avx2/gemv.cpp). A source without stands in tools/check/tests_elsewhere.txt: path,
-reason. The files of tests/ that a reason names must be there.
+reason. The tests that a reason names (..._test.cpp, ..._fuzz.cpp, test_....py) must be there.
 Prints file:line: message, exits 1.
 """
 import collections
@@ -22,6 +22,7 @@ ELSEWHERE = "tools/check/tests_elsewhere.txt"
 NOT_THE_PROGRAM = ("tests/", "tools/", "third_party/")
 UNIT = "tests/unit/"
 SUFFIX = "_test.cpp"
+NAMED = re.compile(r"\b(?:\w+_(?:test|fuzz)\.cpp|test_\w+\.py)\b")
 
 
 def room(name):
@@ -57,12 +58,10 @@ def main():
     offences = [(name, 1, f"no {UNIT}.../{house.plain_stem(name)}{SUFFIX}, and no line in {ELSEWHERE}")
                 for name in names if not tested(name, rooms_of_tests, rooms_of_sources)
                 and not elsewhere.allows(name)]
-    if elsewhere.lines:
-        for number, line in enumerate(house.read(root, ELSEWHERE).split("\n"), 1):
-            if not line.startswith("#"):
-                offences += [(ELSEWHERE, number, f"{path}: there is no such file")
-                             for path in re.findall(r"\btests/[\w/.]*\w", line)
-                             if not (root / path).exists()]
+    in_tests = {pathlib.PurePosixPath(name).name for name in tracked if name.startswith("tests/")}
+    offences += [(ELSEWHERE, elsewhere.lines[key], f"there is no {test} in tests/")
+                 for key, reason in elsewhere.reasons.items()
+                 for test in NAMED.findall(reason) if test not in in_tests]
     return house.report("tests", len(names), offences + elsewhere.outdated())
 
 

@@ -148,7 +148,7 @@ class _Scanner:
                 opens = self.words[self.at] in ("(", "[", "{")
                 self.at = self.closing(self.at) + 1 if opens else self.at + 1
             if members is not None and "static" not in self.words[start:after]:
-                members += _declared([head.name or "struct", *self.words[after:self.at]])
+                members += _declared(["T", *self.words[after:self.at]])
             self.at += 1
             return True
         if head.kind == "function" and not head.initialises:

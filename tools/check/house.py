@@ -61,7 +61,8 @@ class Exceptions:
 
     def __init__(self, root, name, fields):
         self.name = name
-        self.lines = {}
+        self.lines = {}  # number of the line
+        self.reasons = {}
         self.used = set()
         self.offences = []
         path = root / name
@@ -76,6 +77,7 @@ class Exceptions:
                 self.offences.append((name, number, "the same exception again"))
             else:
                 self.lines[tuple(words[:fields])] = number
+                self.reasons[tuple(words[:fields])] = words[fields]
 
     def allows(self, *key):
         if key not in self.lines:

@@ -87,7 +87,7 @@ namespace {
 }  // namespace
 
 GemvVariant avx2_variant(TensorType type) {
-    constexpr auto variant = [](GemvKernel kernel) {
+    const auto variant = [](GemvKernel kernel) {
         return GemvVariant{"avx2", kernel, 0, nullptr, InstructionSet::kAvx2};
     };
     switch (type) {

@@ -324,7 +324,7 @@ void fused_norm(const float *x, const float *w, float eps, uint32_t n, float *y,
 
 void fast_rope(RopePairing pairing, const float *cos_sin, uint32_t pairs, float *x) {
     // a * c - b * s is a * c + (-(b * s)): signs are integers.
-    const I32x8 kSigns = {INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0};
+    const I32x8 signs = {INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0};
     uint32_t i = 0;
     if (pairing == RopePairing::kAdjacent) {
         for (; i + 4 <= pairs; i += 4) {
@@ -333,7 +333,7 @@ void fast_rope(RopePairing pairing, const float *cos_sin, uint32_t pairs, float 
             const F32x8 c = __builtin_shufflevector(angles, angles, 0, 0, 2, 2, 4, 4, 6, 6);
             const F32x8 s = __builtin_shufflevector(angles, angles, 1, 1, 3, 3, 5, 5, 7, 7);
             const F32x8 swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
-            store8(x + 2 * i, v * c + float_of(bits_of(swapped * s) ^ kSigns));
+            store8(x + 2 * i, v * c + float_of(bits_of(swapped * s) ^ signs));
         }
     } else {
         for (; i + 8 <= pairs; i += 8) {

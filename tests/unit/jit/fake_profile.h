@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernel_lib/jit/profile.h"
 #include "kernel_lib/jit_runtime.h"
 
 namespace bareflow::fakes {

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Writes compile_commands.json for clangd and for tools/check/check_lint.py.
+
+usage: tools/check/compile_database.py [--root DIR] [--output FILE]
+
+One entry for each tracked .cpp of ours, with the flags and in the build that the Makefile gives it:
+what only the metal build has is compiled for metal, the tests as tests, all else hosted.
+"""
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import house  # noqa: E402
+
+COMPILER = "clang++-19"
+# What a compiler writes beside its output, and what would put the folder's name into objects.
+LEFT_OUT = ("-MMD", "-MP", "-ffile-prefix-map")
+
+
+def build_of(name, facts):
+    """The build, as the Makefile's facts name them, that a source is shown in."""
+    if name.startswith(("tests/unit/", "tests/fakes/")):
+        return "test"
+    if name in facts["metal sources"] and name not in facts["hosted sources"]:
+        return "metal"
+    return "hosted"
+
+
+def entries(root):
+    facts = house.build_facts(root)
+    for name in house.sources(root, (".cpp",)):
+        flags = [flag for flag in facts[f"{build_of(name, facts)} flags"]
+                 if not flag.startswith(LEFT_OUT)]
+        yield {"directory": str(root), "file": name,
+               "arguments": [COMPILER, *flags, "-c", name]}
+
+
+def main():
+    arguments = house.arguments(__doc__, ("--output", {"type": pathlib.Path}))
+    root = arguments.root.resolve()
+    output = arguments.output or root / "compile_commands.json"
+    found = list(entries(root))
+    output.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{output.name}: {len(found)} sources")
+    return 0
+
+
+if __name__ == "__main__":
+    house.run(main)
