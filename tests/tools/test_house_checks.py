@@ -370,13 +370,15 @@ def test_a_source_that_does_not_compile_is_an_offence_of_lint(tree):
 
 def test_compile_database_knows_each_source_once_in_its_build(tree):
     done = tree("compile_database", {"a/a.cpp": "\n", "a/m_metal.cpp": "\n", "a/h_hosted.cpp": "\n",
-                                     "tests/unit/a_test.cpp": "\n", "tools/bench/b.cpp": "\n"})
+                                     "tests/unit/a_test.cpp": "\n", "tools/bench/b.cpp": "\n",
+                                     "a/metal/m.h": "\n", "a/a.h": "\n", "a/t_inl.h": "\n"})
     assert done.returncode == 0, done.stderr
     database = json.loads((tree.root / "compile_commands.json").read_text())
     flags = {one["file"]: one["arguments"] for one in database}
-    assert len(flags) == len(database) == 5
-    assert "-DMETAL" in flags["a/m_metal.cpp"] and "-DTESTS" in flags["tests/unit/a_test.cpp"]
-    for name in ("a/a.cpp", "a/h_hosted.cpp", "tools/bench/b.cpp"):
+    assert len(flags) == len(database) == 7
+    assert "-DMETAL" in flags["a/m_metal.cpp"] and "-DMETAL" in flags["a/metal/m.h"]
+    assert "-DTESTS" in flags["tests/unit/a_test.cpp"]
+    for name in ("a/a.cpp", "a/a.h", "a/h_hosted.cpp", "tools/bench/b.cpp"):
         assert "-Wall" in flags[name] and flags[name][-1] == name
 
 

@@ -3,8 +3,9 @@
 
 usage: tools/check/compile_database.py [--root DIR] [--output FILE]
 
-One entry for each tracked .cpp of ours, with the flags and in the build that the Makefile gives it:
-what only the metal build has is compiled for metal, the tests as tests, all else hosted.
+One entry for each tracked .cpp and .h of ours, with the flags and in the build that the Makefile
+gives it: what only the metal build has is compiled for metal, the tests as tests, all else hosted.
+Text that is compiled once per target (_inl.h) has no entry: it means nothing alone.
 """
 import json
 import pathlib
@@ -14,8 +15,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import house  # noqa: E402
 
 COMPILER = "clang++-19"
-# What a compiler writes beside its output, and what would put the folder's name into objects.
-LEFT_OUT = ("-MMD", "-MP", "-ffile-prefix-map")
+# What a compiler writes beside its output, and what would put the folder's name into objects. A
+# warning stays one in an editor: while a line is being typed, much is unused.
+LEFT_OUT = ("-MMD", "-MP", "-ffile-prefix-map", "-Werror")
 
 
 def build_of(name, facts):
@@ -24,16 +26,21 @@ def build_of(name, facts):
         return "test"
     if name in facts["metal sources"] and name not in facts["hosted sources"]:
         return "metal"
+    if name.endswith(".h") and house.world_of(name) == "metal":
+        return "metal"
     return "hosted"
 
 
 def entries(root):
     facts = house.build_facts(root)
-    for name in house.sources(root, (".cpp",)):
+    for name in house.sources(root, (".cpp", ".h")):
+        if name.endswith("_inl.h"):
+            continue
         flags = [flag for flag in facts[f"{build_of(name, facts)} flags"]
                  if not flag.startswith(LEFT_OUT)]
+        language = ["-x", "c++-header"] if name.endswith(".h") else []
         yield {"directory": str(root), "file": name,
-               "arguments": [COMPILER, *flags, "-c", name]}
+               "arguments": [COMPILER, *flags, *language, "-c", name]}
 
 
 def main():
