@@ -84,7 +84,7 @@ TP_OBJS = $(call obj,$(1),$(THIRD_PARTY_SOURCES_$(2)))
 
 KERNEL_LIB_OBJS := $(call obj,metal,$(KERNEL_LIB_METAL))
 METAL_OBJS := $(call obj,metal,$(PROGRAM_METAL) $(APPLIANCE_METAL)) \
-              $(call obj,metal,boot/pvh.asm) $(call TP_OBJS,metal,METAL)
+              $(call obj,metal,$(sort $(shell find boot/pvh -name '*.asm'))) $(call TP_OBJS,metal,METAL)
 HOSTED_LIB_OBJS := $(call obj,hosted-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED)) \
                    $(call TP_OBJS,hosted-obj,HOSTED)
 HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
@@ -177,15 +177,15 @@ $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)
 	@echo "  link    $@"
 	@$(LINK_METAL) -T boot/link.ld -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
 
-$(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)
+$(BUILD)/boot/%.bin: boot/bios/%.asm $(wildcard boot/*.inc boot/bios/*.inc) | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(NASM) -f bin -I. -I$(BUILD)/boot/ -w+error $< -o $@
 # Stage 2 unpacks the kernel: C++ for nothing but a stack, wherever it may lie, its entry first.
 UNPACK_CXXFLAGS = $(CXXCOMMON) $(WARN) -I. -O2 -MMD -MP -ffreestanding -fPIE -mgeneral-regs-only -mno-red-zone \
             -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-ident -ffunction-sections
-$(BUILD)/boot/unpack.o: boot/unpack.cpp Makefile | $(SETUP_STAMP)
+$(BUILD)/boot/bios/unpack.o: boot/bios/unpack.cpp Makefile | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(CXX) $(UNPACK_CXXFLAGS) -c $< -o $@
-$(BUILD)/boot/unpack.bin: $(BUILD)/boot/unpack.o boot/unpack.ld
-	@$(LD) -nostdlib -static --build-id=none --oformat binary -T boot/unpack.ld $< -o $@
+$(BUILD)/boot/unpack.bin: $(BUILD)/boot/bios/unpack.o boot/bios/unpack.ld
+	@$(LD) -nostdlib -static --build-id=none --oformat binary -T boot/bios/unpack.ld $< -o $@
 $(BUILD)/boot/stage2.bin: $(BUILD)/boot/unpack.bin
 
 $(BUILD)/fluid_llama.img: $(BUILD)/bareflow.elf $(BUILD)/boot/stage1.bin $(BUILD)/boot/stage2.bin \

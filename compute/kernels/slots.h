@@ -8,8 +8,8 @@
 
 #include "compute/kernels/gemv.h"
 #include "compute/numbers/packing.h"
-#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 

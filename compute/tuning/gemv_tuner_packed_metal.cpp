@@ -1,10 +1,10 @@
 // The tuner where no kernel of packed weights is linked: weights always lie as in the file.
 #include <algorithm>
 
-#include "compute/tuning/gemv_tuner.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
+#include "compute/tuning/gemv_tuner.h"
 
 namespace bareflow::llama {
 

@@ -1,7 +1,7 @@
 // The transformer where no kernel of packed weights is linked: weights always lie as in the file.
-#include "llama/engine/transformer.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/slots.h"
+#include "llama/engine/transformer.h"
 
 namespace bareflow::llama {
 

@@ -4,10 +4,10 @@
 
 #include "compute/kernels/portable/swar.h"
 #include "compute/numbers/ops.h"
+#include "compute/numbers/quant.h"
 #include "compute/numbers/vec.h"
 #include "compute/numbers/weight_blocks.h"
 #include "kernel_lib/platform/platform.h"
-#include "compute/numbers/quant.h"
 
 namespace bareflow::llama {
 namespace {

@@ -1,5 +1,6 @@
 // The kernels that every processor can run: the portable references, which every other kernel must
-// equal bit for bit, and the general-purpose-register (SWAR) forms of Q8_0, Q4_0, Q4_1, F16 and BF16.
+// equal bit for bit, and the general-purpose-register (SWAR) forms of Q8_0, Q4_0, Q4_1, F16 and
+// BF16.
 #pragma once
 
 #include <cstdint>
