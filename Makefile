@@ -107,7 +107,7 @@ help:
 ## make check      format, layers, size budgets, words
 ## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)
 ## make bench-jit  what the optimiser is worth, and how fast it gets there
-## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
+## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/bench/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
 ## make soak-speed of them: nothing is slower after optimisation than before (PLACE=smp1, smp2 or hosted; 30 minutes each)
@@ -118,12 +118,12 @@ help:
 
 # ---------------------------------------------------------------- set-up
 setup:
-	@tools/setup.sh build run test
+	@tools/setup/setup.sh build run test
 setup-train setup-browser setup-bench setup-reference: setup-%:
-	@tools/setup.sh $*
+	@tools/setup/setup.sh $*
 # Any goal that builds passes through here; the script is silent when nothing is missing.
-$(SETUP_STAMP): tools/setup.sh third_party/pins.tsv
-	@tools/setup.sh build run test
+$(SETUP_STAMP): tools/setup/setup.sh third_party/pins.tsv
+	@tools/setup/setup.sh build run test
 	@mkdir -p $(@D) && touch $@
 
 # Third-party sources appear by the set-up; make them (and anything compiled) depend on it.
@@ -200,12 +200,12 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix compute/kernels/portable/,gemv.cpp swar.cpp) \
+NATIVE_SOURCES := tools/bench/kernel_native.cpp $(addprefix compute/kernels/portable/,gemv.cpp swar.cpp) \
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"
 	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
-$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
+$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/bench/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^
 kernel-bench: $(BUILD)/hosted/kernel_bench
@@ -277,10 +277,10 @@ fuzz-smoke: fuzzers
 	@tools/fuzz.sh --runs 20000 $(FUZZERS)
 
 check: all
-	@tools/check_format.sh
-	@$(PYTHON) tools/check_layers.py
-	@$(PYTHON) tools/check_words.py
-	@$(PYTHON) tools/check_budgets.py
+	@tools/check/check_format.sh
+	@$(PYTHON) tools/check/check_layers.py
+	@$(PYTHON) tools/check/check_words.py
+	@$(PYTHON) tools/check/check_budgets.py
 
 qemu: all
 	@$(PYTHON) -m pytest -q -m 'not soak' tests/api tests/qemu tests/tools tests/golden

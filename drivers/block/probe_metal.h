@@ -1,5 +1,5 @@
-// Finds and starts the machine's disks (bare metal only). They live in static storage for as long as
-// the program runs.
+// Finds and starts the machine's disks (bare metal only). They live in static storage for as long
+// as the program runs.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks who includes whom (docs/ARCHITECTURE.md), and three rules about the preprocessor.
 
-usage: tools/check_layers.py [--root DIR]
+usage: tools/check/check_layers.py [--root DIR]
 
 Reads every source file of the program's folders, prints each offence as file:line: message and
 exits 1 when there is one. Includes are written from the project root.
@@ -147,7 +147,7 @@ def check_file(root, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
+    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[2])
     root = parser.parse_args().root
     files = offences = 0
     for folder in FOLDERS:

@@ -1,6 +1,6 @@
 // The portable and SWAR kernels as the compiler makes them for the very processor it runs on: what
-// tools/kernel_bench.cpp compares with. Compiled like the sources in NATIVE_SOURCES (Makefile) with
-// -O3 -march=native and their namespace under another name.
+// tools/bench/kernel_bench.cpp compares with. Compiled like the sources in NATIVE_SOURCES
+// (Makefile) with -O3 -march=native and their namespace under another name.
 #include "compute/kernels/portable/gemv.h"
 #include "compute/numbers/tensor_types.h"
 
