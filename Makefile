@@ -84,7 +84,7 @@ TP_OBJS = $(call obj,$(1),$(THIRD_PARTY_SOURCES_$(2)))
 
 KERNEL_LIB_OBJS := $(call obj,metal,$(KERNEL_LIB_METAL))
 METAL_OBJS := $(call obj,metal,$(PROGRAM_METAL) $(APPLIANCE_METAL)) \
-              $(call obj,metal,boot/pvh.asm) $(call TP_OBJS,metal,METAL)
+              $(call obj,metal,$(sort $(shell find boot/pvh -name '*.asm'))) $(call TP_OBJS,metal,METAL)
 HOSTED_LIB_OBJS := $(call obj,hosted-obj,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED)) \
                    $(call TP_OBJS,hosted-obj,HOSTED)
 HOSTED_OBJS := $(HOSTED_LIB_OBJS) $(call obj,hosted-obj,$(APPLIANCE_HOSTED))
@@ -108,7 +108,7 @@ help:
 ## make lint       of them, clang-tidy;  make compile_commands.json: for clangd
 ## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)
 ## make bench-jit  what the optimiser is worth, and how fast it gets there
-## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/kernel_bench.cpp)
+## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/bench/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
 ## make soak-speed of them: nothing is slower after optimisation than before (PLACE=smp1, smp2 or hosted; 30 minutes each)
@@ -119,12 +119,12 @@ help:
 
 # ---------------------------------------------------------------- set-up
 setup:
-	@tools/setup.sh build run test
+	@tools/setup/setup.sh build run test
 setup-train setup-browser setup-bench setup-reference: setup-%:
-	@tools/setup.sh $*
+	@tools/setup/setup.sh $*
 # Any goal that builds passes through here; the script is silent when nothing is missing.
-$(SETUP_STAMP): tools/setup.sh third_party/pins.tsv
-	@tools/setup.sh build run test
+$(SETUP_STAMP): tools/setup/setup.sh third_party/pins.tsv
+	@tools/setup/setup.sh build run test
 	@mkdir -p $(@D) && touch $@
 
 # Third-party sources appear by the set-up; make them (and anything compiled) depend on it.
@@ -178,15 +178,15 @@ $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)
 	@echo "  link    $@"
 	@$(LINK_METAL) -T boot/link.ld -Map $(BUILD)/bareflow.map -o $@ $(METAL_OBJS) --start-group $(BUILD)/kernel_lib.a --end-group
 
-$(BUILD)/boot/%.bin: boot/%.asm $(wildcard boot/*.inc) | $(SETUP_STAMP)
+$(BUILD)/boot/%.bin: boot/bios/%.asm $(wildcard boot/*.inc boot/bios/*.inc) | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(NASM) -f bin -I. -I$(BUILD)/boot/ -w+error $< -o $@
 # Stage 2 unpacks the kernel: C++ for nothing but a stack, wherever it may lie, its entry first.
 UNPACK_CXXFLAGS = $(CXXCOMMON) $(WARN) -I. -O2 -MMD -MP -ffreestanding -fPIE -mgeneral-regs-only -mno-red-zone \
             -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-ident -ffunction-sections
-$(BUILD)/boot/unpack.o: boot/unpack.cpp Makefile | $(SETUP_STAMP)
+$(BUILD)/boot/bios/unpack.o: boot/bios/unpack.cpp Makefile | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(CXX) $(UNPACK_CXXFLAGS) -c $< -o $@
-$(BUILD)/boot/unpack.bin: $(BUILD)/boot/unpack.o boot/unpack.ld
-	@$(LD) -nostdlib -static --build-id=none --oformat binary -T boot/unpack.ld $< -o $@
+$(BUILD)/boot/unpack.bin: $(BUILD)/boot/bios/unpack.o boot/bios/unpack.ld
+	@$(LD) -nostdlib -static --build-id=none --oformat binary -T boot/bios/unpack.ld $< -o $@
 $(BUILD)/boot/stage2.bin: $(BUILD)/boot/unpack.bin
 
 $(BUILD)/fluid_llama.img: $(BUILD)/bareflow.elf $(BUILD)/boot/stage1.bin $(BUILD)/boot/stage2.bin \
@@ -201,12 +201,12 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
 # What `make kernel-bench` runs; see its first lines for options.
-NATIVE_SOURCES := tools/kernel_native.cpp $(addprefix compute/kernels/,gemv.cpp portable/swar.cpp) \
+NATIVE_SOURCES := tools/bench/kernel_native.cpp $(addprefix compute/kernels/portable/,gemv.cpp swar.cpp) \
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"
 	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
-$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
+$(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/bench/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^
 kernel-bench: $(BUILD)/hosted/kernel_bench
@@ -293,10 +293,10 @@ lint: | $(SETUP_STAMP)
 	@$(PYTHON) tools/check/check_lint.py
 
 check: all
-	@tools/check_format.sh
-	@$(PYTHON) tools/check_layers.py
-	@$(PYTHON) tools/check_words.py
-	@$(PYTHON) tools/check_budgets.py
+	@tools/check/check_format.sh
+	@$(PYTHON) tools/check/check_layers.py
+	@$(PYTHON) tools/check/check_words.py
+	@$(PYTHON) tools/check/check_budgets.py
 	@for name in shape homes tests docs headers lint; do \
 	  $(PYTHON) tools/check/check_$$name.py || failed=1; done; [ -z "$$failed" ]
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/console.h"
@@ -260,7 +262,7 @@ void Appliance::start_optimizer() {
     jit_set_mode(settings_.jit);
     profiler().set_on(settings_.profile);
     worker_pool().set_counting(settings_.profile);
-    placement_.start(*engine_, settings_.weights, model_file_.writable);
+    placement_.start(engine_->placeable_weights(), settings_.weights, model_file_.writable);
     auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer(),
                                       llama::GemvJit::kCodePages, &placement_);
     if (!jit) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "compute/kernels/instruction_set.h"
 #include "kernel_lib/cpu/worker_pool.h"
 
 namespace bareflow {

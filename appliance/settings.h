@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/tuning/weight_placement.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/base/text_writer.h"

@@ -1,7 +1,7 @@
 // What the boot code hands to the C++ entry, whichever way the machine was started. Filled by
-// boot/stage2.asm (disk image, BIOS) and boot/pvh.asm (ELF by -kernel); the layout is repeated in
-// boot/boot_info.inc and checked against it by tests/unit/boot.
-// All addresses are physical.
+// boot/bios/stage2.asm (disk image, BIOS) and boot/pvh/pvh.asm (ELF by -kernel); the layout is
+// repeated in boot/boot_info.inc and checked against it by tests/unit/boot. All addresses are
+// physical.
 #pragma once
 
 #include <cstddef>

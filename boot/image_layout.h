@@ -43,7 +43,7 @@ struct Header {
     uint32_t options_len_bytes;
     uint64_t model_sector;
     uint64_t model_len_bytes;
-    uint32_t packed_address;  // where its sectors are read to (boot/unpack.h)
+    uint32_t packed_address;  // where its sectors are read to (boot/bios/unpack.h)
     uint32_t packed_len_bytes;
     uint32_t memory_end;  // nothing at or above is touched before the kernel runs
     uint32_t reserved;

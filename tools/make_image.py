@@ -37,7 +37,7 @@ HEADER_VERSION = 3
 MAX_LBA = 0xFFFFFFFF
 # Near calls and jumps of x86-64, by the opcode before a 32-bit displacement.
 BRANCH = re.compile(rb"[\xe8\xe9]|\x0f[\x80-\x8f]", re.DOTALL)
-# lc, lp, pb: as boot/unpack.h has them. The rest is how hard to try.
+# lc, lp, pb: as boot/bios/unpack.h has them. The rest is how hard to try.
 LZMA = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 0, "dict_size": MAX_KERNEL_BYTES,
         "mode": lzma.MODE_NORMAL, "mf": lzma.MF_BT4, "nice_len": 273, "depth": 1000}
 
@@ -51,7 +51,7 @@ def padded(data, unit):
 
 
 def dword_sum(data):
-    """Sum of little-endian 32-bit words, modulo 2^32 (boot/stage2.asm checks the kernel's)."""
+    """Sum of little-endian 32-bit words, modulo 2^32 (boot/bios/stage2.asm checks the kernel's)."""
     return sum(word for (word,) in struct.iter_unpack("<I", data)) & 0xFFFFFFFF
 
 
@@ -59,7 +59,7 @@ def make_branches_absolute(code):
     """Displacements of calls and jumps as targets, so that two calls of one function look the same.
 
     A target outside of `code` stays as it is; to keep that reversible, the values are a permutation of
-    [-place, length). boot/unpack.cpp does the opposite, in the same order of places.
+    [-place, length). boot/bios/unpack.cpp does the opposite, in the same order of places.
     """
     code = bytearray(code)
     size = len(code)
@@ -76,7 +76,7 @@ def make_branches_absolute(code):
 
 
 def compress(data):
-    """What boot/unpack.cpp unpacks: one raw LZMA1 stream of `data`, its branches made absolute."""
+    """What boot/bios/unpack.cpp unpacks: one raw LZMA1 stream of `data`, its branches made absolute."""
     return lzma.compress(make_branches_absolute(data), lzma.FORMAT_RAW, filters=[LZMA])
 
 

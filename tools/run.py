@@ -19,9 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import models
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools/gguf"))
+import models  # noqa: E402
+
 MIB = 1 << 20
 DEFAULT_MEM_MIB = 256
 MOST_PROCESSORS = 4  # unless SMP asks for more

@@ -8,6 +8,8 @@
 
 #include "appliance/hosted/model_memory.h"
 #include "compute/kernels/float_ops.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"

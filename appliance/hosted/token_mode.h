@@ -23,7 +23,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "llama/engine/engine.h"
 
 namespace bareflow {

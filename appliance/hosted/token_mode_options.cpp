@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "appliance/hosted/token_mode.h"
+#include "compute/kernels/instruction_set.h"
 
 namespace bareflow {
 namespace {

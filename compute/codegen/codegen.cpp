@@ -5,6 +5,9 @@
 
 #include "compute/codegen/narrow.h"
 #include "compute/codegen/vector.h"
+#include "compute/kernels/gemv.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/assembler.h"
 #include "kernel_lib/platform/platform.h"
 

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <span>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
 

@@ -8,6 +8,9 @@
 #include <array>
 #include <bit>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/assembler.h"
 
 namespace bareflow::llama {

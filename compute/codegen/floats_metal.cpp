@@ -1,4 +1,6 @@
 #include "compute/codegen/floats.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::llama {

@@ -3,6 +3,10 @@
 // missing in the last eight add +0 to their lanes, which are never -0. An f16 shifted into an f32
 // is 2^-112 of its value, exactly, denormals included.
 #include "compute/codegen/narrow_generator.h"
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama::gemv_narrow {
 namespace {

@@ -15,6 +15,9 @@
 #include <array>
 
 #include "compute/codegen/narrow_generator.h"
+#include "compute/kernels/gemv.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 
 namespace bareflow::llama::gemv_narrow {

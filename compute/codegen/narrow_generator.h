@@ -7,6 +7,8 @@
 #include <span>
 
 #include "compute/codegen/narrow.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama::gemv_narrow {
 

@@ -4,6 +4,10 @@
 
 #include "compute/codegen/narrow.h"
 #include "compute/codegen/vector.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::llama {

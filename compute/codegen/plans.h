@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "compute/codegen/codegen.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 

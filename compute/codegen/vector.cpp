@@ -21,6 +21,10 @@
 // followed by zeros in the copy, so that what stands in the lanes of missing blocks has no say.
 #include "compute/codegen/floats.h"
 #include "compute/codegen/vector_generator.h"
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama::gemv_vector {
 

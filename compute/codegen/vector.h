@@ -9,6 +9,8 @@
 #include <span>
 
 #include "compute/codegen/codegen.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
 

@@ -9,6 +9,9 @@
 #include <span>
 
 #include "compute/codegen/vector.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 
 namespace bareflow::llama::gemv_vector {

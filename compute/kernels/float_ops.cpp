@@ -1,5 +1,8 @@
 #include "compute/kernels/float_ops.h"
 
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
+
 #include <array>
 #include <utility>
 

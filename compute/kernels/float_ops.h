@@ -11,10 +11,11 @@
 #include <span>
 #include <string_view>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/numbers/attention.h"
 #include "compute/numbers/ops.h"
 #include "compute/numbers/quant.h"
+#include "compute/numbers/rope_pairing.h"
 
 namespace bareflow::llama {
 

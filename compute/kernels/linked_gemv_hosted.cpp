@@ -1,7 +1,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 

@@ -6,7 +6,8 @@
 #include <array>
 #include <span>
 
-#include "compute/kernels/gemv.h"
+#include "compute/kernels/registry.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 

@@ -1,17 +1,40 @@
-// Kernels compiled for one instruction set each. Equal to the portable ones bit for bit; reached
-// through gemv_variants() only, which lists those that the processor can run.
+// The kernels that are compiled into the program, by weight type. Equal to the portable ones bit
+// for bit; reached through gemv_variants() only, which lists those that the processor can run.
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 
-// Those that every processor can run, the portable reference first (kernels.cpp).
-[[nodiscard]] std::span<const GemvVariant> scalar_variants(TensorType type);
+// A kernel compiled into the program.
+struct GemvVariant {
+    std::string_view name;  // "portable", "swar2", "avx2"
+    GemvKernel kernel = nullptr;
+    ActivationForms forms = 0;    // packings of xq that it reads
+    GemmKernel matrix = nullptr;  // its twin for several vectors; nullptr: there is none
+    InstructionSet needs = InstructionSet::kSse2;
+};
 
+// The compiled variants for a type that this processor can run, none beyond the limit below. The
+// first is the portable reference; then, in the order of what a rule of thumb thinks of them, the
+// better ones.
+[[nodiscard]] std::span<const GemvVariant> gemv_variants(TensorType type);
+// The choice by CPUID alone, as everybody makes it: the last of them.
+[[nodiscard]] const GemvVariant &gemv_rule_of_thumb(TensorType type);
+// The one to start with: the rule of thumb, but where the processor says that it is emulated by
+// QEMU, in which vector instructions are slow, the best one without them.
+[[nodiscard]] const GemvVariant &kernel_for(TensorType type);
+// Variants that break the numeric contract are in the lists from now on (setting `numerics=fast`);
+// they are never where a rule begins. Before any list is asked for, as above.
+void allow_relaxed_numerics(bool allowed);
+[[nodiscard]] bool relaxed_numerics();
 // For the type, with `kernel` nullptr where there is none.
 [[nodiscard]] GemvVariant avx2_variant(TensorType type);
 [[nodiscard]] GemmKernel avx2_matrix(TensorType type);  // nullptr: there is none

@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "llama/model/architecture.h"
+#include "compute/numbers/rope_pairing.h"
 
 namespace bareflow::llama {
 

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 namespace {

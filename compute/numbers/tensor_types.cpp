@@ -67,4 +67,8 @@ const TensorTypeInfo &tensor_type_info(TensorType type) {
     return *info;
 }
 
+bool takes_quantized(TensorType type) {
+    return type != TensorType::kF32 && type != TensorType::kF16 && type != TensorType::kBF16;
+}
+
 }  // namespace bareflow::llama

@@ -50,4 +50,7 @@ inline constexpr uint32_t kLastTensorTypeId = 39;
 inline constexpr std::string_view kSupportedTensorTypes =
     "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL";
 
+// Block types multiply quantised activations, the others floats.
+[[nodiscard]] bool takes_quantized(TensorType type);
+
 }  // namespace bareflow::llama

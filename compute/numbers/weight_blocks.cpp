@@ -121,23 +121,6 @@ uint32_t block_elements(TensorType type) {
     return tensor_type_info(type).block_elements;
 }
 
-// One group's integer total.
-int64_t block_total(const UnpackedBlock &block, const int8_t *q, uint32_t elements) {
-    int32_t scaled = 0;
-    int32_t offset = 0;
-    for (uint32_t part = 0; part < elements / kPartElements; ++part) {
-        int32_t dot = 0;
-        int32_t sum = 0;
-        for (uint32_t i = part * kPartElements; i < (part + 1) * kPartElements; ++i) {
-            dot += block.weights[i] * q[i];
-            sum += q[i];
-        }
-        scaled += block.scales[part] * dot;
-        offset += block.minimums[part] * sum;
-    }
-    return int64_t{f16_mantissa(block.d)} * scaled - int64_t{f16_mantissa(block.dmin)} * offset;
-}
-
 }  // namespace
 
 void unpack_block(TensorType type, const uint8_t *block, UnpackedBlock &out) {
@@ -172,26 +155,6 @@ void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y
             const float minimum = dmin * static_cast<float>(block.minimums[part]);
             y[begin + i] = scale * static_cast<float>(block.weights[i]) - minimum;
         }
-    }
-}
-
-void gemv_unpacked(TensorType type, const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    const TensorTypeInfo &info = tensor_type_info(type);
-    UnpackedBlock block;
-    for (uint32_t row = row_begin; row < row_end; ++row) {
-        const uint8_t *w = args.weights + row * args.row_bytes;
-        float y = 0.0f;
-        for (uint32_t at = 0; at < args.cols;) {
-            const uint32_t group = at / kGroupElements;
-            int64_t total = 0;
-            for (; at < args.cols && at / kGroupElements == group; at += info.block_elements) {
-                unpack_block(type, w, block);
-                total += block_total(block, args.xq.q + at, info.block_elements);
-                w += info.block_bytes;
-            }
-            y = y + static_cast<float>(total) * args.xq.group_scales[group];
-        }
-        args.y[row] = y;
     }
 }
 

@@ -8,7 +8,6 @@
 
 #include <cstdint>
 
-#include "compute/kernels/gemv.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
@@ -37,8 +36,5 @@ void unpack_block(TensorType type, const uint8_t *block, UnpackedBlock &out);
 
 // One row of a tensor of any supported type as floats: y[cols]. The contract's "Embedding".
 void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y);
-
-// The portable kernel of any block type, following the contract literally.
-void gemv_unpacked(TensorType type, const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
 
 }  // namespace bareflow::llama

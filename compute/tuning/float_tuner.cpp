@@ -1,5 +1,7 @@
 #include "compute/tuning/float_tuner.h"
 
+#include "compute/numbers/quant.h"
+
 #include <algorithm>
 #include <bit>
 #include <new>

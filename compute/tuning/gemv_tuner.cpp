@@ -5,6 +5,10 @@
 #include <new>
 
 #include "compute/codegen/plans.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
 

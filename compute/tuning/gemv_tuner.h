@@ -28,6 +28,8 @@
 
 #include "compute/codegen/codegen.h"
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/tuning/weight_placement.h"

@@ -2,7 +2,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/packed.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
 #include "compute/tuning/gemv_tuner.h"
 
 namespace bareflow::llama {

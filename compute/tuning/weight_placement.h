@@ -20,8 +20,8 @@
 #include <span>
 #include <string_view>
 
-#include "compute/kernels/gemv.h"
-#include "llama/engine/engine.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
 
 namespace bareflow::llama {
 
@@ -43,9 +43,9 @@ struct PagesOwner {
 class WeightPlacement {
   public:
     // Nothing is moved. `writable`: the file's memory is ours; else any mode is kMapped. kAuto:
-    // kOwned, or kTight where less memory is free than the largest matrix takes twice. The engine
+    // kOwned, or kTight where less memory is free than the largest matrix takes twice. `weights`
     // must stay until restore() was called.
-    void start(Engine &engine, WeightMode mode, bool writable);
+    void start(const PlaceableWeights &weights, WeightMode mode, bool writable);
     [[nodiscard]] WeightMode mode() const { return mode_; }
 
     // Whether matrices of this shape can be moved into Packing::kRows16, and there is memory.
@@ -77,9 +77,7 @@ class WeightPlacement {
     void step();
     void arrive(PlacedMatrix &matrix, const KernelSlot &slot);
 
-    Engine *engine_ = nullptr;
-    std::span<KernelSlot> slots_;
-    std::span<PlacedMatrix> matrices_;
+    PlaceableWeights weights_;
     WeightMode mode_ = WeightMode::kAuto;
     uint64_t weight_bytes_ = 0;
     bool moving_ = false;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
+#include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::llama {
@@ -58,7 +61,7 @@ uint64_t WeightPlacement::trial_bytes(const KernelSlot &slot) const {
 }
 
 PlacedWeights WeightPlacement::now(const uint8_t *file) const {
-    for (const PlacedMatrix &matrix : matrices_) {
+    for (const PlacedMatrix &matrix : weights_.matrices) {
         if (matrix.file == file) {
             return matrix.now;
         }
@@ -67,9 +70,10 @@ PlacedWeights WeightPlacement::now(const uint8_t *file) const {
 }
 
 uint32_t WeightPlacement::packed_matrices(const KernelSlot &slot) const {
-    return static_cast<uint32_t>(std::ranges::count_if(matrices_, [&](const PlacedMatrix &matrix) {
-        return &slots_[matrix.slot] == &slot && matrix.now.packing != Packing::kFile;
-    }));
+    return static_cast<uint32_t>(
+        std::ranges::count_if(weights_.matrices, [&](const PlacedMatrix &matrix) {
+            return &weights_.slots[matrix.slot] == &slot && matrix.now.packing != Packing::kFile;
+        }));
 }
 
 uint64_t WeightPlacement::extra_bytes() const {
@@ -85,7 +89,7 @@ bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
         if (!unpacked_.take(kUnpackBytes * processors)) {
             return false;
         }
-        engine_->use_unpack_memory({unpacked_.data, kUnpackBytes, processors});
+        *weights_.unpack = {unpacked_.data, kUnpackBytes, processors};
     }
     // Undoing needs the room that packing needs, so it is kept for as long as there is work.
     if (mode_ != WeightMode::kMapped && matrix_ == nullptr && !beside_.take(matrix_bytes(slot))) {
@@ -98,8 +102,8 @@ bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
 
 // The next matrix that is not in the packing wanted. False: there is none, or no room.
 bool WeightPlacement::choose() {
-    for (PlacedMatrix &matrix : matrices_) {
-        KernelSlot &slot = slots_[matrix.slot];
+    for (PlacedMatrix &matrix : weights_.matrices) {
+        KernelSlot &slot = weights_.slots[matrix.slot];
         if (matrix.now.packing == slot.wanted) {
             continue;
         }
@@ -138,7 +142,7 @@ void WeightPlacement::arrive(PlacedMatrix &matrix, const KernelSlot &slot) {
 
 void WeightPlacement::step() {
     PlacedMatrix &matrix = *matrix_;
-    const KernelSlot &slot = slots_[matrix.slot];
+    const KernelSlot &slot = weights_.slots[matrix.slot];
     const uint64_t strips = std::max<uint64_t>(kPieceBytes / (slot.row_bytes * kStripRows), 1);
     const auto end =
         static_cast<uint32_t>(std::min<uint64_t>(slot.rows, row_ + strips * kStripRows));
@@ -176,23 +180,21 @@ bool WeightPlacement::work(uint64_t deadline_ticks) {
 }
 
 void WeightPlacement::restore() {
-    for (KernelSlot &slot : slots_) {
+    for (KernelSlot &slot : weights_.slots) {
         slot.wanted = Packing::kFile;
     }
     moving_ = true;
     work(~uint64_t{0});
-    if (engine_ != nullptr) {
-        engine_->use_unpack_memory({});
+    if (weights_.unpack != nullptr) {
+        *weights_.unpack = {};
     }
     unpacked_.release();
 }
 
-void WeightPlacement::start(Engine &engine, WeightMode mode, bool writable) {
-    engine_ = &engine;
-    slots_ = engine.kernel_slots();
-    matrices_ = engine.matrices();
+void WeightPlacement::start(const PlaceableWeights &weights, WeightMode mode, bool writable) {
+    weights_ = weights;
     uint64_t largest = 0;
-    for (const KernelSlot &slot : slots_) {
+    for (const KernelSlot &slot : weights_.slots) {
         largest = std::max(largest, slot.rows * slot.row_bytes);
         weight_bytes_ += slot.matrices * slot.rows * slot.row_bytes;
     }

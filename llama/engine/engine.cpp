@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
@@ -234,12 +236,9 @@ std::span<KernelSlot> Engine::kernel_slots() {
     return state_->transformer.kernel_slots();
 }
 
-std::span<PlacedMatrix> Engine::matrices() {
-    return state_->transformer.matrices();
-}
-
-void Engine::use_unpack_memory(const UnpackMemory &memory) {
-    state_->transformer.use_unpack_memory(memory);
+PlaceableWeights Engine::placeable_weights() {
+    Transformer &transformer = state_->transformer;
+    return {transformer.kernel_slots(), transformer.matrices(), &transformer.unpack_memory()};
 }
 
 std::span<FloatSlot> Engine::float_slots() {

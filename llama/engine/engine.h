@@ -124,9 +124,8 @@ struct EngineMemory {
 class Model;  // llama/model/model.h: a checked view of a GGUF file
 struct HyperParameters;
 struct FloatSlot;
-struct KernelSlot;  // compute/kernels/gemv.h
-struct PlacedMatrix;
-struct UnpackMemory;
+struct KernelSlot;  // compute/kernels/slots.h
+struct PlaceableWeights;
 
 class Engine {
   public:
@@ -178,9 +177,8 @@ class Engine {
     // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
     // to replace one.
     [[nodiscard]] std::span<KernelSlot> kernel_slots();
-    // The matrices themselves, and memory to unpack them to: for WeightPlacement.
-    [[nodiscard]] std::span<PlacedMatrix> matrices();
-    void use_unpack_memory(const UnpackMemory &memory);
+    // The matrices themselves: for WeightPlacement.
+    [[nodiscard]] PlaceableWeights placeable_weights();
     // The float operations, likewise.
     [[nodiscard]] std::span<FloatSlot> float_slots();
     [[nodiscard]] FusedSteps &fused_steps();

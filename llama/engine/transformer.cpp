@@ -2,7 +2,11 @@
 
 #include <atomic>
 
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
 #include "compute/numbers/math.h"
+#include "compute/numbers/rope_pairing.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/cpu/worker_wait.h"

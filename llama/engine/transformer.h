@@ -18,6 +18,7 @@
 
 #include "compute/kernels/float_ops.h"
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/slots.h"
 #include "compute/numbers/attention.h"
 #include "compute/numbers/ops.h"
 #include "compute/numbers/quant.h"
@@ -92,7 +93,8 @@ class Transformer {
     [[nodiscard]] std::span<KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
     // Every matrix that is multiplied; WeightPlacement moves them.
     [[nodiscard]] std::span<PlacedMatrix> matrices() { return {s_.matrices, matrix_count_}; }
-    void use_unpack_memory(const UnpackMemory &memory) { unpack_ = memory; }
+    // Where matrix kernels find packed rows unpacked; empty at first.
+    [[nodiscard]] UnpackMemory &unpack_memory() { return unpack_; }
     // The float operations by shape.
     [[nodiscard]] std::span<FloatSlot> float_slots() { return {s_.float_slots, float_slot_count_}; }
     [[nodiscard]] OpCosts &costs() { return costs_; }

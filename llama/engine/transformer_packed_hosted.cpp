@@ -1,4 +1,7 @@
 // What the transformer does with weights that are repacked.
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/engine/transformer.h"
 

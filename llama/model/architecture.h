@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace bareflow::llama {
+#include "compute/numbers/rope_pairing.h"
 
-// Which two elements of a head RoPE rotates together.
-enum class RopePairing : uint8_t {
-    kAdjacent,  // 2i and 2i + 1
-    kHalves,    // i and i + rotary / 2
-};
+namespace bareflow::llama {
 
 // Vectors that are added to a product (F32, `<matrix>.bias`).
 enum class Biases : uint8_t {

@@ -1,4 +1,4 @@
-"""The PyPI package `openai` as a client. It lives in build/venv (tools/make_venv.sh), so it runs as a
+"""The PyPI package `openai` as a client. It lives in build/venv (tools/setup/make_venv.sh), so it runs as a
 process of its own: openai_process.py."""
 
 import json
@@ -17,7 +17,7 @@ CLIENT = Path(__file__).resolve().parent / "openai_process.py"
 
 @pytest.fixture(scope="module")
 def seen(api):  # noqa: F811
-    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup.sh test"
+    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup/setup.sh test"
     # No proxy between the client and the server, and no settings of somebody's account.
     environment = {key: value for key, value in os.environ.items()
                    if not key.lower().endswith("_proxy") and not key.startswith("OPENAI_")}

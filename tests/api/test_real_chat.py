@@ -9,7 +9,7 @@ import pytest
 
 from api_client import ROOT, Api, start_hosted
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 import models  # noqa: E402
 
 

@@ -16,7 +16,7 @@ def models(tmp_path_factory):
     paths = {}
     for kind in TYPES:
         paths[kind] = folder / f"15m-{kind}.gguf"
-        subprocess.run(["/usr/bin/python3", ROOT / "tools/make_gguf.py", "--preset", "15m", "--type", kind,
+        subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", "--preset", "15m", "--type", kind,
                         paths[kind]], check=True, capture_output=True, timeout=180)
     return paths
 

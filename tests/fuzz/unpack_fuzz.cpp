@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
-#include "boot/unpack.h"
+#include "boot/bios/unpack.h"
 
 namespace {
 

@@ -16,7 +16,7 @@ BAREFLOW = Path(os.environ.get("BAREFLOW_HOSTED", ROOT / "build/hosted/bareflow"
 VENV_PYTHON = ROOT / "build/venv/bin/python"
 JUDGE = Path(__file__).resolve().parent / "tokens_with_tokenizers.py"
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 import gguf_format  # noqa: E402
 import models  # noqa: E402
 
@@ -136,7 +136,7 @@ def ours(path, texts, *options):
 
 
 def theirs(path, texts, pre, *options):
-    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup.sh test"
+    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup/setup.sh test"
     done = subprocess.run([str(VENV_PYTHON), str(JUDGE), str(path), pre, *options],
                           input=lines_of(texts), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,5 @@
 """Prompts of chats: ours against jinja2's, for a template of every family. jinja2 lives in build/venv
-(tools/make_venv.sh), so it runs as a process of its own: render_with_jinja2.py."""
+(tools/setup/make_venv.sh), so it runs as a process of its own: render_with_jinja2.py."""
 
 import itertools
 import json
@@ -50,7 +50,7 @@ def run(command):
 
 
 def both(file):
-    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup.sh test"
+    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup/setup.sh test"
     mine, said = run([BAREFLOW, "--render-chat", file, *TOKENS])
     mine = [None if line.startswith("! ") else json.loads(line) for line in mine]
     theirs = [json.loads(line) for line in run([VENV_PYTHON, JINJA_PROCESS, file, *TOKENS])[0]]

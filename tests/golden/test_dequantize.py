@@ -1,5 +1,5 @@
 """What weights mean: rows dequantised by the hosted program against the PyPI package `gguf`, to the
-last bit, for every type. `gguf` lives in build/venv (tools/make_venv.sh), so it runs as a process
+last bit, for every type. `gguf` lives in build/venv (tools/setup/make_venv.sh), so it runs as a process
 of its own: dequantize_with_gguf.py."""
 
 import os
@@ -57,7 +57,7 @@ def ours(type_name, data):
 
 
 def theirs(type_name, data):
-    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup.sh test"
+    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup/setup.sh test"
     done = subprocess.run([str(VENV_PYTHON), str(GGUF_PROCESS), type_name], input=data,
                           capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr

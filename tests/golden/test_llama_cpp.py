@@ -14,7 +14,7 @@ import pytest
 import reference
 from test_reference import ROOT, STORIES, bits, log_softmax, run_engine
 
-import gguf_format  # noqa: E402 (tools/, which `reference` puts on the path)
+import gguf_format  # noqa: E402 (tools/gguf/, which `reference` puts on the path)
 import models  # noqa: E402
 import quantize_gguf  # noqa: E402
 

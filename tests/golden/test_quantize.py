@@ -1,4 +1,4 @@
-"""tools/quantize_gguf.py: what it writes means what it was given, as closely as the type can."""
+"""tools/gguf/quantize_gguf.py: what it writes means what it was given, as closely as the type can."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ import reference
 from test_dequantize import ours
 from test_reference import ROOT, STORIES
 
-import quantize_gguf  # noqa: E402 (tools/, which `reference` puts on the path)
+import quantize_gguf  # noqa: E402 (tools/gguf/, which `reference` puts on the path)
 
 # Greatest error of rounding, as a part of a block's extent (from least to greatest).
 ERROR = {"F32": 0, "F16": 2.0 ** -11, "BF16": 2.0 ** -8, "Q8_0": 1 / 250, "Q6_K": 1 / 50,
@@ -43,7 +43,7 @@ def test_a_widened_model_computes_the_same(tmp_path):
 
 
 def command(*arguments):
-    return subprocess.run(["/usr/bin/python3", str(ROOT / "tools/quantize_gguf.py"), *map(str, arguments)],
+    return subprocess.run(["/usr/bin/python3", str(ROOT / "tools/gguf/quantize_gguf.py"), *map(str, arguments)],
                           capture_output=True, text=True, timeout=60)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import make_gguf  # noqa: E402
 import reference  # noqa: E402

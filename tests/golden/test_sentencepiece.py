@@ -15,7 +15,7 @@ from test_byte_tokenizer import BAREFLOW, SENTENCES, SNIPPETS, VENV_PYTHON, assi
     lines_of, source_texts
 from test_reference import STORIES
 
-import gguf_format  # noqa: E402 (tools/, which test_reference puts on the path)
+import gguf_format  # noqa: E402 (tools/gguf/, which test_reference puts on the path)
 
 JUDGE = Path(__file__).resolve().parent / "tokens_with_sentencepiece.py"
 OTHER = os.environ.get("BAREFLOW_SPM_VOCABULARY")
@@ -48,7 +48,7 @@ def lines_from(command, some_texts):
 
 
 def compare(path, count, capsys, title):
-    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup.sh test"
+    assert VENV_PYTHON.exists(), "build/venv is missing: run tools/setup/setup.sh test"
     some_texts = texts(golden.Tokenizer.from_gguf(path), count)
     ours = lines_from([BAREFLOW, "--encode", path], some_texts)
     theirs = lines_from([VENV_PYTHON, JUDGE, path], some_texts)

@@ -1,4 +1,4 @@
-"""Trained weights in every type: the default model requantised (tools/quantize_gguf.py; widened to
+"""Trained weights in every type: the default model requantised (tools/gguf/quantize_gguf.py; widened to
 rows of 256 for the K-quants), then 8 prompts, or 200 in `make soak`, each alone and up to 16 together.
 
 Greedy texts and all logits are those of numpy following the numeric contract, bit for bit. Measured

@@ -45,7 +45,7 @@ class Tokenizer:
 
     @staticmethod
     def from_gguf(path):
-        sys.path.insert(0, str(HERE.parent.parent / "tools"))
+        sys.path.insert(0, str(HERE.parent.parent / "tools/gguf"))
         from gguf_format import Reader
 
         data = Reader(path).metadata

@@ -16,7 +16,7 @@ import pytest
 from conftest import BUILD, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/golden"))
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 import reference  # noqa: E402
 from gguf_format import Reader  # noqa: E402
 from tokenizer import Tokenizer  # noqa: E402
@@ -70,7 +70,7 @@ def numpy_text(max_tokens, model=MODEL, prompt=PROMPT):
 
 def synthetic(tmp_path, name, *arguments):
     path = tmp_path / f"{name}.gguf"
-    subprocess.run(["/usr/bin/python3", ROOT / "tools/make_gguf.py", *arguments, path], check=True,
+    subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", *arguments, path], check=True,
                    capture_output=True, timeout=120)
     return path
 
@@ -80,7 +80,7 @@ def large_model():
     path = BUILD / "test-135m-q8_0.gguf"
     if not path.exists():
         half = path.with_suffix(".part")
-        subprocess.run(["/usr/bin/python3", ROOT / "tools/make_gguf.py", "--preset", "135m", "--type", "Q8_0", half],
+        subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", "--preset", "135m", "--type", "Q8_0", half],
                        check=True, capture_output=True, timeout=180)
         half.rename(path)
     return path

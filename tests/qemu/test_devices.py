@@ -103,7 +103,7 @@ def test_model_on_a_disk(qemu, place):
 def test_memory_that_an_ide_controller_cannot_reach(qemu, tmp_path):
     """With 64 MiB below 4 GiB a larger model is loaded above, by way of memory that can be reached."""
     model = tmp_path / "large.gguf"
-    subprocess.run(["/usr/bin/python3", ROOT / "tools/make_gguf.py", "--dim", "288", "--hidden", "768", "--layers", "6",
+    subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", "--dim", "288", "--hidden", "768", "--layers", "6",
                     "--heads", "6", "--kv-heads", "6", "--vocab", "1024", "--context", "64", "--type", "Q8_0", model],
                    check=True, capture_output=True, timeout=120)
     assert model.stat().st_size > 4 << 20

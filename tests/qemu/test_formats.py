@@ -5,7 +5,7 @@ import sys
 from conftest import ROOT
 from test_appliance import complete, hosted_text, synthetic, wait_ready
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 from gguf_format import Reader  # noqa: E402
 from make_gguf import TYPES  # noqa: E402
 

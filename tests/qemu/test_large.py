@@ -10,7 +10,7 @@ import pytest
 from test_appliance import call, complete, hosted_text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools/gguf")]
 from bench import files  # noqa: E402
 
 pytestmark = pytest.mark.soak

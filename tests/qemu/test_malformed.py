@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from test_appliance import call, wait_ready
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools/gguf"))
 import gguf_format as gguf  # noqa: E402
 import make_gguf  # noqa: E402
 

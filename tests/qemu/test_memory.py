@@ -22,7 +22,7 @@ def model_of(name):
     path = BUILD / f"test-{name}-q8_0.gguf"
     if not path.exists():
         half = path.with_suffix(".part")
-        subprocess.run(["/usr/bin/python3", ROOT / "tools/make_gguf.py", "--preset", name, "--type", "Q8_0", half],
+        subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", "--preset", name, "--type", "Q8_0", half],
                        check=True, capture_output=True, timeout=180)
         half.rename(path)
     return path

@@ -14,7 +14,7 @@ from conftest import ROOT
 from operation_costs import cycles_a_call, slower_operations
 from test_appliance import MODEL, PROMPT, call, complete, wait_ready
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools/gguf")]
 from bench.servers import Hosted  # noqa: E402
 
 pytestmark = pytest.mark.soak

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools/gguf")]
 from bench import (client, files, jit, main, native, overhead, prompts, second_boot, speed, tables, tiers,  # noqa: E402
                    timeline)
 from bench.common import DEFAULT_MODEL  # noqa: E402
@@ -244,11 +244,11 @@ def test_a_part_nobody_knows_is_refused():
 
 def test_setup_says_when_llama_cpp_cannot_be_had(tmp_path):
     """Offline, in a copy: one clear message, no half-made environment that counts as whole."""
-    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/setup").mkdir(parents=True)
     shutil.copytree(ROOT / "tests/reference", tmp_path / "tests/reference")
     for script in ("venv.sh", "make_reference.sh"):
-        shutil.copy(ROOT / "tools" / script, tmp_path / "tools")
-    command = ["bash", str(tmp_path / "tools/make_reference.sh")]
+        shutil.copy(ROOT / "tools/setup" / script, tmp_path / "tools/setup")
+    command = ["bash", str(tmp_path / "tools/setup/make_reference.sh")]
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

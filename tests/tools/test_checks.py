@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOLS = ROOT / "tools"
+TOOLS = ROOT / "tools/check"
 
 
 def run(tool, *arguments):
@@ -39,7 +39,7 @@ def layers(tmp_path, name, text):
     ("net/stack.cpp", "drivers/net/net_device.h"),
     ("net/stack.cpp", "lwip/tcp.h"),
     ("api/completion_api.cpp", "llama/engine/engine.h"),
-    ("http/profile_page.cpp", "llama/engine/engine.h"),
+    ("status/profile.cpp", "api/completion_counters.h"),
     ("http/json.cpp", "rapidjson/document.h"),
     ("appliance/metal/main.cpp", "net/stack.h"),
 ])
@@ -212,7 +212,7 @@ def test_image_too_large(tmp_path):
 
 
 def test_library_too_large(tmp_path):
-    limit = re.search(r'"kernel_lib.a code\+data": (\d+) \* 1024', (ROOT / "tools/check_budgets.py").read_text())[1]
+    limit = re.search(r'"kernel_lib.a code\+data": (\d+) \* 1024', (ROOT / "tools/check/check_budgets.py").read_text())[1]
     done = built(tmp_path, 4096, code=f"const char table[{limit} * 1024 + 1] = {{1}};\n")
     assert done.returncode == 1 and "kernel_lib.a" in done.stdout and "BROKEN" in done.stdout
 
@@ -234,12 +234,12 @@ def test_nothing_built_is_said(tmp_path):
 
 def formatted(tmp_path, text):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    (tmp_path / "tools").mkdir()
-    for name in ("tools/check_format.sh", ".clang-format"):
+    (tmp_path / "tools/check").mkdir(parents=True)
+    for name in ("tools/check/check_format.sh", ".clang-format"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "a.cpp").write_text(text)
     subprocess.run(["git", "-C", str(tmp_path), "add", "-A"], check=True)
-    return subprocess.run(["bash", str(tmp_path / "tools/check_format.sh")], capture_output=True, text=True)
+    return subprocess.run(["bash", str(tmp_path / "tools/check/check_format.sh")], capture_output=True, text=True)
 
 
 def test_formatted_source_passes(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TOOLS = ROOT / "tools"
+TOOLS = ROOT / "tools/gguf"
 sys.path.insert(0, str(TOOLS))
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
 

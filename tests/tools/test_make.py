@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("appliance", "boot", "drivers", "http", "kernel_lib", "llama", "models", "net", "tests", "third_party",
-         "tools")
+PARTS = ("api", "appliance", "boot", "compute", "drivers", "http", "kernel_lib", "llama", "models", "net", "status",
+         "tests", "third_party", "tools")
 
 
 @pytest.fixture(scope="module")

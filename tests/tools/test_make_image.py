@@ -98,9 +98,9 @@ def compress(maker):
 
 @pytest.fixture(scope="module")
 def unpack(tmp_path_factory):
-    """boot/unpack.cpp itself, compiled for here: unpack(packed, length) -> bytes, or None when refused."""
+    """boot/bios/unpack.cpp itself, compiled for here: unpack(packed, length) -> bytes, or None when refused."""
     library = tmp_path_factory.mktemp("unpack") / "unpack.so"
-    subprocess.run(["clang++-19", "-std=c++20", "-O2", "-shared", "-fPIC", "-I", ROOT, ROOT / "boot/unpack.cpp",
+    subprocess.run(["clang++-19", "-std=c++20", "-O2", "-shared", "-fPIC", "-I", ROOT, ROOT / "boot/bios/unpack.cpp",
                     "-o", library], check=True)
     function = ctypes.CDLL(str(library)).unpack_kernel
     function.restype = ctypes.c_bool

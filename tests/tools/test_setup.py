@@ -333,7 +333,7 @@ def test_pins_are_complete():
         assert all(len(row[i]) == 64 and set(row[i]) <= set(HEX) for i in (7, 8))
 
 
-# ---------------------------------------------------------------- tools/setup.sh
+# ---------------------------------------------------------------- tools/setup/setup.sh
 
 
 class Machine:
@@ -345,12 +345,12 @@ class Machine:
         self.installed = tmp_path / "installed"
         self.calls = tmp_path / "calls"
         self.calls.write_text("")
-        (self.root / "tools").mkdir(parents=True)
+        (self.root / "tools/setup").mkdir(parents=True)
         (self.root / "third_party").mkdir()
         self.bin.mkdir()
-        shutil.copy(ROOT / "tools/setup.sh", self.root / "tools")
+        shutil.copy(ROOT / "tools/setup/setup.sh", self.root / "tools/setup")
         self.script(self.root / "third_party/fetch.sh", f'echo "fetch $*" >> "{self.calls}"')
-        self.script(self.root / "tools/make_venv.sh", "exit 0")
+        self.script(self.root / "tools/setup/make_venv.sh", "exit 0")
         self.script(self.bin / "promtool", "exit 0")
         self.script(self.bin / "dpkg-query", f"sed 's/^/ii  /' '{self.installed}'")
         self.be(root=True, sudo=False)
@@ -379,7 +379,7 @@ class Machine:
         self.installed.write_text("".join(f"{p}\n" for p in packages))
 
     def setup(self, *arguments):
-        return run(self.root / "tools/setup.sh", *arguments, stdin=subprocess.DEVNULL,
+        return run(self.root / "tools/setup/setup.sh", *arguments, stdin=subprocess.DEVNULL,
                    env={**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin"})
 
 
@@ -462,13 +462,13 @@ def test_a_failing_fetch_fails_the_setup(machine):
 
 def test_a_failing_venv_fails_the_setup_of_the_tests_only(machine):
     machine.has(*packages_of(machine))
-    machine.script(machine.root / "tools/make_venv.sh", "echo no packages >&2; exit 1")
+    machine.script(machine.root / "tools/setup/make_venv.sh", "echo no packages >&2; exit 1")
     done = machine.setup("test")
     assert done.returncode == 1 and "no packages" in done.stderr
     assert machine.setup("build", "run").returncode == 0
 
 
-# ---------------------------------------------------------------- tools/make_venv.sh
+# ---------------------------------------------------------------- tools/setup/make_venv.sh
 
 
 def make_wheel(folder, name):
@@ -489,17 +489,17 @@ class Venv:
     def __init__(self, tmp_path):
         self.root = tmp_path / "a project"
         self.wheels = tmp_path / "wheels"
-        for folder in (self.root / "tools", self.root / "tests", self.wheels):
+        for folder in (self.root / "tools/setup", self.root / "tests", self.wheels):
             folder.mkdir(parents=True)
         for script in ("venv.sh", "make_venv.sh", "make_reference.sh"):
-            shutil.copy(ROOT / "tools" / script, self.root / "tools")
+            shutil.copy(ROOT / "tools/setup" / script, self.root / "tools/setup")
 
     def want(self, name, digest):
         (self.root / "tests/requirements.txt").write_text(f"{name}==1.0 --hash=sha256:{digest}\n")
 
     def make(self, **environment):
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
-        return run(self.root / "tools/make_venv.sh", env={
+        return run(self.root / "tools/setup/make_venv.sh", env={
             **clean, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels), **environment})
 
@@ -539,7 +539,7 @@ def test_venv_without_a_network_says_so(venv):
     assert "build/venv.log" in done.stderr
 
 
-# ---------------------------------------------------------------- tools/make_reference.sh
+# ---------------------------------------------------------------- tools/setup/make_reference.sh
 
 
 class Reference(Venv):
@@ -558,7 +558,7 @@ class Reference(Venv):
         environment = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
                        "PIP_FIND_LINKS": str(self.wheels), **environment}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
-        return run(self.root / "tools/make_reference.sh", env={**clean, **environment})
+        return run(self.root / "tools/setup/make_reference.sh", env={**clean, **environment})
 
 
 @pytest.fixture
@@ -592,6 +592,6 @@ def test_reference_without_network_or_compiler_says_so(other_engine, tmp_path):
 def test_real_tree_is_set_up_quiet_and_quick():
     """make test has just run the set-up; doing it again must cost next to nothing."""
     begin = time.monotonic()
-    done = run(ROOT / "tools/setup.sh")
+    done = run(ROOT / "tools/setup/setup.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert time.monotonic() - begin < 3, "0.3 s on an idle machine"

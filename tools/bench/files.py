@@ -94,7 +94,7 @@ def make_synthetic(path, arguments, expected_bytes):
                          f"build/")
     progress(f"making {path.name} ({expected_bytes >> 20} MiB, once)")
     part = path.with_suffix(".part")
-    command = [sys.executable, ROOT / "tools/make_gguf.py", *arguments, part]
+    command = [sys.executable, ROOT / "tools/gguf/make_gguf.py", *arguments, part]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         part.unlink(missing_ok=True)

@@ -304,7 +304,11 @@ void use_amx_beyond(uint64_t products) {
 
 namespace {
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

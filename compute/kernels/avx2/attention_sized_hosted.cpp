@@ -12,6 +12,7 @@ namespace bareflow::llama {
 namespace {
 
 constexpr bool kWide = true;
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/attention_sized_inl.h"
 
 }  // namespace

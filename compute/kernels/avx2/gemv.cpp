@@ -82,7 +82,10 @@ namespace bareflow::llama {
 
 namespace {
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
+#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

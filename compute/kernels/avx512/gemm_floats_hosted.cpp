@@ -26,7 +26,9 @@ constexpr uint32_t kRowPairs = 4;
 constexpr uint32_t kFloatVectors = 4;
 constexpr uint32_t kChunkSteps = 64;  // of eight columns
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/float_formats_inl.h"
+#include "compute/numbers/tensor_types.h"
 // The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, as none is -0.
 template <typename F>
 inline __m256 load_some(const uint8_t *from, uint32_t count) {

@@ -312,7 +312,10 @@ namespace bareflow::llama {
 
 namespace {
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -3,8 +3,13 @@
 
 #include <immintrin.h>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/packed.h"
+#include "compute/kernels/registry.h"
 #include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 #pragma clang attribute push(                                                      \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \

@@ -1,6 +1,11 @@
 #include "compute/kernels/packed.h"
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
 #include "compute/numbers/packing.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama {
 namespace {

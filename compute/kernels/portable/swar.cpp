@@ -1,5 +1,6 @@
 #include "compute/kernels/portable/swar.h"
 
+#include "compute/numbers/quant.h"
 #include "compute/numbers/weight_blocks.h"
 
 namespace bareflow::llama {

@@ -13,6 +13,7 @@ namespace bareflow::llama {
 namespace {
 
 constexpr bool kWide = false;
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/attention_head16_inl.h"
 
 }  // namespace

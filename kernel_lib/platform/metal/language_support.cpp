@@ -11,7 +11,7 @@
 
 extern "C" {
 
-// Set by boot/pvh.asm before the first C++ instruction, and again once there is better entropy.
+// Set by boot/pvh/pvh.asm before the first C++ instruction, and again once there is better entropy.
 extern uint64_t __stack_chk_guard;
 constinit uint64_t __stack_chk_guard = 0;
 

@@ -1,4 +1,5 @@
 #include "appliance/settings.h"
+#include "compute/kernels/instruction_set.h"
 
 #include <gtest/gtest.h>
 

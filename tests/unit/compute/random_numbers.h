@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "compute/kernels/gemv.h"
 #include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 
 namespace bareflow::llama::testing {
 

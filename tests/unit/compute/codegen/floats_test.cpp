@@ -5,6 +5,8 @@
 #include <bit>
 #include <vector>
 
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 

@@ -10,6 +10,10 @@
 #include <vector>
 
 #include "compute/codegen/codegen.h"
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/code_buffer.h"
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"

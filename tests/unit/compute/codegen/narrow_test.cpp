@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "compute/codegen/plans.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/numbers/tensor_types.h"
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 

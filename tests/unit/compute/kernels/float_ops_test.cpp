@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/rope_pairing.h"
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 

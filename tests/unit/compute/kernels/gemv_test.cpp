@@ -4,8 +4,12 @@
 
 #include <cmath>
 
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/portable/gemv.h"
 #include "compute/kernels/registry.h"
 #include "compute/numbers/ops.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "compute/numbers/rope_pairing.h"
 #include "tests/unit/compute/random_numbers.h"
 
 namespace bareflow::llama {

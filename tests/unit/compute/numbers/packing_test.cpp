@@ -5,7 +5,11 @@
 #include <cstring>
 
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/packed.h"
+#include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 #include "tests/unit/compute/random_numbers.h"
 

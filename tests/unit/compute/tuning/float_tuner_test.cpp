@@ -1,4 +1,6 @@
 #include "compute/tuning/float_tuner.h"
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
 
 #include <gtest/gtest.h>
 

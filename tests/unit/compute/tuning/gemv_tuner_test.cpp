@@ -13,6 +13,11 @@
 #include <vector>
 
 #include "compute/codegen/codegen.h"
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"

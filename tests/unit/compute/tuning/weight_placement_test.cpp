@@ -5,7 +5,12 @@
 #include <array>
 #include <cstring>
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/packed.h"
+#include "compute/kernels/registry.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/tuning/gemv_tuner.h"
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/platform/platform.h"
@@ -93,7 +98,7 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
         const std::vector<float> logits = copy_logits(*loaded);
         ASSERT_FALSE(expected.empty());
         WeightPlacement placement;
-        placement.start(*loaded, WeightMode::kOwned, true);
+        placement.start(loaded->placeable_weights(), WeightMode::kOwned, true);
         EXPECT_EQ(placement.mode(), WeightMode::kOwned);
         for (const Packing packing : {Packing::kRows16, Packing::kFile, Packing::kRows16}) {
             want_all(*loaded, placement, packing);
@@ -118,7 +123,7 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
             }
             EXPECT_EQ(placement.packed_bytes(), weights);
             // Every matrix is in its old place, and what was taken for a while is given back.
-            for (const PlacedMatrix &placed : loaded->matrices()) {
+            for (const PlacedMatrix &placed : loaded->placeable_weights().matrices) {
                 EXPECT_EQ(placed.now.data, placed.file);
             }
             EXPECT_LE(placement.extra_bytes(), matrix ? worker_pool().size() * (512u << 10) : 0u);
@@ -140,10 +145,11 @@ TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
     const std::vector<uint8_t> before = file_of(*loaded);
     const std::vector<Token> expected = generate(*loaded, request());
     WeightPlacement placement;
-    placement.start(*loaded, WeightMode::kOwned, false);  // not ours, whatever is asked for
+    placement.start(loaded->placeable_weights(), WeightMode::kOwned,
+                    false);  // not ours, whatever is asked for
     EXPECT_EQ(placement.mode(), WeightMode::kMapped);
     uint64_t weights = 0;
-    for (const PlacedMatrix &placed : loaded->matrices()) {
+    for (const PlacedMatrix &placed : loaded->placeable_weights().matrices) {
         const KernelSlot &slot = loaded->kernel_slots()[placed.slot];
         weights += slot.rows * slot.row_bytes;
     }
@@ -176,7 +182,7 @@ TEST_P(WeightPlacementTest, NeverMoreThanOneMatrixIsTakenBesideTheFile) {
         slot.matrix = nullptr;
     }
     WeightPlacement placement;
-    placement.start(*loaded, WeightMode::kTight, true);
+    placement.start(loaded->placeable_weights(), WeightMode::kTight, true);
     EXPECT_EQ(placement.mode(), WeightMode::kTight);
     uint64_t largest = 0;
     for (KernelSlot &slot : loaded->kernel_slots()) {
@@ -213,7 +219,7 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     std::array<OptimizationTry, 512> log;
     Optimizer optimizer{profile, platform::ticks, log};
     WeightPlacement placement;
-    placement.start(*loaded, WeightMode::kAuto, true);
+    placement.start(loaded->placeable_weights(), WeightMode::kAuto, true);
     auto jit = GemvJit::create(loaded->kernel_slots(), optimizer, GemvJit::kCodePages, &placement);
     ASSERT_TRUE(jit.ok());
     for (const KernelSlot &slot : loaded->kernel_slots()) {

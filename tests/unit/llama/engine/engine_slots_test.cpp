@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/engine/engine.h"
 #include "tests/unit/compute/random_numbers.h"

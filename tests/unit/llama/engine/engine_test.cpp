@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/model/model.h"

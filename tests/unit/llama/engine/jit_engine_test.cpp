@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "compute/numbers/tensor_types.h"
 #include "compute/tuning/gemv_tuner.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/jit/optimize.h"

@@ -5,6 +5,7 @@
 #include <map>
 #include <thread>
 
+#include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
 #include "tests/unit/llama/model/random_model.h"

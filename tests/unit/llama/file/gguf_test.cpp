@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "compute/numbers/tensor_types.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 #include "tests/unit/llama/file/refused_file.h"
 

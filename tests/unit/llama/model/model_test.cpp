@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 #include "tests/unit/llama/file/refused_file.h"
 

@@ -1,4 +1,4 @@
-#include "boot/unpack.h"
+#include "boot/bios/unpack.h"
 
 namespace bareflow {
 

@@ -5,12 +5,12 @@
 set -euo pipefail
 export LC_ALL=C
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 log="$root/build/setup.log"
 
 usage() {
     cat <<'TEXT'
-usage: tools/setup.sh [--list] [--help] [GROUP ...]
+usage: tools/setup/setup.sh [--list] [--help] [GROUP ...]
 
 Groups (default: build run test):
   build     compiler, linker, assembler, third-party sources
@@ -128,8 +128,8 @@ for group in "${groups[@]}"; do
                 "$root/third_party/fetch.sh" --tool prometheus usr/bin/promtool \
                     "$root/build/tools/promtool" || exit 1
             fi
-            "$root/tools/make_venv.sh" || exit 1
+            "$root/tools/setup/make_venv.sh" || exit 1
             ;;
-        bench | reference) "$root/tools/make_reference.sh" || exit 1 ;;
+        bench | reference) "$root/tools/setup/make_reference.sh" || exit 1 ;;
     esac
 done

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Are all tracked C++ sources as clang-format-19 writes them? Names those that are not, and exits 1.
-# `tools/check_format.sh --fix` rewrites them.
+# `tools/check/check_format.sh --fix` rewrites them.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 mode=(--dry-run -Werror)
 case "${1:-}" in
@@ -19,7 +19,7 @@ if [ ${#files[@]} -eq 0 ]; then
 fi
 if ! said="$(clang-format-19 --style=file "${mode[@]}" "${files[@]}" 2>&1)"; then
     printf '%s\n' "$said" | sed -n 's/^\([^ ]*:[0-9]*\):[0-9]*: error:.*/\1: not as clang-format-19 writes it/p' | uniq
-    echo "format: run tools/check_format.sh --fix" >&2
+    echo "format: run tools/check/check_format.sh --fix" >&2
     exit 1
 fi
 echo "format: ${#files[@]} files"

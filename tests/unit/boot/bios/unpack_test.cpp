@@ -1,6 +1,6 @@
 // The kernel's unpacker on streams that tools/make_image.py packed (Python's lzma), whole, cut and
 // damaged. tests/tools/test_make_image.py compares it with Python's decoder on many more.
-#include "boot/unpack.h"
+#include "boot/bios/unpack.h"
 
 #include <gtest/gtest.h>
 

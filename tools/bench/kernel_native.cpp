@@ -1,7 +1,8 @@
 // The portable and SWAR kernels as the compiler makes them for the very processor it runs on: what
-// tools/kernel_bench.cpp compares with. Compiled like the sources in NATIVE_SOURCES (Makefile) with
-// -O3 -march=native and their namespace under another name.
-#include "compute/kernels/registry.h"
+// tools/bench/kernel_bench.cpp compares with. Compiled like the sources in NATIVE_SOURCES
+// (Makefile) with -O3 -march=native and their namespace under another name.
+#include "compute/kernels/portable/gemv.h"
+#include "compute/numbers/tensor_types.h"
 
 extern "C" size_t bareflow_native_variants(uint32_t type, const void **first) {
     const auto variants = bareflow::llama::scalar_variants(bareflow::llama::TensorType{type});

@@ -1,7 +1,7 @@
-# For tools/make_venv.sh and tools/make_reference.sh, which source it: a Python environment in build/
+# For tools/setup/make_venv.sh and tools/setup/make_reference.sh, which source it: a Python environment in build/
 # that counts as whole only when is_made() of the script says so; one script at a time.
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 
 # name_venv NAME "$@": names the environment and its log; answers --help from the script's own first lines.
 name_venv() {

@@ -391,7 +391,7 @@ bits 32
     mov esp, LOW_STAGE1 - 2             ; .leave returns there
     jmp SEL_CODE16:copy_up.leave
 
-; boot/unpack.cpp: position-independent, its entry first. In: RDI, RSI packed bytes and length, RDX, RCX
+; boot/bios/unpack.cpp: position-independent, its entry first. In: RDI, RSI packed bytes and length, RDX, RCX
 ; where they go and how many they become, R8 scratch. Out: AL = 1, or 0 when they are damaged.
 bits 64
 align 16
@@ -399,7 +399,7 @@ unpack_kernel:
     incbin "unpack.bin"
 bits 16
 
-%include "boot/bios_fail.inc"
+%include "boot/bios/bios_fail.inc"
 
 image_magic:     db "BFIMAGE1"
 text_long_mode:  db "BareFlow: this processor has no 64-bit mode; an x86-64 processor is needed.", 13, 10, 0

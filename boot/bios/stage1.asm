@@ -82,7 +82,7 @@ start:
     mov si, text_edd
     mov bl, EXIT_NO_EDD
 
-%include "boot/bios_fail.inc"
+%include "boot/bios/bios_fail.inc"
 
 ; Register offset, value.
 uart_setup:

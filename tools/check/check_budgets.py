@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the sizes of what was built and exits 1 when a budget is broken.
 
-usage: tools/check_budgets.py [--build DIR] [--model FILE]
+usage: tools/check/check_budgets.py [--build DIR] [--model FILE]
 
 Reads build/fluid_llama.img, build/kernel_lib.a and the link map of build/bareflow.elf.
 """
@@ -104,7 +104,7 @@ def kib(size):
 
 
 def main():
-    here = pathlib.Path(__file__).resolve().parent.parent
+    here = pathlib.Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=here / "build")
     parser.add_argument("--model", type=pathlib.Path, default=here / "models" / "stories.gguf")

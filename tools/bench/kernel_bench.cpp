@@ -28,13 +28,15 @@
 
 #include "compute/codegen/plans.h"
 #include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/packed.h"
+#include "compute/kernels/registry.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/code_buffer.h"
 
-// tools/kernel_native.cpp; GemvVariants of the same layout.
+// tools/bench/kernel_native.cpp; GemvVariants of the same layout.
 extern "C" size_t bareflow_native_variants(uint32_t type, const void **first);
 
 namespace {
@@ -311,7 +313,7 @@ int main(int argc, char **argv) {
         } else if (key == "--mib" && !value.empty()) {
             options.bytes = uint64_t{numbers_of(value)[0]} << 20;
         } else {
-            std::fprintf(stderr, "kernel_bench: what is '%s'? See tools/kernel_bench.cpp\n",
+            std::fprintf(stderr, "kernel_bench: what is '%s'? See tools/bench/kernel_bench.cpp\n",
                          argv[i]);
             return 2;
         }

