@@ -2,8 +2,10 @@
 a digest of a source with everything of ours that it includes."""
 import argparse
 import hashlib
+import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -120,6 +122,15 @@ def run(main):
 
 
 INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]', re.M)
+CONTENTS = {}  # path -> (digest of the bytes, names that it includes)
+
+
+def contents(path):
+    if path not in CONTENTS:
+        data = pathlib.Path(path).read_bytes()
+        CONTENTS[path] = (hashlib.sha256(data).digest(),
+                          [name.decode(errors="replace") for name in INCLUDE.findall(data)])
+    return CONTENTS[path]
 
 
 class Digests:
@@ -127,46 +138,41 @@ class Digests:
     are those of the compiler: their -I, -isystem and -include count."""
 
     def __init__(self, root, flags, extra=b""):
-        self.root = root
-        self.folders = [root]
+        self.root = str(root)
+        self.folders = [self.root]
         self.always = []
-        for i, flag in enumerate(flags):
-            if flag in ("-isystem", "-iquote", "-include", "-I") and i + 1 < len(flags):
-                value = flags[i + 1]
-                if flag == "-include":
-                    self.always.append(root / value)
-                else:
-                    self.folders.append(root / value)
-            elif flag.startswith("-I") and len(flag) > 2:
-                self.folders.append(root / flag[2:])
+        for flag, value in zip(flags, [*flags[1:], ""]):
+            if flag == "-include":
+                self.always.append(self._path(value))
+            elif flag in ("-isystem", "-iquote", "-I"):
+                self.folders.append(self._path(value))
+            elif flag.startswith("-I"):
+                self.folders.append(self._path(flag[2:]))
         self.salt = hashlib.sha256("\0".join(flags).encode() + b"\0" + extra).digest()
-        self.files = {}
+        self.found = {}  # path -> paths of the files in the tree that it includes directly
 
-    def _file(self, path):
-        """(digest of the bytes, paths of the files in the tree that it includes directly)"""
-        if path not in self.files:
-            data = path.read_bytes()
-            found = []
-            for match in INCLUDE.finditer(data):
-                name = match[1].decode(errors="replace")
-                for folder in [path.parent, *self.folders]:
-                    if (folder / name).is_file():
-                        found.append((folder / name).resolve())
-                        break
-            self.files[path] = (hashlib.sha256(data).digest(), found)
-        return self.files[path]
+    def _path(self, name):
+        return os.path.normpath(os.path.join(self.root, name))
+
+    def _includes(self, path):
+        if path not in self.found:
+            folders = dict.fromkeys([*self.folders, os.path.dirname(path)])
+            self.found[path] = []
+            for name in contents(path)[1]:
+                there = (os.path.normpath(os.path.join(folder, name)) for folder in folders)
+                self.found[path] += [one for one in there if os.path.isfile(one)][:1]
+        return self.found[path]
 
     def of(self, name):
-        todo = [(self.root / name).resolve(), *(path.resolve() for path in self.always)]
+        todo = [self._path(name), *self.always]
         seen = set(todo)
         while todo:
-            for path in self._file(todo.pop())[1]:
-                if path not in seen:
-                    seen.add(path)
-                    todo.append(path)
+            new = set(self._includes(todo.pop())) - seen
+            seen |= new
+            todo += new
         digest = hashlib.sha256(self.salt + name.encode())
         for path in sorted(seen):
-            digest.update(str(path.relative_to(self.root.resolve())).encode() + self._file(path)[0])
+            digest.update(os.path.relpath(path, self.root).encode() + contents(path)[0])
         return digest.hexdigest()
 
 
@@ -193,7 +199,6 @@ class Passed:
 
 def build_facts(root):
     """What the Makefile says of its builds: {"metal flags": [words], "metal sources": ...}."""
-    import shlex
     done = subprocess.run(["make", "-s", "--no-print-directory", "-C", str(root), "print-build"],
                           capture_output=True, text=True)
     if done.returncode != 0:
