@@ -205,7 +205,7 @@ NATIVE_SOURCES := tools/bench/kernel_native.cpp $(addprefix compute/kernels/port
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  native  $<"
-	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dllama=llama_native -c $< -o $@
+	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dcompute=compute_native -c $< -o $@
 $(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/bench/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^

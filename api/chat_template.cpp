@@ -5,7 +5,7 @@
 
 #include "kernel_lib/base/utf8.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 namespace {
 
@@ -341,4 +341,4 @@ std::string_view chat_turn_end(ChatFamily family) {
     }
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

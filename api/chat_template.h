@@ -14,7 +14,7 @@
 
 #include "kernel_lib/base/result.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 enum class ChatRole : uint8_t { kSystem, kUser, kAssistant };
 [[nodiscard]] std::string_view chat_role_name(ChatRole role);
@@ -86,4 +86,4 @@ struct ChatTemplate {
 [[nodiscard]] Status render_chat(const ChatTemplate &chat, std::span<const ChatMessage> messages,
                                  PromptWriter &out, uint32_t &bad_message);
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

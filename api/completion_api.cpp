@@ -8,7 +8,7 @@
 #include "kernel_lib/base/utf8.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 namespace {
 
@@ -23,7 +23,7 @@ constexpr uint32_t kDrainingJobs = 8;
 constexpr uint64_t kEncodeUs = 1000;
 constexpr size_t kMaxShownId = 96;
 constexpr size_t kMaxShownToken = 64;  // bytes of one token's text among probabilities
-constexpr ApiError kNoMemory{
+constexpr http::ApiError kNoMemory{
     503, "There is no memory for the prompt right now.", "out_of_memory", {}, "Retry-After: 2\r\n"};
 constexpr uint32_t kCompletionLogprobLists = 4;
 constexpr double kLeastLogprob = -9999.0;
@@ -168,7 +168,7 @@ CompletionApi::Job *CompletionApi::oldest(JobState state) {
     return found;
 }
 
-CompletionApi::Job *CompletionApi::job_of(const Exchange &exchange) {
+CompletionApi::Job *CompletionApi::job_of(const http::Exchange &exchange) {
     for (uint32_t i = 0; i < job_count_; ++i) {
         if (jobs_[i].state != JobState::kFree && jobs_[i].exchange == &exchange) {
             return &jobs_[i];
@@ -202,24 +202,24 @@ bool CompletionApi::has_room() const {
     return waiting() + running() < config_.queue + generator_->slot_count();
 }
 
-void CompletionApi::respond_unavailable(Exchange &exchange) {
+void CompletionApi::respond_unavailable(http::Exchange &exchange) {
     ++counters_.refused;
-    respond_error(exchange,
-                  {503,
-                   unavailable_,
-                   loading_ ? "model_loading" : "no_model",
-                   {},
-                   loading_ ? std::string_view("Retry-After: 1\r\n") : std::string_view()});
+    http::respond_error(exchange,
+                        {503,
+                         unavailable_,
+                         loading_ ? "model_loading" : "no_model",
+                         {},
+                         loading_ ? std::string_view("Retry-After: 1\r\n") : std::string_view()});
 }
 
-void CompletionApi::accept(Exchange &exchange, bool chat) {
+void CompletionApi::accept(http::Exchange &exchange, bool chat) {
     if (generator_ == nullptr) {
         respond_unavailable(exchange);
         return;
     }
     char text[256];
     TextWriter message(text);
-    ApiError error{};
+    http::ApiError error{};
     CompletionRequest request;
     const uint32_t context = generator_->context_length();
     const CompletionLimits limits{
@@ -227,17 +227,17 @@ void CompletionApi::accept(Exchange &exchange, bool chat) {
         .max_tokens = std::min(context, config_.max_tokens),
         .messages = chat ? std::span(messages_) : std::span<ChatMessage>()};
     if (!parse_completion_request(exchange.request().body, limits, request, message, error)) {
-        respond_error(exchange, error);
+        http::respond_error(exchange, error);
         return;
     }
     Job *job = has_room() ? free_job() : nullptr;
     if (job == nullptr) {
         ++counters_.refused;
-        respond_error(exchange, {503,
-                                 "Too many requests are waiting already.",
-                                 "queue_full",
-                                 {},
-                                 "Retry-After: 2\r\n"});
+        http::respond_error(exchange, {503,
+                                       "Too many requests are waiting already.",
+                                       "queue_full",
+                                       {},
+                                       "Retry-After: 2\r\n"});
         return;
     }
     job->prompt = {request.prompt, {}};
@@ -267,7 +267,7 @@ void CompletionApi::accept(Exchange &exchange, bool chat) {
     exchange.defer(*this);
 }
 
-bool CompletionApi::render(Job &job, Exchange &exchange, uint32_t message_count) {
+bool CompletionApi::render(Job &job, http::Exchange &exchange, uint32_t message_count) {
     const ChatTemplate &chat = generator_->chat_template();
     const std::span<const ChatMessage> messages = std::span(messages_).first(message_count);
     uint32_t bad = 0;
@@ -278,13 +278,13 @@ bool CompletionApi::render(Job &job, Exchange &exchange, uint32_t message_count)
         message.put("messages[", bad, "].role");
         const std::string_view field = message.view();
         message.put(status.message());
-        respond_error(exchange, {400, message.view(), "invalid_value", field});
+        http::respond_error(exchange, {400, message.view(), "invalid_value", field});
         return false;
     }
     auto text = Buffer<char>::create(size.size());
     auto controls = Buffer<ControlSpan>::create(size.control_count());
     if (!text || !controls) {
-        respond_error(exchange, kNoMemory);
+        http::respond_error(exchange, kNoMemory);
         return false;
     }
     job.prompt_copy = std::move(*text);
@@ -345,7 +345,7 @@ void CompletionApi::release(Job &job) {
     new (&job) Job;
 }
 
-void CompletionApi::fail(Job &job, const ApiError &error) {
+void CompletionApi::fail(Job &job, const http::ApiError &error) {
     if (job.local != nullptr) {
         job.summary.finish = FinishKind::kFailed;
         LocalClient *client = job.local;
@@ -354,7 +354,7 @@ void CompletionApi::fail(Job &job, const ApiError &error) {
         client->on_done(summary, error.message);
     } else {
         answered_ = true;
-        respond_error(*job.exchange, error);  // ended() frees the job
+        http::respond_error(*job.exchange, error);  // ended() frees the job
     }
 }
 
@@ -448,9 +448,9 @@ bool CompletionApi::start(Job &job) {
     if (job.stream) {
         answered_ = true;
         job.exchange->respond_stream({.status = 200,
-                                      .content_type = kTypeEvents,
+                                      .content_type = http::kTypeEvents,
                                       .extra_headers = "X-Accel-Buffering: no\r\n"},
-                                     *this, Cursor{}, OnHangUp::kCancel);
+                                     *this, http::Cursor{}, http::OnHangUp::kCancel);
     }
     return true;
 }
@@ -595,22 +595,22 @@ void CompletionApi::complete(Job &job) {
         return;  // the server asks for the rest
     }
     if (job.failed) {
-        respond_error(*job.exchange,
-                      {500, "There is no memory for the whole text.", "out_of_memory"});
+        http::respond_error(*job.exchange,
+                            {500, "There is no memory for the whole text.", "out_of_memory"});
         return;
     }
     // Made twice, once for its length.
     uint64_t len_bytes = 0;
-    Cursor cursor;
+    http::Cursor cursor;
     Piece piece = Piece::kMore;
     while (piece == Piece::kMore) {
-        char buffer[Exchange::kMaxPieceBytes];
+        char buffer[http::Exchange::kMaxPieceBytes];
         TextWriter out(buffer);
         piece = produce_whole(job, cursor, out);
         len_bytes += out.size();
     }
-    job.exchange->respond_stream({.status = 200, .content_type = kTypeJson}, *this, Cursor{},
-                                 OnHangUp::kCancel, len_bytes);
+    job.exchange->respond_stream({.status = 200, .content_type = http::kTypeJson}, *this,
+                                 http::Cursor{}, http::OnHangUp::kCancel, len_bytes);
 }
 
 void CompletionApi::emit(Job &job, std::string_view text) {
@@ -714,7 +714,8 @@ void CompletionApi::write_token(llama::Token token, TextWriter &out, bool bytes)
 }
 
 // cursor.count: 0 the token itself, then the likeliest, one at a time.
-void CompletionApi::write_chat_logprob(const Job &job, Cursor &cursor, TextWriter &out) const {
+void CompletionApi::write_chat_logprob(const Job &job, http::Cursor &cursor,
+                                       TextWriter &out) const {
     const llama::TokenLogprob *const entry = job.logprob(cursor.other);
     const uint32_t tops = job.sampling.top_logprobs;
     const llama::TokenLogprob &shown = cursor.count == 0 ? entry[0] : entry[1 + cursor.count];
@@ -731,7 +732,7 @@ void CompletionApi::write_chat_logprob(const Job &job, Cursor &cursor, TextWrite
 }
 
 // cursor.count: which of four lists.
-void CompletionApi::write_completion_logprob(const Job &job, Cursor &cursor,
+void CompletionApi::write_completion_logprob(const Job &job, http::Cursor &cursor,
                                              TextWriter &out) const {
     const llama::TokenLogprob *const entry = job.logprob(cursor.other);
     const auto put_value = [&](float logprob) {
@@ -772,7 +773,7 @@ void CompletionApi::write_completion_logprob(const Job &job, Cursor &cursor,
     }
 }
 
-bool CompletionApi::begin_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const {
+bool CompletionApi::begin_logprobs(const Job &job, http::Cursor &cursor, TextWriter &out) const {
     cursor.piece = job.logprob_count;
     cursor.count = 0;
     cursor.other = job.logprob_sent;
@@ -781,7 +782,7 @@ bool CompletionApi::begin_logprobs(const Job &job, Cursor &cursor, TextWriter &o
     return any;
 }
 
-bool CompletionApi::write_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const {
+bool CompletionApi::write_logprobs(const Job &job, http::Cursor &cursor, TextWriter &out) const {
     if (job.chat) {
         write_chat_logprob(job, cursor, out);
         return cursor.other < cursor.piece;
@@ -790,7 +791,8 @@ bool CompletionApi::write_logprobs(const Job &job, Cursor &cursor, TextWriter &o
     return cursor.count < kCompletionLogprobLists;
 }
 
-AnswerSource::Piece CompletionApi::produce(Exchange &exchange, Cursor &cursor, TextWriter &out) {
+http::AnswerSource::Piece CompletionApi::produce(http::Exchange &exchange, http::Cursor &cursor,
+                                                 TextWriter &out) {
     Job *job = job_of(exchange);
     if (job == nullptr) {
         platform::panic("http: an answer without its job");
@@ -814,7 +816,8 @@ enum WholeForm : uint32_t { kWholeHead, kWholeText, kWholeLogprobs, kWholeTail }
 
 }  // namespace
 
-AnswerSource::Piece CompletionApi::produce_event(Job &job, Cursor &cursor, TextWriter &out) {
+http::AnswerSource::Piece CompletionApi::produce_event(Job &job, http::Cursor &cursor,
+                                                       TextWriter &out) {
     const auto end_text_event = [&] {
         out.put(",\"finish_reason\":null}]}\n\n");
         cursor.form = kText;
@@ -868,7 +871,8 @@ AnswerSource::Piece CompletionApi::produce_event(Job &job, Cursor &cursor, TextW
             }
             out.put("data: ");
             if (job.failed) {
-                write_error(out, {500, "There is no memory for the whole text.", "out_of_memory"});
+                http::write_error(out,
+                                  {500, "There is no memory for the whole text.", "out_of_memory"});
                 out.put("\n");
                 cursor.form = kDone;
                 return Piece::kMore;
@@ -911,8 +915,8 @@ AnswerSource::Piece CompletionApi::produce_event(Job &job, Cursor &cursor, TextW
 }
 
 // cursor.piece: bytes of text written, while it is being written.
-AnswerSource::Piece CompletionApi::produce_whole(const Job &job, Cursor &cursor,
-                                                 TextWriter &out) const {
+http::AnswerSource::Piece CompletionApi::produce_whole(const Job &job, http::Cursor &cursor,
+                                                       TextWriter &out) const {
     switch (cursor.form) {
         case kWholeHead:
             cursor.form = kWholeText;
@@ -946,7 +950,7 @@ AnswerSource::Piece CompletionApi::produce_whole(const Job &job, Cursor &cursor,
     }
 }
 
-void CompletionApi::ended(Exchange &exchange, bool complete) {
+void CompletionApi::ended(http::Exchange &exchange, bool complete) {
     Job *job = job_of(exchange);
     if (job == nullptr) {
         return;
@@ -1004,7 +1008,7 @@ double CompletionApi::tokens_per_second() const {
     return counters_.tokens_per_second;
 }
 
-void CompletionApi::ModelsHandler::handle(Exchange &exchange) {
+void CompletionApi::ModelsHandler::handle(http::Exchange &exchange) {
     char body[768];
     TextWriter out(body);
     out.put("{\"object\":\"list\",\"data\":[");
@@ -1015,7 +1019,7 @@ void CompletionApi::ModelsHandler::handle(Exchange &exchange) {
                 "}");
     }
     out.put("]}\n");
-    exchange.respond({.status = 200, .content_type = kTypeJson}, out.view());
+    exchange.respond({.status = 200, .content_type = http::kTypeJson}, out.view());
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -25,7 +25,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/memory/buffer.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 enum class FinishKind : uint8_t { kStop, kLength, kCancelled, kFailed };
 
@@ -66,7 +66,9 @@ struct CompletionConfig {
     uint32_t max_tokens = 4096;  // the most a request may ask for; the context if that is less
 };
 
-class CompletionApi final : public Handler, public AnswerSource, private llama::TokenSink {
+class CompletionApi final : public http::Handler,
+                            public http::AnswerSource,
+                            private llama::TokenSink {
   public:
     static constexpr uint32_t kMaxQueue = 64;
 
@@ -93,9 +95,9 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     [[nodiscard]] double tokens_per_second() const;
 
     // The three routes.
-    void handle(Exchange &exchange) override { accept(exchange, false); }
-    [[nodiscard]] Handler &chat() { return chat_; }
-    [[nodiscard]] Handler &models() { return models_; }
+    void handle(http::Exchange &exchange) override { accept(exchange, false); }
+    [[nodiscard]] http::Handler &chat() { return chat_; }
+    [[nodiscard]] http::Handler &models() { return models_; }
 
   private:
     enum class JobState : uint8_t {
@@ -109,8 +111,8 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     struct Job {
         JobState state = JobState::kFree;
         uint64_t order = 0;
-        llama::SlotId slot = 0;        // while running
-        Exchange *exchange = nullptr;  // nullptr: local, or the client has gone
+        llama::SlotId slot = 0;              // while running
+        http::Exchange *exchange = nullptr;  // nullptr: local, or the client has gone
         LocalClient *local = nullptr;
         PromptText prompt;
         Buffer<char> prompt_copy;  // of a chat, and local
@@ -148,19 +150,19 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
         }
     };
 
-    class ChatHandler final : public Handler {
+    class ChatHandler final : public http::Handler {
       public:
         explicit ChatHandler(CompletionApi &api) : api_(api) {}
-        void handle(Exchange &exchange) override { api_.accept(exchange, true); }
+        void handle(http::Exchange &exchange) override { api_.accept(exchange, true); }
 
       private:
         CompletionApi &api_;
     };
 
-    class ModelsHandler final : public Handler {
+    class ModelsHandler final : public http::Handler {
       public:
         explicit ModelsHandler(CompletionApi &api) : api_(api) {}
-        void handle(Exchange &exchange) override;
+        void handle(http::Exchange &exchange) override;
 
       private:
         CompletionApi &api_;
@@ -173,40 +175,40 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     void on_token(llama::SlotId slot, llama::Token token) override;
     void on_finished(llama::SlotId slot, llama::FinishReason reason,
                      const llama::Usage &usage) override;
-    Piece produce(Exchange &exchange, Cursor &cursor, TextWriter &out) override;
-    void ended(Exchange &exchange, bool complete) override;
+    Piece produce(http::Exchange &exchange, http::Cursor &cursor, TextWriter &out) override;
+    void ended(http::Exchange &exchange, bool complete) override;
 
     [[nodiscard]] Job *free_job();
     [[nodiscard]] Job *oldest(JobState state);
-    [[nodiscard]] Job *job_of(const Exchange &exchange);
+    [[nodiscard]] Job *job_of(const http::Exchange &exchange);
     [[nodiscard]] uint32_t waiting() const;
     [[nodiscard]] uint32_t running() const;
     [[nodiscard]] bool has_room() const;
-    void accept(Exchange &exchange, bool chat);
+    void accept(http::Exchange &exchange, bool chat);
     // Writes the messages into the job. False: answered with what is wrong.
-    [[nodiscard]] bool render(Job &job, Exchange &exchange, uint32_t message_count);
+    [[nodiscard]] bool render(Job &job, http::Exchange &exchange, uint32_t message_count);
     void encode(Job &job);
     // False: no slot is free.
     [[nodiscard]] bool start(Job &job);
     void pause_or_go_on(llama::SlotId slot);
-    void fail(Job &job, const ApiError &error);
+    void fail(Job &job, const http::ApiError &error);
     void release(Job &job);
     void emit(Job &job, std::string_view text);
     [[nodiscard]] bool append(Job &job, std::string_view text);
     void complete(Job &job);
     void report(const Job &job);
-    void respond_unavailable(Exchange &exchange);
+    void respond_unavailable(http::Exchange &exchange);
     [[nodiscard]] bool keep_logprobs(Job &job, std::string_view text);
-    Piece produce_event(Job &job, Cursor &cursor, TextWriter &out);
-    Piece produce_whole(const Job &job, Cursor &cursor, TextWriter &out) const;
+    Piece produce_event(Job &job, http::Cursor &cursor, TextWriter &out);
+    Piece produce_whole(const Job &job, http::Cursor &cursor, TextWriter &out) const;
     void write_head(const Job &job, TextWriter &out) const;
     static void write_text_begin(const Job &job, TextWriter &out);
     static void write_text_end(const Job &job, TextWriter &out);
     // Of tokens job.logprob_sent to cursor.piece. False: there are none (any more).
-    [[nodiscard]] bool begin_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const;
-    [[nodiscard]] bool write_logprobs(const Job &job, Cursor &cursor, TextWriter &out) const;
-    void write_chat_logprob(const Job &job, Cursor &cursor, TextWriter &out) const;
-    void write_completion_logprob(const Job &job, Cursor &cursor, TextWriter &out) const;
+    [[nodiscard]] bool begin_logprobs(const Job &job, http::Cursor &cursor, TextWriter &out) const;
+    [[nodiscard]] bool write_logprobs(const Job &job, http::Cursor &cursor, TextWriter &out) const;
+    void write_chat_logprob(const Job &job, http::Cursor &cursor, TextWriter &out) const;
+    void write_completion_logprob(const Job &job, http::Cursor &cursor, TextWriter &out) const;
     void write_token(llama::Token token, TextWriter &out, bool bytes) const;
     static void write_usage(const Job &job, TextWriter &out);
     static void write_figures(const Job &job, TextWriter &out);
@@ -240,4 +242,4 @@ class CompletionApi final : public Handler, public AnswerSource, private llama::
     uint32_t job_count_ = 0;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

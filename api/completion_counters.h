@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 // Monotonic counters of the completion API, since start.
 struct CompletionCounters {
@@ -27,4 +27,4 @@ struct CompletionCounters {
     double tokens_per_second = 0;  // of all requests together
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -6,7 +6,7 @@
 
 #include "http/json.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 namespace {
 
@@ -101,15 +101,15 @@ constexpr Setting kSettings[] = {
 constexpr uint32_t kMaxCompletionLogprobs = 5;
 constexpr float kMaxBias = 100;
 
-using Kind = JsonEvent::Kind;
+using Kind = http::JsonEvent::Kind;
 
-class Visitor final : public JsonHandler {
+class Visitor final : public http::JsonHandler {
   public:
     Visitor(std::span<char> body, const CompletionLimits &limits, CompletionRequest &out,
-            TextWriter &message, ApiError &error)
+            TextWriter &message, http::ApiError &error)
         : body_(body), limits_(limits), out_(out), message_(message), error_(error) {}
 
-    bool on_event(const JsonEvent &event) override;
+    bool on_event(const http::JsonEvent &event) override;
     // What can only be said at the end.
     bool finish();
 
@@ -125,21 +125,21 @@ class Visitor final : public JsonHandler {
     }
     bool too_many(uint64_t most, std::string_view of_what);
     bool select(std::string_view key);
-    bool value(const JsonEvent &event);
-    bool element(const JsonEvent &event);
+    bool value(const http::JsonEvent &event);
+    bool element(const http::JsonEvent &event);
     bool add_stop(std::string_view text);
-    bool add_bias(const JsonEvent &event);
-    bool whole(const JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to);
-    bool number(const JsonEvent &event, float SamplingParams::*member, float low, float high,
+    bool add_bias(const http::JsonEvent &event);
+    bool whole(const http::JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to);
+    bool number(const http::JsonEvent &event, float SamplingParams::*member, float low, float high,
                 bool above, std::string_view range);
-    bool logprobs(const JsonEvent &event);
+    bool logprobs(const http::JsonEvent &event);
     bool only_neutral(bool neutral);
 
     // messages: [ { "role": "", "content": "" or [ { "type": "text", "text": "" } ] } ]
-    bool begin_message(const JsonEvent &event);
-    bool in_message(const JsonEvent &event);
-    bool in_parts(const JsonEvent &event);
-    bool in_part(const JsonEvent &event);
+    bool begin_message(const http::JsonEvent &event);
+    bool in_message(const http::JsonEvent &event);
+    bool in_parts(const http::JsonEvent &event);
+    bool in_part(const http::JsonEvent &event);
     bool end_message();
     bool end_part();
     void name_member(std::string_view member);
@@ -149,7 +149,7 @@ class Visitor final : public JsonHandler {
     const CompletionLimits &limits_;
     CompletionRequest &out_;
     TextWriter &message_;
-    ApiError &error_;
+    http::ApiError &error_;
     uint32_t depth_ = 0;
     uint32_t seen_ = 0;  // bit per entry of kFields
     Field field_ = Field::kUnknown;
@@ -188,7 +188,7 @@ bool Visitor::fail(std::string_view code) {
     return false;
 }
 
-bool Visitor::on_event(const JsonEvent &event) {
+bool Visitor::on_event(const http::JsonEvent &event) {
     const bool begins = event.kind == Kind::kBeginObject || event.kind == Kind::kBeginArray;
     const bool ends = event.kind == Kind::kEndObject || event.kind == Kind::kEndArray;
     if (depth_ == 0 && event.kind != Kind::kBeginObject) {
@@ -242,7 +242,7 @@ bool is_whole(double number) {
            static_cast<double>(static_cast<int64_t>(number)) == number;
 }
 
-bool Visitor::whole(const JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to) {
+bool Visitor::whole(const http::JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to) {
     const bool is_number = event.kind == Kind::kNumber;
     if (!is_number || !event.is_integer || event.integer < low || event.integer > high) {
         const bool out_of_range = is_number && is_whole(event.number);
@@ -258,8 +258,8 @@ bool Visitor::whole(const JsonEvent &event, uint32_t low, uint64_t high, uint32_
     return true;
 }
 
-bool Visitor::number(const JsonEvent &event, float SamplingParams::*member, float low, float high,
-                     bool above, std::string_view range) {
+bool Visitor::number(const http::JsonEvent &event, float SamplingParams::*member, float low,
+                     float high, bool above, std::string_view range) {
     if (event.kind != Kind::kNumber) {
         return type_error("a number");
     }
@@ -273,7 +273,7 @@ bool Visitor::only_neutral(bool neutral) {
     return neutral || wrong("unsupported_value", " is not supported by this server.");
 }
 
-bool Visitor::logprobs(const JsonEvent &event) {
+bool Visitor::logprobs(const http::JsonEvent &event) {
     if (event.kind == Kind::kBool) {
         if (event.boolean && !limits_.chat()) {
             return whole(event, 0, kMaxCompletionLogprobs, out_.sampling.top_logprobs);
@@ -288,7 +288,7 @@ bool Visitor::logprobs(const JsonEvent &event) {
     return whole(event, 0, kMaxCompletionLogprobs, out_.sampling.top_logprobs);
 }
 
-bool Visitor::value(const JsonEvent &event) {
+bool Visitor::value(const http::JsonEvent &event) {
     // null means "not given", everywhere.
     if (event.kind == Kind::kNull || field_ == Field::kUnknown) {
         return true;
@@ -378,7 +378,7 @@ bool Visitor::value(const JsonEvent &event) {
 }
 
 // Inside an array or object that is the value of a field.
-bool Visitor::element(const JsonEvent &event) {
+bool Visitor::element(const http::JsonEvent &event) {
     const bool is_key = event.kind == Kind::kKey;
     if (is_key) {
         key_ = event.text;
@@ -423,7 +423,7 @@ bool Visitor::add_stop(std::string_view text) {
     return true;
 }
 
-bool Visitor::add_bias(const JsonEvent &event) {
+bool Visitor::add_bias(const http::JsonEvent &event) {
     uint64_t token = 0;
     bool good = !key_.empty() && key_.size() <= 9;
     for (const char c : key_) {
@@ -456,7 +456,7 @@ void Visitor::name_member(std::string_view member) {
     name_ = path.view();
 }
 
-bool Visitor::begin_message(const JsonEvent &event) {
+bool Visitor::begin_message(const http::JsonEvent &event) {
     if (out_.message_count == limits_.messages.size()) {
         name_ = "messages";
         return too_many(limits_.messages.size(), " messages.");
@@ -468,7 +468,7 @@ bool Visitor::begin_message(const JsonEvent &event) {
     return event.kind == Kind::kBeginObject || type_error("an object");
 }
 
-bool Visitor::in_message(const JsonEvent &event) {
+bool Visitor::in_message(const http::JsonEvent &event) {
     ChatMessage &message = limits_.messages[out_.message_count];
     if (event.kind == Kind::kKey) {
         member_ = event.text == "role"      ? Member::kRole
@@ -505,7 +505,7 @@ bool Visitor::in_message(const JsonEvent &event) {
     return true;
 }
 
-bool Visitor::in_parts(const JsonEvent &event) {
+bool Visitor::in_parts(const http::JsonEvent &event) {
     if (member_ != Member::kContent) {
         return true;
     }
@@ -514,7 +514,7 @@ bool Visitor::in_parts(const JsonEvent &event) {
     return event.kind == Kind::kBeginObject || type_error("a string, or an array of text parts");
 }
 
-bool Visitor::in_part(const JsonEvent &event) {
+bool Visitor::in_part(const http::JsonEvent &event) {
     if (member_ != Member::kContent) {
         return true;
     }
@@ -596,14 +596,14 @@ bool Visitor::finish() {
 }  // namespace
 
 bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
-                              CompletionRequest &out, TextWriter &message, ApiError &error) {
+                              CompletionRequest &out, TextWriter &message, http::ApiError &error) {
     out = {};
     if (body.empty()) {
         error = {400, "The body is empty; it must be a JSON object.", "invalid_json"};
         return false;
     }
     Visitor visitor(body, limits, out, message, error);
-    const JsonResult result = parse_json(body, visitor);
+    const http::JsonResult result = http::parse_json(body, visitor);
     if (result.stopped) {
         return false;
     }
@@ -617,4 +617,4 @@ bool parse_completion_request(std::span<char> body, const CompletionLimits &limi
     return visitor.finish();
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

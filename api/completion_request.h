@@ -13,7 +13,7 @@
 #include "kernel_lib/base/text_writer.h"
 #include "llama/engine/engine.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 struct CompletionRequest {
     static constexpr size_t kMaxStops = 4;
@@ -46,6 +46,6 @@ struct CompletionLimits {
 // buffer.
 [[nodiscard]] bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
                                             CompletionRequest &out, TextWriter &message,
-                                            ApiError &error);
+                                            http::ApiError &error);
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 namespace {
 // Characters or merges in one step: well under a millisecond natively, a few under emulation.
@@ -149,4 +149,4 @@ std::string_view LlamaGenerator::decode_finish(llama::SlotId slot) {
     return decoders_[slot] ? decoders_[slot]->finish() : std::string_view();
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -9,7 +9,7 @@
 #include "llama/engine/engine.h"
 #include "llama/text/tokenizer.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 class LlamaGenerator final : public TextGenerator {
   public:
@@ -69,4 +69,4 @@ class LlamaGenerator final : public TextGenerator {
     std::array<std::optional<llama::StreamDecoder>, llama::EngineConfig::kMaxSlots> decoders_;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

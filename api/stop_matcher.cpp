@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 void StopMatcher::reset(std::span<const std::string_view> stops) {
     stop_count_ = 0;
@@ -68,4 +68,4 @@ std::string_view StopMatcher::finish() {
     return rest;
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -8,7 +8,7 @@
 #include <span>
 #include <string_view>
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 class StopMatcher {
   public:
@@ -39,4 +39,4 @@ class StopMatcher {
     std::array<char, kMaxPieceBytes + kMaxStopBytes> text_;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

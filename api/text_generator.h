@@ -10,7 +10,7 @@
 #include "kernel_lib/base/result.h"
 #include "llama/engine/engine.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 class TextGenerator {
   public:
@@ -58,4 +58,4 @@ class TextGenerator {
     ~TextGenerator() = default;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

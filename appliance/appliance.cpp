@@ -33,7 +33,7 @@ constexpr uint32_t kMinConnections = 32;
 constexpr uint32_t kMaxConnections = 48;
 constexpr uint64_t kMib = 1 << 20;
 constexpr std::string_view kTolerance = "1/4096 of the greatest result";
-static_assert(llama::kRelaxedTolerance == 1.0f / 4096);
+static_assert(compute::kRelaxedTolerance == 1.0f / 4096);
 // The smallest machine that runs a model has this much beside the model and its KV cache.
 constexpr uint64_t kProgramBytes = 8 * kMib;
 // Of it, for request bodies, texts being made and generated code.
@@ -67,15 +67,15 @@ std::string_view jit_mode_name(JitMode mode) {
     return "";
 }
 
-std::string_view finish_name(http::FinishKind kind) {
+std::string_view finish_name(api::FinishKind kind) {
     switch (kind) {
-        case http::FinishKind::kStop:
+        case api::FinishKind::kStop:
             return "stop";
-        case http::FinishKind::kLength:
+        case api::FinishKind::kLength:
             return "length";
-        case http::FinishKind::kCancelled:
+        case api::FinishKind::kCancelled:
             return "cancelled";
-        case http::FinishKind::kFailed:
+        case api::FinishKind::kFailed:
             return "failed";
     }
     return "";
@@ -87,19 +87,19 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
     : settings_(settings),
       surroundings_(surroundings),
       console_(static_cast<ConsoleHost &>(*this)),
-      health_page_(static_cast<http::SnapshotSource &>(*this)),
-      profile_page_(static_cast<http::SnapshotSource &>(*this)),
-      optimize_page_(static_cast<http::ProfileActions &>(*this)),
-      reset_page_(static_cast<http::ProfileActions &>(*this)) {
+      health_page_(static_cast<status::SnapshotSource &>(*this)),
+      profile_page_(static_cast<status::SnapshotSource &>(*this)),
+      optimize_page_(static_cast<status::ProfileActions &>(*this)),
+      reset_page_(static_cast<status::ProfileActions &>(*this)) {
     TextWriter out(features_);
     format_features(out, cpu_features());
     features_len_ = out.size();
 }
 
 Status Appliance::start_without_network() {
-    BF_ASSIGN(api_, http::CompletionApi::create({.slots = settings_.slots,
-                                                 .queue = settings_.queue,
-                                                 .max_tokens = settings_.max_tokens}));
+    BF_ASSIGN(api_, api::CompletionApi::create({.slots = settings_.slots,
+                                                .queue = settings_.queue,
+                                                .max_tokens = settings_.max_tokens}));
     api_->set_observer(this);
     return {};
 }
@@ -152,7 +152,7 @@ void Appliance::keep_alive() {
 }
 
 void Appliance::refuse_model(std::string_view why) {
-    health_state_ = http::HealthState::kError;
+    health_state_ = status::HealthState::kError;
     health_message_len_ = std::min(why.size(), health_message_.size());
     std::copy_n(why.begin(), health_message_len_, health_message_.begin());
     const std::string_view kept(health_message_.data(), health_message_len_);
@@ -172,13 +172,13 @@ void Appliance::take_model(const ModelFile &file) {
     }
     restore_choices();
     engine_->make_room_for_translations();
-    health_state_ = http::HealthState::kOk;
+    health_state_ = status::HealthState::kOk;
     const auto chat = model_->file().text_or("tokenizer.chat_template", {}, detail);
     generator_.emplace(*engine_, *tokenizer_, model_->name(), chat ? *chat : std::string_view());
-    const http::ChatTemplate &format = generator_->chat_template();
+    const api::ChatTemplate &format = generator_->chat_template();
     log_line(
         "chat: ", format.known ? "" : "the model's template is not a known one; its format is ",
-        http::chat_family_name(format.family));
+        api::chat_family_name(format.family));
     if (api_ != nullptr) {
         api_->set_generator(*generator_);
     }
@@ -193,8 +193,8 @@ Status Appliance::build_model(const ModelFile &file, TextWriter &detail) {
         keep_alive();
     }
     detail.clear();
-    llama::limit_instruction_set(settings_.jit_isa);
-    llama::allow_relaxed_numerics(settings_.relaxed);
+    compute::limit_instruction_set(settings_.jit_isa);
+    compute::allow_relaxed_numerics(settings_.relaxed);
     BF_TRY(create_engine(detail));
     start_optimizer();
     const llama::HyperParameters &p = model_->parameters();
@@ -263,14 +263,14 @@ void Appliance::start_optimizer() {
     profiler().set_on(settings_.profile);
     worker_pool().set_counting(settings_.profile);
     placement_.start(engine_->placeable_weights(), settings_.weights, model_file_.writable);
-    auto jit = llama::GemvJit::create(engine_->kernel_slots(), optimizer(),
-                                      llama::GemvJit::kCodePages, &placement_);
+    auto jit = compute::GemvJit::create(engine_->kernel_slots(), optimizer(),
+                                        compute::GemvJit::kCodePages, &placement_);
     if (!jit) {
         log_line("jit: off: ", jit.error().message);
         return;
     }
     jit_ = *jit;
-    if (auto made = llama::FloatJit::create(engine_->float_slots(), optimizer())) {
+    if (auto made = compute::FloatJit::create(engine_->float_slots(), optimizer())) {
         float_jit_ = *made;
     } else {
         log_line("jit: float operations: ", made.error().message);
@@ -479,8 +479,8 @@ uint64_t Appliance::idle_deadline() {
 void Appliance::show_ready() {
     ready_shown_ = true;
     ready_us_ = log_time_us();
-    const http::NetworkInfo network = surroundings_.network_info();
-    const std::string_view state = health_state_ == http::HealthState::kOk
+    const status::NetworkInfo network = surroundings_.network_info();
+    const std::string_view state = health_state_ == status::HealthState::kOk
                                        ? std::string_view("a prompt can be typed here")
                                        : std::string_view("but there is no model");
     if (network.address.empty()) {
@@ -506,7 +506,7 @@ void Appliance::show_status() {
     char line[kColumns];
     TextWriter out(line);
     out.put(" BareFlow | ");
-    if (model_ != nullptr && health_state_ == http::HealthState::kOk) {
+    if (model_ != nullptr && health_state_ == status::HealthState::kOk) {
         // A long name is cut, the figures are not.
         const std::string_view type = model_->weight_type();
         const size_t taken = out.size() + 1 + type.size() + tail.size();
@@ -536,9 +536,9 @@ void Appliance::write(std::string_view text) {
 }
 
 Status Appliance::begin_prompt(std::string_view text) {
-    if (health_state_ != http::HealthState::kOk) {
+    if (health_state_ != status::HealthState::kOk) {
         return {ErrorCode::kNotFound,
-                health_state_ == http::HealthState::kLoading
+                health_state_ == status::HealthState::kLoading
                     ? std::string_view("the model is still being loaded")
                     : std::string_view(health_message_.data(), health_message_len_)};
     }
@@ -553,12 +553,12 @@ void Appliance::on_text(std::string_view text) {
     console_.on_text(text);
 }
 
-void Appliance::on_done(const http::CompletionSummary &summary, std::string_view error) {
+void Appliance::on_done(const api::CompletionSummary &summary, std::string_view error) {
     console_.on_finished(summary.completion_tokens, summary.tokens_per_second,
                          error.empty() ? finish_name(summary.finish) : error);
 }
 
-void Appliance::on_completion(const http::CompletionSummary &summary) {
+void Appliance::on_completion(const api::CompletionSummary &summary) {
     requests_logged_++;
     if (summary.local) {
         return;  // the console shows its own
@@ -572,7 +572,7 @@ void Appliance::on_completion(const http::CompletionSummary &summary) {
 }
 
 void Appliance::write_stats(TextWriter &out) {
-    const http::CompletionCounters c = api_->counters();
+    const api::CompletionCounters c = api_->counters();
     const HeapStats heap = heap_stats();
     out.put("up ", log_time_us() / 1000000, " s, ", c.finished, " requests done, ", c.waiting,
             " waiting, ", c.cancelled, " cancelled, ", c.refused, " refused\n");
@@ -606,11 +606,11 @@ void Appliance::reboot() {
 
 // What /health and /profile show
 
-http::Health Appliance::health() {
+status::Health Appliance::health() {
     return {health_state_, {health_message_.data(), health_message_len_}};
 }
 
-void Appliance::fill(http::SystemSnapshot &out) {
+void Appliance::fill(status::SystemSnapshot &out) {
     out.version = kVersion;
     out.platform = surroundings_.platform_name();
     out.uptime_s = static_cast<double>(log_time_us()) / 1e6;
@@ -634,7 +634,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
                .ticks_per_second = platform::ticks_per_second()};
 
     const WorkerPool &pool = worker_pool();
-    static_assert(WorkerPool::kMaxProcessors == http::SystemSnapshot::kMaxProcessors);
+    static_assert(WorkerPool::kMaxProcessors == status::SystemSnapshot::kMaxProcessors);
     out.share_count = pool.seats() > 1 ? pool.seats() : 0;
     for (uint32_t i = 0; i < out.share_count; i++) {
         const WorkerPool::Share &share = pool.share(i);
@@ -647,7 +647,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
                   .image_bytes = surroundings_.image_bytes(),
                   .heap_used_bytes = heap.used_bytes,
                   .heap_peak_bytes = heap.peak_used_bytes,
-                  .weights = llama::weight_mode_name(placement_.mode()),
+                  .weights = compute::weight_mode_name(placement_.mode()),
                   .read_bytes_per_second = read_speed_.bytes_per_second()};
     if (server_ != nullptr) {
         out.memory.http_bytes = server_->memory_bytes();
@@ -702,7 +702,7 @@ void Appliance::fill(http::SystemSnapshot &out) {
         .spent_us = ticks_to_us(opt.spent_ticks()),
         .compile_us = ticks_to_us(opt.compile_ticks()),
         .unbalanced = profiler().unbalanced()};
-    static_assert(kTryVerdicts <= http::JitInfo::kMaxVerdicts);
+    static_assert(kTryVerdicts <= status::JitInfo::kMaxVerdicts);
     for (size_t i = 0; i < kTryVerdicts; i++) {
         const auto verdict = static_cast<TryVerdict>(i);
         out.jit.verdicts[i] = {verdict_name(verdict), tries(verdict)};
@@ -720,29 +720,29 @@ size_t Appliance::function_count() {
     return profiler().count();
 }
 
-http::FunctionRow Appliance::function(size_t index) {
+status::FunctionRow Appliance::function(size_t index) {
     const FunctionProfile f = profiler().profile(static_cast<FunctionId>(index));
-    http::FunctionRow row{.name = f.name,
-                          .shape = f.shape,
-                          .variant = {},
-                          .calls = f.calls,
-                          .total_cycles = f.total_cycles,
-                          .average_cycles = f.average_cycles(),
-                          .minimum_cycles = f.min_cycles,
-                          .p50_cycles = f.p50_cycles,
-                          .p99_cycles = f.p99_cycles,
-                          .recent_cycles = f.recent_cycles,
-                          .level = static_cast<uint32_t>(f.level),
-                          .code_bytes = static_cast<uint32_t>(f.code_bytes)};
+    status::FunctionRow row{.name = f.name,
+                            .shape = f.shape,
+                            .variant = {},
+                            .calls = f.calls,
+                            .total_cycles = f.total_cycles,
+                            .average_cycles = f.average_cycles(),
+                            .minimum_cycles = f.min_cycles,
+                            .p50_cycles = f.p50_cycles,
+                            .p99_cycles = f.p99_cycles,
+                            .recent_cycles = f.recent_cycles,
+                            .level = static_cast<uint32_t>(f.level),
+                            .code_bytes = static_cast<uint32_t>(f.code_bytes)};
     if (jit_ == nullptr) {
         return row;
     }
-    for (const llama::FloatSlot &slot : engine_->float_slots()) {
+    for (const compute::FloatSlot &slot : engine_->float_slots()) {
         if (f.name == slot.name) {
             row.variant = slot.variant->name;
         }
     }
-    for (const llama::KernelSlot &slot : engine_->kernel_slots()) {
+    for (const compute::KernelSlot &slot : engine_->kernel_slots()) {
         if (f.name != slot.name) {
             continue;
         }
@@ -769,7 +769,7 @@ size_t Appliance::try_count() {
     return optimizer().try_count() + (engine_ == nullptr ? 0 : engine_->fused_steps().try_count());
 }
 
-http::TryRow Appliance::try_at(size_t index) {
+status::TryRow Appliance::try_at(size_t index) {
     const size_t others = optimizer().try_count();
     const OptimizationTry &t =
         index < others ? optimizer().try_at(index)

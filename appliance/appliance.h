@@ -47,7 +47,7 @@ class Surroundings {
     virtual void announce_network() {}
     // An address is there (or there will never be one): the ready line may be shown.
     [[nodiscard]] virtual bool network_settled() = 0;
-    [[nodiscard]] virtual http::NetworkInfo network_info() = 0;
+    [[nodiscard]] virtual status::NetworkInfo network_info() = 0;
     [[nodiscard]] virtual std::string_view platform_name() const = 0;  // "metal", "hosted"
     [[nodiscard]] virtual uint64_t image_bytes() const = 0;  // code and data of the program
 
@@ -55,10 +55,10 @@ class Surroundings {
     ~Surroundings() = default;
 };
 
-class Appliance final : private http::SnapshotSource,
-                        private http::ProfileActions,
-                        private http::LocalClient,
-                        private http::CompletionObserver,
+class Appliance final : private status::SnapshotSource,
+                        private status::ProfileActions,
+                        private api::LocalClient,
+                        private api::CompletionObserver,
                         private ConsoleHost,
                         private LoadListener {
   public:
@@ -87,21 +87,21 @@ class Appliance final : private http::SnapshotSource,
 
   private:
     // http::SnapshotSource
-    http::Health health() override;
-    void fill(http::SystemSnapshot &out) override;
+    status::Health health() override;
+    void fill(status::SystemSnapshot &out) override;
     size_t function_count() override;
-    http::FunctionRow function(size_t index) override;
+    status::FunctionRow function(size_t index) override;
     size_t try_count() override;
-    http::TryRow try_at(size_t index) override;
-    std::span<const http::TimelinePoint> timeline() override { return timeline_.points(); }
+    status::TryRow try_at(size_t index) override;
+    std::span<const status::TimelinePoint> timeline() override { return timeline_.points(); }
     // http::ProfileActions
     int optimize_now() override;
     [[nodiscard]] bool optimizer_has_work() override;
     void clear_profile() override;
     // http::LocalClient, http::CompletionObserver
     void on_text(std::string_view text) override;
-    void on_done(const http::CompletionSummary &summary, std::string_view error) override;
-    void on_completion(const http::CompletionSummary &summary) override;
+    void on_done(const api::CompletionSummary &summary, std::string_view error) override;
+    void on_completion(const api::CompletionSummary &summary) override;
     // ConsoleHost
     void write(std::string_view text) override;
     Status begin_prompt(std::string_view text) override;
@@ -139,23 +139,23 @@ class Appliance final : private http::SnapshotSource,
     Surroundings &surroundings_;
     Console console_;
 
-    http::CompletionApi *api_ = nullptr;
+    api::CompletionApi *api_ = nullptr;
     http::Server *server_ = nullptr;
-    http::WebPageHandler web_page_;
-    http::FaviconHandler favicon_;
-    http::HealthHandler health_page_;
-    http::ProfileHandler profile_page_;
-    http::OptimizeHandler optimize_page_;
-    http::ResetHandler reset_page_;
+    status::WebPageHandler web_page_;
+    status::FaviconHandler favicon_;
+    status::HealthHandler health_page_;
+    status::ProfileHandler profile_page_;
+    status::OptimizeHandler optimize_page_;
+    status::ResetHandler reset_page_;
     std::array<http::Route, 9> routes_{};
     std::optional<http::Router> router_;
 
     llama::Model *model_ = nullptr;
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
-    llama::WeightPlacement placement_;
-    llama::GemvJit *jit_ = nullptr;
-    llama::FloatJit *float_jit_ = nullptr;
+    compute::WeightPlacement placement_;
+    compute::GemvJit *jit_ = nullptr;
+    compute::FloatJit *float_jit_ = nullptr;
     // While text is made and the optimiser has work: the time, and its part in it.
     uint64_t busy_ticks_ = 0;
     uint64_t busy_optimizer_ticks_ = 0;
@@ -166,7 +166,7 @@ class Appliance final : private http::SnapshotSource,
     ReadSpeed read_speed_;
     ProfileStore *profile_store_ = nullptr;
     ProfileKeeper profile_keeper_;
-    std::optional<http::LlamaGenerator> generator_;
+    std::optional<api::LlamaGenerator> generator_;
     ModelFile model_file_;
     uint64_t load_us_ = 0;
 
@@ -174,7 +174,7 @@ class Appliance final : private http::SnapshotSource,
     uint64_t load_began_us_ = 0;
     uint64_t served_ticks_ = 0;  // keep_alive() was here last
 
-    http::HealthState health_state_ = http::HealthState::kLoading;
+    status::HealthState health_state_ = status::HealthState::kLoading;
     std::array<char, 240> health_message_{};
     size_t health_message_len_ = 0;
 
@@ -182,7 +182,7 @@ class Appliance final : private http::SnapshotSource,
     bool ready_shown_ = false;
     uint64_t ready_us_ = 0;
     uint64_t status_ticks_ = 0;
-    std::array<char, http::kMaxProfileList> features_{};
+    std::array<char, status::kMaxProfileList> features_{};
     size_t features_len_ = 0;
 };
 

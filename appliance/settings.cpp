@@ -102,20 +102,20 @@ constexpr std::array<Choice<ModelSource>, 4> kModelSources{{{"auto", ModelSource
                                                             {"image", ModelSource::kImage},
                                                             {"disk", ModelSource::kDisk},
                                                             {"initrd", ModelSource::kInitrd}}};
-constexpr std::array<Choice<llama::KvType>, 2> kKvTypes{
-    {{"f16", llama::KvType::kF16}, {"q8_0", llama::KvType::kQ8_0}}};
-constexpr std::array<Choice<llama::WeightMode>, 4> kWeightModes{
-    {{"auto", llama::WeightMode::kAuto},
-     {"owned", llama::WeightMode::kOwned},
-     {"mapped", llama::WeightMode::kMapped},
-     {"tight", llama::WeightMode::kTight}}};
-constexpr std::array<Choice<llama::InstructionSet>, 6> kInstructionSets{
-    {{"sse2", llama::InstructionSet::kSse2},
-     {"ssse3", llama::InstructionSet::kSsse3},
-     {"avx2", llama::InstructionSet::kAvx2},
-     {"avx_vnni", llama::InstructionSet::kAvxVnni},
-     {"avx512", llama::InstructionSet::kAvx512},
-     {"amx", llama::InstructionSet::kAmx}}};
+constexpr std::array<Choice<compute::KvType>, 2> kKvTypes{
+    {{"f16", compute::KvType::kF16}, {"q8_0", compute::KvType::kQ8_0}}};
+constexpr std::array<Choice<compute::WeightMode>, 4> kWeightModes{
+    {{"auto", compute::WeightMode::kAuto},
+     {"owned", compute::WeightMode::kOwned},
+     {"mapped", compute::WeightMode::kMapped},
+     {"tight", compute::WeightMode::kTight}}};
+constexpr std::array<Choice<compute::InstructionSet>, 6> kInstructionSets{
+    {{"sse2", compute::InstructionSet::kSse2},
+     {"ssse3", compute::InstructionSet::kSsse3},
+     {"avx2", compute::InstructionSet::kAvx2},
+     {"avx_vnni", compute::InstructionSet::kAvxVnni},
+     {"avx512", compute::InstructionSet::kAvx512},
+     {"amx", compute::InstructionSet::kAmx}}};
 constexpr std::array<Choice<SelfTest>, 14> kSelfTests{{{"none", SelfTest::kNone},
                                                        {"page_fault", SelfTest::kPageFault},
                                                        {"divide", SelfTest::kDivide},

@@ -56,15 +56,15 @@ struct Settings {
     uint16_t port = 80;
     uint32_t context = 0;  // tokens; 0: the model's own
     uint32_t slots = 4;    // requests served at a time
-    llama::KvType kv = llama::KvType::kF16;
+    compute::KvType kv = compute::KvType::kF16;
     ModelSource model = ModelSource::kAuto;
     JitMode jit = JitMode::kFull;
-    llama::InstructionSet jit_isa = llama::InstructionSet::kAmx;  // no kernel needs more
+    compute::InstructionSet jit_isa = compute::InstructionSet::kAmx;  // no kernel needs more
     uint64_t jit_warm = 16;
     uint64_t jit_hot = 128;
     uint64_t jit_very_hot = 1024;
     bool relaxed = false;  // numerics=fast: results may differ a little from the reference's
-    llama::WeightMode weights = llama::WeightMode::kAuto;
+    compute::WeightMode weights = compute::WeightMode::kAuto;
     bool profile = true;  // false: nothing is counted, nothing gets beyond level 1
     StateMode state = StateMode::kKeep;
     ConsoleMode console = ConsoleMode::kBoth;

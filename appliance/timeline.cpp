@@ -40,8 +40,8 @@ void Timeline::halve() {
     step_us_ *= 2;
     count_ /= 2;
     for (size_t i = 0; i < count_; ++i) {
-        const http::TimelinePoint &a = points_[2 * i];
-        const http::TimelinePoint &b = points_[2 * i + 1];
+        const status::TimelinePoint &a = points_[2 * i];
+        const status::TimelinePoint &b = points_[2 * i + 1];
         points_[i] = {.end_s = b.end_s,
                       .took_s = a.took_s + b.took_s,
                       .tokens = a.tokens + b.tokens,

@@ -13,13 +13,13 @@ namespace bareflow {
 
 class Timeline {
   public:
-    static constexpr size_t kMaxPoints = http::SnapshotSource::kMaxTimelinePoints;
+    static constexpr size_t kMaxPoints = status::SnapshotSource::kMaxTimelinePoints;
     static constexpr uint64_t kFirstStepUs = 100'000;
 
     // Totals since the start; they only grow. Cheap: called after every slice of work.
     void advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions);
     // Finished points, oldest first.
-    [[nodiscard]] std::span<const http::TimelinePoint> points() const {
+    [[nodiscard]] std::span<const status::TimelinePoint> points() const {
         return std::span(points_).first(count_);
     }
     // Everything so far is forgotten; totals go on from these.
@@ -28,7 +28,7 @@ class Timeline {
   private:
     void halve();
 
-    std::array<http::TimelinePoint, kMaxPoints> points_{};
+    std::array<status::TimelinePoint, kMaxPoints> points_{};
     size_t count_ = 0;
     uint64_t step_us_ = kFirstStepUs;
     uint64_t begun_us_ = 0;  // totals when the present point began

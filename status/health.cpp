@@ -1,6 +1,6 @@
 #include "status/health.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 std::string_view health_name(HealthState state) {
     switch (state) {
@@ -14,7 +14,7 @@ std::string_view health_name(HealthState state) {
     return "error";
 }
 
-void HealthHandler::handle(Exchange &exchange) {
+void HealthHandler::handle(http::Exchange &exchange) {
     const Health health = source_.health();
     char body[768];
     TextWriter out(body);
@@ -25,11 +25,11 @@ void HealthHandler::handle(Exchange &exchange) {
     out.put("}\n");
     const bool ok = health.state == HealthState::kOk;
     exchange.respond({.status = static_cast<uint16_t>(ok ? 200 : 503),
-                      .content_type = kTypeJson,
+                      .content_type = http::kTypeJson,
                       .extra_headers = health.state == HealthState::kLoading
                                            ? std::string_view("Retry-After: 1\r\n")
                                            : std::string_view()},
                      out.view());
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -4,12 +4,12 @@
 #include "http/exchange.h"
 #include "status/system_snapshot.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
-class HealthHandler final : public Handler {
+class HealthHandler final : public http::Handler {
   public:
     explicit HealthHandler(SnapshotSource &source) : source_(source) {}
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 
   private:
     SnapshotSource &source_;
@@ -17,4 +17,4 @@ class HealthHandler final : public Handler {
 
 std::string_view health_name(HealthState state);  // "ok", "loading", "error"
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

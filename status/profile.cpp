@@ -2,41 +2,42 @@
 
 #include "http/accept.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 std::string_view level_name(uint32_t level) {
     constexpr std::string_view kNames[] = {"reference", "rule of thumb", "measured", "fused"};
     return level < std::size(kNames) ? kNames[level] : "?";
 }
 
-ProfileForm ProfileHandler::choose(const Request &request) {
-    if (query_has(request.query, "format", "json")) {
+ProfileForm ProfileHandler::choose(const http::Request &request) {
+    if (http::query_has(request.query, "format", "json")) {
         return ProfileForm::kJson;
     }
-    if (query_has(request.query, "format", "html")) {
+    if (http::query_has(request.query, "format", "html")) {
         return ProfileForm::kHtml;
     }
-    if (query_has(request.query, "format", "prometheus")) {
+    if (http::query_has(request.query, "format", "prometheus")) {
         return ProfileForm::kPrometheus;
     }
     constexpr std::string_view kOffered[] = {"application/json", "text/html", "text/plain"};
-    return static_cast<ProfileForm>(negotiate(request.accept, kOffered, 2));
+    return static_cast<ProfileForm>(http::negotiate(request.accept, kOffered, 2));
 }
 
-void ProfileHandler::handle(Exchange &exchange) {
+void ProfileHandler::handle(http::Exchange &exchange) {
     const ProfileForm form = choose(exchange.request());
-    const Cursor start{.piece = 0,
-                       .count = static_cast<uint32_t>(source_.function_count()),
-                       .form = static_cast<uint32_t>(form)};
-    const std::string_view type = form == ProfileForm::kJson   ? kTypeJson
-                                  : form == ProfileForm::kHtml ? kTypeHtml
-                                                               : kTypeMetrics;
+    const http::Cursor start{.piece = 0,
+                             .count = static_cast<uint32_t>(source_.function_count()),
+                             .form = static_cast<uint32_t>(form)};
+    const std::string_view type = form == ProfileForm::kJson   ? http::kTypeJson
+                                  : form == ProfileForm::kHtml ? http::kTypeHtml
+                                                               : http::kTypeMetrics;
     exchange.respond_stream(
         {.status = 200, .content_type = type, .extra_headers = "Vary: Accept\r\n"}, *this, start,
-        OnHangUp::kFinish);
+        http::OnHangUp::kFinish);
 }
 
-AnswerSource::Piece ProfileHandler::produce(Exchange &, Cursor &cursor, TextWriter &out) {
+http::AnswerSource::Piece ProfileHandler::produce(http::Exchange &, http::Cursor &cursor,
+                                                  TextWriter &out) {
     bool more = false;
     switch (static_cast<ProfileForm>(cursor.form)) {
         case ProfileForm::kJson:
@@ -53,4 +54,4 @@ AnswerSource::Piece ProfileHandler::produce(Exchange &, Cursor &cursor, TextWrit
     return more ? Piece::kMore : Piece::kEnd;
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

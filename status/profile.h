@@ -11,20 +11,20 @@
 #include "http/exchange.h"
 #include "status/system_snapshot.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 enum class ProfileForm : uint8_t { kJson, kHtml, kPrometheus };
 
-class ProfileHandler final : public Handler, private AnswerSource {
+class ProfileHandler final : public http::Handler, private http::AnswerSource {
   public:
     explicit ProfileHandler(SnapshotSource &source) : source_(source) {}
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 
     // Of a request: its query, else its Accept header.
-    [[nodiscard]] static ProfileForm choose(const Request &request);
+    [[nodiscard]] static ProfileForm choose(const http::Request &request);
 
   private:
-    Piece produce(Exchange &exchange, Cursor &cursor, TextWriter &out) override;
+    Piece produce(http::Exchange &exchange, http::Cursor &cursor, TextWriter &out) override;
 
     SnapshotSource &source_;
 };
@@ -43,4 +43,4 @@ inline constexpr size_t kMaxShownText = 96;
 inline constexpr size_t kMaxStageName = 12;
 std::string_view level_name(uint32_t level);
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -2,19 +2,19 @@
 
 #include "http/accept.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
-void OptimizeHandler::handle(Exchange &exchange) {
+void OptimizeHandler::handle(http::Exchange &exchange) {
     const int changed = actions_.optimize_now();
     char text[80];
     TextWriter out(text);
     out.put("{\"changed\":", changed, ",\"more\":", actions_.optimizer_has_work(), "}\n");
-    exchange.respond({.status = 200, .content_type = kTypeJson}, out.view());
+    exchange.respond({.status = 200, .content_type = http::kTypeJson}, out.view());
 }
 
-void ResetHandler::handle(Exchange &exchange) {
+void ResetHandler::handle(http::Exchange &exchange) {
     actions_.clear_profile();
-    exchange.respond({.status = 200, .content_type = kTypeJson}, "{\"reset\":true}\n");
+    exchange.respond({.status = 200, .content_type = http::kTypeJson}, "{\"reset\":true}\n");
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -4,7 +4,7 @@
 
 #include "http/exchange.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 class ProfileActions {
   public:
@@ -17,22 +17,22 @@ class ProfileActions {
     ~ProfileActions() = default;
 };
 
-class OptimizeHandler final : public Handler {
+class OptimizeHandler final : public http::Handler {
   public:
     explicit OptimizeHandler(ProfileActions &actions) : actions_(actions) {}
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 
   private:
     ProfileActions &actions_;
 };
 
-class ResetHandler final : public Handler {
+class ResetHandler final : public http::Handler {
   public:
     explicit ResetHandler(ProfileActions &actions) : actions_(actions) {}
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 
   private:
     ProfileActions &actions_;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

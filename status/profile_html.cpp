@@ -4,7 +4,7 @@
 #include "status/profile.h"
 #include "status/profile_table.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 namespace {
 
@@ -311,4 +311,4 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
     return true;
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -3,7 +3,7 @@
 #include "status/profile.h"
 #include "status/profile_table.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 namespace {
 
@@ -156,4 +156,4 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
     return true;
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

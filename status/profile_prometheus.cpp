@@ -3,7 +3,7 @@
 #include "status/profile.h"
 #include "status/profile_table.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 namespace {
 
@@ -232,4 +232,4 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
     return at + 1 < functions * std::size(kPerFunction);
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

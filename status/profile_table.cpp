@@ -1,6 +1,6 @@
 #include "status/profile_table.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 namespace {
 
@@ -259,4 +259,4 @@ double profile_number(const SystemSnapshot &snapshot, const ProfileRow &row) {
     return row.kind == K::kMicros ? value / 1000 : value;
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -12,7 +12,7 @@
 
 #include "status/system_snapshot.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 enum class ProfileSection : uint8_t {
     kOverview,
@@ -70,4 +70,4 @@ double profile_number(const SystemSnapshot &snapshot, const ProfileRow &row);
 uint64_t profile_integer(const SystemSnapshot &snapshot, const ProfileRow &row);
 bool profile_is_real(const ProfileRow &row);
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -14,7 +14,7 @@
 #include "api/completion_counters.h"
 #include "http/connection.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 enum class HealthState : uint8_t { kOk, kLoading, kError };
 
@@ -135,8 +135,8 @@ struct SystemSnapshot {
     ModelInfo model;
     NetworkInfo network;
     JitInfo jit;
-    ServerCounters http;
-    CompletionCounters completions;
+    http::ServerCounters http;
+    api::CompletionCounters completions;
 };
 
 // One profiled function (kernel_lib/jit_runtime.h).
@@ -204,4 +204,4 @@ class SnapshotSource {
     ~SnapshotSource() = default;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -1,6 +1,6 @@
 #include "status/web_page.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
 namespace {
 
@@ -72,12 +72,12 @@ $('f').onsubmit=async e=>{
 
 }  // namespace
 
-void WebPageHandler::handle(Exchange &exchange) {
-    exchange.respond_static({.status = 200, .content_type = kTypeHtml}, kPage);
+void WebPageHandler::handle(http::Exchange &exchange) {
+    exchange.respond_static({.status = 200, .content_type = http::kTypeHtml}, kPage);
 }
 
-void FaviconHandler::handle(Exchange &exchange) {
+void FaviconHandler::handle(http::Exchange &exchange) {
     exchange.respond({.status = 204, .content_type = {}, .cache = "max-age=86400"}, {});
 }
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

@@ -3,17 +3,17 @@
 
 #include "http/exchange.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 
-class WebPageHandler final : public Handler {
+class WebPageHandler final : public http::Handler {
   public:
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 };
 
 // GET /favicon.ico: nothing, which keeps browsers from asking again.
-class FaviconHandler final : public Handler {
+class FaviconHandler final : public http::Handler {
   public:
-    void handle(Exchange &exchange) override;
+    void handle(http::Exchange &exchange) override;
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::status

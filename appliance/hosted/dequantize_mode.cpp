@@ -13,9 +13,9 @@ namespace {
 constexpr uint32_t kMostBlockBytes = 512;
 constexpr uint32_t kMostBlockElements = 256;
 
-const llama::TensorTypeInfo *type_named(std::string_view name) {
-    for (uint32_t id = 0; id <= llama::kLastTensorTypeId; ++id) {
-        const llama::TensorTypeInfo *const type = llama::find_tensor_type(id);
+const compute::TensorTypeInfo *type_named(std::string_view name) {
+    for (uint32_t id = 0; id <= compute::kLastTensorTypeId; ++id) {
+        const compute::TensorTypeInfo *const type = compute::find_tensor_type(id);
         if (type != nullptr && type->supported && type->name == name) {
             return type;
         }
@@ -30,19 +30,19 @@ bool dequantize_mode_wanted(int argc, char **argv) {
 }
 
 int run_dequantize_mode(int argc, char **argv) {
-    const llama::TensorTypeInfo *const type = argc == 3 ? type_named(argv[2]) : nullptr;
+    const compute::TensorTypeInfo *const type = argc == 3 ? type_named(argv[2]) : nullptr;
     if (type == nullptr || type->block_bytes > kMostBlockBytes) {
         std::fprintf(stderr, "usage: %s --dequantize TYPE < blocks > values; types: %.*s\n",
-                     argv[0], static_cast<int>(llama::kSupportedTensorTypes.size()),
-                     llama::kSupportedTensorTypes.data());
+                     argv[0], static_cast<int>(compute::kSupportedTensorTypes.size()),
+                     compute::kSupportedTensorTypes.data());
         return 2;
     }
     std::array<uint8_t, kMostBlockBytes> block;
     std::array<float, kMostBlockElements> values;
     size_t got;
     while ((got = std::fread(block.data(), 1, type->block_bytes, stdin)) == type->block_bytes) {
-        llama::dequantize_row(static_cast<llama::TensorType>(type->id), block.data(),
-                              type->block_elements, values.data());
+        compute::dequantize_row(static_cast<compute::TensorType>(type->id), block.data(),
+                                type->block_elements, values.data());
         std::fwrite(values.data(), sizeof(float), type->block_elements, stdout);
     }
     if (got != 0) {

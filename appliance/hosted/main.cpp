@@ -136,8 +136,8 @@ class HostedSurroundings final : public Surroundings {
     bool poll_network() override { return transport_.wait(0); }
     [[nodiscard]] uint64_t network_deadline() override { return ~uint64_t{0}; }
     [[nodiscard]] bool network_settled() override { return true; }
-    [[nodiscard]] http::NetworkInfo network_info() override {
-        http::NetworkInfo info;
+    [[nodiscard]] status::NetworkInfo network_info() override {
+        status::NetworkInfo info;
         info.device = "sockets";
         info.address = host_;
         info.link_up = true;
@@ -195,7 +195,7 @@ int run(Options &options) {
         use_state_file(options.state, appliance);
     }
     const ModelMemory file = model_file_bytes(
-        options.model.c_str(), options.settings.weights == llama::WeightMode::kMapped);
+        options.model.c_str(), options.settings.weights == compute::WeightMode::kMapped);
     if (file.bytes.empty()) {
         appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
                                                      : "the model file cannot be read");

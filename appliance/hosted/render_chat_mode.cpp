@@ -31,20 +31,20 @@ void print(const char *before, std::string_view text) {
     std::printf("%s%.*s\n", before, static_cast<int>(text.size()), text.data());
 }
 
-void render_line(const http::ChatTemplate &chat, std::string body) {
-    static std::array<http::ChatMessage, http::CompletionLimits::kMaxMessages> messages;
+void render_line(const api::ChatTemplate &chat, std::string body) {
+    static std::array<api::ChatMessage, api::CompletionLimits::kMaxMessages> messages;
     char buffer[512];
     TextWriter message(buffer);
     http::ApiError error{};
-    http::CompletionRequest request;
-    const http::CompletionLimits limits{
+    api::CompletionRequest request;
+    const api::CompletionLimits limits{
         .model_id = {}, .max_tokens = kMaxTokens, .messages = messages};
     if (!parse_completion_request({body.data(), body.size()}, limits, request, message, error)) {
         print("! ", error.message);
         return;
     }
     const auto given = std::span(messages).first(request.message_count);
-    http::PromptWriter size({}, {});
+    api::PromptWriter size({}, {});
     uint32_t bad = 0;
     if (const Status status = render_chat(chat, given, size, bad); !status) {
         message.clear();
@@ -53,8 +53,8 @@ void render_line(const http::ChatTemplate &chat, std::string body) {
         return;
     }
     std::string prompt(size.size(), '\0');
-    std::vector<http::ControlSpan> controls(size.control_count());
-    http::PromptWriter writer(prompt, controls);
+    std::vector<api::ControlSpan> controls(size.control_count());
+    api::PromptWriter writer(prompt, controls);
     (void)render_chat(chat, given, writer, bad);
     std::string quoted(prompt.size() * 6 + 16, '\0');
     TextWriter out(quoted);
@@ -84,8 +84,8 @@ int run_render_chat_mode(int argc, char **argv) {
         std::fprintf(stderr, "cannot read %s\n", argv[2]);
         return 1;
     }
-    const http::ChatTemplate chat = http::recognise_chat_template(text, argv[3], argv[4]);
-    const std::string_view name = http::chat_family_name(chat.family);
+    const api::ChatTemplate chat = api::recognise_chat_template(text, argv[3], argv[4]);
+    const std::string_view name = api::chat_family_name(chat.family);
     std::fprintf(stderr, "%s%.*s\n", chat.known ? "" : "unknown, taken for ",
                  static_cast<int>(name.size()), name.data());
     for (size_t at = 0; at < lines.size();) {

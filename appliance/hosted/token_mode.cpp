@@ -160,9 +160,9 @@ void print_speed(const llama::Usage &usage) {
 }
 
 // Puts the last relaxed operation of each kind into force, if there are any in the lists.
-void use_relaxed(std::span<llama::FloatSlot> slots) {
-    for (llama::FloatSlot &slot : slots) {
-        for (const llama::FloatVariant *const variant : llama::float_variants()) {
+void use_relaxed(std::span<compute::FloatSlot> slots) {
+    for (compute::FloatSlot &slot : slots) {
+        for (const compute::FloatVariant *const variant : compute::float_variants()) {
             if (variant->relaxed && variant->does(slot.op, slot.head_size)) {
                 slot.variant = variant;
             }
@@ -173,7 +173,7 @@ void use_relaxed(std::span<llama::FloatSlot> slots) {
 Status run(const TokenModeOptions &options, TextWriter &detail) {
     (void)start_workers(options.threads);
     if (options.most.has_value()) {
-        llama::limit_instruction_set(*options.most);
+        compute::limit_instruction_set(*options.most);
     }
     const std::span<const uint8_t> file = model_file_bytes(options.model_path).bytes;
     if (file.empty()) {
@@ -181,7 +181,7 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     }
     BF_ASSIGN(llama::Model *const model, llama::Model::create(file, detail));
     BF_TRY(llama::ValueCheck::run(*model, detail));
-    llama::allow_relaxed_numerics(options.relaxed);
+    compute::allow_relaxed_numerics(options.relaxed);
     BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.engine));
     use_relaxed(engine->float_slots());
     Prompts prompts;

@@ -38,7 +38,7 @@ struct TokenModeOptions {
     uint32_t slice_us = 10000;
     uint32_t threads = 1;
     bool relaxed = false;
-    std::optional<llama::InstructionSet> most;  // none: whatever the processor can run
+    std::optional<compute::InstructionSet> most;  // none: whatever the processor can run
     llama::SamplingParams sampling{.temperature = 0.0f};
 };
 

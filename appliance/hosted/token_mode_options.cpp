@@ -35,14 +35,14 @@ bool parse_float(const char *text, float &out) {
     return end != text && *end == '\0';
 }
 
-bool parse_isa(const char *text, std::optional<llama::InstructionSet> &out) {
-    out = llama::instruction_set_named(text);
+bool parse_isa(const char *text, std::optional<compute::InstructionSet> &out) {
+    out = compute::instruction_set_named(text);
     return out.has_value();
 }
 
-bool parse_kv(const char *text, llama::KvType &out) {
+bool parse_kv(const char *text, compute::KvType &out) {
     const std::string_view name = text;
-    out = name == "q8_0" ? llama::KvType::kQ8_0 : llama::KvType::kF16;
+    out = name == "q8_0" ? compute::KvType::kQ8_0 : compute::KvType::kF16;
     return name == "q8_0" || name == "f16";
 }
 

@@ -46,7 +46,7 @@ class Machine final : public Surroundings {
     void announce_network() override;
     [[nodiscard]] uint64_t network_deadline() override;
     [[nodiscard]] bool network_settled() override;
-    [[nodiscard]] http::NetworkInfo network_info() override;
+    [[nodiscard]] status::NetworkInfo network_info() override;
     [[nodiscard]] std::string_view platform_name() const override { return "metal"; }
     [[nodiscard]] uint64_t image_bytes() const override {
         return static_cast<uint64_t>(kernel_file_end - kernel_begin);
@@ -128,7 +128,7 @@ bool Machine::network_settled() {
     return network_ == nullptr || network_->address_source() != AddressSource::kNone;
 }
 
-http::NetworkInfo Machine::network_info() {
+status::NetworkInfo Machine::network_info() {
     if (network_ == nullptr) {
         return {};
     }

@@ -11,7 +11,7 @@
 #include "kernel_lib/jit/assembler.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using jit::Alu;
@@ -563,4 +563,4 @@ Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::
     return Generator(shape, plan, out).run();
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -15,7 +15,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 struct GemvShape {
     TensorType type = TensorType::kQ8_0;
@@ -58,4 +58,4 @@ inline constexpr uint32_t kMaxPlanRows = 4;
                                            std::span<uint8_t> out,
                                            jit::ConstantPool constants = {});
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -13,7 +13,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/result.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Bare metal has none: the image is small, and in emulators SSE2 is faster.
 [[nodiscard]] bool can_generate_float_type(TensorType type, InstructionSet set);
@@ -21,4 +21,4 @@ namespace bareflow::llama {
 [[nodiscard]] Result<size_t> generate_float(const GemvShape &shape, const GemvPlan &plan,
                                             std::span<uint8_t> out, jit::ConstantPool constants);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -13,7 +13,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/assembler.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using jit::Alu;
@@ -257,4 +257,4 @@ Result<size_t> generate_float(const GemvShape &shape, const GemvPlan &plan, std:
     return FloatGenerator(shape, plan, out, constants).run();
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -3,7 +3,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 bool can_generate_float_type(TensorType, InstructionSet) {
     return false;
@@ -18,4 +18,4 @@ Result<size_t> generate_float(const GemvShape &, const GemvPlan &, std::span<uin
     platform::panic("no generator for this tensor type");
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

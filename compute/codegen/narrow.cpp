@@ -8,7 +8,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama::gemv_narrow {
+namespace bareflow::compute::gemv_narrow {
 namespace {
 
 constexpr bool is_float(TensorType type) {
@@ -169,9 +169,9 @@ void NarrowGenerator::load_halves(unsigned to, uint32_t row, uint32_t count) {
     }
 }
 
-}  // namespace bareflow::llama::gemv_narrow
+}  // namespace bareflow::compute::gemv_narrow
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 using namespace gemv_narrow;  // NOLINT: the generator itself
 
@@ -197,4 +197,4 @@ Result<size_t> generate_narrow(const GemvShape &shape, const GemvPlan &plan, std
     return NarrowGenerator(shape, plan, out, constants).run();
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

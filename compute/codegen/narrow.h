@@ -13,7 +13,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Plans whose `narrow` is set, of kSse2 or kSsse3.
 [[nodiscard]] bool can_generate_narrow_type(TensorType type, InstructionSet set);
@@ -23,4 +23,4 @@ inline constexpr size_t kNarrowConstantBytes = 640;
 [[nodiscard]] Result<size_t> generate_narrow(const GemvShape &shape, const GemvPlan &plan,
                                              std::span<uint8_t> out, jit::ConstantPool constants);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

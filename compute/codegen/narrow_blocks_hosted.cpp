@@ -20,7 +20,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 
-namespace bareflow::llama::gemv_narrow {
+namespace bareflow::compute::gemv_narrow {
 namespace {
 
 constexpr uint32_t kSuperParts = kGroupElements / kBlockElements;
@@ -374,4 +374,4 @@ void NarrowGenerator::high_bits(uint32_t row, unsigned half, unsigned to) {
     v(op::pcmpeqb, to, everywhere(kBitOfByte));
 }
 
-}  // namespace bareflow::llama::gemv_narrow
+}  // namespace bareflow::compute::gemv_narrow

@@ -4,7 +4,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama::gemv_narrow {
+namespace bareflow::compute::gemv_narrow {
 
 const Format *format_of(TensorType) {
     return nullptr;
@@ -14,4 +14,4 @@ void NarrowGenerator::groups() {
     platform::panic("no generator for this tensor type");
 }
 
-}  // namespace bareflow::llama::gemv_narrow
+}  // namespace bareflow::compute::gemv_narrow

@@ -10,7 +10,7 @@
 #include "compute/kernels/instruction_set.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama::gemv_narrow {
+namespace bareflow::compute::gemv_narrow {
 
 using jit::Alu;
 using jit::Assembler;
@@ -194,4 +194,4 @@ class NarrowGenerator {
     uint32_t ahead_ = 0;  // bytes into the rows, of what is being written
 };
 
-}  // namespace bareflow::llama::gemv_narrow
+}  // namespace bareflow::compute::gemv_narrow

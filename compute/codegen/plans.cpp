@@ -10,7 +10,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 class NameWriter {
@@ -170,4 +170,4 @@ const NamedPlan &gemv_plan(TensorType type, size_t index) {
     platform::panic("no such plan");
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -11,7 +11,7 @@
 #include "compute/codegen/codegen.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 struct NamedPlan {
     static constexpr size_t kNameBytes = 20;
@@ -28,4 +28,4 @@ struct NamedPlan {
 [[nodiscard]] size_t gemv_plan_count(TensorType type);
 [[nodiscard]] const NamedPlan &gemv_plan(TensorType type, size_t index);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

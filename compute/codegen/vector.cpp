@@ -26,7 +26,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama::gemv_vector {
+namespace bareflow::compute::gemv_vector {
 
 namespace {
 
@@ -510,9 +510,9 @@ void VectorGenerator::add_products(uint32_t groups) {
     }
 }
 
-}  // namespace bareflow::llama::gemv_vector
+}  // namespace bareflow::compute::gemv_vector
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 using namespace gemv_vector;  // NOLINT: the generator itself
 
@@ -564,4 +564,4 @@ Result<size_t> generate_vector(const GemvShape &shape, const GemvPlan &plan, std
     return VectorGenerator(shape, plan, out, constants).run();
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -14,7 +14,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/assembler.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 [[nodiscard]] bool can_generate_vector_type(TensorType type, InstructionSet set);
 // Plans whose set is kAvx2, kAvxVnni or kAvx512. The first three as in gemv_codegen.h.
@@ -24,4 +24,4 @@ inline constexpr size_t kVectorConstantBytes = 640;
 [[nodiscard]] Result<size_t> generate_vector(const GemvShape &shape, const GemvPlan &plan,
                                              std::span<uint8_t> out, jit::ConstantPool constants);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -1,7 +1,7 @@
 // Units of eight blocks: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL.
 #include "compute/codegen/vector_generator.h"
 
-namespace bareflow::llama::gemv_vector {
+namespace bareflow::compute::gemv_vector {
 
 void VectorGenerator::total_of(unsigned to, const Unit &a, const Unit &b, int32_t sums) {
     if (wide_) {
@@ -220,4 +220,4 @@ void VectorGenerator::multiply(unsigned to, unsigned a, unsigned b) {
     op3(op::paddq, to, to, a);
 }
 
-}  // namespace bareflow::llama::gemv_vector
+}  // namespace bareflow::compute::gemv_vector

@@ -14,7 +14,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
 
-namespace bareflow::llama::gemv_vector {
+namespace bareflow::compute::gemv_vector {
 
 using jit::Alu;
 using jit::Assembler;
@@ -378,4 +378,4 @@ class VectorGenerator {
     uint32_t rows_ = 1;  // of the loop that is being written
 };
 
-}  // namespace bareflow::llama::gemv_vector
+}  // namespace bareflow::compute::gemv_vector

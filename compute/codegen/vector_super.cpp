@@ -1,7 +1,7 @@
 // Units that are a super-block: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
 #include "compute/codegen/vector_generator.h"
 
-namespace bareflow::llama::gemv_vector {
+namespace bareflow::compute::gemv_vector {
 
 void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
     const auto count = static_cast<uint32_t>(units.size());
@@ -361,4 +361,4 @@ void VectorGenerator::part_scales(unsigned to, int32_t block) {
     a_.avx(op::por, lower, lower, upper);
 }
 
-}  // namespace bareflow::llama::gemv_vector
+}  // namespace bareflow::compute::gemv_vector

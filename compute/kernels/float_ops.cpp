@@ -6,7 +6,7 @@
 #include <array>
 #include <utility>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constinit std::span<const FloatVariant *const> replaced;
@@ -89,4 +89,4 @@ const FloatVariant &float_variant_for(FloatOp op, uint32_t head_size) {
                           is_emulated() ? InstructionSet::kSsse3 : InstructionSet::kAmx);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

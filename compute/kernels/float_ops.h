@@ -17,7 +17,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/rope_pairing.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 enum class FloatOp : uint8_t {
     kNorm,       // rms_norm, and its q8
@@ -105,4 +105,4 @@ std::span<const FloatVariant *const> set_float_variants(
 // Hosted only: attention for the usual sizes of heads; each size exact, then relaxed.
 [[nodiscard]] std::span<const FloatVariant> avx2_sized_float_ops();
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -1,6 +1,6 @@
 #include "compute/kernels/gemv.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,
               uint32_t row_end) {
@@ -29,4 +29,4 @@ void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -7,7 +7,7 @@
 
 #include "compute/numbers/quant.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // y[row] = W[row] . x for one matrix W as it lies in the file. Standard layout, read by generated
 // code as well. Weights have any alignment (F32: 4); y, x and xq don't overlap.
@@ -44,4 +44,4 @@ using GemmKernel = void (*)(const GemmArgs &args, uint32_t row_begin, uint32_t r
 void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,
               uint32_t row_end);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

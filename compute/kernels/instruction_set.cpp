@@ -2,7 +2,7 @@
 
 #include <array>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr std::array<std::string_view, 6> kNames = {"sse2",     "ssse3",  "avx2",
@@ -68,4 +68,4 @@ InstructionSet instruction_set_limit() {
     return limit;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

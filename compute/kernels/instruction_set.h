@@ -7,7 +7,7 @@
 
 #include "kernel_lib/cpu/features.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // What a kernel asks of the processor, the greater ones containing the lesser.
 enum class InstructionSet : uint8_t {
@@ -31,4 +31,4 @@ enum class InstructionSet : uint8_t {
 void limit_instruction_set(InstructionSet most);
 [[nodiscard]] InstructionSet instruction_set_limit();
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -3,7 +3,7 @@
 
 #include "compute/kernels/float_ops.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 std::span<const FloatVariant *const> linked_float_variants() {
     static constinit std::array<const FloatVariant *, kMaxFloatVariants> list{};
@@ -23,4 +23,4 @@ std::span<const FloatVariant *const> linked_float_variants() {
     return std::span(list).first(count);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

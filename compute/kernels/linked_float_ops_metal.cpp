@@ -1,6 +1,6 @@
 #include "compute/kernels/float_ops.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 std::span<const FloatVariant *const> linked_float_variants() {
     static const FloatVariant *const kLinked[] = {
@@ -10,4 +10,4 @@ std::span<const FloatVariant *const> linked_float_variants() {
     return kLinked;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -5,7 +5,7 @@
 #include "compute/kernels/registry.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -37,4 +37,4 @@ std::span<const VariantSource> linked_simd_variants() {
     return kLinked;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -1,10 +1,10 @@
 #include "compute/kernels/registry.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 std::span<const VariantSource> linked_simd_variants() {
     static constexpr VariantSource kLinked[] = {avx2_variant};
     return kLinked;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

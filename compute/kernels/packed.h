@@ -9,7 +9,7 @@
 #include "compute/kernels/registry.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Those that this processor can run, within limit_instruction_set(); empty: there is none.
 struct PackedVariants {
@@ -23,4 +23,4 @@ struct PackedVariants {
 [[nodiscard]] GemvVariant avx512_packed_variant(TensorType type, uint32_t index);
 [[nodiscard]] GemvVariant scalar_packed_variant(TensorType type, uint32_t index);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -5,7 +5,7 @@
 #include "compute/kernels/portable/gemv.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr size_t kMaxVariants = 8;
@@ -72,4 +72,4 @@ bool relaxed_numerics() {
     return relaxed_allowed;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

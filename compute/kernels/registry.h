@@ -11,7 +11,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // A kernel compiled into the program.
 struct GemvVariant {
@@ -53,4 +53,4 @@ using VariantSource = GemvVariant (*)(TensorType type);
 // Which of these are linked into this program, in the order of InstructionSet.
 [[nodiscard]] std::span<const VariantSource> linked_simd_variants();
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -11,7 +11,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // One weight shape of the loaded model and the kernel that serves it. Whoever has a better one
 // writes `kernel` and `forms` between two calls of Engine::advance; the engine takes it over when
@@ -71,4 +71,4 @@ struct PlaceableWeights {
     UnpackMemory *unpack = nullptr;
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

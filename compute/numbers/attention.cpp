@@ -5,7 +5,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/vec.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Positions that are widened together: their numbers stay in the first-level cache, and a query
@@ -287,4 +287,4 @@ void attention_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

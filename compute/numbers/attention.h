@@ -10,7 +10,7 @@
 
 #include "compute/numbers/ops.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // How keys and values are kept.
 enum class KvType : uint8_t {
@@ -79,4 +79,4 @@ void attention_exp_with(SoftmaxExp exp, const AttentionTile &tile, uint32_t begi
 // out_j += (e_t / sum) * v_t[j], t increasing, from +0.
 void attention_mix(const AttentionTile &tile, uint32_t begin, uint32_t end);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // The bits that make a magnitude of 64 or more, or a NaN, reach the top bit when they are added.
 inline constexpr int32_t kModerateToTop = 0x3d800000;  // 2^31 less the bits of 64.0f
@@ -43,4 +43,4 @@ template <typename Floats, typename Integers>
     result = x < -87.0f ? Floats{} : scaled;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

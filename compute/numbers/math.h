@@ -5,7 +5,7 @@
 
 #include "third_party/musl/port/bf_math.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // IEEE square roots: one instruction, no errno.
 inline float sqrt_f32(float x) {
@@ -15,4 +15,4 @@ inline double sqrt_f64(double x) {
     return __builtin_elementwise_sqrt(x);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

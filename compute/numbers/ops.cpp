@@ -7,7 +7,7 @@
 #include "compute/numbers/math.h"
 #include "compute/numbers/vec.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Whether all magnitudes are below 64 (a NaN's is not): integer additions that reach the top bit.
@@ -197,4 +197,4 @@ void softmax(float *x, uint32_t n) {
     softmax_scale(x, 0, n, softmax_inverse(state));
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

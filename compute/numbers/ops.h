@@ -13,7 +13,7 @@
 
 #include "compute/numbers/rope_pairing.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // The contract's lanes.
 inline constexpr uint32_t kLanes = 8;
@@ -62,4 +62,4 @@ void softmax_scale(float *x, uint32_t begin, uint32_t end, float inverse);
 // All three, over everything.
 void softmax(float *x, uint32_t n);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -10,7 +10,7 @@
 
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 enum class Packing : uint8_t {
     kFile,  // rows one after the other, as GGUF has them
@@ -40,4 +40,4 @@ void repack_rows(TensorType type, uint32_t cols, uint64_t row_bytes, const Place
 void unpack_row(TensorType type, uint32_t cols, uint64_t row_bytes, const PlacedWeights &from,
                 uint32_t row, uint8_t *out);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -6,7 +6,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr uint32_t kUnit = 4;  // bytes of a row that stay together
@@ -125,4 +125,4 @@ void unpack_row(TensorType type, uint32_t cols, uint64_t row_bytes, const Placed
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

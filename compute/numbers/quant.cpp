@@ -5,7 +5,7 @@
 #include "compute/numbers/vec.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 to an integer, half to even.
@@ -186,4 +186,4 @@ void quantize_activation(const float *x, const QuantizedActivation &out, Activat
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

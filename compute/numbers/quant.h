@@ -13,7 +13,7 @@
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/memory/buffer.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Elements that share an f16 scale in the types that are no K-quants.
 inline constexpr uint32_t kBlockElements = 32;
@@ -139,4 +139,4 @@ inline uint32_t group_count(uint32_t count) {
 void quantize_activation(const float *x, const QuantizedActivation &out, ActivationForms forms,
                          uint32_t group_begin, uint32_t group_end);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Which two elements of a head RoPE rotates together.
 enum class RopePairing : uint8_t {
@@ -11,4 +11,4 @@ enum class RopePairing : uint8_t {
     kHalves,    // i and i + rotary / 2
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -2,7 +2,7 @@
 
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -71,4 +71,4 @@ bool takes_quantized(TensorType type) {
     return type != TensorType::kF32 && type != TensorType::kF16 && type != TensorType::kBF16;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Numbers as stored in the file. Only types that the engine computes with have a name here; the
 // others are known to find_tensor_type(), so that they can be refused by name.
@@ -53,4 +53,4 @@ inline constexpr std::string_view kSupportedTensorTypes =
 // Block types multiply quantised activations, the others floats.
 [[nodiscard]] bool takes_quantized(TensorType type);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -7,7 +7,7 @@
 #include <bit>
 #include <cstdint>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 using F32x4 = float __attribute__((vector_size(16)));
 using I32x4 = int32_t __attribute__((vector_size(16)));
@@ -65,4 +65,4 @@ struct Lanes {
     }
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -2,7 +2,7 @@
 
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr uint32_t kHalf = kBlockElements / 2;
@@ -158,4 +158,4 @@ void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

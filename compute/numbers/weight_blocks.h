@@ -11,7 +11,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Elements that share an integer scale, at least.
 inline constexpr uint32_t kPartElements = 16;
@@ -37,4 +37,4 @@ void unpack_block(TensorType type, const uint8_t *block, UnpackedBlock &out);
 // One row of a tensor of any supported type as floats: y[cols]. The contract's "Embedding".
 void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -6,7 +6,7 @@
 #include <bit>
 #include <new>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Elements of one timed run: a vector of a small model takes less time than it takes to look at
@@ -389,4 +389,4 @@ void FloatJit::destroy() {
     heap_release(this);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

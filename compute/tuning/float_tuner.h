@@ -23,7 +23,7 @@
 #include "kernel_lib/jit/optimize.h"
 #include "kernel_lib/memory/guarded_pages.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 class FloatJit {
   public:
@@ -105,4 +105,4 @@ class FloatJit {
     GuardedPages got_;
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -12,7 +12,7 @@
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Multiply-adds of one timed run. Where weights stream from memory, short runs are over before the
@@ -489,4 +489,4 @@ std::string_view GemvJit::variant(const KernelSlot &slot) const {
     return {};
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

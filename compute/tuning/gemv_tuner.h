@@ -39,7 +39,7 @@
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/memory/guarded_pages.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 class GemvJit {
   public:
@@ -218,4 +218,4 @@ class GemvJit {
     } trial_;
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -10,7 +10,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/tuning/gemv_tuner.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 uint32_t GemvJit::Target::packed_candidates() const {
     const WeightPlacement *const placement = owner_->placement_;
@@ -212,4 +212,4 @@ void GemvJit::run_repacked(const KernelSlot &slot, GemvKernel kernel, const Plac
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

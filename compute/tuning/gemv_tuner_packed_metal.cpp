@@ -6,7 +6,7 @@
 #include "compute/numbers/packing.h"
 #include "compute/tuning/gemv_tuner.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 uint32_t GemvJit::Target::packed_candidates() const {
     return 0;
@@ -59,4 +59,4 @@ void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing) {
     timed_row_ += rows;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

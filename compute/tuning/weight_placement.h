@@ -23,7 +23,7 @@
 #include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 enum class WeightMode : uint8_t { kAuto, kOwned, kMapped, kTight };
 // "auto", "owned", "mapped", "tight".
@@ -94,4 +94,4 @@ class WeightPlacement {
     uint64_t moved_bytes_ = 0;
 };
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -7,7 +7,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Between two looks at the clock.
@@ -209,4 +209,4 @@ uint64_t WeightPlacement::free_bytes() const {
     return free - std::min(free, kKeptBytes);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -3,7 +3,7 @@
 #include "compute/tuning/weight_placement.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // The output matrix is the largest, but for rare shapes.
 void WeightPlacement::start(const PlaceableWeights &weights, WeightMode mode, bool) {
@@ -28,4 +28,4 @@ uint64_t WeightPlacement::extra_bytes() const {
 
 void PagesOwner::release() {}
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

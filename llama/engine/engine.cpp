@@ -191,7 +191,8 @@ uint32_t Engine::good_batch(const Model &model) {
     // Two processors have 64 rows each, which the matrix kernels do at once; without these the
     // weights come from the first-level cache for each row anyway.
     constexpr uint32_t kManyRows = 128;
-    return kernel_for(model.layers()[0].gate.type).matrix != nullptr ? kManyRows : kRowsBesideTexts;
+    return compute::kernel_for(model.layers()[0].gate.type).matrix != nullptr ? kManyRows
+                                                                              : kRowsBesideTexts;
 }
 
 uint32_t Engine::rows_of_batch(uint32_t batch, bool beside_texts, uint64_t row_ticks,
@@ -232,16 +233,16 @@ const EngineCounters &Engine::counters() const {
     return state_->counters;
 }
 
-std::span<KernelSlot> Engine::kernel_slots() {
+std::span<compute::KernelSlot> Engine::kernel_slots() {
     return state_->transformer.kernel_slots();
 }
 
-PlaceableWeights Engine::placeable_weights() {
+compute::PlaceableWeights Engine::placeable_weights() {
     Transformer &transformer = state_->transformer;
     return {transformer.kernel_slots(), transformer.matrices(), &transformer.unpack_memory()};
 }
 
-std::span<FloatSlot> Engine::float_slots() {
+std::span<compute::FloatSlot> Engine::float_slots() {
     return state_->transformer.float_slots();
 }
 

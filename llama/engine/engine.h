@@ -18,6 +18,14 @@
 #include "llama/engine/kv_cache.h"
 #include "llama/text/token.h"
 
+namespace bareflow::compute {
+
+struct FloatSlot;   // compute/kernels/float_ops.h
+struct KernelSlot;  // compute/kernels/slots.h
+struct PlaceableWeights;
+
+}  // namespace bareflow::compute
+
 namespace bareflow::llama {
 
 struct LogitBias {
@@ -112,7 +120,7 @@ struct EngineConfig {
     uint32_t slots = 1;           // 1 to kMaxSlots
     uint32_t context_length = 0;  // tokens of one slot; 0: the file's own
     uint32_t batch = 32;          // tokens computed together; not below slots
-    KvType kv_type = KvType::kF16;
+    compute::KvType kv_type = compute::KvType::kF16;
 };
 
 struct EngineMemory {
@@ -123,9 +131,6 @@ struct EngineMemory {
 
 class Model;  // llama/model/model.h: a checked view of a GGUF file
 struct HyperParameters;
-struct FloatSlot;
-struct KernelSlot;  // compute/kernels/slots.h
-struct PlaceableWeights;
 
 class Engine {
   public:
@@ -176,11 +181,11 @@ class Engine {
 
     // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
     // to replace one.
-    [[nodiscard]] std::span<KernelSlot> kernel_slots();
+    [[nodiscard]] std::span<compute::KernelSlot> kernel_slots();
     // The matrices themselves: for WeightPlacement.
-    [[nodiscard]] PlaceableWeights placeable_weights();
+    [[nodiscard]] compute::PlaceableWeights placeable_weights();
     // The float operations, likewise.
-    [[nodiscard]] std::span<FloatSlot> float_slots();
+    [[nodiscard]] std::span<compute::FloatSlot> float_slots();
     [[nodiscard]] FusedSteps &fused_steps();
 
     // From inside TokenSink::on_token(), where the request wants them: of the token, then of the

@@ -17,7 +17,7 @@ Result<KvCache> KvCache::create(const KvShape &shape) {
     }
     KvCache cache;
     cache.shape_ = shape;
-    cache.head_bytes_ = kv_head_bytes(shape.type, shape.head_size);
+    cache.head_bytes_ = compute::kv_head_bytes(shape.type, shape.head_size);
     cache.pages_ = bytes / platform::kPageBytes + 1;
     // Every position is stored before it is read.
     cache.data_ = static_cast<uint8_t *>(platform::allocate_pages_unzeroed(cache.pages_));

@@ -12,7 +12,7 @@
 namespace bareflow::llama {
 
 struct KvShape {
-    KvType type = KvType::kF16;
+    compute::KvType type = compute::KvType::kF16;
     uint32_t layers = 0;
     uint32_t kv_heads = 0;
     uint32_t head_size = 0;
@@ -33,9 +33,9 @@ class KvCache {
     ~KvCache();
 
     // What one position of one sequence takes.
-    [[nodiscard]] static uint64_t position_bytes(KvType type, uint32_t layers, uint32_t kv_heads,
-                                                 uint32_t head_size) {
-        return uint64_t{2} * layers * kv_heads * kv_head_bytes(type, head_size);
+    [[nodiscard]] static uint64_t position_bytes(compute::KvType type, uint32_t layers,
+                                                 uint32_t kv_heads, uint32_t head_size) {
+        return uint64_t{2} * layers * kv_heads * compute::kv_head_bytes(type, head_size);
     }
     [[nodiscard]] uint64_t size_bytes() const { return pages_ * 4096; }
 

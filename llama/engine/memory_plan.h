@@ -15,7 +15,7 @@ namespace bareflow::llama {
 struct MemoryWish {
     uint32_t slots = 4;           // 1 to EngineConfig::kMaxSlots
     uint32_t context_length = 0;  // tokens; 0: the file's own
-    KvType kv_type = KvType::kF16;
+    compute::KvType kv_type = compute::KvType::kF16;
     uint32_t batch = 32;  // rows of a batch; see Engine::good_batch
 };
 

@@ -194,11 +194,11 @@ uint32_t Sampler::pass_over(uint32_t begin, uint32_t end, float floor) const {
     if (next_change_ < change_count_) {
         end = std::min(end, changes_[next_change_].index);
     }
-    const F32x4 floors = splat4(floor);
+    const compute::F32x4 floors = compute::splat4(floor);
     for (; begin + kPassed <= end; begin += kPassed) {
         const float *const at = logits_.data() + begin;
-        const auto above = (load4(at) > floors) | (load4(at + 4) > floors) |
-                           (load4(at + 8) > floors) | (load4(at + 12) > floors);
+        const auto above = (compute::load4(at) > floors) | (compute::load4(at + 4) > floors) |
+                           (compute::load4(at + 8) > floors) | (compute::load4(at + 12) > floors);
         const auto words = std::bit_cast<std::array<uint64_t, 2>>(above);
         if ((words[0] | words[1]) != 0) {
             break;
@@ -292,7 +292,7 @@ void Sampler::work(uint32_t end) {
             for (uint32_t i = done_; i < end; ++i) {
                 weights()[i] = clean(logits_[i]);
             }
-            return softmax_exp(weights(), done_, end, softmax_);
+            return compute::softmax_exp(weights(), done_, end, softmax_);
         case Stage::kGreedy:
             for (uint32_t i = done_; i < end;) {
                 i = pass_over(i, end, best_.logit);
@@ -358,11 +358,11 @@ void Sampler::work(uint32_t end) {
             }
             return;
         case Stage::kMax:
-            return softmax_max(weights(), done_, end, softmax_);
+            return compute::softmax_max(weights(), done_, end, softmax_);
         case Stage::kExp:
-            return softmax_exp(weights(), done_, end, softmax_);
+            return compute::softmax_exp(weights(), done_, end, softmax_);
         case Stage::kScale:
-            return softmax_scale(weights(), done_, end, inverse_);
+            return compute::softmax_scale(weights(), done_, end, inverse_);
         case Stage::kEntropy:
             for (uint32_t i = done_; i < end; ++i) {
                 running_ = running_ - weights()[i] * log_f32(weights()[i]);
@@ -394,7 +394,7 @@ void Sampler::cut(uint32_t end) {
         bool too_small = false;
         if (stage_ == Stage::kTypical) {
             candidates_[i].logit = logit_of(candidates_[i].index);
-            weight = exp_f32(candidates_[i].logit - softmax_.max) * inverse_;
+            weight = compute::exp_f32(candidates_[i].logit - softmax_.max) * inverse_;
             enough = params().typical_p;
         } else if (stage_ == Stage::kSum) {
             enough = 1.0f;
@@ -421,7 +421,7 @@ void Sampler::finish_stage() {
             softmax_ = {.max = log_max_};
             return enter(Stage::kLogSum, items_);
         case Stage::kLogSum:
-            log_sum_ = log_f32(fold_lanes(softmax_.lanes));
+            log_sum_ = log_f32(compute::fold_lanes(softmax_.lanes));
             return choose();
         case Stage::kGreedy:
             return finish_pick();
@@ -450,7 +450,7 @@ void Sampler::finish_stage() {
         case Stage::kMax:
             return enter(Stage::kExp, kept_);
         case Stage::kExp:
-            inverse_ = softmax_inverse(softmax_);
+            inverse_ = compute::softmax_inverse(softmax_);
             return enter(Stage::kScale, kept_);
         case Stage::kScale:
             return finish_weights();
@@ -523,7 +523,7 @@ void Sampler::finish_pick() {
 }
 
 float Sampler::strangeness(float logit) const {
-    const float surprise = -log_f32(exp_f32(logit - softmax_.max) * inverse_);
+    const float surprise = -log_f32(compute::exp_f32(logit - softmax_.max) * inverse_);
     const float distance = surprise - entropy_;
     return distance < 0.0f ? -distance : distance;
 }

@@ -173,7 +173,7 @@ class Sampler {
     uint32_t limit_ = 0;  // candidates wanted
     uint32_t kept_ = 0;   // candidates there are
     Candidate best_{};
-    SoftmaxState softmax_;
+    compute::SoftmaxState softmax_;
     float temperature_ = 1.0f;
     float inverse_ = 0.0f;  // of the softmax's sum
     float entropy_ = 0.0f;

@@ -23,7 +23,7 @@ constexpr uint32_t kLayerMatrices = 7;
 constexpr uint32_t kMaxProductOps = 32;
 constexpr uint32_t kOtherOps = 12;
 // Of the float operations: one each, and a second length of kQuantize.
-constexpr uint32_t kFloatSlots = kFloatOps + 1;
+constexpr uint32_t kFloatSlots = compute::kFloatOps + 1;
 
 // Rows of a matrix that one processor does together: 64 bytes of y.
 constexpr uint32_t kRowGrain = 16;
@@ -42,7 +42,7 @@ constexpr uint32_t kTileRows = 8;
 constexpr uint64_t kScoreFloats = (2u << 20) / sizeof(float);
 constexpr uint32_t kItemsPerProcessor = 2;
 constexpr uint32_t kPasses = 3;
-static_assert(kBlockPositions % kLanes == 0);
+static_assert(kBlockPositions % compute::kLanes == 0);
 
 // Tokens before the steps in one are measured: their parts were tuned by then.
 constexpr uint64_t kStepsBeforeFusing = 48;
@@ -55,7 +55,8 @@ constexpr uint32_t units_for(uint32_t n, uint32_t per_unit) {
 }
 
 constexpr uint64_t score_stride(uint32_t positions) {
-    return kScoreHeader + uint64_t{units_for(positions, kScoreHeader)} * kScoreHeader;
+    return compute::kScoreHeader +
+           uint64_t{units_for(positions, compute::kScoreHeader)} * compute::kScoreHeader;
 }
 
 constexpr uint32_t step_capacity(const HyperParameters &p) {
@@ -75,8 +76,8 @@ constexpr uint32_t longest_vector(const HyperParameters &p) {
 }
 
 // "q4_k_gemv "
-void put_gemv_name(TensorType type, TextWriter &out) {
-    for (const char c : tensor_type_info(type).name) {
+void put_gemv_name(compute::TensorType type, TextWriter &out) {
+    for (const char c : compute::tensor_type_info(type).name) {
         out.put(c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
     }
     out.put("_gemv ");
@@ -114,14 +115,15 @@ class Transformer::Builder {
                   {.matrix = &layer.value, .bias = layer.value_bias.f32(), .y = s_.v}});
         put({.kind = StepKind::kRope,
              .op = op("rope", p.heads + p.kv_heads, p.head_size),
-             .floats = find_or_add_floats("rope", {.op = FloatOp::kRope, .n = p.heads})});
+             .floats = find_or_add_floats("rope", {.op = compute::FloatOp::kRope, .n = p.heads})});
         if (index + 1 == p.layers) {
             t_.steps_without_logits_ = t_.step_count_;
             put({.kind = StepKind::kSelect, .op = op("select", p.dim)});
         }
         put({.kind = StepKind::kAttention,
              .op = op("attention", p.heads, p.head_size),
-             .floats = find_or_add_floats("attention", {.op = FloatOp::kAttention, .n = p.heads})});
+             .floats = find_or_add_floats("attention",
+                                          {.op = compute::FloatOp::kAttention, .n = p.heads})});
         quantize(s_.mixed, layer.attention_output);
         products(StepKind::kProductAdd, s_.mixed,
                  {{.matrix = &layer.attention_output,
@@ -159,19 +161,20 @@ class Transformer::Builder {
     }
 
     // `wanted` has what identifies the operation: what it is and `n`.
-    FloatSlot *find_or_add_floats(std::string_view name, const FloatSlot &wanted) {
-        for (FloatSlot &slot : t_.float_slots()) {
+    compute::FloatSlot *find_or_add_floats(std::string_view name,
+                                           const compute::FloatSlot &wanted) {
+        for (compute::FloatSlot &slot : t_.float_slots()) {
             if (slot.op == wanted.op && slot.n == wanted.n) {
                 return &slot;
             }
         }
         const HyperParameters &p = t_.parameters_;
-        FloatSlot &added = s_.float_slots[t_.float_slot_count_++];
+        compute::FloatSlot &added = s_.float_slots[t_.float_slot_count_++];
         added = wanted;
-        added.variant = &float_rule_of_thumb(wanted.op, p.head_size);
+        added.variant = &compute::float_rule_of_thumb(wanted.op, p.head_size);
         uint32_t rows = wanted.n;
-        if (wanted.op == FloatOp::kRope || wanted.op == FloatOp::kAttention) {
-            rows = wanted.op == FloatOp::kRope ? p.heads + p.kv_heads : p.heads;
+        if (wanted.op == compute::FloatOp::kRope || wanted.op == compute::FloatOp::kAttention) {
+            rows = wanted.op == compute::FloatOp::kRope ? p.heads + p.kv_heads : p.heads;
             added.kv_heads = p.kv_heads;
             added.head_size = p.head_size;
             added.pairs = p.rope_dim / 2;
@@ -186,12 +189,12 @@ class Transformer::Builder {
         const uint32_t dim = t_.parameters_.dim;
         bool quantized = false;
         for (const Tensor *const reader : readers) {
-            quantized = quantized || takes_quantized(reader->type);
+            quantized = quantized || compute::takes_quantized(reader->type);
         }
         put({.kind = StepKind::kNorm,
              .quantized = quantized,
              .op = op("rms_norm", dim),
-             .floats = find_or_add_floats("rms_norm", {.op = FloatOp::kNorm, .n = dim}),
+             .floats = find_or_add_floats("rms_norm", {.op = compute::FloatOp::kNorm, .n = dim}),
              .n = dim,
              .x = s_.x,
              .w = weights.f32()});
@@ -199,12 +202,12 @@ class Transformer::Builder {
 
     // Only if the matrix takes it.
     void quantize(const float *x, const Tensor &reader) {
-        if (takes_quantized(reader.type)) {
+        if (compute::takes_quantized(reader.type)) {
             put({.kind = StepKind::kQuantize,
                  .quantized = true,
                  .op = op("quantize", reader.cols),
-                 .floats =
-                     find_or_add_floats("quantize", {.op = FloatOp::kQuantize, .n = reader.cols}),
+                 .floats = find_or_add_floats(
+                     "quantize", {.op = compute::FloatOp::kQuantize, .n = reader.cols}),
                  .n = reader.cols,
                  .x = x});
         }
@@ -223,7 +226,8 @@ class Transformer::Builder {
         uint32_t part_count = step.product_count;
         if (kind == StepKind::kGateUp) {
             const uint32_t hidden = list.begin()->matrix->rows;
-            step.floats = find_or_add_floats("silu_mul", {.op = FloatOp::kSilu, .n = hidden});
+            step.floats =
+                find_or_add_floats("silu_mul", {.op = compute::FloatOp::kSilu, .n = hidden});
             parts[part_count++] = {step.floats->name, 0};  // its share is measured
         }
         step.op = static_cast<uint16_t>(
@@ -245,9 +249,9 @@ class Transformer::Builder {
 
     uint32_t find_or_add_slot(const Tensor &tensor) {
         for (uint32_t i = 0; i < t_.slot_count_; ++i) {
-            KernelSlot &slot = s_.slots[i];
+            compute::KernelSlot &slot = s_.slots[i];
             if (slot.type == tensor.type && slot.rows == tensor.rows && slot.cols == tensor.cols) {
-                if (slot.matrices < KernelSlot::kTimedMatrices) {
+                if (slot.matrices < compute::KernelSlot::kTimedMatrices) {
                     slot.timed[slot.matrices] = tensor.data;
                 }
                 ++slot.matrices;
@@ -258,7 +262,7 @@ class Transformer::Builder {
         TextWriter name(text);
         put_gemv_name(tensor.type, name);
         name.put(tensor.rows, 'x', tensor.cols);
-        const GemvVariant &variant = kernel_for(tensor.type);
+        const compute::GemvVariant &variant = compute::kernel_for(tensor.type);
         s_.slots[t_.slot_count_] = {.name = intern_name(name.view()),
                                     .type = tensor.type,
                                     .rows = tensor.rows,
@@ -269,7 +273,7 @@ class Transformer::Builder {
                                     .active = variant.kernel,
                                     .matrix = variant.matrix,
                                     .matrix_forms = variant.forms,
-                                    .reference = gemv_variants(tensor.type)[0].kernel,
+                                    .reference = compute::gemv_variants(tensor.type)[0].kernel,
                                     .sample = tensor.data,
                                     .matrices = 1,
                                     .timed = {tensor.data}};
@@ -290,7 +294,7 @@ Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParame
         pointer = memory == nullptr ? nullptr : reinterpret_cast<T *>(memory + used);
         used += (count * sizeof(T) + 63) / 64 * 64;
     };
-    const uint32_t padded = padded_head(p.head_size);
+    const uint32_t padded = compute::padded_head(p.head_size);
     take(s.rows, batch);
     take(s.wanting, sequences);
     take(s.tiles, batch);
@@ -321,17 +325,17 @@ Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParame
     take(s.cos_sin, uint64_t{batch} * p.rope_dim);
     take(s.inv_freq, p.rope_dim / 2);
     const uint32_t longest = longest_vector(p);
-    const uint64_t each = ActivationBuffer::bytes_for(longest);
+    const uint64_t each = compute::ActivationBuffer::bytes_for(longest);
     uint8_t *activations;
     take(activations, each * batch);
     for (uint32_t i = 0; memory != nullptr && i < batch; ++i) {
-        s.xq[i] = ActivationBuffer::view_in(activations + i * each, longest);
+        s.xq[i] = compute::ActivationBuffer::view_in(activations + i * each, longest);
     }
     s.bytes = used;
     return s;
 }
 
-uint64_t Transformer::position_bytes(const HyperParameters &p, KvType type) {
+uint64_t Transformer::position_bytes(const HyperParameters &p, compute::KvType type) {
     return KvCache::position_bytes(type, p.layers, p.kv_heads, p.head_size);
 }
 
@@ -354,7 +358,7 @@ Result<Transformer> Transformer::create(const Model &model, const TransformerCon
     t.model_ = &model;
     t.parameters_ = p;
     t.config_ = config;
-    t.score_scale_ = static_cast<float>(1.0 / sqrt_f64(static_cast<double>(p.head_size)));
+    t.score_scale_ = static_cast<float>(1.0 / compute::sqrt_f64(static_cast<double>(p.head_size)));
     BF_ASSIGN(t.kv_, KvCache::create({.type = config.kv_type,
                                       .layers = p.layers,
                                       .kv_heads = p.kv_heads,
@@ -366,8 +370,9 @@ Result<Transformer> Transformer::create(const Model &model, const TransformerCon
     BF_ASSIGN(t.memory_, Buffer<uint8_t>::create(bytes));
     t.s_ = Scratch::at(t.memory_.data(), p, config.sequences, config.batch, config.positions);
     BF_ASSIGN(t.costs_, OpCosts::create(cost_capacity(p)));
-    rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim, model.rope_divisors().f32(),
-                     static_cast<double>(p.rope_factor), t.s_.inv_freq);
+    compute::rope_frequencies(static_cast<double>(p.rope_base), p.rope_dim,
+                              model.rope_divisors().f32(), static_cast<double>(p.rope_factor),
+                              t.s_.inv_freq);
     Builder(t).compile();
     return t;
 }
@@ -429,10 +434,10 @@ void Transformer::begin(std::span<const BatchRow> rows) {
                  sharing_ == OpCosts::Sharing::kMeasured && steps_begun >= kStepsBeforeFusing);
     forms_ = 0;
     has_matrix_ = false;
-    for (KernelSlot &slot : kernel_slots()) {
+    for (compute::KernelSlot &slot : kernel_slots()) {
         slot.active = slot.kernel;
         has_matrix_ |= slot.matrix != nullptr;
-        ++(given_ > KernelSlot::kFewRows ? slot.many_steps : slot.few_steps);
+        ++(given_ > compute::KernelSlot::kFewRows ? slot.many_steps : slot.few_steps);
         forms_ |= slot.forms;
         forms_ |= given_ > 1 ? slot.matrix_forms : 0;
     }
@@ -537,7 +542,7 @@ bool Transformer::copy_prefix(uint32_t from, uint32_t to, uint32_t positions,
 uint32_t Transformer::units_of(const Step &step) const {
     switch (step.kind) {
         case StepKind::kQuantize:
-            return group_count(step.n) * rows_;
+            return compute::group_count(step.n) * rows_;
         case StepKind::kProducts: {
             uint32_t units = 0;
             for (uint32_t i = 0; i < step.product_count; ++i) {
@@ -685,7 +690,7 @@ void Transformer::run(const Step &step, uint32_t begin, uint32_t end) {
             }
             return;
         case StepKind::kQuantize: {
-            const uint32_t groups = group_count(step.n);
+            const uint32_t groups = compute::group_count(step.n);
             for (uint32_t unit = begin; unit < end;) {
                 const uint32_t row = unit / groups;
                 const uint32_t from = unit % groups;
@@ -729,7 +734,7 @@ uint32_t Transformer::row_groups(const Step &step) const {
 uint32_t Transformer::group_size(const Step &step) const {
     // Unpacking quantised weights is dear, and less so for many rows at a time. But with groups
     // processors find what they wrote, which counts for more where matrices are small.
-    const bool quantized = takes_quantized(step.products[0].matrix->type);
+    const bool quantized = compute::takes_quantized(step.products[0].matrix->type);
     const bool large = quantized && (alone_ || units_of(step) >= kLargeMatrixRows);
     const uint32_t most = large ? kLargeGroupRows : kGroupRows;
     const uint32_t even = units_for(rows_, units_for(rows_, most));
@@ -770,7 +775,7 @@ void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, u
     }
     for (uint32_t row = first_row; row < end_row; ++row) {
         const uint64_t at = uint64_t{row} * parameters_.dim + begin;
-        add(step.products[0].y + at, end - begin, s_.x + at);
+        compute::add(step.products[0].y + at, end - begin, s_.x + at);
     }
 }
 
@@ -781,14 +786,14 @@ void Transformer::embed(const Step &step, uint32_t row) {
     const uint8_t *const weights =
         embedding_row(static_cast<uint32_t>(from.token),
                       reinterpret_cast<uint8_t *>(s_.normed + uint64_t{row} * step.n));
-    dequantize_row(embedding.type, weights, step.n, s_.x + uint64_t{row} * step.n);
-    rope_angles(from.position, s_.inv_freq, parameters_.rope_dim / 2,
-                s_.cos_sin + uint64_t{row} * parameters_.rope_dim);
+    compute::dequantize_row(embedding.type, weights, step.n, s_.x + uint64_t{row} * step.n);
+    compute::rope_angles(from.position, s_.inv_freq, parameters_.rope_dim / 2,
+                         s_.cos_sin + uint64_t{row} * parameters_.rope_dim);
 }
 
 void Transformer::norm(const Step &step, uint32_t row) {
     const uint64_t at = uint64_t{row} * step.n;
-    QuantizedActivation out = s_.xq[row];
+    compute::QuantizedActivation out = s_.xq[row];
     out.count = step.n;
     step.floats->variant->norm(step.x + at, step.w, parameters_.rms_epsilon, step.n, s_.normed + at,
                                step.quantized ? &out : nullptr, forms_);
@@ -796,7 +801,7 @@ void Transformer::norm(const Step &step, uint32_t row) {
 
 void Transformer::quantize(const Step &step, const float *x, uint32_t row, uint32_t begin,
                            uint32_t end) {
-    QuantizedActivation out = s_.xq[row];
+    compute::QuantizedActivation out = s_.xq[row];
     out.count = step.n;
     step.floats->variant->quantize(x, out, forms_, begin, end);
 }
@@ -813,28 +818,29 @@ uint32_t Transformer::silu_share_q16() {
 
 void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
                            uint32_t first_row, uint32_t rows) {
-    const KernelSlot &slot = s_.slots[product.slot];
-    const GemmArgs args{.weights = product.matrix->data,
-                        .row_bytes = slot.row_bytes,
-                        .cols = step.n,
-                        .batch = rows,
-                        .x = step.x + uint64_t{first_row} * step.n,
-                        .x_stride = step.n,
-                        .xq = takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
-                        .y = product.y + uint64_t{first_row} * slot.rows,
-                        .y_stride = slot.rows};
+    const compute::KernelSlot &slot = s_.slots[product.slot];
+    const compute::GemmArgs args{
+        .weights = product.matrix->data,
+        .row_bytes = slot.row_bytes,
+        .cols = step.n,
+        .batch = rows,
+        .x = step.x + uint64_t{first_row} * step.n,
+        .x_stride = step.n,
+        .xq = compute::takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
+        .y = product.y + uint64_t{first_row} * slot.rows,
+        .y_stride = slot.rows};
     multiply_placed(slot, product, args, begin, end);
     for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
-        add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
+        compute::add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
     }
 }
 
 void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
     const HyperParameters &p = parameters_;
-    const FloatVariant &floats = *step.floats->variant;
-    const RopePairing pairing = step.floats->pairing;
+    const compute::FloatVariant &floats = *step.floats->variant;
+    const compute::RopePairing pairing = step.floats->pairing;
     const float *const angles = s_.cos_sin + uint64_t{row} * p.rope_dim;
-    const uint32_t padded = padded_head(p.head_size);
+    const uint32_t padded = compute::padded_head(p.head_size);
     const uint32_t group = p.heads / p.kv_heads;
     for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
         float *const q = s_.q + uint64_t{row} * p.q_dim() + head * p.head_size;
@@ -856,7 +862,8 @@ void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
 }
 
 void Transformer::select_rows() {
-    const uint64_t query_floats = uint64_t{parameters_.heads} * padded_head(parameters_.head_size);
+    const uint64_t query_floats =
+        uint64_t{parameters_.heads} * compute::padded_head(parameters_.head_size);
     for (uint32_t i = 0; i < wanting_; ++i) {
         const uint64_t from = s_.wanting[i];  // >= i
         if (from != i) {
@@ -960,18 +967,19 @@ Transformer::Item Transformer::item_at(const AttentionPlan &plan, uint32_t unit)
 void Transformer::attend(const AttentionPlan &plan, const Item &item, const Step &step,
                          uint32_t begin, uint32_t end) {
     const HyperParameters &p = parameters_;
-    const FloatVariant &floats = *step.floats->variant;
+    const compute::FloatVariant &floats = *step.floats->variant;
     const Tile &tile = *item.tile;
     const uint32_t kv_head = item.head / (p.heads / p.kv_heads);
-    const uint64_t query_floats = uint64_t{p.heads} * padded_head(p.head_size);
-    const AttentionTile work{
+    const uint64_t query_floats = uint64_t{p.heads} * compute::padded_head(p.head_size);
+    const compute::AttentionTile work{
         .type = config_.kv_type,
         .head_size = p.head_size,
         .rows = tile.rows,
         .heads = plan.heads_per_item,
         .positions = tile.positions,
         .scale = score_scale_,
-        .q = s_.queries + tile.first_row * query_floats + item.head * padded_head(p.head_size),
+        .q = s_.queries + tile.first_row * query_floats +
+             item.head * compute::padded_head(p.head_size),
         .q_stride = query_floats,
         .keys = kv_.keys(step.layer, tile.sequence, kv_head),
         .values = kv_.values(step.layer, tile.sequence, kv_head),
@@ -988,9 +996,9 @@ void Transformer::attend(const AttentionPlan &plan, const Item &item, const Step
         const uint32_t pass_end = (pass + 1) * blocks < last ? (pass + 1) * blocks : last;
         const uint32_t from = (block - pass * blocks) * kBlockPositions;
         const uint32_t to = (pass_end - pass * blocks) * kBlockPositions;
-        const AttentionKernel pass_function = pass == 0   ? floats.scores
-                                              : pass == 1 ? floats.exp
-                                                          : floats.mix;
+        const compute::AttentionKernel pass_function = pass == 0   ? floats.scores
+                                                       : pass == 1 ? floats.exp
+                                                                   : floats.mix;
         pass_function(work, from, to < tile.positions ? to : tile.positions);
         block = pass_end;
     }

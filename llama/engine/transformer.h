@@ -38,7 +38,7 @@ struct TransformerConfig {
     uint32_t sequences = 1;  // each with its own keys and values, 0 .. sequences - 1
     uint32_t positions = 0;  // of each sequence
     uint32_t batch = 1;      // rows of a step, at most Transformer::kMaxBatch
-    KvType kv_type = KvType::kF16;
+    compute::KvType kv_type = compute::KvType::kF16;
 };
 
 struct BatchRow {
@@ -62,7 +62,8 @@ class Transformer {
         return (1u << 21) / parameters.heads * 8;
     }
     // Bytes that every position of context of one sequence costs.
-    [[nodiscard]] static uint64_t position_bytes(const HyperParameters &parameters, KvType type);
+    [[nodiscard]] static uint64_t position_bytes(const HyperParameters &parameters,
+                                                 compute::KvType type);
     // What create() takes besides sequences * positions * position_bytes(), give or take a page.
     [[nodiscard]] static uint64_t scratch_bytes(const HyperParameters &parameters,
                                                 uint32_t sequences, uint32_t batch,
@@ -90,13 +91,17 @@ class Transformer {
     [[nodiscard]] uint64_t kv_bytes() const { return kv_.size_bytes(); }
     [[nodiscard]] uint64_t scratch_bytes() const { return memory_.size() + costs_.size_bytes(); }
     // The matrix kernels by shape; see KernelSlot for how to replace one.
-    [[nodiscard]] std::span<KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
+    [[nodiscard]] std::span<compute::KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
     // Every matrix that is multiplied; WeightPlacement moves them.
-    [[nodiscard]] std::span<PlacedMatrix> matrices() { return {s_.matrices, matrix_count_}; }
+    [[nodiscard]] std::span<compute::PlacedMatrix> matrices() {
+        return {s_.matrices, matrix_count_};
+    }
     // Where matrix kernels find packed rows unpacked; empty at first.
-    [[nodiscard]] UnpackMemory &unpack_memory() { return unpack_; }
+    [[nodiscard]] compute::UnpackMemory &unpack_memory() { return unpack_; }
     // The float operations by shape.
-    [[nodiscard]] std::span<FloatSlot> float_slots() { return {s_.float_slots, float_slot_count_}; }
+    [[nodiscard]] std::span<compute::FloatSlot> float_slots() {
+        return {s_.float_slots, float_slot_count_};
+    }
     [[nodiscard]] OpCosts &costs() { return costs_; }
     [[nodiscard]] FusedSteps &fused_steps() { return fused_; }
     // Whose processors share the work from now on; nullptr: the caller of advance() does it alone.
@@ -136,7 +141,7 @@ class Transformer {
     // A matrix (and its bias) within a step.
     struct Product {
         const Tensor *matrix = nullptr;
-        const PlacedMatrix *placed = nullptr;
+        const compute::PlacedMatrix *placed = nullptr;
         const float *bias = nullptr;
         float *y = nullptr;  // [batch][rows]
         uint32_t slot = 0;
@@ -146,7 +151,8 @@ class Transformer {
         bool quantized = false;           // kNorm: somebody takes it as q8
         uint8_t fed = FusedSteps::kNone;  // with the step behind or before: their number in fused_
         uint16_t op = 0;                  // in costs_, for one row
-        FloatSlot *floats = nullptr;      // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
+        compute::FloatSlot *floats =
+            nullptr;  // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
         uint32_t layer = 0;
         uint32_t n = 0;            // length of x
         const float *x = nullptr;  // [batch][n]
@@ -191,23 +197,23 @@ class Transformer {
         Tile *tiles = nullptr;        // [batch]
         Tile *last_tiles = nullptr;   // [batch]
         Step *steps = nullptr;
-        KernelSlot *slots = nullptr;
-        PlacedMatrix *matrices = nullptr;
-        FloatSlot *float_slots = nullptr;
-        QuantizedActivation *xq = nullptr;  // [batch]
-        float *x = nullptr;                 // [batch][dim] residual stream
-        float *normed = nullptr;            // [batch][dim], and what is added to x
-        float *q = nullptr;                 // [batch][q_dim]
-        float *queries = nullptr;           // [batch][heads][padded_head]; q where that is the same
-        float *k = nullptr;                 // [batch][kv_dim]
-        float *v = nullptr;                 // [batch][kv_dim]
-        float *mixed = nullptr;             // [batch][q_dim] attention output
-        float *gate = nullptr;              // [batch][hidden]
-        float *up = nullptr;                // [batch][hidden]
-        float *scores = nullptr;            // [score_floats]
-        float *logits = nullptr;            // [sequences][vocab]
-        float *cos_sin = nullptr;           // [batch][rope_dim]
-        double *inv_freq = nullptr;         // [rope_dim / 2]
+        compute::KernelSlot *slots = nullptr;
+        compute::PlacedMatrix *matrices = nullptr;
+        compute::FloatSlot *float_slots = nullptr;
+        compute::QuantizedActivation *xq = nullptr;  // [batch]
+        float *x = nullptr;                          // [batch][dim] residual stream
+        float *normed = nullptr;                     // [batch][dim], and what is added to x
+        float *q = nullptr;                          // [batch][q_dim]
+        float *queries = nullptr;    // [batch][heads][padded_head]; q where that is the same
+        float *k = nullptr;          // [batch][kv_dim]
+        float *v = nullptr;          // [batch][kv_dim]
+        float *mixed = nullptr;      // [batch][q_dim] attention output
+        float *gate = nullptr;       // [batch][hidden]
+        float *up = nullptr;         // [batch][hidden]
+        float *scores = nullptr;     // [score_floats]
+        float *logits = nullptr;     // [sequences][vocab]
+        float *cos_sin = nullptr;    // [batch][rope_dim]
+        double *inv_freq = nullptr;  // [rope_dim / 2]
         uint64_t score_floats = 0;
         uint64_t bytes = 0;
 
@@ -254,8 +260,8 @@ class Transformer {
     // As in the file; `scratch` holds a row.
     [[nodiscard]] const uint8_t *embedding_row(uint32_t token, uint8_t *scratch) const;
     void place(Product &product);
-    void multiply_placed(const KernelSlot &slot, const Product &product, const GemmArgs &all,
-                         uint32_t begin, uint32_t end) const;
+    void multiply_placed(const compute::KernelSlot &slot, const Product &product,
+                         const compute::GemmArgs &all, uint32_t begin, uint32_t end) const;
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
     void attend(const AttentionPlan &plan, const Item &item, const Step &step, uint32_t begin,
                 uint32_t end);
@@ -274,8 +280,8 @@ class Transformer {
     uint32_t slot_count_ = 0;
     uint32_t float_slot_count_ = 0;
     uint32_t matrix_count_ = 0;
-    const PlacedMatrix *embedding_ = nullptr;  // where the output matrix is it, too
-    UnpackMemory unpack_;
+    const compute::PlacedMatrix *embedding_ = nullptr;  // where the output matrix is it, too
+    compute::UnpackMemory unpack_;
     OpCosts costs_;
     FusedSteps fused_;
     WorkerPool *pool_ = nullptr;
@@ -284,10 +290,10 @@ class Transformer {
     bool others_awake_ = false;       // joined the last operation that was shared
     OpCosts::Sharing sharing_ = OpCosts::Sharing::kMeasured;  // for this step
     uint64_t steps_begun_[OpCosts::kRowClasses] = {};
-    bool turns_trial_ = false;   // for this step
-    bool has_matrix_ = false;    // a kernel for several rows
-    bool in_turns_ = false;      // the rows of the operation under way take turns
-    ActivationForms forms_ = 0;  // what the kernels in use want
+    bool turns_trial_ = false;            // for this step
+    bool has_matrix_ = false;             // a kernel for several rows
+    bool in_turns_ = false;               // the rows of the operation under way take turns
+    compute::ActivationForms forms_ = 0;  // what the kernels in use want
 
     // Where the time of kGateUp goes, by all processors: products, and the SiLU.
     uint64_t gate_up_ticks_ = 0;

@@ -12,20 +12,23 @@ const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *scratch) cons
     if (embedding_ == nullptr) {
         return embedding.row(token);
     }
-    const PlacedWeights &weights = embedding_->now;
-    if (weights.packing == Packing::kFile) {
+    const compute::PlacedWeights &weights = embedding_->now;
+    if (weights.packing == compute::Packing::kFile) {
         return weights.data + token * embedding.row_bytes;
     }
-    unpack_row(embedding.type, embedding.cols, embedding.row_bytes, weights, token, scratch);
+    compute::unpack_row(embedding.type, embedding.cols, embedding.row_bytes, weights, token,
+                        scratch);
     return scratch;
 }
 
 namespace {
 
 // A strip's weights stay in the first-level cache while the vectors take turns.
-void run_packed(GemvKernel kernel, const GemmArgs &args, uint32_t begin, uint32_t end) {
+void run_packed(compute::GemvKernel kernel, const compute::GemmArgs &args, uint32_t begin,
+                uint32_t end) {
     for (uint32_t row = begin; row < end;) {
-        const uint32_t next = args.batch == 1 ? end : row - row % kStripRows + kStripRows;
+        const uint32_t next =
+            args.batch == 1 ? end : row - row % compute::kStripRows + compute::kStripRows;
         const uint32_t stop = next < end ? next : end;
         for (uint32_t b = 0; b < args.batch; ++b) {
             kernel({.weights = args.weights,
@@ -43,23 +46,24 @@ void run_packed(GemvKernel kernel, const GemmArgs &args, uint32_t begin, uint32_
 }  // namespace
 
 void Transformer::place(Product &product) {
-    PlacedMatrix &placed = s_.matrices[matrix_count_++];
-    placed = {{product.matrix->data, Packing::kFile}, product.matrix->data, product.slot};
+    compute::PlacedMatrix &placed = s_.matrices[matrix_count_++];
+    placed = {{product.matrix->data, compute::Packing::kFile}, product.matrix->data, product.slot};
     product.placed = &placed;
     if (placed.file == model_->token_embedding().data) {
         embedding_ = &placed;
     }
 }
 
-void Transformer::multiply_placed(const KernelSlot &slot, const Product &product,
-                                  const GemmArgs &all, uint32_t begin, uint32_t end) const {
-    const PlacedWeights &weights = product.placed->now;
-    GemmArgs args = all;
+void Transformer::multiply_placed(const compute::KernelSlot &slot, const Product &product,
+                                  const compute::GemmArgs &all, uint32_t begin,
+                                  uint32_t end) const {
+    const compute::PlacedWeights &weights = product.placed->now;
+    compute::GemmArgs args = all;
     args.weights = weights.data;
-    if (weights.packing == Packing::kFile) {
-        return run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+    if (weights.packing == compute::Packing::kFile) {
+        return compute::run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
     }
-    if (args.batch <= KernelSlot::kFewRows || in_turns_ || slot.matrix == nullptr) {
+    if (args.batch <= compute::KernelSlot::kFewRows || in_turns_ || slot.matrix == nullptr) {
         return run_packed(slot.packed, args, begin, end);
     }
     // Matrix kernels get rows as in the file, as many at a time as there is room for.
@@ -69,16 +73,18 @@ void Transformer::multiply_placed(const KernelSlot &slot, const Product &product
     }
     uint8_t *const memory = unpack_.data + processor * unpack_.each_bytes;
     const auto room =
-        static_cast<uint32_t>(unpack_.each_bytes / (kStripRows * slot.row_bytes)) * kStripRows;
+        static_cast<uint32_t>(unpack_.each_bytes / (compute::kStripRows * slot.row_bytes)) *
+        compute::kStripRows;
     for (uint32_t row = begin; row < end;) {
-        const uint32_t first = row - row % kStripRows;
+        const uint32_t first = row - row % compute::kStripRows;
         const uint32_t next = end - first < room ? end : first + room;
-        const uint32_t last = (next + kStripRows - 1) / kStripRows * kStripRows;
+        const uint32_t last =
+            (next + compute::kStripRows - 1) / compute::kStripRows * compute::kStripRows;
         uint8_t *const base = memory - first * slot.row_bytes;
-        repack_rows(slot.type, slot.cols, slot.row_bytes, weights, base, Packing::kFile, first,
-                    last);
+        compute::repack_rows(slot.type, slot.cols, slot.row_bytes, weights, base,
+                             compute::Packing::kFile, first, last);
         args.weights = base;
-        run_gemm(slot.active, slot.matrix, args, row, next);
+        compute::run_gemm(slot.active, slot.matrix, args, row, next);
         row = next;
     }
 }

@@ -11,9 +11,10 @@ const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *) const {
 
 void Transformer::place(Product &) {}
 
-void Transformer::multiply_placed(const KernelSlot &slot, const Product &, const GemmArgs &args,
-                                  uint32_t begin, uint32_t end) const {
-    run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+void Transformer::multiply_placed(const compute::KernelSlot &slot, const Product &,
+                                  const compute::GemmArgs &args, uint32_t begin,
+                                  uint32_t end) const {
+    compute::run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
 }
 
 }  // namespace bareflow::llama

@@ -355,7 +355,7 @@ class GgufParser {
         if (!reader_.read(type) || !reader_.read(offset)) {
             return ends_inside();
         }
-        tensor.type = find_tensor_type(type);
+        tensor.type = compute::find_tensor_type(type);
         if (tensor.type == nullptr) {
             return refuse(detail_, ErrorCode::kUnsupported, "GGUF tensor of unknown type",
                           "GGUF tensor @ has the unknown type %", {tensor.name, type});

@@ -70,7 +70,7 @@ struct GgufEntry {
 
 struct GgufTensor {
     std::string_view name;
-    const TensorTypeInfo *type = nullptr;
+    const compute::TensorTypeInfo *type = nullptr;
     uint32_t dim_count = 0;           // 1..4
     uint64_t dims[4] = {1, 1, 1, 1};  // dims[0] is the row length; all non-zero
     std::span<const uint8_t> bytes;   // inside the file, `alignment` aligned in it

@@ -18,14 +18,14 @@ enum class Biases : uint8_t {
 
 struct Architecture {
     std::string_view name;  // general.architecture, and the prefix of its keys
-    RopePairing rope = RopePairing::kAdjacent;
+    compute::RopePairing rope = compute::RopePairing::kAdjacent;
     Biases attention_biases = Biases::kNone;  // attn_q, attn_k, attn_v, attn_output
     Biases ffn_biases = Biases::kNone;        // ffn_gate, ffn_up, ffn_down
 };
 
 inline constexpr Architecture kArchitectures[] = {
     {.name = "llama",
-     .rope = RopePairing::kAdjacent,
+     .rope = compute::RopePairing::kAdjacent,
      .attention_biases = Biases::kOptional,
      .ffn_biases = Biases::kOptional},
 };

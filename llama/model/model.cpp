@@ -276,10 +276,10 @@ class ModelBuilder {
     // A vector: of a norm, a bias.
     [[nodiscard]] Status claim_f32(std::string_view name, uint32_t count, Tensor &out) {
         BF_TRY(claim(name, 1, count, out));
-        if (out.type != TensorType::kF32) {
+        if (out.type != compute::TensorType::kF32) {
             return unsupported("norm weights and biases must be F32",
                                "norm weights and biases must be F32, but @ is %",
-                               {name, tensor_type_info(out.type).name});
+                               {name, compute::tensor_type_info(out.type).name});
         }
         return {};
     }
@@ -293,7 +293,7 @@ class ModelBuilder {
         if (!found->type->supported) {
             return unsupported("tensor type not supported",
                                "tensor @ is %, which is not supported; supported: %",
-                               {name, found->type->name, kSupportedTensorTypes});
+                               {name, found->type->name, compute::kSupportedTensorTypes});
         }
         const uint64_t *dims = found->dims;
         if (dims[0] != cols || dims[1] != rows || dims[2] != 1 || dims[3] != 1) {
@@ -302,7 +302,7 @@ class ModelBuilder {
                            {name, dims[0], dims[1], dims[2], dims[3], cols, rows});
         }
         out = {.name = found->name,
-               .type = static_cast<TensorType>(found->type->id),
+               .type = static_cast<compute::TensorType>(found->type->id),
                .rows = rows,
                .cols = cols,
                .row_bytes = uint64_t{cols} / found->type->block_elements * found->type->block_bytes,
@@ -347,7 +347,7 @@ class ModelBuilder {
             model_.weight_bytes_ += tensor.bytes();
         }
         uint64_t most = 0;
-        for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
+        for (uint32_t id = 0; id <= compute::kLastTensorTypeId; ++id) {
             uint64_t elements = 0;
             for (const Tensor &tensor : model_.tensors()) {
                 const bool same = static_cast<uint32_t>(tensor.type) == id;
@@ -355,7 +355,7 @@ class ModelBuilder {
             }
             if (elements > most) {
                 most = elements;
-                model_.weight_type_ = find_tensor_type(id)->name;
+                model_.weight_type_ = compute::find_tensor_type(id)->name;
             }
         }
         detail_.clear();
@@ -412,7 +412,7 @@ bool row_finite(const uint8_t *row, uint64_t bytes, uint64_t magnitudes, uint64_
     return (carries & ~magnitudes) == 0;
 }
 
-bool row_scales_fit(const uint8_t *row, const TensorTypeInfo &type, uint64_t bytes) {
+bool row_scales_fit(const uint8_t *row, const compute::TensorTypeInfo &type, uint64_t bytes) {
     uint32_t greatest = 0;
     for (uint64_t i = type.scale_offset; i < bytes; i += type.block_bytes) {
         // One scale is looked at twice.
@@ -425,14 +425,14 @@ bool row_scales_fit(const uint8_t *row, const TensorTypeInfo &type, uint64_t byt
 }
 
 // What every bit of the exponent set, in each of the numbers that fill 64 bits, looks like.
-constexpr uint64_t exponents_of(TensorType type) {
-    return type == TensorType::kF32   ? 0x7F8000007F800000
-           : type == TensorType::kF16 ? 0x7C007C007C007C00
-                                      : 0x7F807F807F807F80;
+constexpr uint64_t exponents_of(compute::TensorType type) {
+    return type == compute::TensorType::kF32   ? 0x7F8000007F800000
+           : type == compute::TensorType::kF16 ? 0x7C007C007C007C00
+                                               : 0x7F807F807F807F80;
 }
 
 bool row_fits(const Tensor &tensor, const uint8_t *row) {
-    const TensorTypeInfo &type = tensor_type_info(tensor.type);
+    const compute::TensorTypeInfo &type = compute::tensor_type_info(tensor.type);
     if (type.scales != 0) {
         return row_scales_fit(row, type, tensor.row_bytes);
     }
@@ -443,7 +443,7 @@ bool row_fits(const Tensor &tensor, const uint8_t *row) {
 
 // The same slowly, one value at a time, to say where and what it is.
 Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
-    const TensorTypeInfo &type = tensor_type_info(tensor.type);
+    const compute::TensorTypeInfo &type = compute::tensor_type_info(tensor.type);
     const bool floats = type.scales == 0;
     bool infinite = floats;
     uint32_t column = 0;

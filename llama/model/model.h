@@ -25,7 +25,7 @@ namespace bareflow::llama {
 // gives rows. A vector (norm weights) is one row. cols is a whole number of blocks of the type.
 struct Tensor {
     std::string_view name;  // as in the file: "blk.0.attn_q.weight"
-    TensorType type = TensorType::kF32;
+    compute::TensorType type = compute::TensorType::kF32;
     uint32_t rows = 0;
     uint32_t cols = 0;
     uint64_t row_bytes = 0;

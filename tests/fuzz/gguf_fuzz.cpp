@@ -79,7 +79,7 @@ void use_tokenizer(const GgufFile &file, TextWriter &detail) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    const testing::FileBytes bytes({reinterpret_cast<const char *>(data), size});
+    const llama::testing::FileBytes bytes({reinterpret_cast<const char *>(data), size});
     char text[300];
     TextWriter detail(text);
     auto file = GgufFile::parse(bytes.span(), detail);

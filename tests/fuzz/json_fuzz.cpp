@@ -10,6 +10,7 @@
 #include "kernel_lib/base/utf8.h"
 
 using namespace bareflow;
+using namespace bareflow::api;
 using namespace bareflow::http;
 
 namespace {

@@ -42,7 +42,7 @@ std::string decode(const Tokenizer &tokenizer, const std::vector<Token> &tokens,
 }
 
 void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, size_t room) {
-    const std::vector<Token> expected = testing::encode_slowly(tokenizer, text);
+    const std::vector<Token> expected = llama::testing::encode_slowly(tokenizer, text);
     std::vector<Token> out(expected.size());
     Encoder encoder(tokenizer, text, out);
     while (!encoder.done()) {
@@ -55,7 +55,7 @@ void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, si
     require(bool(count) == (room >= expected.size()));
 
     require(decode(tokenizer, out, StreamDecoder::Start::kContinuation) ==
-            testing::decode_slowly(tokenizer, out));
+            llama::testing::decode_slowly(tokenizer, out));
     const std::string space = "\xE2\x96\x81";
     if (utf8_valid(text) && text.find(space) == text.npos && tokenizer.find(space) != kNoToken &&
         tokenizer.byte_token(0) != kNoToken && tokenizer.adds_space_prefix()) {
@@ -65,8 +65,8 @@ void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, si
 
 // A tokenizer out of what the builder has, in `use`; the file may be one to refuse.
 template <typename Use>
-void with_tokenizer(const testing::GgufBuilder &builder, Use use) {
-    const testing::FileBytes bytes = builder.file();
+void with_tokenizer(const llama::testing::GgufBuilder &builder, Use use) {
+    const llama::testing::FileBytes bytes = builder.file();
     char detail_text[300];
     TextWriter detail(detail_text);
     auto file = GgufFile::parse(bytes.span(), detail);
@@ -79,9 +79,10 @@ void with_tokenizer(const testing::GgufBuilder &builder, Use use) {
     }
 }
 
-testing::ByteVocabulary byte_vocabulary(const std::vector<std::string> &pieces, uint8_t flags) {
-    testing::ByteVocabulary out;
-    out.pre = testing::kPreNames[(flags >> 2 & 31) % 5];
+llama::testing::ByteVocabulary byte_vocabulary(const std::vector<std::string> &pieces,
+                                               uint8_t flags) {
+    llama::testing::ByteVocabulary out;
+    out.pre = llama::testing::kPreNames[(flags >> 2 & 31) % 5];
     if ((flags & 1) != 0) {
         out.without = "b\xFF\xE2";
     }
@@ -114,10 +115,10 @@ testing::ByteVocabulary byte_vocabulary(const std::vector<std::string> &pieces, 
     return out;
 }
 
-void check_bytes(const testing::ByteVocabulary &vocabulary, const Tokenizer &tokenizer,
+void check_bytes(const llama::testing::ByteVocabulary &vocabulary, const Tokenizer &tokenizer,
                  std::string_view text, uint32_t slice, size_t room, bool control) {
     const std::vector<Token> expected =
-        testing::encode_specials_slowly(vocabulary, tokenizer, text, control);
+        llama::testing::encode_specials_slowly(vocabulary, tokenizer, text, control);
     const SpecialTokens special = control ? SpecialTokens::kParsed : SpecialTokens::kAsText;
     std::vector<Token> out(expected.size());
     Encoder encoder(tokenizer, text, out, special);
@@ -130,7 +131,7 @@ void check_bytes(const testing::ByteVocabulary &vocabulary, const Tokenizer &tok
     require(bool(tokenizer.encode(text, few, special)) == (room >= expected.size()));
 
     const std::string back = decode(tokenizer, out, StreamDecoder::Start::kText);
-    require(back == testing::decode_slowly(tokenizer, out));
+    require(back == llama::testing::decode_slowly(tokenizer, out));
     require(control || !vocabulary.without.empty() || !utf8_valid(text) || back == text);
 }
 
@@ -158,9 +159,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rest.remove_prefix(rest.empty() ? 0 : 1);
     const std::string_view text = rest.substr(0, kMaxText);
 
-    testing::GgufBuilder builder;
+    llama::testing::GgufBuilder builder;
     if ((flags & 128) != 0) {
-        const testing::ByteVocabulary vocabulary = byte_vocabulary(pieces, flags);
+        const llama::testing::ByteVocabulary vocabulary = byte_vocabulary(pieces, flags);
         vocabulary.write(builder);
         builder.set("tokenizer.ggml.add_bos_token", false);
         with_tokenizer(builder, [&](const Tokenizer &tokenizer) {
@@ -168,7 +169,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         });
         return 0;
     }
-    testing::add_vocabulary(builder, pieces, (flags & 1) != 0);
+    llama::testing::add_vocabulary(builder, pieces, (flags & 1) != 0);
     builder.set("tokenizer.ggml.add_bos_token", (flags & 2) != 0);
     builder.set("tokenizer.ggml.add_eos_token", (flags & 4) != 0);
     builder.set("tokenizer.ggml.add_space_prefix", (flags & 8) != 0);

@@ -42,7 +42,7 @@ extern "C" size_t bareflow_native_variants(uint32_t type, const void **first);
 namespace {
 
 using namespace bareflow;
-using namespace bareflow::llama;
+using namespace bareflow::compute;
 
 constexpr int kRounds = 5;
 

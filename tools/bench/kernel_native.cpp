@@ -5,7 +5,7 @@
 #include "compute/numbers/tensor_types.h"
 
 extern "C" size_t bareflow_native_variants(uint32_t type, const void **first) {
-    const auto variants = bareflow::llama::scalar_variants(bareflow::llama::TensorType{type});
+    const auto variants = bareflow::compute::scalar_variants(bareflow::compute::TensorType{type});
     *first = variants.data();
     return variants.size();
 }

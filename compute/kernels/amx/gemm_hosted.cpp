@@ -15,7 +15,7 @@
         target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,amx-tile,amx-int8"))), \
     apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 #include "compute/kernels/avx512/formats_inl.h"
@@ -291,12 +291,12 @@ void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 void use_amx_beyond(uint64_t products) {
     least_products = products;
@@ -326,4 +326,4 @@ GemvVariant amx_variant(TensorType type) {
     return variant.matrix != nullptr ? variant : GemvVariant{};
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

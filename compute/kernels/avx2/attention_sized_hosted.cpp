@@ -8,7 +8,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = true;
@@ -16,11 +16,11 @@ constexpr bool kWide = true;
 #include "compute/kernels/per_target/attention_sized_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 std::span<const FloatVariant> avx2_sized_float_ops() {
     constexpr InstructionSet kSet = InstructionSet::kAvx2;
@@ -43,4 +43,4 @@ std::span<const FloatVariant> avx2_sized_float_ops() {
     return kVariants;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

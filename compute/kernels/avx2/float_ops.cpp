@@ -8,7 +8,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = true;
@@ -16,11 +16,11 @@ constexpr bool kWide = true;
 #include "compute/kernels/per_target/float_ops_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 const FloatVariant &avx2_float_ops() {
     static constexpr FloatVariant kVariant = general_variant("avx2", InstructionSet::kAvx2);
@@ -37,4 +37,4 @@ const FloatVariant &avx2_fused_float_ops() {
     return kVariant;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

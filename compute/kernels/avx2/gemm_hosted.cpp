@@ -9,7 +9,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kVnni = false;
@@ -19,12 +19,12 @@ constexpr bool kVnni = false;
 #include "compute/kernels/avx2/gemm_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -38,4 +38,4 @@ GemmKernel avx2_matrix(TensorType type) {
     return with_format(type, []<typename Of>(Of) { return GemmKernel{gemm<typename Of::Type>}; });
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -9,7 +9,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kVnni = false;
@@ -73,12 +73,12 @@ void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -107,4 +107,4 @@ GemvVariant avx2_variant(TensorType type) {
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

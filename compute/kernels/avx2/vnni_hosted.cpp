@@ -8,7 +8,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kVnni = true;
@@ -18,12 +18,12 @@ constexpr bool kVnni = true;
 #include "compute/kernels/avx2/gemm_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -40,4 +40,4 @@ GemvVariant avx_vnni_variant(TensorType type) {
     });
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

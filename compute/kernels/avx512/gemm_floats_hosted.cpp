@@ -10,7 +10,7 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
     apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 #include "compute/kernels/avx512/formats_inl.h"
@@ -178,12 +178,12 @@ void gemm_floats(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 GemmKernel avx512_float_matrix(TensorType type) {
     switch (type) {
@@ -198,4 +198,4 @@ GemmKernel avx512_float_matrix(TensorType type) {
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -10,7 +10,7 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
     apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 #include "compute/kernels/avx512/formats_inl.h"
@@ -303,12 +303,12 @@ inline void store(Lanes y, uint32_t rows, float *to) {
 #include "compute/kernels/per_target/matrix_strip_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -323,4 +323,4 @@ GemmKernel avx512_matrix(TensorType type) {
     return with_format(type, []<typename Of>(Of) { return GemmKernel{gemm<typename Of::Type>}; });
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

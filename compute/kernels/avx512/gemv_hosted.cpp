@@ -14,7 +14,7 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
     apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 #include "compute/kernels/avx512/formats_inl.h"
@@ -150,12 +150,12 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 namespace {
 
@@ -184,4 +184,4 @@ GemvVariant avx512_variant(TensorType type) {
     }
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -15,7 +15,7 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
     apply_to = function)
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -125,12 +125,12 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
 // What follows runs on any processor.
 #pragma clang attribute pop
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 GemvVariant avx512_packed_variant(TensorType type, uint32_t index) {
     constexpr uint64_t kAhead = 2048;
@@ -156,4 +156,4 @@ GemvVariant avx512_packed_variant(TensorType type, uint32_t index) {
     return {name, kernel, 0, nullptr, InstructionSet::kAvx512};
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

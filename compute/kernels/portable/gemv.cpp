@@ -9,7 +9,7 @@
 #include "compute/numbers/weight_blocks.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // ------------------------------------------------------------------ the portable reference
@@ -418,4 +418,4 @@ std::span<const GemvVariant> scalar_variants(TensorType type) {
     platform::panic("gemv of an unknown tensor type");
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

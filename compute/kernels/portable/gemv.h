@@ -10,7 +10,7 @@
 #include "compute/kernels/registry.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // Those of a type, the portable reference first.
 [[nodiscard]] std::span<const GemvVariant> scalar_variants(TensorType type);
@@ -22,4 +22,4 @@ void gemv_unpacked(TensorType type, const GemvArgs &args, uint32_t row_begin, ui
 // dot8 (ops.h).
 [[nodiscard]] float dot8_f16(const uint8_t *w, const float *x, uint32_t n);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -7,7 +7,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Q8_0, two products in one 64-bit multiply: a word of weights has four columns of two rows, the
@@ -97,4 +97,4 @@ PackedVariants packed_variants(TensorType type) {
     return out;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -3,7 +3,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/weight_blocks.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // Eight weights lie in the bytes of a word, in order, stored as 0 or more. The bytes with even
@@ -327,4 +327,4 @@ void gemv_swar_q6_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) 
     gemv_super_blocks<210, total_q6_k>(args, row_begin, row_end);
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -7,7 +7,7 @@
 
 #include "compute/kernels/gemv.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 // All want kFormQuads.
 void gemv_swar_q5_0(const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
@@ -21,4 +21,4 @@ void gemv_swar_q6_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
 // No multiplication of several at once (its weights are bytes out of a table), so no form.
 void gemv_direct_iq4_nl(const GemvArgs &args, uint32_t row_begin, uint32_t row_end);
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -9,7 +9,7 @@
 // Everything that takes or returns eight floats is inlined.
 #pragma clang diagnostic ignored "-Wpsabi"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = false;
@@ -17,9 +17,9 @@ constexpr bool kWide = false;
 #include "compute/kernels/per_target/attention_head16_inl.h"
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 
 const FloatVariant &sse2_float_ops() {
     static constexpr FloatVariant kVariant = general_variant("sse2", InstructionSet::kSse2);
@@ -41,4 +41,4 @@ const FloatVariant &sse2_fused_float_ops() {
     return kVariant;
 }
 
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace bareflow::http {
+namespace bareflow::api {
 namespace {
 
 constexpr ChatRole kSystem = ChatRole::kSystem;
@@ -92,4 +92,4 @@ TEST(ChatTemplate, WhiteSpaceIsPythons) {
 }
 
 }  // namespace
-}  // namespace bareflow::http
+}  // namespace bareflow::api

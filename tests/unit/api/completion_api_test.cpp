@@ -10,7 +10,7 @@
 #include "tests/unit/api/fake_generator.h"
 #include "tests/unit/http/fake_stream.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 namespace {
 
 std::string post(const std::string &body, const std::string &path = "/v1/completions") {
@@ -81,10 +81,10 @@ class CompletionTest : public ::testing::Test {
         ASSERT_TRUE(api.ok());
         api_ = *api;
         api_->set_observer(&observer_);
-        routes_[0] = {Method::kPost, "/v1/completions", api_};
-        routes_[1] = {Method::kGet, "/v1/models", &api_->models()};
-        routes_[2] = {Method::kPost, kChat, &api_->chat()};
-        auto server = Server::create(source_, router_, {});
+        routes_[0] = {http::Method::kPost, "/v1/completions", api_};
+        routes_[1] = {http::Method::kGet, "/v1/models", &api_->models()};
+        routes_[2] = {http::Method::kPost, kChat, &api_->chat()};
+        auto server = http::Server::create(source_, router_, {});
         ASSERT_TRUE(server.ok());
         server_ = *server;
         generator_.script = {"One", " two", " three", " four"};
@@ -109,27 +109,27 @@ class CompletionTest : public ::testing::Test {
         generator_.advance(tokens);
         settle();
     }
-    Answer ask(const std::string &body, const std::string &path = "/v1/completions") {
-        FakeStream &client = source_.connect(post(body, path));
+    http::Answer ask(const std::string &body, const std::string &path = "/v1/completions") {
+        http::FakeStream &client = source_.connect(post(body, path));
         settle();
         for (int i = 0; i < 1000 && generator_.busy(); ++i) {
             work(slice_);
         }
-        return take_answer(client.output);
+        return http::take_answer(client.output);
     }
 
-    FakeSource source_;
+    http::FakeSource source_;
     FakeGenerator generator_;
     Observer observer_;
-    Route routes_[3];
-    Router router_{routes_};
+    http::Route routes_[3];
+    http::Router router_{routes_};
     CompletionApi *api_ = nullptr;
-    Server *server_ = nullptr;
+    http::Server *server_ = nullptr;
     uint32_t slice_ = 1000;  // tokens
 };
 
 TEST_F(CompletionTest, WholeAnswer) {
-    const Answer answer = ask(R"({"prompt":"Hello","seed":42,"temperature":0.5,"top_k":7})");
+    const http::Answer answer = ask(R"({"prompt":"Hello","seed":42,"temperature":0.5,"top_k":7})");
     EXPECT_EQ(answer.status, 200);
     EXPECT_FALSE(answer.chunked) << "its length is known";
     EXPECT_EQ(value_of(answer.body, "text"), "One two three four");
@@ -152,18 +152,18 @@ TEST_F(CompletionTest, WholeAnswer) {
 }
 
 TEST_F(CompletionTest, MaxTokensEndsWithLength) {
-    const Answer answer = ask(R"({"prompt":"Hello","max_tokens":2})");
+    const http::Answer answer = ask(R"({"prompt":"Hello","max_tokens":2})");
     EXPECT_EQ(value_of(answer.body, "text"), "One two");
     EXPECT_EQ(value_of(answer.body, "finish_reason"), "length");
 }
 
 TEST_F(CompletionTest, DecodingsSpeedIsThatOfAllTokensButTheFirst) {
-    const Answer three = ask(R"({"prompt":"Hello","max_tokens":3})");
+    const http::Answer three = ask(R"({"prompt":"Hello","max_tokens":3})");
     const double decode_ms = std::stod(value_of(three.body, "decode_ms"));
     ASSERT_GT(decode_ms, 0.0);
     // Both are printed with few digits.
     EXPECT_NEAR(std::stod(value_of(three.body, "tokens_per_second")) * decode_ms, 2000.0, 20.0);
-    const Answer one = ask(R"({"prompt":"Hello","max_tokens":1})");
+    const http::Answer one = ask(R"({"prompt":"Hello","max_tokens":1})");
     EXPECT_EQ(std::stod(value_of(one.body, "tokens_per_second")), 0.0);
 }
 
@@ -175,7 +175,7 @@ TEST_F(CompletionTest, AFreshSeedIsEchoedAndNeverTheSame) {
 }
 
 TEST_F(CompletionTest, StreamHasAnEventForEveryTokenAsItIsMade) {
-    FakeStream &client = source_.connect(post(R"({"prompt":"Hi","stream":true})"));
+    http::FakeStream &client = source_.connect(post(R"({"prompt":"Hi","stream":true})"));
     settle();
     EXPECT_NE(client.output.find("text/event-stream"), std::string::npos);
     generator_.advance(1);
@@ -184,7 +184,7 @@ TEST_F(CompletionTest, StreamHasAnEventForEveryTokenAsItIsMade) {
         << "at once, not at the end";
     EXPECT_EQ(client.output.find("two"), std::string::npos);
     work();
-    const Answer answer = take_answer(client.output);
+    const http::Answer answer = http::take_answer(client.output);
     ASSERT_TRUE(answer.valid);
     const auto events = events_of(answer.body);
     ASSERT_EQ(events.size(), 6u);
@@ -200,13 +200,13 @@ TEST_F(CompletionTest, StreamHasAnEventForEveryTokenAsItIsMade) {
     EXPECT_EQ(events[5], "[DONE]");
     client.input = post(R"({"prompt":"again"})");
     work();
-    EXPECT_EQ(take_answer(client.output).status, 200) << "the connection lives on";
+    EXPECT_EQ(http::take_answer(client.output).status, 200) << "the connection lives on";
 }
 
 TEST_F(CompletionTest, StopStringsAcrossTokens) {
     generator_.script = {"One", " tw", "o thr", "ee four", " five"};
     slice_ = 3;
-    Answer answer = ask(R"({"prompt":"x","stop":"two"})");
+    http::Answer answer = ask(R"({"prompt":"x","stop":"two"})");
     EXPECT_EQ(value_of(answer.body, "text"), "One ");
     EXPECT_EQ(value_of(answer.body, "finish_reason"), "stop");
     EXPECT_EQ(value_of(answer.body, "completion_tokens"), "3") << "up to the one that ended it";
@@ -216,9 +216,10 @@ TEST_F(CompletionTest, StopStringsAcrossTokens) {
     answer = ask(R"({"prompt":"x","stop":["fiver"]})");
     EXPECT_EQ(value_of(answer.body, "text"), "One two three four five")
         << "held text comes in the end";
-    FakeStream &client = source_.connect(post(R"({"prompt":"x","stop":"two","stream":true})"));
+    http::FakeStream &client =
+        source_.connect(post(R"({"prompt":"x","stop":"two","stream":true})"));
     work(3);
-    const auto events = events_of(take_answer(client.output).body);
+    const auto events = events_of(http::take_answer(client.output).body);
     ASSERT_EQ(events.size(), 4u);
     EXPECT_EQ(value_of(events[0], "text") + value_of(events[1], "text"), "One ");
     EXPECT_EQ(value_of(events[2], "finish_reason"), "stop");
@@ -226,7 +227,7 @@ TEST_F(CompletionTest, StopStringsAcrossTokens) {
 
 TEST_F(CompletionTest, TextIsEscaped) {
     generator_.script = {"\"\\\n\t", "é", "\x01", "</script>"};
-    const Answer answer = ask(R"({"prompt":"x"})");
+    const http::Answer answer = ask(R"({"prompt":"x"})");
     EXPECT_EQ(value_of(answer.body, "text"), "\\\"\\\\\\n\\té\\u0001</script>");
     generator_.script = {};
     generator_.finish_text = "\xef\xbf\xbd";
@@ -241,14 +242,15 @@ TEST_F(CompletionTest, LongTextsAreWhole) {
     for (int i = 0; i < 4000; ++i) {
         expected += "é€😀\\\"abc ";
     }
-    Answer answer = ask(R"({"prompt":"x","max_tokens":4096})");
+    http::Answer answer = ask(R"({"prompt":"x","max_tokens":4096})");
     ASSERT_TRUE(answer.valid) << "Content-Length is right";
     EXPECT_TRUE(value_of(answer.body, "text") == expected);
-    FakeStream &client = source_.connect(post(R"({"prompt":"x","max_tokens":4096,"stream":true})"));
+    http::FakeStream &client =
+        source_.connect(post(R"({"prompt":"x","max_tokens":4096,"stream":true})"));
     for (int i = 0; i < 5000; ++i) {
         work(1);
     }
-    answer = take_answer(client.output);
+    answer = http::take_answer(client.output);
     std::string text;
     for (const std::string &event : events_of(answer.body)) {
         if (event != "[DONE]") {
@@ -261,7 +263,8 @@ TEST_F(CompletionTest, LongTextsAreWhole) {
 TEST_F(CompletionTest, AClientThatDoesNotReadPausesTheMaking) {
     generator_.context = 100'000;
     generator_.script.assign(50'000, "0123456789");
-    FakeStream &client = source_.connect(post(R"({"prompt":"x","max_tokens":4096,"stream":true})"));
+    http::FakeStream &client =
+        source_.connect(post(R"({"prompt":"x","max_tokens":4096,"stream":true})"));
     client.window = 500;
     settle();
     int slices = 0;
@@ -278,14 +281,14 @@ TEST_F(CompletionTest, AClientThatDoesNotReadPausesTheMaking) {
     for (int i = 0; i < 500; ++i) {
         work(10);
     }
-    const Answer answer = take_answer(client.output);
+    const http::Answer answer = http::take_answer(client.output);
     EXPECT_EQ(events_of(answer.body).size(), 4096u + 2);
 }
 
 TEST_F(CompletionTest, HangUpCancelsWhatRuns) {
     for (const bool stream : {false, true}) {
         const int before = generator_.cancels;
-        FakeStream &client = source_.connect(
+        http::FakeStream &client = source_.connect(
             post(std::string(R"({"prompt":"x","stream":)") + (stream ? "true}" : "false}")));
         settle();
         generator_.advance(1);
@@ -304,10 +307,10 @@ TEST_F(CompletionTest, HangUpCancelsWhatRuns) {
 TEST_F(CompletionTest, HangUpWhileWaitingLeavesTheQueue) {
     source_.connect(post(R"({"prompt":"first"})"));
     settle();
-    FakeStream &second = source_.connect(post(R"({"prompt":"second"})"));
+    http::FakeStream &second = source_.connect(post(R"({"prompt":"second"})"));
     generator_.encode_steps = 100;
     generator_.encode_us = 1000;
-    FakeStream &third = source_.connect(post(R"({"prompt":"third"})"));
+    http::FakeStream &third = source_.connect(post(R"({"prompt":"third"})"));
     server_->poll();
     api_->poll();
     EXPECT_EQ(api_->counters().waiting, 2u);
@@ -321,14 +324,14 @@ TEST_F(CompletionTest, HangUpWhileWaitingLeavesTheQueue) {
 }
 
 TEST_F(CompletionTest, FirstComeFirstServedUntilTheQueueIsFull) {
-    std::vector<FakeStream *> clients;
+    std::vector<http::FakeStream *> clients;
     for (int i = 0; i < 6; ++i) {
         clients.push_back(
             &source_.connect(post(R"({"prompt":")" + std::string(1 + i, 'x') + "\"}")));
         settle();
     }
     for (int i = 4; i < 6; ++i) {
-        const Answer refused = take_answer(clients[i]->output);
+        const http::Answer refused = http::take_answer(clients[i]->output);
         EXPECT_EQ(refused.status, 503);
         EXPECT_TRUE(refused.has_header("Retry-After: 2"));
         EXPECT_EQ(value_of(refused.body, "code"), "queue_full");
@@ -337,14 +340,14 @@ TEST_F(CompletionTest, FirstComeFirstServedUntilTheQueueIsFull) {
         EXPECT_EQ(generator_.last_prompt.size(), 1 + i) << "in order";
         EXPECT_EQ(clients[i]->output, "");
         work();
-        EXPECT_EQ(take_answer(clients[i]->output).status, 200);
+        EXPECT_EQ(http::take_answer(clients[i]->output).status, 200);
     }
     EXPECT_EQ(api_->counters().refused, 2u);
 }
 
 TEST_F(CompletionTest, AsManyRunAsThereAreSlots) {
     generator_.slots = 4;
-    std::vector<FakeStream *> clients;
+    std::vector<http::FakeStream *> clients;
     for (int i = 0; i < 9; ++i) {
         clients.push_back(
             &source_.connect(post(R"({"prompt":")" + std::string(1 + i, 'x') + "\"}")));
@@ -355,7 +358,7 @@ TEST_F(CompletionTest, AsManyRunAsThereAreSlots) {
     EXPECT_EQ(api_->counters().waiting, 3u);
     EXPECT_EQ(api_->counters().refused, 2u);
     for (int i = 7; i < 9; ++i) {
-        const Answer refused = take_answer(clients[i]->output);
+        const http::Answer refused = http::take_answer(clients[i]->output);
         EXPECT_EQ(refused.status, 503);
         EXPECT_TRUE(refused.has_header("Retry-After: 2"));
     }
@@ -367,7 +370,7 @@ TEST_F(CompletionTest, AsManyRunAsThereAreSlots) {
     work();
     work();
     for (const int i : {0, 2, 3, 4, 5, 6}) {
-        const Answer answer = take_answer(clients[i]->output);
+        const http::Answer answer = http::take_answer(clients[i]->output);
         EXPECT_EQ(answer.status, 200);
         EXPECT_EQ(value_of(answer.body, "text"), "One two three four");
         EXPECT_EQ(value_of(answer.body, "prompt_tokens"), std::to_string(1 + i));
@@ -381,42 +384,42 @@ TEST_F(CompletionTest, AClientThatDoesNotReadHoldsUpNobodyElse) {
     generator_.context = 100'000;
     generator_.script.assign(50'000, "0123456789");
     const std::string body = R"({"prompt":"x","max_tokens":4096,"stream":true})";
-    FakeStream &lazy = source_.connect(post(body));
+    http::FakeStream &lazy = source_.connect(post(body));
     lazy.window = 500;
     settle();
-    FakeStream &eager = source_.connect(post(body));
+    http::FakeStream &eager = source_.connect(post(body));
     for (int i = 0; i < 500; ++i) {
         work(10);
     }
-    EXPECT_EQ(events_of(take_answer(eager.output).body).size(), 4096u + 2);
+    EXPECT_EQ(events_of(http::take_answer(eager.output).body).size(), 4096u + 2);
     EXPECT_TRUE(generator_.paused(0));
     EXPECT_FALSE(generator_.paused(1));
     EXPECT_EQ(api_->counters().running, 1u);
     // Its slot is in use, the other one serves the next.
-    FakeStream &next = source_.connect(post(R"({"prompt":"x","max_tokens":3})"));
+    http::FakeStream &next = source_.connect(post(R"({"prompt":"x","max_tokens":3})"));
     work();
-    EXPECT_EQ(take_answer(next.output).status, 200);
+    EXPECT_EQ(http::take_answer(next.output).status, 200);
     lazy.window = ~size_t{0};
     for (int i = 0; i < 500; ++i) {
         work(10);
     }
-    EXPECT_EQ(events_of(take_answer(lazy.output).body).size(), 4096u + 2);
+    EXPECT_EQ(events_of(http::take_answer(lazy.output).body).size(), 4096u + 2);
 }
 
 TEST_F(CompletionTest, StopStringsAndErrorsStayInTheirSlot) {
     generator_.slots = 3;
     generator_.script = {"One", " tw", "o thr", "ee four", " five"};
-    FakeStream &a = source_.connect(post(R"({"prompt":"x","stop":"two"})"));
-    FakeStream &b = source_.connect(post(R"({"prompt":"x","stop":" f"})"));
-    FakeStream &c = source_.connect(post(R"({"prompt":"x"})"));
+    http::FakeStream &a = source_.connect(post(R"({"prompt":"x","stop":"two"})"));
+    http::FakeStream &b = source_.connect(post(R"({"prompt":"x","stop":" f"})"));
+    http::FakeStream &c = source_.connect(post(R"({"prompt":"x"})"));
     settle();
     EXPECT_EQ(api_->counters().running, 3u);
     for (int i = 0; i < 10; ++i) {
         work(1);
     }
-    EXPECT_EQ(value_of(take_answer(a.output).body, "text"), "One ");
-    EXPECT_EQ(value_of(take_answer(b.output).body, "text"), "One two three");
-    EXPECT_EQ(value_of(take_answer(c.output).body, "text"), "One two three four five");
+    EXPECT_EQ(value_of(http::take_answer(a.output).body, "text"), "One ");
+    EXPECT_EQ(value_of(http::take_answer(b.output).body, "text"), "One two three");
+    EXPECT_EQ(value_of(http::take_answer(c.output).body, "text"), "One two three four five");
     EXPECT_EQ(generator_.cancels, 2);
 }
 
@@ -433,7 +436,7 @@ TEST_F(CompletionTest, NothingIsAllocatedWhileTokensCome) {
     generator_.context = 5000;
     generator_.script.assign(2000, " word");
     generator_.likely.assign(6, {5, -1.0f});
-    std::vector<FakeStream *> clients;
+    std::vector<http::FakeStream *> clients;
     for (const char *more :
          {"", R"(,"stream":true)", R"(,"stream":true,"stop":"x")", R"(,"logprobs":5)"}) {
         clients.push_back(
@@ -455,14 +458,14 @@ TEST_F(CompletionTest, NothingIsAllocatedWhileTokensCome) {
     }
     EXPECT_EQ(allocations, 0);
     work();
-    for (FakeStream *client : clients) {
-        EXPECT_EQ(take_answer(client->output).status, 200);
+    for (http::FakeStream *client : clients) {
+        EXPECT_EQ(http::take_answer(client->output).status, 200);
     }
 }
 
 TEST_F(CompletionTest, TokensThatWereThereAreReported) {
     generator_.cached = 3;
-    const Answer answer = ask(R"({"prompt":"Hello"})");
+    const http::Answer answer = ask(R"({"prompt":"Hello"})");
     EXPECT_NE(answer.body.find(R"("total_tokens":9,"prompt_tokens_details":{"cached_tokens":3}})"),
               std::string::npos)
         << answer.body;
@@ -472,16 +475,16 @@ TEST_F(CompletionTest, TokensThatWereThereAreReported) {
 
 TEST_F(CompletionTest, WaitsWhileSomebodyElseUsesTheEngine) {
     generator_.occupied = true;
-    FakeStream &client = source_.connect(post(R"({"prompt":"x"})"));
+    http::FakeStream &client = source_.connect(post(R"({"prompt":"x"})"));
     settle();
     EXPECT_EQ(client.output, "");
     generator_.occupied = false;
     work();
-    EXPECT_EQ(take_answer(client.output).status, 200);
+    EXPECT_EQ(http::take_answer(client.output).status, 200);
 }
 
 TEST_F(CompletionTest, PromptsThatDoNotFit) {
-    Answer answer = ask(R"({"prompt":")" + std::string(63, 'x') + "\"}");
+    http::Answer answer = ask(R"({"prompt":")" + std::string(63, 'x') + "\"}");
     EXPECT_EQ(answer.status, 200);
     for (const size_t len : {size_t{64}, size_t{65}, size_t{500}, size_t{5000}, size_t{900'000}}) {
         answer = ask(R"({"prompt":")" + std::string(len, 'x') + "\"}");
@@ -520,18 +523,18 @@ TEST_F(CompletionTest, ThoseThatComeTogetherBeginTogether) {
 TEST_F(CompletionTest, LongPromptsAreEncodedInSlices) {
     generator_.encode_steps = 50;
     generator_.encode_us = 1000;
-    FakeStream &client = source_.connect(post(R"({"prompt":"x"})"));
+    http::FakeStream &client = source_.connect(post(R"({"prompt":"x"})"));
     server_->poll();
     for (int i = 0; i < 49; ++i) {
         EXPECT_TRUE(api_->poll()) << "says that there is more to do";
         EXPECT_FALSE(generator_.busy());
     }
     work();
-    EXPECT_EQ(take_answer(client.output).status, 200);
+    EXPECT_EQ(http::take_answer(client.output).status, 200);
 }
 
 TEST_F(CompletionTest, BadRequestsNameTheField) {
-    const Answer answer = ask(R"({"prompt":"x","temperature":"hot"})");
+    const http::Answer answer = ask(R"({"prompt":"x","temperature":"hot"})");
     EXPECT_EQ(answer.status, 400);
     EXPECT_EQ(value_of(answer.body, "param"), "temperature");
     EXPECT_EQ(value_of(answer.body, "type"), "invalid_request_error");
@@ -545,8 +548,8 @@ TEST_F(CompletionTest, WithoutAModel) {
     api_ = *api;
     routes_[0].handler = api_;
     routes_[1].handler = &api_->models();
-    server_ = *Server::create(source_, router_, {});
-    Answer answer = ask(R"({"prompt":"x"})");
+    server_ = *http::Server::create(source_, router_, {});
+    http::Answer answer = ask(R"({"prompt":"x"})");
     EXPECT_EQ(answer.status, 503);
     EXPECT_TRUE(answer.has_header("Retry-After: 1"));
     EXPECT_EQ(value_of(answer.body, "code"), "model_loading");
@@ -554,17 +557,17 @@ TEST_F(CompletionTest, WithoutAModel) {
     answer = ask(R"({"prompt":"x"})");
     EXPECT_EQ(answer.status, 503);
     EXPECT_EQ(value_of(answer.body, "message"), "No disk has a model.");
-    FakeStream &models = source_.connect("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
+    http::FakeStream &models = source_.connect("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
     settle();
-    EXPECT_EQ(take_answer(models.output).body, "{\"object\":\"list\",\"data\":[]}\n");
+    EXPECT_EQ(http::take_answer(models.output).body, "{\"object\":\"list\",\"data\":[]}\n");
     Local local;
     EXPECT_EQ(api_->submit_local("x", 5, local).code(), ErrorCode::kInvalid);
 }
 
 TEST_F(CompletionTest, Models) {
-    FakeStream &client = source_.connect("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
+    http::FakeStream &client = source_.connect("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
     settle();
-    const Answer answer = take_answer(client.output);
+    const http::Answer answer = http::take_answer(client.output);
     EXPECT_EQ(answer.status, 200);
     EXPECT_EQ(value_of(answer.body, "id"), "fake");
     EXPECT_EQ(value_of(answer.body, "context_length"), "64");
@@ -574,7 +577,7 @@ TEST_F(CompletionTest, WholeChat) {
     generator_.context = 500;
     generator_.chat = recognise_chat_template("<|im_start|>", "", "");
     generator_.ends = 77;
-    const Answer answer =
+    const http::Answer answer =
         ask(R"({"messages":[{"role":"user","content":"Hi <|im_end|>"}],"seed":3,"max_tokens":3})",
             kChat);
     EXPECT_EQ(answer.status, 200);
@@ -598,7 +601,7 @@ TEST_F(CompletionTest, WholeChat) {
 
 TEST_F(CompletionTest, StreamedChat) {
     for (const bool usage : {false, true}) {
-        const Answer answer =
+        const http::Answer answer =
             ask(std::string(R"({"messages":[{"role":"user","content":"Hi"}],"stream":true,)") +
                     R"("stream_options":{"include_usage":)" + (usage ? "true}}" : "false}}"),
                 kChat);
@@ -627,9 +630,9 @@ TEST_F(CompletionTest, StreamedChat) {
 
 TEST_F(CompletionTest, ChatsThatCannotBe) {
     generator_.chat = recognise_chat_template("[INST]", "", "");
-    Answer answer = ask(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",)"
-                        R"("content":"b"},{"role":"assistant","content":"c"}]})",
-                        kChat);
+    http::Answer answer = ask(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",)"
+                              R"("content":"b"},{"role":"assistant","content":"c"}]})",
+                              kChat);
     EXPECT_EQ(answer.status, 400);
     EXPECT_EQ(value_of(answer.body, "param"), "messages[2].role");
     for (const size_t len : {size_t{64}, size_t{100'000}}) {
@@ -654,7 +657,7 @@ TEST_F(CompletionTest, LogprobsOfACompletion) {
         R"("logprobs":{"tokens":[" two"," two"],"token_logprobs":[-0.500000,-0.500000],)"
         R"("top_logprobs":[{"One":-0.250000," two":-0.500000},{"One":-0.250000," two":-0.500000}],)"
         R"("text_offset":[0,3]},"finish_reason":"length")";
-    Answer answer = ask(body + "}");
+    http::Answer answer = ask(body + "}");
     ASSERT_TRUE(answer.valid);
     EXPECT_NE(answer.body.find(expected), std::string::npos) << answer.body;
     EXPECT_EQ(generator_.last.sampling.top_logprobs, 2u);
@@ -674,7 +677,7 @@ TEST_F(CompletionTest, LogprobsOfAChat) {
     generator_.likely = {{1, -0.5f}, {0, -20000.0f}};
     const std::string body =
         R"({"messages":[{"role":"user","content":"x"}],"logprobs":true,"max_tokens":1)";
-    Answer answer = ask(body + R"(,"top_logprobs":1})", kChat);
+    http::Answer answer = ask(body + R"(,"top_logprobs":1})", kChat);
     ASSERT_TRUE(answer.valid);
     EXPECT_NE(
         answer.body.find(
@@ -694,7 +697,7 @@ TEST_F(CompletionTest, ManyLogprobsThroughASmallWindow) {
     generator_.context = 5000;
     generator_.script.assign(300, std::string(100, '\"'));
     generator_.likely.assign(21, {5, -1.0f});
-    FakeStream &client = source_.connect(
+    http::FakeStream &client = source_.connect(
         post(R"({"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":20,)"
              R"("stream":true})",
              kChat));
@@ -704,7 +707,7 @@ TEST_F(CompletionTest, ManyLogprobsThroughASmallWindow) {
     }
     client.window = ~size_t{0};
     work(1);
-    const Answer answer = take_answer(client.output);
+    const http::Answer answer = http::take_answer(client.output);
     ASSERT_TRUE(answer.valid);
     const auto events = events_of(answer.body);
     size_t tokens = 0;
@@ -717,7 +720,7 @@ TEST_F(CompletionTest, ManyLogprobsThroughASmallWindow) {
 }
 
 TEST_F(CompletionTest, LocalPromptsStandInTheSameQueue) {
-    FakeStream &client = source_.connect(post(R"({"prompt":"web"})"));
+    http::FakeStream &client = source_.connect(post(R"({"prompt":"web"})"));
     settle();
     Local local;
     {
@@ -728,7 +731,7 @@ TEST_F(CompletionTest, LocalPromptsStandInTheSameQueue) {
     settle();
     EXPECT_EQ(generator_.last_prompt.size(), 3u) << "the web client came first";
     work();
-    EXPECT_EQ(take_answer(client.output).status, 200);
+    EXPECT_EQ(http::take_answer(client.output).status, 200);
     EXPECT_EQ(generator_.last_prompt.size(), 7u);
     work();
     EXPECT_EQ(local.text, "One two three");
@@ -759,4 +762,4 @@ TEST_F(CompletionTest, LocalPromptsCanBeCancelledAtAnyTime) {
 }
 
 }  // namespace
-}  // namespace bareflow::http
+}  // namespace bareflow::api

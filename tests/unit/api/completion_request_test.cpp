@@ -5,13 +5,13 @@
 #include <memory>
 #include <string>
 
-namespace bareflow::http {
+namespace bareflow::api {
 namespace {
 
 struct Parsed {
     bool ok = false;
     CompletionRequest request;
-    ApiError error{};
+    http::ApiError error{};
     std::string text;
     char message_bytes[256] = {};
     TextWriter message{message_bytes};
@@ -305,4 +305,4 @@ TEST(CompletionRequest, LongStopStringsAreRefused) {
 }
 
 }  // namespace
-}  // namespace bareflow::http
+}  // namespace bareflow::api

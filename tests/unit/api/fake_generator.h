@@ -9,7 +9,7 @@
 #include "api/text_generator.h"
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::http {
+namespace bareflow::api {
 
 class FakeGenerator final : public TextGenerator {
   public:
@@ -145,4 +145,4 @@ class FakeGenerator final : public TextGenerator {
     std::array<Text, llama::EngineConfig::kMaxSlots> texts_{};
 };
 
-}  // namespace bareflow::http
+}  // namespace bareflow::api

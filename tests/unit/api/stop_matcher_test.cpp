@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace bareflow::http {
+namespace bareflow::api {
 namespace {
 
 struct Shown {
@@ -106,4 +106,4 @@ TEST(StopMatcher, AgreesWithASearchOfTheWholeText) {
 }
 
 }  // namespace
-}  // namespace bareflow::http
+}  // namespace bareflow::api

@@ -54,7 +54,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.jit, JitMode::kBaseline);
     EXPECT_FALSE(s.profile);
     EXPECT_TRUE(s.relaxed);
-    EXPECT_EQ(s.jit_isa, llama::InstructionSet::kAvx2);
+    EXPECT_EQ(s.jit_isa, compute::InstructionSet::kAvx2);
     EXPECT_EQ(s.jit_warm, 2U);
     EXPECT_EQ(s.jit_hot, 3U);
     EXPECT_EQ(s.jit_very_hot, 4U);
@@ -63,7 +63,7 @@ TEST(Settings, EveryKeyTakesAValue) {
     EXPECT_EQ(s.queue, 0U);
     EXPECT_EQ(s.threads, 3U);
     EXPECT_EQ(s.slots, 7U);
-    EXPECT_EQ(s.kv, llama::KvType::kQ8_0);
+    EXPECT_EQ(s.kv, compute::KvType::kQ8_0);
     EXPECT_EQ(s.selftest, SelfTest::kDivide);
     EXPECT_EQ(s.model, ModelSource::kDisk);
 }

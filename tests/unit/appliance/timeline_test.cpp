@@ -33,7 +33,7 @@ TEST(TimelineTest, ASteadySpeedIsALevelLine) {
         line.advance(ms * 1000, ms / 45, 0);
     }
     ASSERT_GT(line.points().size(), 20u);
-    for (const http::TimelinePoint &point : line.points()) {
+    for (const status::TimelinePoint &point : line.points()) {
         EXPECT_NEAR(point.per_second(), 1000.0 / 45, 0.01);
     }
 }
@@ -50,7 +50,7 @@ TEST(TimelineTest, KeepsAllOfThePast) {
     uint64_t promotions = 0;
     double took = 0;
     float before = 0;
-    for (const http::TimelinePoint &point : line.points()) {
+    for (const status::TimelinePoint &point : line.points()) {
         seen += point.tokens;
         promotions += point.promotions;
         took += static_cast<double>(point.took_s);

@@ -9,7 +9,7 @@
 
 #include "kernel_lib/platform/platform.h"
 
-namespace bareflow::llama::testing {
+namespace bareflow::compute::testing {
 
 // Ends where an inaccessible page begins (and an inaccessible one lies before it); or, if
 // `at_start`, begins right behind the one before.
@@ -38,4 +38,4 @@ class Fenced {
     size_t mapped_;
 };
 
-}  // namespace bareflow::llama::testing
+}  // namespace bareflow::compute::testing

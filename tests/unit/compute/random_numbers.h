@@ -8,7 +8,7 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
-namespace bareflow::llama::testing {
+namespace bareflow::compute::testing {
 
 class Random {
   public:
@@ -74,4 +74,4 @@ inline std::vector<uint8_t> random_weights(TensorType type, uint32_t rows, uint3
     return bytes;
 }
 
-}  // namespace bareflow::llama::testing
+}  // namespace bareflow::compute::testing

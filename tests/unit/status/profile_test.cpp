@@ -15,7 +15,7 @@
 #include "status/profile_table.h"
 #include "tests/unit/http/fake_stream.h"
 
-namespace bareflow::http {
+namespace bareflow::status {
 namespace {
 
 // Everything as long and as awkward as it can be.
@@ -114,7 +114,7 @@ std::string render(Render renderer, SnapshotSource &source) {
     std::string page;
     const auto functions = static_cast<uint32_t>(source.function_count());
     for (uint32_t piece = 0; piece < 10'000; ++piece) {
-        char buffer[Exchange::kMaxPieceBytes];
+        char buffer[http::Exchange::kMaxPieceBytes];
         TextWriter out(buffer);
         const bool more = renderer(source, piece, functions, out);
         EXPECT_FALSE(out.truncated()) << "piece " << piece << " is too long";
@@ -140,15 +140,15 @@ TEST(Profile, EveryCandidateTriedIsShown) {
     }
 }
 
-class Count final : public JsonHandler {
+class Count final : public http::JsonHandler {
   public:
     int names = 0;
     std::string last_key;
-    bool on_event(const JsonEvent &event) override {
-        if (event.kind == JsonEvent::Kind::kKey) {
+    bool on_event(const http::JsonEvent &event) override {
+        if (event.kind == http::JsonEvent::Kind::kKey) {
             last_key = event.text;
         }
-        names += event.kind == JsonEvent::Kind::kString && last_key == "name" ? 1 : 0;
+        names += event.kind == http::JsonEvent::Kind::kString && last_key == "name" ? 1 : 0;
         return true;
     }
 };
@@ -159,7 +159,7 @@ TEST(Profile, JsonIsValidWithTheWorstValues) {
         source.functions = functions;
         std::string page = render(render_profile_json, source);
         Count count;
-        EXPECT_TRUE(parse_json({page.data(), page.size()}, count).ok);
+        EXPECT_TRUE(http::parse_json({page.data(), page.size()}, count).ok);
         EXPECT_EQ(count.names, static_cast<int>(functions) + 2 + 24) << "cpu, model, stages";
     }
 }
@@ -282,24 +282,24 @@ class FakeActions final : public ProfileActions {
 TEST(Profile, CanBeOptimisedAndReset) {
     Awkward source;
     FakeActions actions;
-    FakeSource streams;
+    http::FakeSource streams;
     ProfileHandler profile(source);
     OptimizeHandler optimize(actions);
     ResetHandler reset(actions);
-    const Route routes[] = {{Method::kGet, "/profile", &profile},
-                            {Method::kPost, "/profile/optimize", &optimize},
-                            {Method::kPost, "/profile/reset", &reset}};
-    Router router(routes);
-    Server *server = *Server::create(streams, router, {});
-    FakeStream &client = streams.connect("");
+    const http::Route routes[] = {{http::Method::kGet, "/profile", &profile},
+                                  {http::Method::kPost, "/profile/optimize", &optimize},
+                                  {http::Method::kPost, "/profile/reset", &reset}};
+    http::Router router(routes);
+    http::Server *server = *http::Server::create(streams, router, {});
+    http::FakeStream &client = streams.connect("");
     const auto ask = [&](const std::string &line) {
         client.input = line + " HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
         client.window = 100'000;
         server->poll();
         server->poll();
-        return take_answer(client.output);
+        return http::take_answer(client.output);
     };
-    Answer answer = ask("POST /profile/optimize");
+    http::Answer answer = ask("POST /profile/optimize");
     EXPECT_EQ(answer.status, 200);
     EXPECT_EQ(answer.body, "{\"changed\":1,\"more\":true}\n");
     EXPECT_EQ(ask("POST /profile/optimize").body, "{\"changed\":2,\"more\":false}\n");
@@ -350,7 +350,7 @@ TEST(Profile, ChoosesTheForm) {
         {"text/html", "format=unknown", ProfileForm::kHtml},
     };
     for (const Choice &choice : kChoices) {
-        Request request;
+        http::Request request;
         request.accept = choice.accept;
         request.query = choice.query;
         EXPECT_EQ(ProfileHandler::choose(request), choice.form)
@@ -360,14 +360,14 @@ TEST(Profile, ChoosesTheForm) {
 
 TEST(Profile, ServedWholeThroughASmallWindow) {
     Awkward source;
-    FakeSource streams;
+    http::FakeSource streams;
     ProfileHandler profile(source);
     HealthHandler health(source);
-    const Route routes[] = {{Method::kGet, "/profile", &profile},
-                            {Method::kGet, "/health", &health}};
-    Router router(routes);
-    Server *server = *Server::create(streams, router, {});
-    FakeStream &client = streams.connect(
+    const http::Route routes[] = {{http::Method::kGet, "/profile", &profile},
+                                  {http::Method::kGet, "/health", &health}};
+    http::Router router(routes);
+    http::Server *server = *http::Server::create(streams, router, {});
+    http::FakeStream &client = streams.connect(
         "GET /profile HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n"
         "GET /profile HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     client.window = 0;
@@ -377,23 +377,23 @@ TEST(Profile, ServedWholeThroughASmallWindow) {
         client.window = 1500;
         server->poll();
     } while (client.output.size() != before);
-    Answer answer = take_answer(client.output);
+    http::Answer answer = http::take_answer(client.output);
     EXPECT_TRUE(answer.has_header("Content-Type: application/json"));
     EXPECT_TRUE(answer.body == render(render_profile_json, source));
-    answer = take_answer(client.output);
+    answer = http::take_answer(client.output);
     EXPECT_TRUE(answer.has_header("Content-Type: text/plain; version=0.0.4; charset=utf-8"));
     EXPECT_TRUE(answer.body == render(render_profile_prometheus, source));
-    answer = take_answer(client.output);
+    answer = http::take_answer(client.output);
     EXPECT_EQ(answer.body, "{\"status\":\"ok\"}\n");
     source.state = {HealthState::kError, "no \"model\""};
     client.input = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
     client.window = 10'000;
     server->poll();
-    answer = take_answer(client.output);
+    answer = http::take_answer(client.output);
     EXPECT_EQ(answer.status, 503);
     EXPECT_EQ(answer.body, "{\"status\":\"error\",\"message\":\"no \\\"model\\\"\"}\n");
     server->destroy();
 }
 
 }  // namespace
-}  // namespace bareflow::http
+}  // namespace bareflow::status

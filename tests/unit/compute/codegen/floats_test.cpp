@@ -10,7 +10,7 @@
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::about;
@@ -176,4 +176,4 @@ TEST(GemvFloatTest, RoomIsAlwaysEnough) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

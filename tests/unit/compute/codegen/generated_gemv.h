@@ -18,7 +18,7 @@
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama::testing {
+namespace bareflow::compute::testing {
 
 // Operands, each at the very end of its memory.
 struct Operands {
@@ -222,4 +222,4 @@ inline void expect_random_plan(Plans plans, TensorType type, uint32_t gap, Rando
     expect_twin(generated.kernel(), operands, rows, type);
 }
 
-}  // namespace bareflow::llama::testing
+}  // namespace bareflow::compute::testing

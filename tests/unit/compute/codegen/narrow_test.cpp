@@ -12,7 +12,7 @@
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::about;
@@ -187,4 +187,4 @@ TEST(GemvNarrowTest, OfferedWithinTheLimit) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -14,7 +14,7 @@
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::about;
@@ -201,4 +201,4 @@ TEST(GemvPlansTest, NoneBeyondTheLimit) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -15,7 +15,7 @@
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::Fenced;
@@ -543,4 +543,4 @@ INSTANTIATE_TEST_SUITE_P(Variants, FloatOpsTest, ::testing::ValuesIn(all_variant
                          });
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -14,7 +14,7 @@
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 // While it lives, tiles multiply however little there is.
@@ -518,4 +518,4 @@ TEST(KernelChoiceTest, ALimitTakesVariantsOutOfTheLists) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

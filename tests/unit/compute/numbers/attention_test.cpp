@@ -10,7 +10,7 @@
 #include "compute/numbers/quant.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::Random;
@@ -181,4 +181,4 @@ TEST(AttentionTest, TilesOfAnyShapeAndAnySplitEqualTheSlowTwin) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -9,7 +9,7 @@
 #include "compute/numbers/rope_pairing.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::Random;
@@ -272,4 +272,4 @@ TEST(OpsTest, AddAccumulates) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -14,7 +14,7 @@
 #include "tests/unit/compute/fenced.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::Random;
@@ -202,4 +202,4 @@ TEST(PackedKernelsTest, NoMoreThanTheInstructionSetAllows) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

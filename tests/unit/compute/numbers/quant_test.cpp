@@ -9,7 +9,7 @@
 #include "compute/numbers/weight_blocks.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::Random;
@@ -202,4 +202,4 @@ TEST(QuantTest, DequantizesRows) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

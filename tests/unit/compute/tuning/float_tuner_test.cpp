@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 std::unique_ptr<Profiler> test_profiler;
@@ -252,4 +252,4 @@ TEST_F(FloatJitTest, NumericsFastTriesTheRelaxedOnes) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

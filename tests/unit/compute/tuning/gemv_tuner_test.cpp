@@ -22,7 +22,7 @@
 #include "tests/unit/compute/codegen/generated_gemv.h"
 #include "tests/unit/compute/random_numbers.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
 using testing::expect_twin;
@@ -532,4 +532,4 @@ TEST_F(GemvJitTest, SlicesAreBounded) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

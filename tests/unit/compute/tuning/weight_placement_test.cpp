@@ -19,19 +19,19 @@
 #include "tests/unit/llama/file/gguf_builder.h"
 #include "tests/unit/llama/model/random_model.h"
 
-namespace bareflow::llama {
+namespace bareflow::compute {
 namespace {
 
-using testing::copy_logits;
-using testing::generate;
-using testing::kGreedy;
-using testing::kNever;
-using testing::kPrompt;
-using testing::Listener;
-using testing::Loaded;
-using testing::random_model;
+using llama::testing::copy_logits;
+using llama::testing::generate;
+using llama::testing::kGreedy;
+using llama::testing::kNever;
+using llama::testing::kPrompt;
+using llama::testing::Listener;
+using llama::testing::Loaded;
+using llama::testing::random_model;
 
-constexpr testing::Shape kShape = {.dim = 288, .hidden = 480, .heads = 6, .kv_heads = 3};
+constexpr llama::testing::Shape kShape = {.dim = 288, .hidden = 480, .heads = 6, .kv_heads = 3};
 
 // Reads packed weights one row at a time, by the portable reference: whatever packs, this is right,
 // and it is there for every type.
@@ -61,17 +61,17 @@ class WeightPlacementTest : public ::testing::TestWithParam<TensorType> {
         }
     }
     // A prompt longer than what is multiplied one by one, and a short one.
-    static Request request() {
-        static const std::vector<Token> prompt = {1,  259, 263, 100, 7,  33, 44, 55,
-                                                  66, 77,  88,  99,  21, 34, 45, 56};
+    static llama::Request request() {
+        static const std::vector<llama::Token> prompt = {1,  259, 263, 100, 7,  33, 44, 55,
+                                                         66, 77,  88,  99,  21, 34, 45, 56};
         return {.prompt = prompt, .max_tokens = 10, .sampling = kGreedy};
     }
-    static std::vector<uint8_t> file_of(const Engine &engine) {
+    static std::vector<uint8_t> file_of(const llama::Engine &engine) {
         const auto bytes = engine.model().file().bytes();
         return {bytes.begin(), bytes.end()};
     }
     // All but the output matrix, whose rows are no whole strips.
-    static void want_all(Engine &engine, WeightPlacement &placement, Packing packing) {
+    static void want_all(llama::Engine &engine, WeightPlacement &placement, Packing packing) {
         uint32_t wanted = 0;
         for (KernelSlot &slot : engine.kernel_slots()) {
             slot.packed = packed_kernel();
@@ -92,8 +92,8 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
             slot.matrix = matrix ? slot.matrix : nullptr;
         }
         const std::vector<uint8_t> before = file_of(*loaded);
-        const std::vector<Token> expected = generate(*loaded, request());
-        const std::vector<Token> expected_short =
+        const std::vector<llama::Token> expected = generate(*loaded, request());
+        const std::vector<llama::Token> expected_short =
             generate(*loaded, {.prompt = kPrompt, .max_tokens = 7, .sampling = kGreedy});
         const std::vector<float> logits = copy_logits(*loaded);
         ASSERT_FALSE(expected.empty());
@@ -143,7 +143,7 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
 TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
     Loaded loaded(random_model(GetParam(), kShape));
     const std::vector<uint8_t> before = file_of(*loaded);
-    const std::vector<Token> expected = generate(*loaded, request());
+    const std::vector<llama::Token> expected = generate(*loaded, request());
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kOwned,
                     false);  // not ours, whatever is asked for
@@ -212,7 +212,7 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     ASSERT_TRUE(profile().set_thresholds({.warm = 2, .hot = 4, .very_hot = 8}));
     Loaded loaded(random_model(GetParam(), kShape));
     const std::vector<uint8_t> before = file_of(*loaded);
-    const std::vector<Token> expected = generate(*loaded, request());
+    const std::vector<llama::Token> expected = generate(*loaded, request());
     for (KernelSlot &slot : loaded->kernel_slots()) {
         slot.few_steps = 1000;  // texts that go on, mostly
     }
@@ -273,4 +273,4 @@ TEST(WeightModeTest, Names) {
 }
 
 }  // namespace
-}  // namespace bareflow::llama
+}  // namespace bareflow::compute

@@ -16,13 +16,13 @@
 namespace bareflow::llama {
 namespace {
 
+using compute::testing::Random;
 using testing::generate;
 using testing::kGreedy;
 using testing::kNever;
 using testing::kPrompt;
 using testing::Listener;
 using testing::Loaded;
-using testing::Random;
 using testing::random_model;
 
 constexpr uint32_t kVocab = 265;
@@ -43,7 +43,7 @@ struct Case {
 
 // Requests of every kind, some with beginnings in common, and what each gives alone.
 std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t context, size_t count,
-                               KvType kv_type, uint64_t seed) {
+                               compute::KvType kv_type, uint64_t seed) {
     Random random(seed);
     std::vector<std::vector<Token>> beginnings;
     for (int i = 0; i < 3; ++i) {
@@ -71,8 +71,8 @@ std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t conte
 }
 
 TEST(EngineSlotsTest, EveryMixGivesTheTextsOfSingleRuns) {
-    for (const KvType kv_type : {KvType::kF16, KvType::kQ8_0}) {
-        const auto model = random_model(TensorType::kQ8_0);
+    for (const compute::KvType kv_type : {compute::KvType::kF16, compute::KvType::kQ8_0}) {
+        const auto model = random_model(compute::TensorType::kQ8_0);
         const auto cases = random_cases(model, 64, 24, kv_type, 5);
         Random random(77);
         uint64_t cached = 0;
@@ -149,7 +149,7 @@ void finish_all(Engine &engine) {
 }
 
 TEST(EngineSlotsTest, BatchesAreShared) {
-    Loaded loaded(random_model(TensorType::kF32), EngineConfig{.slots = 8});
+    Loaded loaded(random_model(compute::TensorType::kF32), EngineConfig{.slots = 8});
     std::array<Listener, 8> listeners;
     for (Listener &listener : listeners) {
         ASSERT_TRUE(
@@ -166,7 +166,7 @@ TEST(EngineSlotsTest, BatchesAreShared) {
 }
 
 TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
-    Loaded loaded(random_model(TensorType::kF32),
+    Loaded loaded(random_model(compute::TensorType::kF32),
                   EngineConfig{.slots = 3, .context_length = 400, .batch = 8});
     Random random(3);
     const std::vector<Token> first = random_prompt(random, 200);
@@ -203,7 +203,7 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
 }
 
 TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
-    Loaded loaded(random_model(TensorType::kF32),
+    Loaded loaded(random_model(compute::TensorType::kF32),
                   EngineConfig{.slots = 3, .context_length = 400, .batch = 128});
     Random random(3);
     std::vector<Token> prompts[3];
@@ -255,7 +255,8 @@ TEST(EngineSlotsTest, SlowRowsMakeSmallBatches) {
 }
 
 TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
-    Loaded loaded(random_model(TensorType::kQ8_0), EngineConfig{.slots = 2, .context_length = 64});
+    Loaded loaded(random_model(compute::TensorType::kQ8_0),
+                  EngineConfig{.slots = 2, .context_length = 64});
     Random random(8);
     const std::vector<Token> beginning = random_prompt(random, 30);
     const auto with = [&](Token last, size_t count = 1) {
@@ -269,7 +270,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
             loaded->start({.prompt = prompt, .max_tokens = tokens, .sampling = kGreedy}, listener)
                 .ok());
         finish_all(*loaded);
-        Loaded alone(random_model(TensorType::kQ8_0), EngineConfig{.context_length = 64});
+        Loaded alone(random_model(compute::TensorType::kQ8_0), EngineConfig{.context_length = 64});
         EXPECT_EQ(listener.tokens,
                   generate(*alone, {.prompt = prompt, .max_tokens = tokens, .sampling = kGreedy}));
         return listener.usage.cached_tokens;
@@ -280,7 +281,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     EXPECT_EQ(loaded->counters().prompt_tokens, 32u);
     EXPECT_EQ(ask(with(4)), 30u);
     // A chat goes on: prompt and answer together are the beginning of the next prompt.
-    Loaded alone(random_model(TensorType::kQ8_0), EngineConfig{.context_length = 64});
+    Loaded alone(random_model(compute::TensorType::kQ8_0), EngineConfig{.context_length = 64});
     std::vector<Token> chat = with(4);
     for (const Token token :
          generate(*alone, {.prompt = chat, .max_tokens = 4, .sampling = kGreedy})) {
@@ -300,7 +301,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
 
 TEST(EngineSlotsTest, BeginningsAreCopiedFromABusySlot) {
     for (const bool cancel_source : {false, true}) {
-        Loaded loaded(random_model(TensorType::kF16),
+        Loaded loaded(random_model(compute::TensorType::kF16),
                       EngineConfig{.slots = 3, .context_length = 64});
         Random random(8);
         std::vector<Token> prompt = random_prompt(random, 25);
@@ -327,7 +328,7 @@ TEST(EngineSlotsTest, BeginningsAreCopiedFromABusySlot) {
         finish_all(*loaded);
         EXPECT_EQ(second.usage.cached_tokens, 25u);
         EXPECT_EQ(loaded->counters().copied_tokens, 25u);
-        Loaded alone(random_model(TensorType::kF16), EngineConfig{.context_length = 64});
+        Loaded alone(random_model(compute::TensorType::kF16), EngineConfig{.context_length = 64});
         EXPECT_EQ(second.tokens, generate(*alone, request));
         if (cancel_source) {
             EXPECT_EQ(third.tokens,
@@ -337,7 +338,8 @@ TEST(EngineSlotsTest, BeginningsAreCopiedFromABusySlot) {
 }
 
 TEST(EngineSlotsTest, APausedTextWaitsAlone) {
-    Loaded loaded(random_model(TensorType::kF32), EngineConfig{.slots = 2, .context_length = 200});
+    Loaded loaded(random_model(compute::TensorType::kF32),
+                  EngineConfig{.slots = 2, .context_length = 200});
     Listener waiting;
     Listener going;
     const SamplingParams sampling{.top_k = 0, .temperature = 2.0f, .seed = 1};
@@ -362,7 +364,7 @@ TEST(EngineSlotsTest, APausedTextWaitsAlone) {
 }
 
 TEST(EngineSlotsTest, SinksMayCancelAndStartAnySlot) {
-    Loaded loaded(random_model(TensorType::kF32), EngineConfig{.slots = 3});
+    Loaded loaded(random_model(compute::TensorType::kF32), EngineConfig{.slots = 3});
     const Request request{.prompt = kPrompt, .max_tokens = 6, .sampling = kGreedy};
     const std::vector<Token> expected = generate(*loaded, request);
     for (SlotId victim = 0; victim < 3; ++victim) {
@@ -401,7 +403,7 @@ TEST(EngineSlotsTest, SinksMayCancelAndStartAnySlot) {
 }
 
 TEST(EngineSlotsTest, ImpossibleConfigurationsAreSentences) {
-    const testing::FileBytes file(random_model(TensorType::kF32).build());
+    const testing::FileBytes file(random_model(compute::TensorType::kF32).build());
     testing::Detail detail;
     auto model = Model::create(file.span(), detail.writer);
     ASSERT_TRUE(model.ok());
@@ -429,7 +431,7 @@ TEST(EngineSlotsTest, NothingIsAllocatedAfterCreate) {
         void on_finished(SlotId, FinishReason, const Usage &) override {}
         int count = 0;
     };
-    Loaded loaded(random_model(TensorType::kQ8_0), EngineConfig{.slots = 4});
+    Loaded loaded(random_model(compute::TensorType::kQ8_0), EngineConfig{.slots = 4});
     Random random(2);
     Quiet quiet;
     const std::vector<Token> prompt = random_prompt(random, 30);

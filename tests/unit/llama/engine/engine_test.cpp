@@ -36,12 +36,12 @@ using testing::random_model;
 using testing::shape_for;
 
 TEST(EngineTest, SlicesOfAnyLengthGiveTheSameText) {
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         Loaded loaded(random_model(type, shape_for(type)));
         const Request request{.prompt = kPrompt, .max_tokens = 20, .sampling = {.seed = 6}};
         const std::vector<Token> whole = generate(*loaded, request);
         const std::vector<float> logits = copy_logits(*loaded);
-        ASSERT_FALSE(whole.empty()) << tensor_type_info(type).name;
+        ASSERT_FALSE(whole.empty()) << compute::tensor_type_info(type).name;
         EXPECT_EQ(generate(*loaded, request, 0), whole);  // one unit at a time
         EXPECT_EQ(copy_logits(*loaded), logits);
         Listener listener;
@@ -55,7 +55,7 @@ TEST(EngineTest, SlicesOfAnyLengthGiveTheSameText) {
 }
 
 TEST(EngineTest, APassedDeadlineMeansOneSmallStep) {
-    Loaded loaded(random_model(TensorType::kQ8_0, {.vocab = 265}));
+    Loaded loaded(random_model(compute::TensorType::kQ8_0, {.vocab = 265}));
     Listener listener;
     ASSERT_TRUE(
         loaded->start({.prompt = kPrompt, .max_tokens = 3, .sampling = kGreedy}, listener).ok());
@@ -69,14 +69,14 @@ TEST(EngineTest, APassedDeadlineMeansOneSmallStep) {
 }
 
 TEST(EngineTest, FastKernelsAndReferenceGiveTheSameLogits) {
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         testing::Shape shape = shape_for(type);
         if (shape.dim < 256) {
             shape = {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3};
         }
         Loaded fast(random_model(type, shape));
         Loaded slow(random_model(type, shape));
-        for (KernelSlot &slot : slow->kernel_slots()) {
+        for (compute::KernelSlot &slot : slow->kernel_slots()) {
             slot.kernel = slot.reference;
             slot.matrix = nullptr;
             slot.forms = 0;
@@ -88,21 +88,21 @@ TEST(EngineTest, FastKernelsAndReferenceGiveTheSameLogits) {
 }
 
 int counted_calls = 0;
-GemvKernel counted_kernel = nullptr;
-void counting_kernel(const GemvArgs &args, uint32_t begin, uint32_t end) {
+compute::GemvKernel counted_kernel = nullptr;
+void counting_kernel(const compute::GemvArgs &args, uint32_t begin, uint32_t end) {
     ++counted_calls;
     counted_kernel(args, begin, end);
 }
 
 TEST(EngineTest, AKernelPublishedInMidTextTakesOver) {
-    Loaded loaded(random_model(TensorType::kQ4_0));
+    Loaded loaded(random_model(compute::TensorType::kQ4_0));
     const Request request{.prompt = kPrompt, .max_tokens = 15, .sampling = kGreedy};
     const std::vector<Token> expected = generate(*loaded, request);
     Listener listener;
     counted_calls = 0;
     listener.token_hook = [&] {
         if (listener.tokens.size() == 5) {
-            KernelSlot &slot = loaded->kernel_slots()[0];
+            compute::KernelSlot &slot = loaded->kernel_slots()[0];
             counted_kernel = slot.kernel;
             slot.kernel = counting_kernel;
         }
@@ -116,10 +116,10 @@ TEST(EngineTest, AKernelPublishedInMidTextTakesOver) {
 }
 
 TEST(EngineTest, SlotsNameEveryShapeOnce) {
-    Loaded loaded(
-        random_model(TensorType::kQ8_0, {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3}));
+    Loaded loaded(random_model(compute::TensorType::kQ8_0,
+                               {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3}));
     std::vector<std::string> names;
-    for (const KernelSlot &slot : loaded->kernel_slots()) {
+    for (const compute::KernelSlot &slot : loaded->kernel_slots()) {
         names.emplace_back(slot.name);
         EXPECT_NE(slot.sample, nullptr);
     }
@@ -131,7 +131,8 @@ TEST(EngineTest, SlotsNameEveryShapeOnce) {
 
 TEST(EngineTest, OperationsAreProfiledOncePerCall) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
-    Loaded loaded(random_model(TensorType::kQ8_0, {.dim = 160, .heads = 5, .kv_heads = 5}));
+    Loaded loaded(
+        random_model(compute::TensorType::kQ8_0, {.dim = 160, .heads = 5, .kv_heads = 5}));
     const char *const name = "q8_0_gemv 265x160";
     const uint64_t before = jit_get_call_count(name);
     const uint64_t attention = jit_get_call_count("attention 5x32");
@@ -146,7 +147,7 @@ TEST(EngineTest, OperationsAreProfiledOncePerCall) {
 }
 
 TEST(EngineTest, TheSameSeedGivesTheSameText) {
-    Loaded loaded(random_model(TensorType::kF16));
+    Loaded loaded(random_model(compute::TensorType::kF16));
     const auto text = [&](uint64_t seed) {
         return generate(
             *loaded,
@@ -161,7 +162,7 @@ TEST(EngineTest, TheSameSeedGivesTheSameText) {
 
 TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
-    Loaded loaded(random_model(TensorType::kQ4_1));
+    Loaded loaded(random_model(compute::TensorType::kQ4_1));
     const Request request{.prompt = kPrompt, .max_tokens = 4, .sampling = {.seed = 9}};
     const std::vector<Token> expected = generate(*loaded, request);
     for (int calls = 0;; calls += 7) {
@@ -190,7 +191,7 @@ TEST(EngineTest, CancelAtEveryStageLeavesNoTrace) {
 }
 
 TEST(EngineTest, TheSinkMayCancelAndStartAgain) {
-    Loaded loaded(random_model(TensorType::kF32));
+    Loaded loaded(random_model(compute::TensorType::kF32));
     const Request request{.prompt = kPrompt, .max_tokens = 6, .sampling = kGreedy};
     const std::vector<Token> expected = generate(*loaded, request);
     for (size_t stop_after = 1; stop_after <= 6; ++stop_after) {
@@ -216,7 +217,7 @@ TEST(EngineTest, TheSinkMayCancelAndStartAgain) {
 }
 
 TEST(EngineTest, TheContextIsTheLimit) {
-    Loaded loaded(random_model(TensorType::kQ8_0), 9);
+    Loaded loaded(random_model(compute::TensorType::kQ8_0), 9);
     EXPECT_EQ(loaded->context_length(), 9u);
     Listener listener;
     ASSERT_TRUE(
@@ -238,8 +239,8 @@ TEST(EngineTest, TheContextIsTheLimit) {
 }
 
 TEST(EngineTest, AShorterContextDoesNotChangeTheText) {
-    Loaded large(random_model(TensorType::kQ8_0));
-    Loaded small(random_model(TensorType::kQ8_0), 20);
+    Loaded large(random_model(compute::TensorType::kQ8_0));
+    Loaded small(random_model(compute::TensorType::kQ8_0), 20);
     EXPECT_EQ(large->context_length(), 64u);  // the file's
     const Request request{.prompt = kPrompt, .max_tokens = 10, .sampling = kGreedy};
     EXPECT_EQ(generate(*large, request), generate(*small, request));
@@ -249,7 +250,7 @@ TEST(EngineTest, AShorterContextDoesNotChangeTheText) {
 }
 
 TEST(EngineTest, BadRequestsAreRefused) {
-    Loaded loaded(random_model(TensorType::kF32), 9);
+    Loaded loaded(random_model(compute::TensorType::kF32), 9);
     Listener listener;
     const auto code = [&](const Request &request) {
         return loaded->start(request, listener).status().code();
@@ -269,7 +270,7 @@ TEST(EngineTest, BadRequestsAreRefused) {
 }
 
 TEST(EngineTest, EndOfSequenceStops) {
-    GgufBuilder builder = random_model(TensorType::kF32);
+    GgufBuilder builder = random_model(compute::TensorType::kF32);
     std::vector<Token> tokens;
     {
         Loaded loaded(builder);
@@ -294,7 +295,7 @@ TEST(EngineTest, EndOfSequenceStops) {
 }
 
 TEST(EngineTest, AnImpossibleContextIsASentence) {
-    const FileBytes file(random_model(TensorType::kF32).build());
+    const FileBytes file(random_model(compute::TensorType::kF32).build());
     Detail detail;
     auto model = Model::create(file.span(), detail.writer);
     ASSERT_TRUE(model.ok());
@@ -309,21 +310,21 @@ TEST(EngineTest, AnImpossibleContextIsASentence) {
 // Finite weights that overflow to infinities and NaN on the way: nonsense, but no trap, no token
 // outside the vocabulary, and the same nonsense every time.
 TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         GgufBuilder builder = random_model(type, shape_for(type));
         for (GgufBuilder::Tensor &tensor : builder.tensors) {
             std::vector<uint8_t> bytes(tensor.data.begin(), tensor.data.end());
-            const TensorTypeInfo &info = *find_tensor_type(tensor.type);
+            const compute::TensorTypeInfo &info = *compute::find_tensor_type(tensor.type);
             for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
-                if (tensor.type == static_cast<uint32_t>(TensorType::kF32)) {
+                if (tensor.type == static_cast<uint32_t>(compute::TensorType::kF32)) {
                     const float value = at % 8 == 0 ? 3e38f : -3e38f;
                     memcpy(bytes.data() + at, &value, 4);
-                } else if (tensor.type == static_cast<uint32_t>(TensorType::kBF16)) {
-                    testing::put_u16(bytes, at, at % 4 == 0 ? 0x7f7f : 0xff7f);
+                } else if (tensor.type == static_cast<uint32_t>(compute::TensorType::kBF16)) {
+                    compute::testing::put_u16(bytes, at, at % 4 == 0 ? 0x7f7f : 0xff7f);
                 } else {
                     const int greatest = info.scales == 0 ? 0x7bff : info.scale_limit - 1;
-                    testing::put_u16(bytes, at + info.scale_offset,
-                                     static_cast<uint16_t>(greatest));
+                    compute::testing::put_u16(bytes, at + info.scale_offset,
+                                              static_cast<uint16_t>(greatest));
                 }
             }
             tensor.data.assign(reinterpret_cast<const char *>(bytes.data()), bytes.size());
@@ -344,9 +345,9 @@ TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
 }
 
 std::atomic<uint32_t> processors_seen = 0;
-GemvKernel watched_kernel = nullptr;
+compute::GemvKernel watched_kernel = nullptr;
 thread_local uint32_t own_bit = 1;
-void watching_kernel(const GemvArgs &args, uint32_t begin, uint32_t end) {
+void watching_kernel(const compute::GemvArgs &args, uint32_t begin, uint32_t end) {
     processors_seen |= own_bit;
     watched_kernel(args, begin, end);
     std::this_thread::yield();  // so that the others get some, too
@@ -355,14 +356,14 @@ void watching_kernel(const GemvArgs &args, uint32_t begin, uint32_t end) {
 // Every operation that has two pieces is shared, however short it is; slices end anywhere, in the
 // middle of a head as well.
 TEST(EngineTest, AnyNumberOfProcessorsGivesTheSameLogits) {
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         testing::Shape shape{.dim = 96, .hidden = 1056, .heads = 6, .kv_heads = 3};
-        if (tensor_type_info(type).block_elements == 256) {
+        if (compute::tensor_type_info(type).block_elements == 256) {
             shape = {.dim = 256, .hidden = 1280, .layers = 1, .heads = 8, .kv_heads = 4};
         }
         shape.vocab = 265;
         Loaded loaded(random_model(type, shape));
-        for (KernelSlot &slot : loaded->kernel_slots()) {
+        for (compute::KernelSlot &slot : loaded->kernel_slots()) {
             if (slot.cols == shape.dim && slot.rows == shape.hidden) {
                 watched_kernel = slot.kernel;
                 slot.kernel = watching_kernel;
@@ -432,7 +433,7 @@ TEST(EngineTest, NothingIsAllocatedAfterCreate) {
         void on_finished(SlotId, FinishReason, const Usage &) override {}
         int count = 0;
     };
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         Loaded loaded(random_model(type, shape_for(type)));
         Quiet quiet;
         const Request request{.prompt = kPrompt, .max_tokens = 25, .sampling = {.seed = 2}};

@@ -23,7 +23,8 @@ using namespace testing;  // NOLINT: the fixture
 
 TEST(JitEngineTest, KernelsAreExchangedWhileProcessorsCompute) {
     constexpr uint32_t kProcessors = 3;
-    for (const TensorType type : {TensorType::kQ8_0, TensorType::kF32, TensorType::kQ5_1}) {
+    for (const compute::TensorType type :
+         {compute::TensorType::kQ8_0, compute::TensorType::kF32, compute::TensorType::kQ5_1}) {
         Loaded loaded(random_model(type, {.dim = 96, .hidden = 1056, .heads = 6, .kv_heads = 3}));
         const Request request{.prompt = kPrompt, .max_tokens = 20, .sampling = {.seed = 4}};
         const std::vector<Token> expected = generate(*loaded, request);
@@ -41,7 +42,7 @@ TEST(JitEngineTest, KernelsAreExchangedWhileProcessorsCompute) {
         std::array<OptimizationTry, 256> log;
         Optimizer optimizer(profiler, platform::ticks, log);
         // Few pages, so that replaced code makes room for new.
-        auto jit = GemvJit::create(loaded->kernel_slots(), optimizer, 24);
+        auto jit = compute::GemvJit::create(loaded->kernel_slots(), optimizer, 24);
         ASSERT_TRUE(jit.ok());
         for (int texts = 0; texts == 0 || (texts < 200 && optimizer.has_work()); ++texts) {
             Listener listener;

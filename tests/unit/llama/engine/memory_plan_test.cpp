@@ -34,7 +34,7 @@ TEST(MemoryPlan, EverythingWhereThereIsRoom) {
     EXPECT_EQ(plan.config.context_length, 2048u);
     EXPECT_EQ(plan.config.batch, 32u);
     EXPECT_EQ(plan_memory(kTiny, {.batch = 128}, 8192 * kMiB).config.batch, 128u);
-    EXPECT_EQ(plan.kv_bytes, 4 * 2048 * Transformer::position_bytes(kTiny, KvType::kF16));
+    EXPECT_EQ(plan.kv_bytes, 4 * 2048 * Transformer::position_bytes(kTiny, compute::KvType::kF16));
     EXPECT_EQ(plan_memory(kTiny, {.context_length = 10'000}, 8192 * kMiB).config.context_length,
               10'000u)
         << "longer than the model was trained for, if somebody says so";
@@ -101,7 +101,7 @@ TEST(MemoryPlan, ShortWishesAreGranted) {
     EXPECT_EQ(plan.config.context_length, 5u);
     const MemoryPlan none = plan_memory(kTiny, {.slots = 1, .context_length = 5}, 0);
     EXPECT_FALSE(none.fits);
-    EXPECT_EQ(none.kv_bytes, 5 * Transformer::position_bytes(kTiny, KvType::kF16));
+    EXPECT_EQ(none.kv_bytes, 5 * Transformer::position_bytes(kTiny, compute::KvType::kF16));
 }
 
 }  // namespace

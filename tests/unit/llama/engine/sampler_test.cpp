@@ -13,7 +13,7 @@
 namespace bareflow::llama {
 namespace {
 
-using testing::Random;
+using compute::testing::Random;
 
 constexpr uint64_t kNever = UINT64_MAX;
 
@@ -71,7 +71,7 @@ class Slow {
         for (size_t i = 0; i < p.size(); ++i) {
             p[i] = logits[order[i]] / temperature;
         }
-        softmax(p.data(), static_cast<uint32_t>(p.size()));
+        compute::softmax(p.data(), static_cast<uint32_t>(p.size()));
         return p;
     }
     static void sort(std::vector<uint32_t> &order, const std::vector<float> &logits) {

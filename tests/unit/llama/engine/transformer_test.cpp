@@ -13,17 +13,17 @@
 namespace bareflow::llama {
 namespace {
 
+using compute::testing::Random;
 using testing::Detail;
 using testing::FileBytes;
 using testing::GgufBuilder;
 using testing::kAllTypes;
-using testing::Random;
 using testing::random_model;
 using testing::Shape;
 using testing::shape_for;
 
 constexpr uint64_t kNever = UINT64_MAX;
-constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kQ8_0};
+constexpr compute::KvType kKvTypes[] = {compute::KvType::kF16, compute::KvType::kQ8_0};
 
 class Loaded {
   public:
@@ -82,11 +82,11 @@ std::vector<std::vector<float>> one_by_one(Transformer &transformer, uint32_t se
 }
 
 TEST(TransformerTest, PromptsInChunksOfEverySizeGiveTheSameLogits) {
-    for (const TensorType type : kAllTypes) {
+    for (const compute::TensorType type : kAllTypes) {
         const Loaded model(random_model(type, shape_for(type)));
         Random random(3);
         const std::vector<Token> tokens = random_tokens(random, 21);
-        for (const KvType kv_type : kKvTypes) {
+        for (const compute::KvType kv_type : kKvTypes) {
             Transformer slow = model.transformer({.positions = 40, .batch = 1, .kv_type = kv_type});
             const auto expected = one_by_one(slow, 0, tokens);
             EXPECT_NE(expected[0], expected[1]);
@@ -101,7 +101,7 @@ TEST(TransformerTest, PromptsInChunksOfEverySizeGiveTheSameLogits) {
                     }
                     compute(fast, rows);
                     ASSERT_EQ(copy(fast.logits(end - at - 1)), expected[end - 1])
-                        << tensor_type_info(type).name << " in chunks of " << chunk;
+                        << compute::tensor_type_info(type).name << " in chunks of " << chunk;
                 }
             }
         }
@@ -147,8 +147,9 @@ class Pool {
 // Batches that are computed in groups of rows, shared by processors, with slices that end anywhere.
 TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
     constexpr uint32_t kTokens = 150;
-    for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0,
-                                  TensorType::kQ4_1, TensorType::kQ6_K}) {
+    for (const compute::TensorType type :
+         {compute::TensorType::kF32, compute::TensorType::kF16, compute::TensorType::kQ8_0,
+          compute::TensorType::kQ4_1, compute::TensorType::kQ6_K}) {
         const Loaded model(random_model(type, shape_for(type)));
         Random random(5);
         const std::vector<Token> tokens = random_tokens(random, kTokens);
@@ -167,7 +168,7 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
                     }
                     compute(fast, rows, random.below(2) == 0 ? kNever : random.below(100'000));
                     ASSERT_EQ(copy(fast.logits(end - at - 1)), expected[end - 1])
-                        << tensor_type_info(type).name << " in chunks of " << chunk << ", "
+                        << compute::tensor_type_info(type).name << " in chunks of " << chunk << ", "
                         << processors << " processors";
                 }
             }
@@ -190,7 +191,8 @@ TEST(TransformerTest, TranslationsAreDroppedAsOftenAsTheirTableMustGrow) {
 
 TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
     constexpr uint32_t kTokens = 140;
-    for (const TensorType type : {TensorType::kF32, TensorType::kQ8_0, TensorType::kQ6_K}) {
+    for (const compute::TensorType type :
+         {compute::TensorType::kF32, compute::TensorType::kQ8_0, compute::TensorType::kQ6_K}) {
         const Loaded model(random_model(type, shape_for(type)));
         Random random(8);
         const std::vector<Token> tokens = random_tokens(random, kTokens);
@@ -212,8 +214,8 @@ TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
                     compute(fast, {{0, tokens[at], at, true}},
                             random.below(2) == 0 ? kNever : random.below(30'000));
                     ASSERT_EQ(copy(fast.logits(0)), expected[at])
-                        << tensor_type_info(type).name << " token " << at << ", " << processors
-                        << " processors";
+                        << compute::tensor_type_info(type).name << " token " << at << ", "
+                        << processors << " processors";
                 }
                 const bool measured = processors > 1 && fusing == Fusing::kMeasured;
                 EXPECT_EQ(fast.fused_steps().try_count() != 0, measured) << processors;
@@ -231,8 +233,8 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
     for (const uint32_t processors : {1u, 2u, 4u}) {
         Pool pool(processors);
         for (const Shape &shape : kShapes) {
-            for (const KvType kv_type : kKvTypes) {
-                const Loaded model(random_model(TensorType::kF32, shape));
+            for (const compute::KvType kv_type : kKvTypes) {
+                const Loaded model(random_model(compute::TensorType::kF32, shape));
                 Random random(processors + shape.dim);
                 std::vector<Token> tokens[kSequences];
                 std::vector<std::vector<float>> expected[kSequences];
@@ -288,7 +290,8 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
 TEST(TransformerTest, ScoresThatDoNotFitAreMadeInTurns) {
     constexpr uint32_t kPositions = 9000;
     constexpr uint32_t kRows = 16;
-    const Loaded model(random_model(TensorType::kF32, {.dim = 64, .heads = 8, .kv_heads = 1}));
+    const Loaded model(
+        random_model(compute::TensorType::kF32, {.dim = 64, .heads = 8, .kv_heads = 1}));
     Transformer transformer =
         model.transformer({.sequences = kRows, .positions = kPositions, .batch = kRows});
     EXPECT_LT(transformer.scratch_bytes(), 3u << 20);
@@ -313,7 +316,8 @@ TEST(TransformerTest, ScoresThatDoNotFitAreMadeInTurns) {
 }
 
 TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
-    const Loaded model(random_model(TensorType::kQ8_0, {.dim = 96, .heads = 6, .kv_heads = 3}));
+    const Loaded model(
+        random_model(compute::TensorType::kQ8_0, {.dim = 96, .heads = 6, .kv_heads = 3}));
     Random random(5);
     const std::vector<Token> tokens = random_tokens(random, 700);
     Transformer transformer = model.transformer({.sequences = 3, .positions = 800, .batch = 350});
@@ -345,7 +349,7 @@ TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
 
 TEST(TransformerTest, AStepThatIsGivenUpLeavesNoTrace) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
-    const Loaded model(random_model(TensorType::kQ4_0));
+    const Loaded model(random_model(compute::TensorType::kQ4_0));
     Transformer transformer = model.transformer({.sequences = 2, .positions = 20, .batch = 8});
     const std::vector<BatchRow> rows = {{0, 5, 0, false}, {0, 6, 1, false}, {0, 7, 2, true}};
     compute(transformer, rows);
@@ -361,8 +365,9 @@ TEST(TransformerTest, AStepThatIsGivenUpLeavesNoTrace) {
 }
 
 TEST(TransformerTest, MemoryIsWhatWasPlanned) {
-    const Loaded model(random_model(TensorType::kQ8_0, {.dim = 96, .heads = 6, .kv_heads = 3}));
-    for (const KvType type : kKvTypes) {
+    const Loaded model(
+        random_model(compute::TensorType::kQ8_0, {.dim = 96, .heads = 6, .kv_heads = 3}));
+    for (const compute::KvType type : kKvTypes) {
         const Transformer transformer =
             model.transformer({.sequences = 3, .positions = 100, .batch = 9, .kv_type = type});
         const HyperParameters &p = (*model).parameters();
@@ -371,12 +376,12 @@ TEST(TransformerTest, MemoryIsWhatWasPlanned) {
         EXPECT_LE(transformer.kv_bytes(), kv + 4096);
         EXPECT_EQ(transformer.scratch_bytes(), Transformer::scratch_bytes(p, 3, 9, 100));
     }
-    EXPECT_EQ(Transformer::position_bytes((*model).parameters(), KvType::kF16),
+    EXPECT_EQ(Transformer::position_bytes((*model).parameters(), compute::KvType::kF16),
               2u * 2 * 48 * 2);  // layers, keys and values
 }
 
 TEST(TransformerTest, NumbersOutOfRangeAreASentence) {
-    const Loaded model(random_model(TensorType::kF32));
+    const Loaded model(random_model(compute::TensorType::kF32));
     for (const TransformerConfig &config : {TransformerConfig{},
                                             {.positions = 10, .batch = 0},
                                             {.sequences = 0, .positions = 10},
@@ -391,7 +396,7 @@ TEST(TransformerTest, NumbersOutOfRangeAreASentence) {
 }
 
 TEST(TransformerDeathTest, OurOwnMistakesPanic) {
-    const Loaded model(random_model(TensorType::kF32));
+    const Loaded model(random_model(compute::TensorType::kF32));
     Transformer t = model.transformer({.sequences = 2, .positions = 10, .batch = 4});
     const auto begin = [&](const std::vector<BatchRow> &rows) { t.begin(rows); };
     EXPECT_DEATH(begin({}), "rows");

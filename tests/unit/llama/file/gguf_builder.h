@@ -132,7 +132,7 @@ class GgufBuilder {
 
     // Zeroes for data, as many as the type needs.
     GgufBuilder &add_tensor(std::string_view name, std::vector<uint64_t> dims,
-                            TensorType type = TensorType::kF32) {
+                            compute::TensorType type = compute::TensorType::kF32) {
         tensors.push_back({std::string(name), dims, static_cast<uint32_t>(type), {}, {}});
         tensors.back().data.assign(data_bytes(tensors.back()), '\0');
         return *this;
@@ -145,7 +145,7 @@ class GgufBuilder {
         }
         abort();
     }
-    GgufBuilder &retype(std::string_view name, TensorType type) {
+    GgufBuilder &retype(std::string_view name, compute::TensorType type) {
         Tensor &found = tensor(name);
         found.type = static_cast<uint32_t>(type);
         found.data.assign(data_bytes(found), '\0');
@@ -195,7 +195,7 @@ class GgufBuilder {
         return set_raw(key, GgufType::kArray, data);
     }
     static size_t data_bytes(const Tensor &tensor) {
-        const TensorTypeInfo &type = *find_tensor_type(tensor.type);
+        const compute::TensorTypeInfo &type = *compute::find_tensor_type(tensor.type);
         uint64_t elements = 1;
         for (const uint64_t dim : tensor.dims) {
             elements *= dim;

@@ -19,7 +19,7 @@ GgufBuilder small_builder() {
     GgufBuilder builder;
     builder.set("general.name", "small");
     builder.set("a.number", 7u);
-    builder.add_tensor("first", {32, 4}, TensorType::kQ8_0);
+    builder.add_tensor("first", {32, 4}, compute::TensorType::kQ8_0);
     builder.add_tensor("second", {3, 2, 2});
     return builder;
 }

@@ -84,14 +84,14 @@ TEST(Model, AMissingOutputMatrixIsTheEmbedding) {
 
 TEST(Model, TypesMayDifferByTensor) {
     GgufBuilder builder = model_builder();
-    builder.retype("token_embd.weight", TensorType::kQ4_1);
-    builder.retype("output.weight", TensorType::kQ8_0);
-    builder.retype("blk.0.attn_q.weight", TensorType::kQ4_0);
-    builder.retype("blk.1.ffn_down.weight", TensorType::kF16);
+    builder.retype("token_embd.weight", compute::TensorType::kQ4_1);
+    builder.retype("output.weight", compute::TensorType::kQ8_0);
+    builder.retype("blk.0.attn_q.weight", compute::TensorType::kQ4_0);
+    builder.retype("blk.1.ffn_down.weight", compute::TensorType::kF16);
     const FileBytes bytes = builder.file();
     const ModelPointer model = create(bytes);
     ASSERT_NE(model, nullptr);
-    EXPECT_EQ(model->token_embedding().type, TensorType::kQ4_1);
+    EXPECT_EQ(model->token_embedding().type, compute::TensorType::kQ4_1);
     EXPECT_EQ(model->token_embedding().row_bytes, 20u);
     EXPECT_EQ(model->output().row_bytes, 34u);
     EXPECT_EQ(model->layers()[0].query.row_bytes, 18u);
@@ -298,11 +298,11 @@ const BadFile kCatalogue[] = {
      "tensor \"blk.0.attn_k.weight\" has the shape 32 x 32 x 1 x 1 instead of 32 x 16"},
     {"NormTooShort", [](GgufBuilder &b) { b.tensor("blk.0.ffn_norm.weight").dims = {16}; },
      "tensor \"blk.0.ffn_norm.weight\" has the shape 16 x 1 x 1 x 1 instead of 32 x 1"},
-    {"NormInF16", [](GgufBuilder &b) { b.retype("output_norm.weight", TensorType::kF16); },
+    {"NormInF16", [](GgufBuilder &b) { b.retype("output_norm.weight", compute::TensorType::kF16); },
      "norm weights and biases must be F32, but \"output_norm.weight\" is F16",
      ErrorCode::kUnsupported},
     {"TypeNotSupported",
-     [](GgufBuilder &b) { b.retype("blk.0.attn_v.weight", static_cast<TensorType>(39)); },
+     [](GgufBuilder &b) { b.retype("blk.0.attn_v.weight", static_cast<compute::TensorType>(39)); },
      "tensor \"blk.0.attn_v.weight\" is MXFP4, which is not supported; supported: F32, F16, BF16, "
      "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL",
      ErrorCode::kUnsupported},
@@ -315,7 +315,7 @@ const BadFile kCatalogue[] = {
     {"BiasInF16",
      [](GgufBuilder &b) {
          b.add_tensor("blk.1.ffn_up.bias", {64});
-         b.retype("blk.1.ffn_up.bias", TensorType::kF16);
+         b.retype("blk.1.ffn_up.bias", compute::TensorType::kF16);
      },
      "norm weights and biases must be F32, but \"blk.1.ffn_up.bias\" is F16",
      ErrorCode::kUnsupported},
@@ -353,7 +353,7 @@ INSTANTIATE_TEST_SUITE_P(Catalogue, MalformedModel, ::testing::ValuesIn(kCatalog
 struct BadValue {
     const char *name;
     const char *tensor;
-    TensorType type;
+    compute::TensorType type;
     size_t offset;      // in the tensor's data
     std::string bytes;  // put there
     const char *sentence;
@@ -369,8 +369,8 @@ std::string half(uint16_t bits) {
     return GgufBuilder::raw(bits);
 }
 
-constexpr TensorType kF32 = TensorType::kF32;
-constexpr TensorType kF16 = TensorType::kF16;
+constexpr compute::TensorType kF32 = compute::TensorType::kF32;
+constexpr compute::TensorType kF16 = compute::TensorType::kF16;
 const float kNan = __builtin_nanf("");
 const float kInfinity = __builtin_inff();
 
@@ -402,21 +402,22 @@ const BadValue kBadValues[] = {
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 31, column 63"},
     {"NanF16", "blk.1.ffn_down.weight", kF16, 2, half(0xFE01),
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 0, column 1"},
-    {"NanBF16", "blk.1.ffn_down.weight", TensorType::kBF16, 128 * 2 + 6, half(0x7F81),
+    {"NanBF16", "blk.1.ffn_down.weight", compute::TensorType::kBF16, 128 * 2 + 6, half(0x7F81),
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 2, column 3"},
-    {"InfiniteBF16", "blk.1.ffn_down.weight", TensorType::kBF16, 128 * 31 + 2 * 63, half(0xFF80),
+    {"InfiniteBF16", "blk.1.ffn_down.weight", compute::TensorType::kBF16, 128 * 31 + 2 * 63,
+     half(0xFF80),
      "tensor \"blk.1.ffn_down.weight\" has a weight that is not finite in row 31, column 63"},
-    {"NanScaleQ8", "blk.1.ffn_down.weight", TensorType::kQ8_0, 68 * 5 + 34, half(0x7E00),
+    {"NanScaleQ8", "blk.1.ffn_down.weight", compute::TensorType::kQ8_0, 68 * 5 + 34, half(0x7E00),
      "tensor \"blk.1.ffn_down.weight\" has a block scale that is not finite in row 5, column 32"},
-    {"InfiniteScaleQ4_0", "token_embd.weight", TensorType::kQ4_0, 18 * 7, half(0xFC00),
+    {"InfiniteScaleQ4_0", "token_embd.weight", compute::TensorType::kQ4_0, 18 * 7, half(0xFC00),
      "tensor \"token_embd.weight\" has a block scale that is not finite in row 7, column 0"},
-    {"NanMinimumQ4_1", "token_embd.weight", TensorType::kQ4_1, 20 * 9 + 2, half(0x7C01),
+    {"NanMinimumQ4_1", "token_embd.weight", compute::TensorType::kQ4_1, 20 * 9 + 2, half(0x7C01),
      "tensor \"token_embd.weight\" has a block scale that is not finite in row 9, column 0"},
-    {"ScaleOf128", "blk.0.attn_k.weight", TensorType::kQ8_0, 34 * 15, half(0x5800),
+    {"ScaleOf128", "blk.0.attn_k.weight", compute::TensorType::kQ8_0, 34 * 15, half(0x5800),
      "tensor \"blk.0.attn_k.weight\" has a block scale of 128 or more in row 15, column 0, which "
      "is not supported",
      ErrorCode::kUnsupported},
-    {"MinimumOfMinus128", "blk.0.attn_k.weight", TensorType::kQ4_1, 2, half(0xD800),
+    {"MinimumOfMinus128", "blk.0.attn_k.weight", compute::TensorType::kQ4_1, 2, half(0xD800),
      "tensor \"blk.0.attn_k.weight\" has a block scale of 128 or more in row 0, column 0, which "
      "is not supported",
      ErrorCode::kUnsupported},
@@ -424,20 +425,21 @@ const BadValue kBadValues[] = {
 INSTANTIATE_TEST_SUITE_P(Catalogue, ModelValues, ::testing::ValuesIn(kBadValues),
                          [](const auto &param) { return param.param.name; });
 
-constexpr TensorType kBlockTypes[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1,
-                                      TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kIQ4_NL,
-                                      TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K,
-                                      TensorType::kQ5_K, TensorType::kQ6_K};
+constexpr compute::TensorType kBlockTypes[] = {
+    compute::TensorType::kQ8_0, compute::TensorType::kQ4_0, compute::TensorType::kQ4_1,
+    compute::TensorType::kQ5_0, compute::TensorType::kQ5_1, compute::TensorType::kIQ4_NL,
+    compute::TensorType::kQ2_K, compute::TensorType::kQ3_K, compute::TensorType::kQ4_K,
+    compute::TensorType::kQ5_K, compute::TensorType::kQ6_K};
 // Long enough for two blocks of every type.
 const testing::Shape kWide = {.dim = 512};
 
 // The greatest values that are allowed, everywhere.
 TEST(ModelValues, TheGreatestAllowedPass) {
-    const auto check = [](TensorType type, const auto &put) {
+    const auto check = [](compute::TensorType type, const auto &put) {
         GgufBuilder builder = model_builder(kWide);
         builder.retype("output.weight", type);
         std::string &data = builder.tensor("output.weight").data;
-        const TensorTypeInfo &info = tensor_type_info(type);
+        const compute::TensorTypeInfo &info = compute::tensor_type_info(type);
         std::ranges::fill(data, '\xFF');
         for (size_t i = 0; i < data.size(); i += info.block_bytes) {
             put(data, i, info);
@@ -448,29 +450,29 @@ TEST(ModelValues, TheGreatestAllowedPass) {
         Detail detail;
         EXPECT_TRUE(ValueCheck::run(*model, detail.writer)) << info.name << ": " << detail.str();
     };
-    const auto put_scales = [](std::string &data, size_t at, const TensorTypeInfo &info) {
+    const auto put_scales = [](std::string &data, size_t at, const compute::TensorTypeInfo &info) {
         for (uint32_t i = 0; i < info.scales; ++i) {
             const auto bits = static_cast<uint16_t>((info.scale_limit - 1) | (i == 0 ? 0x8000 : 0));
             data.replace(at + info.scale_offset + 2 * i, 2, half(bits));
         }
     };
-    for (const TensorType type : kBlockTypes) {
+    for (const compute::TensorType type : kBlockTypes) {
         check(type, put_scales);
     }
     const auto put_value = [](const std::string &value) {
-        return [value](std::string &data, size_t at, const TensorTypeInfo &) {
+        return [value](std::string &data, size_t at, const compute::TensorTypeInfo &) {
             data.replace(at, value.size(), value);
         };
     };
     check(kF32, put_value(GgufBuilder::raw(uint32_t{0xFF7FFFFF})));
     check(kF16, put_value(half(0xFBFF)));
-    check(TensorType::kBF16, put_value(half(0xFF7F)));
+    check(compute::TensorType::kBF16, put_value(half(0xFF7F)));
 }
 
 // Each scale of each type, at its limit and beyond, of the last block of a row in the middle.
 TEST(ModelValues, EveryScaleOfEveryTypeIsLookedAt) {
-    for (const TensorType type : kBlockTypes) {
-        const TensorTypeInfo &info = tensor_type_info(type);
+    for (const compute::TensorType type : kBlockTypes) {
+        const compute::TensorTypeInfo &info = compute::tensor_type_info(type);
         for (uint32_t i = 0; i < info.scales; ++i) {
             for (const uint16_t bits : {info.scale_limit, uint16_t{0xFE00}, uint16_t{0x7C00}}) {
                 GgufBuilder builder = model_builder(kWide);
@@ -490,7 +492,7 @@ TEST(ModelValues, EveryScaleOfEveryTypeIsLookedAt) {
                 const std::string place =
                     " in row 7, column " + std::to_string(kWide.dim - info.block_elements);
                 const std::string scale =
-                    std::to_string(static_cast<int>(f16_to_f32(info.scale_limit)));
+                    std::to_string(static_cast<int>(compute::f16_to_f32(info.scale_limit)));
                 EXPECT_EQ(detail.str(),
                           limit ? "tensor \"output.weight\" has a block scale of " + scale +
                                       " or more" + place + ", which is not supported"
@@ -503,7 +505,7 @@ TEST(ModelValues, EveryScaleOfEveryTypeIsLookedAt) {
 
 // Every position of a row of a length that is no multiple of what is looked at together.
 TEST(ModelValues, NoPlaceIsPassedOver) {
-    for (const TensorType type : {kF32, kF16, TensorType::kBF16}) {
+    for (const compute::TensorType type : {kF32, kF16, compute::TensorType::kBF16}) {
         const size_t width = type == kF32 ? 4 : 2;
         for (size_t column = 0; column < 7; ++column) {
             GgufBuilder builder = model_builder({.hidden = 7});
