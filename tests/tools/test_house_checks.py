@@ -337,6 +337,13 @@ def test_documents_that_do_not(tree, text, message):
           f"docs/a.md:{number}: {message}")
 
 
+def test_docs_exceptions_are_needed(tree):
+    listed = "tools/check/docs_exceptions.txt"
+    files = {"a.md": "`llama/hello.h`\n", "llama/a.h": "\n", listed: "a.md llama/hello.h to write\n"}
+    passes(tree("check_docs", files))
+    fails(tree("check_docs", {"llama/hello.h": "\n"}), f"{listed}:1: 'a.md llama/hello.h' needs no")
+
+
 @pytest.mark.parametrize("word", ["so " "many", "so " "few", "so " "long", "of " "late", "who" "ever"])
 def test_words_that_no_comment_needs(tree, word):
     files = {"README.md": "\n", "a/a.cpp": f"int a;  // there are {word} of them\n",

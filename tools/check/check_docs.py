@@ -5,7 +5,8 @@ usage: tools/check/check_docs.py [--root DIR]
 
 Of every tracked *.md: lines have at most 100 columns (rows of tables, code blocks and lines that a
 URL makes too long are exempt); a relative link points to what is there; so does `code` that is a
-path within the tree (`llama/text/token.h`, `tests/unit/`). Of every C++ source: no comment says "so
+path within the tree (`llama/text/token.h`, `tests/unit/`). A path that a page names though it is
+not there stands in tools/check/docs_exceptions.txt: document, path, reason. Of every C++ source: no comment says "so
 many", "so few", "so long", "of late" or "who" + "ever": it names the quantity, the time or the one.
 Prints file:line: message, exits 1.
 """
@@ -17,6 +18,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import house  # noqa: E402
 
+EXCEPTIONS = "tools/check/docs_exceptions.txt"
 COLUMNS = 100
 URL = re.compile(r"<?\bhttps?://[^\s)>]+>?")
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s>]+)>?(?:\s+\"[^\"]*\")?\)")
@@ -51,7 +53,7 @@ def names_a_path(code, rooms):
     return "/" in code and (code.endswith(("/", *FILE_ENDINGS)))
 
 
-def check_document(root, document, rooms):
+def check_document(root, document, rooms, exceptions):
     offences = []
     for number, line in prose(house.read(root, document)):
         if len(line) > COLUMNS and not line.lstrip().startswith("|"):
@@ -66,7 +68,8 @@ def check_document(root, document, rooms):
             if not ((root / document).parent / path).exists():
                 offences.append((document, number, f"the link leads nowhere: {target}"))
         offences += [(document, number, f"there is no {code}") for _, code in CODE.findall(line)
-                     if names_a_path(code, rooms) and not is_there(root, document, code)]
+                     if names_a_path(code, rooms) and not is_there(root, document, code)
+                     and not exceptions.allows(document, code)]
     return offences
 
 
@@ -77,9 +80,10 @@ def main():
     if not documents:
         raise house.Failure(f"git names no documents in {root}")
     rooms = {name.split("/")[0] for name in names if "/" in name}
+    exceptions = house.Exceptions(root, EXCEPTIONS, 2)
     offences = []
     for document in documents:
-        offences += check_document(root, document, rooms)
+        offences += check_document(root, document, rooms, exceptions)
     comments = [name for name in names if name.endswith((".cpp", ".h"))
                 and not name.startswith("third_party/")]
     for name in comments:
@@ -87,7 +91,7 @@ def main():
             word = WORDS.search(line)
             if word:
                 offences.append((name, number, f"'{word[1]}': say how many, when or who"))
-    return house.report("docs", len(documents) + len(comments), offences)
+    return house.report("docs", len(documents) + len(comments), offences + exceptions.outdated())
 
 
 house.run(main)
