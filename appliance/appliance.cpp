@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "kernel_lib/cpu/features.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/console.h"
@@ -263,14 +263,14 @@ void Appliance::start_optimizer() {
     profiler().set_on(settings_.profile);
     worker_pool().set_counting(settings_.profile);
     placement_.start(engine_->placeable_weights(), settings_.weights, model_file_.writable);
-    auto jit = compute::GemvJit::create(engine_->kernel_slots(), optimizer(),
+    auto jit = compute::GemvJit::create(engine_->kernel_bindings(), optimizer(),
                                         compute::GemvJit::kCodePages, &placement_);
     if (!jit) {
         log_line("jit: off: ", jit.error().message);
         return;
     }
     jit_ = *jit;
-    if (auto made = compute::FloatJit::create(engine_->float_slots(), optimizer())) {
+    if (auto made = compute::FloatJit::create(engine_->float_bindings(), optimizer())) {
         float_jit_ = *made;
     } else {
         log_line("jit: float operations: ", made.error().message);
@@ -737,21 +737,21 @@ status::FunctionRow Appliance::function(size_t index) {
     if (jit_ == nullptr) {
         return row;
     }
-    for (const compute::FloatSlot &slot : engine_->float_slots()) {
-        if (f.name == slot.name) {
-            row.variant = slot.variant->name;
+    for (const compute::FloatBinding &binding : engine_->float_bindings()) {
+        if (f.name == binding.name) {
+            row.variant = binding.variant->name;
         }
     }
-    for (const compute::KernelSlot &slot : engine_->kernel_slots()) {
-        if (f.name != slot.name) {
+    for (const compute::KernelBinding &binding : engine_->kernel_bindings()) {
+        if (f.name != binding.name) {
             continue;
         }
-        row.variant = jit_->variant(slot);
+        row.variant = jit_->variant(binding);
         if (f.recent_cycles != 0) {
             const double per_ns = static_cast<double>(platform::ticks_per_second()) / 1e9 /
                                   static_cast<double>(f.recent_cycles);
-            row.gmacs = static_cast<double>(uint64_t{slot.rows} * slot.cols) * per_ns;
-            row.gbytes = static_cast<double>(slot.rows * slot.row_bytes) * per_ns;
+            row.gmacs = static_cast<double>(uint64_t{binding.rows} * binding.cols) * per_ns;
+            row.gbytes = static_cast<double>(binding.rows * binding.row_bytes) * per_ns;
             if (const uint64_t read = read_speed_.bytes_per_second(); read != 0) {
                 row.bandwidth_percent = row.gbytes * 1e11 / static_cast<double>(read);
             }

@@ -160,11 +160,11 @@ void print_speed(const llama::Usage &usage) {
 }
 
 // Puts the last relaxed operation of each kind into force, if there are any in the lists.
-void use_relaxed(std::span<compute::FloatSlot> slots) {
-    for (compute::FloatSlot &slot : slots) {
+void use_relaxed(std::span<compute::FloatBinding> bindings) {
+    for (compute::FloatBinding &binding : bindings) {
         for (const compute::FloatVariant *const variant : compute::float_variants()) {
-            if (variant->relaxed && variant->does(slot.op, slot.head_size)) {
-                slot.variant = variant;
+            if (variant->relaxed && variant->does(binding.op, binding.head_size)) {
+                binding.variant = variant;
             }
         }
     }
@@ -183,7 +183,7 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
     BF_TRY(llama::ValueCheck::run(*model, detail));
     compute::allow_relaxed_numerics(options.relaxed);
     BF_ASSIGN(llama::Engine *const engine, llama::Engine::create(*model, options.engine));
-    use_relaxed(engine->float_slots());
+    use_relaxed(engine->float_bindings());
     Prompts prompts;
     BF_ASSIGN(prompts.tokens, Buffer<llama::Token>::create(kMaxPromptTokens));
     BF_ASSIGN(prompts.ends, Buffer<uint32_t>::create(kMaxPrompts));

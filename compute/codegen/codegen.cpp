@@ -129,7 +129,7 @@ constexpr Xmm kProduct = jit::xmm(4);  // rows' results are in 0..3
 constexpr Xmm kGroupScale = jit::xmm(5);
 
 // The frame, in words from rsp.
-enum Slot : int32_t {
+enum FrameWord : int32_t {
     kTotal,  // kMaxPlanRows of them
     kRowsLeft = kTotal + kMaxPlanRows,
     kOut,              // y of the next row
@@ -140,11 +140,11 @@ enum Slot : int32_t {
     kNextScale,
     kGroupsLeft,
     kRunsLeft,
-    kSlots,
+    kFrameWords,
 };
-constexpr int32_t kFrameBytes = kSlots * 8;
+constexpr int32_t kFrameBytes = kFrameWords * 8;
 
-constexpr Mem slot(int32_t index) {
+constexpr Mem frame_word(int32_t index) {
     return mem(Gp::kRsp, index * 8);
 }
 
@@ -186,17 +186,17 @@ class Generator {
         a_.mov(kT, Gp::kRsi, Width::k32);
         a_.mov(kU, Gp::kRdx, Width::k32);
         a_.sub(kU, kT);
-        a_.mov(slot(kRowsLeft), kU);
+        a_.mov(frame_word(kRowsLeft), kU);
         a_.mov(kU, mem(Gp::kRdi, field(offsetof(GemvArgs, y))));
         a_.lea(kU, mem(kU, kT, Scale::k4));
-        a_.mov(slot(kOut), kU);
+        a_.mov(frame_word(kOut), kU);
         a_.mov(kU, activation(offsetof(QuantizedActivation, block_sums)));
-        a_.mov(slot(kFirstSum), kU);
+        a_.mov(frame_word(kFirstSum), kU);
         a_.mov(kU, activation(offsetof(QuantizedActivation, group_scales)));
-        a_.mov(slot(kFirstScale), kU);
+        a_.mov(frame_word(kFirstScale), kU);
         a_.mov(kU, format_.form == kFormPairs ? activation(offsetof(QuantizedActivation, pairs))
                                               : activation(offsetof(QuantizedActivation, quads)));
-        a_.mov(slot(kFirstActivation), kU);
+        a_.mov(frame_word(kFirstActivation), kU);
         a_.imul(kT, kT, static_cast<int32_t>(shape_.row_bytes));
         a_.add(kT, mem(Gp::kRdi, field(offsetof(GemvArgs, weights))));
         a_.mov(kWeights, kT);
@@ -213,7 +213,7 @@ class Generator {
         const Label next = a_.new_label();
         const Label end = a_.new_label();
         a_.bind(next);
-        a_.alu(Alu::kSub, slot(kRowsLeft), static_cast<int32_t>(rows));
+        a_.alu(Alu::kSub, frame_word(kRowsLeft), static_cast<int32_t>(rows));
         a_.jcc(Condition::kLess, end);
 
         const uint32_t blocks = shape_.cols / kBlockElements;
@@ -221,44 +221,44 @@ class Generator {
         for (uint32_t row = 0; row < rows; ++row) {
             a_.xorps(jit::xmm(row), jit::xmm(row));
         }
-        a_.mov(kActivations, slot(kFirstActivation));
-        a_.mov(direct_ ? kNextSumRegister : kT, slot(kFirstSum));
+        a_.mov(kActivations, frame_word(kFirstActivation));
+        a_.mov(direct_ ? kNextSumRegister : kT, frame_word(kFirstSum));
         if (!direct_) {
-            a_.mov(slot(kNextSum), kT);
+            a_.mov(frame_word(kNextSum), kT);
         }
-        a_.mov(kT, slot(kFirstScale));
-        a_.mov(slot(kNextScale), kT);
+        a_.mov(kT, frame_word(kFirstScale));
+        a_.mov(frame_word(kNextScale), kT);
         repeat(kGroupsLeft, groups, [&] { group(kGroupBlocks, unroll); });
         if (blocks % kGroupBlocks != 0) {
             group(blocks % kGroupBlocks, unroll);
         }
-        a_.mov(kT, slot(kOut));
+        a_.mov(kT, frame_word(kOut));
         for (uint32_t row = 0; row < rows; ++row) {
             a_.movss(mem(kT, static_cast<int32_t>(4 * row)), jit::xmm(row));
         }
-        a_.alu(Alu::kAdd, slot(kOut), static_cast<int32_t>(4 * rows));
+        a_.alu(Alu::kAdd, frame_word(kOut), static_cast<int32_t>(4 * rows));
         a_.add(kWeights, static_cast<int32_t>(rows * shape_.row_bytes) -
                              static_cast<int32_t>(blocks * format_.block_bytes));
         a_.jmp(next);
         a_.bind(end);
-        a_.alu(Alu::kAdd, slot(kRowsLeft), static_cast<int32_t>(rows));
+        a_.alu(Alu::kAdd, frame_word(kRowsLeft), static_cast<int32_t>(rows));
     }
 
     // `body`, `times` times; the counter is kept in the frame.
     template <typename Body>
-    void repeat(Slot counter, uint32_t times, Body body) {
+    void repeat(FrameWord counter, uint32_t times, Body body) {
         if (times == 0) {
             return;
         }
         const Label again = a_.new_label();
         if (times > 1) {
             a_.mov(kT, times);
-            a_.mov(slot(counter), kT);
+            a_.mov(frame_word(counter), kT);
             a_.bind(again);
         }
         body();
         if (times > 1) {
-            a_.alu(Alu::kSub, slot(counter), 1);
+            a_.alu(Alu::kSub, frame_word(counter), 1);
             a_.jcc(Condition::kNotEqual, again);
         }
     }
@@ -272,29 +272,29 @@ class Generator {
             if (rows_ <= kRowsInRegisters) {
                 a_.alu(Alu::kXor, total_register(row), total_register(row), Width::k32);
             } else {
-                a_.mov(total_slot(row), kT);
+                a_.mov(total_word(row), kT);
             }
         }
         repeat(kRunsLeft, blocks / unroll, [&] { blocks_in_line(unroll); });
         if (blocks % unroll != 0) {
             blocks_in_line(blocks % unroll);
         }
-        a_.mov(kT, slot(kNextScale));
+        a_.mov(kT, frame_word(kNextScale));
         a_.movss(kGroupScale, mem(kT));
-        a_.alu(Alu::kAdd, slot(kNextScale), 4);
+        a_.alu(Alu::kAdd, frame_word(kNextScale), 4);
         for (uint32_t row = 0; row < rows_; ++row) {
             // The conversion leaves the upper lanes alone: a fresh register saves the wait.
             a_.xorps(kProduct, kProduct);
             if (rows_ <= kRowsInRegisters) {
                 a_.cvtsi2ss(kProduct, total_register(row));
             } else {
-                a_.cvtsi2ss(kProduct, total_slot(row));
+                a_.cvtsi2ss(kProduct, total_word(row));
             }
             a_.ss(Ss::kMul, kProduct, kGroupScale);
             a_.ss(Ss::kAdd, jit::xmm(row), kProduct);
         }
     }
-    static Mem total_slot(uint32_t row) { return slot(kTotal + static_cast<int32_t>(row)); }
+    static Mem total_word(uint32_t row) { return frame_word(kTotal + static_cast<int32_t>(row)); }
     static Gp total_register(uint32_t row) { return kSum[kRowsInRegisters + row]; }
 
     void blocks_in_line(uint32_t count) {
@@ -306,14 +306,14 @@ class Generator {
         if (direct_) {
             a_.add(kNextSumRegister, static_cast<int32_t>(count * 4));
         } else {
-            a_.alu(Alu::kAdd, slot(kNextSum), static_cast<int32_t>(count * 4));
+            a_.alu(Alu::kAdd, frame_word(kNextSum), static_cast<int32_t>(count * 4));
         }
     }
 
     // The sum of a block's activations; kT is lost.
     void load_block_sum(Gp to, uint32_t index) {
         if (!direct_) {
-            a_.mov(kT, slot(kNextSum));
+            a_.mov(kT, frame_word(kNextSum));
         }
         a_.movsxd(to, mem(direct_ ? kNextSumRegister : kT, static_cast<int32_t>(4 * index)));
     }
@@ -344,7 +344,7 @@ class Generator {
             if (rows_ <= kRowsInRegisters) {
                 a_.add(total_register(row), dot);
             } else {
-                a_.alu(Alu::kAdd, total_slot(row), dot);
+                a_.alu(Alu::kAdd, total_word(row), dot);
             }
         }
     }

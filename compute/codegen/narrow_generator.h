@@ -1,5 +1,5 @@
-// The generator behind compute/codegen/narrow.h, for its own files: gemv_narrow.cpp (rows, floats)
-// and gemv_narrow_blocks_hosted.cpp (quantised types, where the arithmetic stands).
+// The generator behind compute/codegen/narrow.h, for its own files: narrow.cpp (rows, floats)
+// and narrow_blocks_hosted.cpp (quantised types, where the arithmetic stands).
 #pragma once
 
 #include <array>

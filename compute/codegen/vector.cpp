@@ -478,7 +478,7 @@ void VectorGenerator::floats_of(uint32_t vectors, int32_t to) {
     op3(op::vperm2i128, kTemp + 2, kTemp, kTemp + 1, 0x20);
     op3(op::vperm2i128, kTemp, kTemp, kTemp + 1, 0x31);
     op3(op::paddq, kTemp, kTemp, kTemp + 2);
-    // As doubles, exactly (kernels_avx2_body.h, to_f64).
+    // As doubles, exactly (compute/kernels/avx2/gemv_inl.h, to_f64).
     op2(op::psrlq, kTemp + 1, kTemp, 32);
     op_mem(op::pxor, kTemp + 1, kTemp + 1, everywhere(uint64_t{0x4530000080000000}));
     a_.avx(op::vpblendd, v(kTemp), v(kTemp), everywhere(uint64_t{0x4330000000000000}), 0xaa);

@@ -17,7 +17,7 @@
 namespace bareflow::compute {
 
 [[nodiscard]] bool can_generate_vector_type(TensorType type, InstructionSet set);
-// Plans whose set is kAvx2, kAvxVnni or kAvx512. The first three as in gemv_codegen.h.
+// Plans whose set is kAvx2, kAvxVnni or kAvx512. The first three as in codegen.h.
 [[nodiscard]] bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan);
 [[nodiscard]] size_t vector_code_room(const GemvPlan &plan);
 inline constexpr size_t kVectorConstantBytes = 640;

@@ -1,5 +1,5 @@
-// The generator behind compute/codegen/vector.h, for its own files: gemv_vector.cpp (frame, loops,
-// activations, floats), gemv_vector_blocks.cpp (blocks of 32) and gemv_vector_super.cpp
+// The generator behind compute/codegen/vector.h, for its own files: vector.cpp (frame, loops,
+// activations, floats), vector_blocks.cpp (blocks of 32) and vector_super.cpp
 // (super-blocks of 256). The arithmetic stands in the first of them.
 #pragma once
 

@@ -1,7 +1,7 @@
-// The float operations of a transformer behind one seam, as kernels.h is for matrix products: an
-// operation of one shape is a FloatSlot, and what runs is the FloatVariant that the slot points at.
-// All variants of an operation but those called relaxed equal the portable one bit for bit
-// (docs/decisions/0001-numeric-contract.md; of a NaN, that it is one), read and write the same
+// The float operations of a transformer behind one seam, as gemv.h is for matrix products: an
+// operation of one shape is a FloatBinding, and what runs is the FloatVariant that the binding
+// points at. All variants of an operation but those called relaxed equal the portable one bit for
+// bit (docs/decisions/0001-numeric-contract.md; of a NaN, that it is one), read and write the same
 // intermediate states, and can therefore be exchanged between any two calls.
 //
 // Everything here is compiled; nothing allocates, fails or traps.
@@ -66,7 +66,7 @@ struct FloatVariant {
 };
 
 // An operation of one shape and what serves it. Written between two calls of Engine::advance.
-struct FloatSlot {
+struct FloatBinding {
     const char *name = nullptr;  // "rms_norm 288", as in the profile; never freed
     FloatOp op = FloatOp::kNorm;
     uint32_t n = 0;          // elements of a vector (kRope, kAttention: query heads)

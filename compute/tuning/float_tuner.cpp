@@ -90,11 +90,11 @@ bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t 
 
 }  // namespace
 
-// ------------------------------------------------------------------ one slot
+// ------------------------------------------------------------------ one binding
 
-void FloatJit::Target::bind(FloatJit &owner, FloatSlot &slot) {
+void FloatJit::Target::bind(FloatJit &owner, FloatBinding &binding) {
     owner_ = &owner;
-    slot_ = &slot;
+    binding_ = &binding;
 }
 
 int FloatJit::Target::start(JitMode mode) {
@@ -102,15 +102,15 @@ int FloatJit::Target::start(JitMode mode) {
     mode_ = mode == JitMode::kOff ? mode_ : mode;
     candidate_ = nullptr;
     const bool by_rule = mode != JitMode::kOff && candidate_count(1) != 0;
-    slot_->variant = by_rule ? candidate(1, 0) : &portable_float_ops();
+    binding_->variant = by_rule ? candidate(1, 0) : &portable_float_ops();
     return by_rule ? 1 : 0;
 }
 
 const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const {
     if (level == 1) {
-        const FloatVariant &rule = float_rule_of_thumb(slot_->op, slot_->head_size);
+        const FloatVariant &rule = float_rule_of_thumb(binding_->op, binding_->head_size);
         const FloatVariant &first =
-            mode_ == JitMode::kFull ? float_variant_for(slot_->op, slot_->head_size) : rule;
+            mode_ == JitMode::kFull ? float_variant_for(binding_->op, binding_->head_size) : rule;
         const FloatVariant *const wanted = index == 0 ? &first : &rule;
         return wanted == &portable_float_ops() || (index == 1 && &rule == &first) || index > 1
                    ? nullptr
@@ -120,8 +120,9 @@ const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const
     for (const bool special : {true, false}) {
         for (const FloatVariant *const variant : float_variants()) {
             if (variant->special == special && (!special || level == 3) &&
-                variant != &portable_float_ops() && variant->does(slot_->op, slot_->head_size) &&
-                (!variant->f16_only || slot_->kv_type == KvType::kF16) && index-- == 0) {
+                variant != &portable_float_ops() &&
+                variant->does(binding_->op, binding_->head_size) &&
+                (!variant->f16_only || binding_->kv_type == KvType::kF16) && index-- == 0) {
                 return variant;
             }
         }
@@ -144,12 +145,12 @@ std::string_view FloatJit::Target::candidate_name(int level, uint32_t index) con
 OptimizationTarget::Prepared FloatJit::Target::prepare(int level, uint32_t index) {
     candidate_ = candidate(level, index);
     pattern_ = 0;
-    return candidate_ == slot_->variant && (level != 1 || index != 0) ? Prepared::kInForce
-                                                                      : Prepared::kReady;
+    return candidate_ == binding_->variant && (level != 1 || index != 0) ? Prepared::kInForce
+                                                                         : Prepared::kReady;
 }
 
 OptimizationTarget::Check FloatJit::Target::check_some() {
-    if (!owner_->equal(*slot_, *candidate_, pattern_)) {
+    if (!owner_->equal(*binding_, *candidate_, pattern_)) {
         return Check::kDiffers;
     }
     return ++pattern_ == kPatterns ? Check::kEqual : Check::kMore;
@@ -157,152 +158,155 @@ OptimizationTarget::Check FloatJit::Target::check_some() {
 
 // ------------------------------------------------------------------ what is done
 
-FloatJit::Work FloatJit::work_for(const FloatSlot &slot, uint32_t pattern) {
-    const uint64_t kept = uint64_t{2} * slot.kv_heads * kv_head_bytes(slot.kv_type, slot.head_size);
+FloatJit::Work FloatJit::work_for(const FloatBinding &binding, uint32_t pattern) {
+    const uint64_t kept =
+        uint64_t{2} * binding.kv_heads * kv_head_bytes(binding.kv_type, binding.head_size);
     Work work;
-    switch (slot.op) {
+    switch (binding.op) {
         case FloatOp::kNorm:
-            work.exact_bytes = ActivationBuffer::bytes_for(slot.n);
-            work.floats = slot.n;
+            work.exact_bytes = ActivationBuffer::bytes_for(binding.n);
+            work.floats = binding.n;
             break;
         case FloatOp::kQuantize:
-            work.exact_bytes = ActivationBuffer::bytes_for(slot.n);
+            work.exact_bytes = ActivationBuffer::bytes_for(binding.n);
             break;
         case FloatOp::kRope:
             work.exact_bytes = whole_lines(kept);
-            work.floats = uint64_t{slot.n + slot.kv_heads} * slot.head_size;
+            work.floats = uint64_t{binding.n + binding.kv_heads} * binding.head_size;
             break;
         case FloatOp::kAttention:
             work.rows = pattern < 2 ? 1 : kMostRows;
             work.positions = pattern == 0   ? kTimedPositions
                              : pattern == 1 ? kMostPositions
                                             : 5 * pattern;
-            work.floats = uint64_t{work.rows} * (slot.n / slot.kv_heads) * slot.head_size;
+            work.floats = uint64_t{work.rows} * (binding.n / binding.kv_heads) * binding.head_size;
             break;
         case FloatOp::kSilu:
-            work.floats = slot.n;
+            work.floats = binding.n;
             break;
     }
     return work;
 }
 
-uint64_t FloatJit::input_floats(const FloatSlot &slot, const Work &work) {
-    switch (slot.op) {
+uint64_t FloatJit::input_floats(const FloatBinding &binding, const Work &work) {
+    switch (binding.op) {
         case FloatOp::kRope:
-            return uint64_t{slot.n + slot.kv_heads} * slot.head_size;
+            return uint64_t{binding.n + binding.kv_heads} * binding.head_size;
         case FloatOp::kAttention:
-            return uint64_t{work.rows} * (slot.n / slot.kv_heads) * padded_head(slot.head_size);
+            return uint64_t{work.rows} * (binding.n / binding.kv_heads) *
+                   padded_head(binding.head_size);
         default:
-            return slot.n;
+            return binding.n;
     }
 }
 
 // Everything lies at the end of its pages.
-void FloatJit::fill(const FloatSlot &slot, uint32_t pattern) {
-    if (filled_slot_ == &slot && filled_pattern_ == pattern) {
+void FloatJit::fill(const FloatBinding &binding, uint32_t pattern) {
+    if (filled_binding_ == &binding && filled_pattern_ == pattern) {
         return;
     }
-    filled_slot_ = &slot;
+    filled_binding_ = &binding;
     filled_pattern_ = pattern;
     Noise noise;
-    const Work work = work_for(slot, pattern);
-    const uint64_t count = input_floats(slot, work);
+    const Work work = work_for(binding, pattern);
+    const uint64_t count = input_floats(binding, work);
     auto *const x = reinterpret_cast<float *>(x_.at_end(count * sizeof(float)));
     auto *const w = reinterpret_cast<float *>(w_.at_end(count * sizeof(float)));
     for (uint64_t i = 0; i < count; ++i) {
         x[i] = sample(noise, pattern);
         w[i] = noise.unit();
     }
-    if (slot.op != FloatOp::kAttention) {
+    if (binding.op != FloatOp::kAttention) {
         return;
     }
-    const uint32_t padded = padded_head(slot.head_size);
+    const uint32_t padded = padded_head(binding.head_size);
     for (uint64_t i = 0; i < count; ++i) {
-        x[i] = i % padded < slot.head_size ? x[i] : 0.0f;
+        x[i] = i % padded < binding.head_size ? x[i] : 0.0f;
     }
-    const uint64_t bytes = kv_head_bytes(slot.kv_type, slot.head_size);
+    const uint64_t bytes = kv_head_bytes(binding.kv_type, binding.head_size);
     uint8_t *to = kv_.at_end(2 * work.positions * bytes);
     float head[kMaxHead];
     for (uint32_t i = 0; i < 2 * work.positions; ++i, to += bytes) {
-        for (uint32_t j = 0; j < slot.head_size; ++j) {
+        for (uint32_t j = 0; j < binding.head_size; ++j) {
             head[j] = sample(noise, pattern);
         }
-        kv_store(slot.kv_type, head, slot.head_size, to);
+        kv_store(binding.kv_type, head, binding.head_size, to);
     }
 }
 
-void FloatJit::execute(const FloatSlot &slot, const FloatVariant &variant, const Work &work,
+void FloatJit::execute(const FloatBinding &binding, const FloatVariant &variant, const Work &work,
                        uint8_t *results) {
-    const uint64_t count = input_floats(slot, work);
+    const uint64_t count = input_floats(binding, work);
     auto *const x = reinterpret_cast<float *>(x_.at_end(count * sizeof(float)));
     const auto *const w = reinterpret_cast<const float *>(w_.at_end(count * sizeof(float)));
     auto *const floats = reinterpret_cast<float *>(results + work.exact_bytes);
     constexpr ActivationForms kForms = kFormPairs | kFormQuads;
     constexpr float kEpsilon = 1e-5f;
-    switch (slot.op) {
+    switch (binding.op) {
         case FloatOp::kNorm: {
-            const QuantizedActivation out = ActivationBuffer::view_in(results, slot.n);
-            variant.norm(x, w, kEpsilon, slot.n, floats, &out, kForms);
+            const QuantizedActivation out = ActivationBuffer::view_in(results, binding.n);
+            variant.norm(x, w, kEpsilon, binding.n, floats, &out, kForms);
             return;
         }
         case FloatOp::kQuantize: {
-            const QuantizedActivation out = ActivationBuffer::view_in(results, slot.n);
-            variant.quantize(x, out, kForms, 0, group_count(slot.n));
+            const QuantizedActivation out = ActivationBuffer::view_in(results, binding.n);
+            variant.quantize(x, out, kForms, 0, group_count(binding.n));
             return;
         }
         case FloatOp::kRope: {
             std::copy_n(x, count, floats);
-            const uint32_t head_bytes = kv_head_bytes(slot.kv_type, slot.head_size);
-            for (uint32_t head = 0; head < slot.n + slot.kv_heads; ++head) {
-                float *const from = floats + uint64_t{head} * slot.head_size;
-                variant.rope(slot.pairing, w, slot.pairs, from);
-                if (head >= slot.n) {
-                    uint8_t *const to = results + uint64_t{2} * (head - slot.n) * head_bytes;
-                    variant.store(slot.kv_type, from, slot.head_size, to);
-                    variant.store(slot.kv_type, x, slot.head_size, to + head_bytes);
+            const uint32_t head_bytes = kv_head_bytes(binding.kv_type, binding.head_size);
+            for (uint32_t head = 0; head < binding.n + binding.kv_heads; ++head) {
+                float *const from = floats + uint64_t{head} * binding.head_size;
+                variant.rope(binding.pairing, w, binding.pairs, from);
+                if (head >= binding.n) {
+                    uint8_t *const to = results + uint64_t{2} * (head - binding.n) * head_bytes;
+                    variant.store(binding.kv_type, from, binding.head_size, to);
+                    variant.store(binding.kv_type, x, binding.head_size, to + head_bytes);
                 }
             }
             return;
         }
         case FloatOp::kAttention: {
-            const uint32_t heads = slot.n / slot.kv_heads;
-            const uint64_t bytes = kv_head_bytes(slot.kv_type, slot.head_size) * work.positions;
-            const AttentionTile tile{.type = slot.kv_type,
-                                     .head_size = slot.head_size,
+            const uint32_t heads = binding.n / binding.kv_heads;
+            const uint64_t bytes =
+                kv_head_bytes(binding.kv_type, binding.head_size) * work.positions;
+            const AttentionTile tile{.type = binding.kv_type,
+                                     .head_size = binding.head_size,
                                      .rows = work.rows,
                                      .heads = heads,
                                      .positions = work.positions,
                                      .scale = 0.125f,
                                      .q = x,
-                                     .q_stride = uint64_t{heads} * padded_head(slot.head_size),
+                                     .q_stride = uint64_t{heads} * padded_head(binding.head_size),
                                      .keys = kv_.at_end(2 * bytes),
                                      .values = kv_.at_end(bytes),
                                      .scores = reinterpret_cast<float *>(scores_.data()),
                                      .scores_stride = kScoreHeader + whole_lines(work.positions),
                                      .out = floats,
-                                     .out_stride = uint64_t{heads} * slot.head_size};
+                                     .out_stride = uint64_t{heads} * binding.head_size};
             for (const AttentionKernel pass : {variant.scores, variant.exp, variant.mix}) {
                 pass(tile, 0, work.positions);
             }
             return;
         }
         case FloatOp::kSilu:
-            variant.silu(x, w, 0, slot.n, floats);
+            variant.silu(x, w, 0, binding.n, floats);
             return;
     }
 }
 
-bool FloatJit::equal(const FloatSlot &slot, const FloatVariant &variant, uint32_t pattern) {
-    fill(slot, pattern);
-    const Work work = work_for(slot, pattern);
+bool FloatJit::equal(const FloatBinding &binding, const FloatVariant &variant, uint32_t pattern) {
+    fill(binding, pattern);
+    const Work work = work_for(binding, pattern);
     const uint64_t bytes = work.bytes();
     uint8_t *const expected = expected_.at_end(whole_lines(bytes));
     uint8_t *const got = got_.at_end(whole_lines(bytes));
     for (uint8_t *const to : {expected, got}) {
         std::fill_n(to - kGuardBytes, kGuardBytes + whole_lines(bytes), kGuardByte);
     }
-    execute(slot, portable_float_ops(), work, expected);
-    execute(slot, variant, work, got);
+    execute(binding, portable_float_ops(), work, expected);
+    execute(binding, variant, work, got);
     const uint64_t behind = whole_lines(bytes) - bytes;
     if (__builtin_memcmp(expected - kGuardBytes, got - kGuardBytes,
                          kGuardBytes + work.exact_bytes) != 0 ||
@@ -324,46 +328,46 @@ bool FloatJit::equal(const FloatSlot &slot, const FloatVariant &variant, uint32_
     return true;
 }
 
-void FloatJit::run(const FloatSlot &slot, const FloatVariant &variant) {
-    fill(slot, 0);
-    const Work work = work_for(slot, 0);
+void FloatJit::run(const FloatBinding &binding, const FloatVariant &variant) {
+    fill(binding, 0);
+    const Work work = work_for(binding, 0);
     uint8_t *const results = got_.at_end(whole_lines(work.bytes()));
-    const uint64_t elements =
-        slot.op == FloatOp::kAttention ? work.floats * work.positions : input_floats(slot, work);
+    const uint64_t elements = binding.op == FloatOp::kAttention ? work.floats * work.positions
+                                                                : input_floats(binding, work);
     for (uint64_t done = 0; done < kTimedElements; done += elements) {
-        execute(slot, variant, work, results);
+        execute(binding, variant, work, results);
     }
 }
 
-// ------------------------------------------------------------------ all slots
+// ------------------------------------------------------------------ all bindings
 
-Result<FloatJit *> FloatJit::create(std::span<FloatSlot> slots, Optimizer &optimizer) {
+Result<FloatJit *> FloatJit::create(std::span<FloatBinding> bindings, Optimizer &optimizer) {
     void *const memory = heap_allocate(sizeof(FloatJit), alignof(FloatJit));
     if (memory == nullptr) {
         return {ErrorCode::kTooLarge, "no memory for the optimiser"};
     }
     auto *const made = new (memory) FloatJit;
-    if (const Status status = made->attach(slots, optimizer); !status) {
+    if (const Status status = made->attach(bindings, optimizer); !status) {
         made->destroy();
         return status;
     }
     return made;
 }
 
-Status FloatJit::attach(std::span<FloatSlot> slots, Optimizer &optimizer) {
-    slots = slots.first(std::min(slots.size(), targets_.size()));
+Status FloatJit::attach(std::span<FloatBinding> bindings, Optimizer &optimizer) {
+    bindings = bindings.first(std::min(bindings.size(), targets_.size()));
     uint64_t floats = 1;
     uint64_t results = 1;
     uint64_t kv = 1;
     uint64_t scores = 1;
-    for (const FloatSlot &slot : slots) {
+    for (const FloatBinding &binding : bindings) {
         for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
-            const Work work = work_for(slot, pattern);
-            floats = std::max(floats, input_floats(slot, work));
+            const Work work = work_for(binding, pattern);
+            floats = std::max(floats, input_floats(binding, work));
             results = std::max(results, whole_lines(work.bytes()) + kGuardBytes);
-            if (slot.op == FloatOp::kAttention) {
-                const uint64_t stored = kv_head_bytes(slot.kv_type, slot.head_size);
-                const uint64_t vectors = uint64_t{work.rows} * (slot.n / slot.kv_heads);
+            if (binding.op == FloatOp::kAttention) {
+                const uint64_t stored = kv_head_bytes(binding.kv_type, binding.head_size);
+                const uint64_t vectors = uint64_t{work.rows} * (binding.n / binding.kv_heads);
                 kv = std::max(kv, 2 * work.positions * stored);
                 scores = std::max(scores, vectors * (kScoreHeader + whole_lines(work.positions)));
             }
@@ -375,8 +379,8 @@ Status FloatJit::attach(std::span<FloatSlot> slots, Optimizer &optimizer) {
     BF_ASSIGN(scores_, GuardedPages::create(scores * sizeof(float)));
     BF_ASSIGN(expected_, GuardedPages::create(results));
     BF_ASSIGN(got_, GuardedPages::create(results));
-    for (size_t i = 0; i < slots.size(); ++i) {
-        targets_[i].bind(*this, slots[i]);
+    for (size_t i = 0; i < bindings.size(); ++i) {
+        targets_[i].bind(*this, bindings[i]);
         if (!optimizer.add(targets_[i])) {
             break;
         }

@@ -1,7 +1,7 @@
-// Joins the engine's float operations to the optimiser, as jit_gemv.h joins the matrix kernels:
-// each FloatSlot becomes an OptimizationTarget whose candidates are the compiled variants.
+// Joins the engine's float operations to the optimiser, as gemv_tuner.h joins the matrix kernels:
+// each FloatBinding becomes an OptimizationTarget whose candidates are the compiled variants.
 //
-// Levels: 0 the portable reference; 1 what a rule names, as in jit_gemv.h; 2 the fastest of the
+// Levels: 0 the portable reference; 1 what a rule names, as in gemv_tuner.h; 2 the fastest of the
 // general ones; 3 those that do several operations in one pass or were made for this shape, against
 // the others.
 //
@@ -27,11 +27,11 @@ namespace bareflow::compute {
 
 class FloatJit {
   public:
-    static constexpr size_t kMaxSlots = 8;
+    static constexpr size_t kMaxBindings = 8;
 
-    // Puts what the optimiser's mode starts with into every slot and registers them. `slots` must
-    // stay until destroy(). kTooLarge: no memory for scratch; the slots are as they were.
-    [[nodiscard]] static Result<FloatJit *> create(std::span<FloatSlot> slots,
+    // Puts what the optimiser's mode starts with into every binding and registers them. `bindings`
+    // must stay until destroy(). kTooLarge: no memory for scratch; the bindings are as they were.
+    [[nodiscard]] static Result<FloatJit *> create(std::span<FloatBinding> bindings,
                                                    Optimizer &optimizer);
     // Releases everything; what is in force stays. After the optimiser's remove_all().
     void destroy();
@@ -45,18 +45,18 @@ class FloatJit {
     class Target final : public OptimizationTarget {
       public:
         constexpr Target() = default;
-        void bind(FloatJit &owner, FloatSlot &slot);
+        void bind(FloatJit &owner, FloatBinding &binding);
 
-        [[nodiscard]] const char *name() const override { return slot_->name; }
+        [[nodiscard]] const char *name() const override { return binding_->name; }
         [[nodiscard]] uint32_t candidate_count(int level) const override;
         [[nodiscard]] std::string_view candidate_name(int level, uint32_t index) const override;
         [[nodiscard]] Prepared prepare(int level, uint32_t index) override;
         [[nodiscard]] Check check_some() override;
-        void run_candidate() override { owner_->run(*slot_, *candidate_); }
-        void run_current() override { owner_->run(*slot_, *slot_->variant); }
-        void run_reference() override { owner_->run(*slot_, portable_float_ops()); }
+        void run_candidate() override { owner_->run(*binding_, *candidate_); }
+        void run_current() override { owner_->run(*binding_, *binding_->variant); }
+        void run_reference() override { owner_->run(*binding_, portable_float_ops()); }
         [[nodiscard]] uint64_t code_bytes() const override { return 0; }
-        void install() override { slot_->variant = candidate_; }
+        void install() override { binding_->variant = candidate_; }
         void drop() override { candidate_ = nullptr; }
         int start(JitMode mode) override;
 
@@ -65,7 +65,7 @@ class FloatJit {
         [[nodiscard]] const FloatVariant *candidate(int level, uint32_t index) const;
 
         FloatJit *owner_ = nullptr;
-        FloatSlot *slot_ = nullptr;
+        FloatBinding *binding_ = nullptr;
         const FloatVariant *candidate_ = nullptr;
         JitMode mode_ = JitMode::kFull;  // the last that was not kOff
         uint32_t pattern_ = 0;           // the next to be checked
@@ -82,20 +82,21 @@ class FloatJit {
 
     FloatJit() = default;
     ~FloatJit() = default;
-    [[nodiscard]] Status attach(std::span<FloatSlot> slots, Optimizer &optimizer);
-    [[nodiscard]] static Work work_for(const FloatSlot &slot, uint32_t pattern);
+    [[nodiscard]] Status attach(std::span<FloatBinding> bindings, Optimizer &optimizer);
+    [[nodiscard]] static Work work_for(const FloatBinding &binding, uint32_t pattern);
     // The floats that an execution reads.
-    [[nodiscard]] static uint64_t input_floats(const FloatSlot &slot, const Work &work);
-    void fill(const FloatSlot &slot, uint32_t pattern);
-    void execute(const FloatSlot &slot, const FloatVariant &variant, const Work &work,
+    [[nodiscard]] static uint64_t input_floats(const FloatBinding &binding, const Work &work);
+    void fill(const FloatBinding &binding, uint32_t pattern);
+    void execute(const FloatBinding &binding, const FloatVariant &variant, const Work &work,
                  uint8_t *results);
-    [[nodiscard]] bool equal(const FloatSlot &slot, const FloatVariant &variant, uint32_t pattern);
-    void run(const FloatSlot &slot, const FloatVariant &variant);
+    [[nodiscard]] bool equal(const FloatBinding &binding, const FloatVariant &variant,
+                             uint32_t pattern);
+    void run(const FloatBinding &binding, const FloatVariant &variant);
 
-    std::array<Target, kMaxSlots> targets_{};
+    std::array<Target, kMaxBindings> targets_{};
 
-    // Scratch for the one slot that is being worked on.
-    const FloatSlot *filled_slot_ = nullptr;
+    // Scratch for the one binding that is being worked on.
+    const FloatBinding *filled_binding_ = nullptr;
     uint32_t filled_pattern_ = 0;
     GuardedPages x_;         // what is read
     GuardedPages w_;         // norm: weights; rope: angles; SiLU: the other factor

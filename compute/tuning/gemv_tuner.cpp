@@ -5,9 +5,9 @@
 #include <new>
 
 #include "compute/codegen/plans.h"
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/platform/platform.h"
@@ -36,24 +36,24 @@ struct Range {
 
 // Chunks cover all rows when they can, else they are spread evenly; the first begins at the first
 // row, the last ends at the last one.
-uint32_t chunk_count(const KernelSlot &slot, uint32_t min_rows, uint32_t max_rows,
+uint32_t chunk_count(const KernelBinding &binding, uint32_t min_rows, uint32_t max_rows,
                      uint32_t max_chunks) {
-    if (slot.rows <= min_rows) {
+    if (binding.rows <= min_rows) {
         return 1;
     }
-    const uint64_t all = slot.rows / min_rows + 2;
+    const uint64_t all = binding.rows / min_rows + 2;
     const uint64_t affordable =
-        std::max<uint64_t>(kCheckMacs / (uint64_t{slot.cols} * max_rows), 4);
+        std::max<uint64_t>(kCheckMacs / (uint64_t{binding.cols} * max_rows), 4);
     return static_cast<uint32_t>(std::min({all, affordable, uint64_t{max_chunks}}));
 }
 
-Range chunk_range(const KernelSlot &slot, uint32_t chunk, uint32_t chunks, uint32_t min_rows,
+Range chunk_range(const KernelBinding &binding, uint32_t chunk, uint32_t chunks, uint32_t min_rows,
                   uint32_t max_rows) {
-    const uint32_t count = std::min(min_rows + chunk % (max_rows - min_rows + 1), slot.rows);
+    const uint32_t count = std::min(min_rows + chunk % (max_rows - min_rows + 1), binding.rows);
     if (chunks == 1) {
         return {0, count};
     }
-    const uint64_t begin = uint64_t{slot.rows - count} * chunk / (chunks - 1);
+    const uint64_t begin = uint64_t{binding.rows - count} * chunk / (chunks - 1);
     return {static_cast<uint32_t>(begin), count};
 }
 
@@ -73,29 +73,29 @@ class Noise {
 
 }  // namespace
 
-// ------------------------------------------------------------------ one slot
+// ------------------------------------------------------------------ one binding
 
-void GemvJit::Target::bind(GemvJit &owner, KernelSlot &slot) {
+void GemvJit::Target::bind(GemvJit &owner, KernelBinding &binding) {
     owner_ = &owner;
-    slot_ = &slot;
-    matrix_ = slot.matrix;
+    binding_ = &binding;
+    matrix_ = binding.matrix;
     candidate_ = {};
     current_ = {};
     fallback_ = {};
 }
 
 const GemvVariant &GemvJit::Target::by_rule(uint32_t index) const {
-    return index == 0 && mode_ == JitMode::kFull ? kernel_for(slot_->type)
-                                                 : gemv_rule_of_thumb(slot_->type);
+    return index == 0 && mode_ == JitMode::kFull ? kernel_for(binding_->type)
+                                                 : gemv_rule_of_thumb(binding_->type);
 }
 
 uint32_t GemvJit::Target::candidate_count(int level) const {
-    const size_t compiled = gemv_variants(slot_->type).size() - 1;  // without the reference
+    const size_t compiled = gemv_variants(binding_->type).size() - 1;  // without the reference
     if (level == 1) {
         return compiled == 0 ? 0 : by_rule(0).kernel == by_rule(1).kernel ? 1 : 2;
     }
     if (level == 2) {
-        return static_cast<uint32_t>(compiled + gemv_plan_count(slot_->type));
+        return static_cast<uint32_t>(compiled + gemv_plan_count(binding_->type));
     }
     return packed_candidates();
 }
@@ -104,19 +104,20 @@ std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) cons
     if (level != 2) {
         return level == 1 ? by_rule(index).name : packed_name(index);
     }
-    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
-    return index + 1 < variants.size() ? variants[index + 1].name
-                                       : gemv_plan(slot_->type, index + 1 - variants.size()).name();
+    const std::span<const GemvVariant> variants = gemv_variants(binding_->type);
+    return index + 1 < variants.size()
+               ? variants[index + 1].name
+               : gemv_plan(binding_->type, index + 1 - variants.size()).name();
 }
 
 CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const {
-    const size_t compiled = gemv_variants(slot_->type).size() - 1;
+    const size_t compiled = gemv_variants(binding_->type).size() - 1;
     if (level != 2 || index < compiled) {
         return {.family = static_cast<uint16_t>(index)};
     }
     constexpr uint16_t kGenerated = 0x100;
     constexpr uint16_t kPrefetchUnit = 64;
-    const GemvPlan &plan = gemv_plan(slot_->type, index - compiled).plan;
+    const GemvPlan &plan = gemv_plan(binding_->type, index - compiled).plan;
     // Weights from memory want one row after the other, those in caches several at once.
     const bool one_row = !plan.swar() && plan.rows == 1;
     return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
@@ -126,15 +127,15 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
     owner_->collect_retired();
-    owner_->use_scratch(*slot_);
+    owner_->use_scratch(*binding_);
     chunk_ = 0;
     const Prepared prepared = prepare_packed(level, index);
     if (level == 3 || prepared != Prepared::kReady) {
         return prepared;
     }
-    const std::span<const GemvVariant> variants = gemv_variants(slot_->type);
+    const std::span<const GemvVariant> variants = gemv_variants(binding_->type);
     if (level != 1 && index + 1 >= variants.size()) {
-        const NamedPlan &plan = gemv_plan(slot_->type, index + 1 - variants.size());
+        const NamedPlan &plan = gemv_plan(binding_->type, index + 1 - variants.size());
         if (current_.name == plan.name() && !is_packed()) {
             return Prepared::kInForce;
         }
@@ -146,7 +147,7 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
         return Prepared::kReady;
     }
     const GemvVariant &variant = level == 1 ? by_rule(index) : variants[index + 1];
-    if (slot_->kernel == variant.kernel && !is_packed() && (level != 1 || index != 0)) {
+    if (binding_->kernel == variant.kernel && !is_packed() && (level != 1 || index != 0)) {
         return Prepared::kInForce;
     }
     candidate_ = {variant.kernel, variant.forms, kNoRegion, variant.name, Packing::kFile};
@@ -154,7 +155,7 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
 }
 
 Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::string_view name) {
-    const GemvShape shape = {slot_->type, slot_->cols, slot_->row_bytes};
+    const GemvShape shape = {binding_->type, binding_->cols, binding_->row_bytes};
     if (!can_generate(shape, plan)) {
         return {ErrorCode::kUnsupported, "no generator for this shape"};
     }
@@ -163,7 +164,7 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     }
     char text[jit::CodeBuffer::kNameBytes];
     TextWriter full_name(text);
-    full_name.put(slot_->name, " ", name);
+    full_name.put(binding_->name, " ", name);
     jit::CodeBuffer &code = owner_->code_;
     const uint64_t heat = owner_->warm_regions(*this);
     BF_ASSIGN(const auto region,
@@ -180,7 +181,7 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
 }
 
 OptimizationTarget::Check GemvJit::Target::check_some() {
-    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    const uint32_t chunks = chunk_count(*binding_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
     for (uint64_t macs = 0; macs < kCheckStepMacs; ++chunk_) {
         if (chunk_ == chunks) {
             return Check::kEqual;
@@ -188,14 +189,14 @@ OptimizationTarget::Check GemvJit::Target::check_some() {
         if (!chunk_equal(chunk_)) {
             return Check::kDiffers;
         }
-        macs += uint64_t{kPatterns} * kMaxChunkRows * slot_->cols;
+        macs += uint64_t{kPatterns} * kMaxChunkRows * binding_->cols;
     }
     return Check::kMore;
 }
 
 bool GemvJit::Target::chunk_equal(uint32_t chunk) {
-    const uint32_t chunks = chunk_count(*slot_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
-    const Range range = chunk_range(*slot_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
+    const uint32_t chunks = chunk_count(*binding_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
+    const Range range = chunk_range(*binding_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
     // Ranges begin at 0 and elsewhere, as the engine's do; in strips where they lie.
     const bool packed = candidate_.packing != Packing::kFile;
     const uint32_t skip = packed ? range.begin % kStripRows : std::min(chunk % 3, range.begin);
@@ -204,7 +205,7 @@ bool GemvJit::Target::chunk_equal(uint32_t chunk) {
         float *const expected =
             owner_->expected_.data() + (uint64_t{pattern} * kMaxChunks + chunk) * kMaxChunkRows;
         const bool at_end = (chunk + pattern) % 2 == 0;
-        GemvArgs args = owner_->args_for(*slot_, pattern);
+        GemvArgs args = owner_->args_for(*binding_, pattern);
         uint8_t *const place =
             at_end ? owner_->y_.at_end((kGuard + skip + range.count + kGuard) * sizeof(float))
                    : owner_->y_.data();
@@ -212,12 +213,12 @@ bool GemvJit::Target::chunk_equal(uint32_t chunk) {
         args.y = y;
         if (chunk >= owner_->expected_chunks_) {
             args.weights =
-                owner_->file_rows(*slot_, range.begin, range.count) - skip * slot_->row_bytes;
-            slot_->reference(args, skip, skip + range.count);
+                owner_->file_rows(*binding_, range.begin, range.count) - skip * binding_->row_bytes;
+            binding_->reference(args, skip, skip + range.count);
             std::copy_n(y + skip, range.count, expected);
         }
-        args.weights =
-            owner_->place_rows(*slot_, candidate_.packing, range.begin, range.count, skip, at_end);
+        args.weights = owner_->place_rows(*binding_, candidate_.packing, range.begin, range.count,
+                                          skip, at_end);
         const uint32_t written = skip + range.count;
         std::fill_n(y - kGuard, kGuard + written + kGuard, std::bit_cast<float>(kGuardBits));
         candidate_.kernel(args, skip, written);
@@ -249,8 +250,8 @@ void GemvJit::Target::install() {
 
 void GemvJit::Target::replace(const Candidate &by) {
     const Candidate replaced = std::exchange(current_, by);
-    slot_->kernel = current_.kernel;
-    slot_->forms = current_.forms;
+    binding_->kernel = current_.kernel;
+    binding_->forms = current_.forms;
     owner_->retire(replaced);
 }
 
@@ -263,20 +264,20 @@ void GemvJit::Target::drop() {
 
 int GemvJit::Target::start(JitMode mode) {
     mode_ = mode;
-    const GemvVariant &reference = gemv_variants(slot_->type)[0];
+    const GemvVariant &reference = gemv_variants(binding_->type)[0];
     const GemvVariant &variant = mode == JitMode::kOff ? reference : by_rule(0);
-    fallback_ = {&variant == &reference ? slot_->reference : variant.kernel, variant.forms,
+    fallback_ = {&variant == &reference ? binding_->reference : variant.kernel, variant.forms,
                  kNoRegion, variant.name, Packing::kFile};
     replace(fallback_);
     as_in_file();
-    slot_->matrix = mode == JitMode::kOff ? nullptr : matrix_;
-    return slot_->kernel == slot_->reference ? 0 : 1;
+    binding_->matrix = mode == JitMode::kOff ? nullptr : matrix_;
+    return binding_->kernel == binding_->reference ? 0 : 1;
 }
 
 // Several vectors at once were not timed: their kernel stays.
 int GemvJit::Target::yield() {
-    fallback_ = {slot_->reference, gemv_variants(slot_->type)[0].forms, kNoRegion,
-                 gemv_variants(slot_->type)[0].name};
+    fallback_ = {binding_->reference, gemv_variants(binding_->type)[0].forms, kNoRegion,
+                 gemv_variants(binding_->type)[0].name};
     return fall_back();
 }
 
@@ -285,9 +286,9 @@ int GemvJit::Target::yield() {
 // What a region is worth is the work that its kernel does. Returns that of `target`.
 uint64_t GemvJit::warm_regions(const Target &target) {
     const auto heat_of = [&](const Target &of) {
-        return optimizer_->calls(of) * of.slot()->rows * of.slot()->cols;
+        return optimizer_->calls(of) * of.binding()->rows * of.binding()->cols;
     };
-    for (const Target &of : std::span(targets_).first(slots_.size())) {
+    for (const Target &of : std::span(targets_).first(bindings_.size())) {
         if (of.region() != kNoRegion) {
             code_.set_heat(of.region(), heat_of(of));
         }
@@ -295,13 +296,13 @@ uint64_t GemvJit::warm_regions(const Target &target) {
     return heat_of(target);
 }
 
-// The slot goes back to the compiled kernel that was best. An engine that is inside the region's
+// The binding goes back to the compiled kernel that was best. An engine that is inside the region's
 // kernel keeps it until it lets go, as with every replaced one.
 bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
     auto &owner = *static_cast<GemvJit *>(self);
-    for (Target &target : std::span(owner.targets_).first(owner.slots_.size())) {
+    for (Target &target : std::span(owner.targets_).first(owner.bindings_.size())) {
         if (target.region() == region && owner.retired_count_ != kMaxRetired) {
-            const GemvKernel kernel = target.slot()->kernel;
+            const GemvKernel kernel = target.binding()->kernel;
             owner.optimizer_->gave_up(target, target.fall_back());
             if (!owner.in_use(kernel)) {
                 --owner.retired_count_;  // it was put there last
@@ -314,42 +315,42 @@ bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
 
 int GemvJit::Target::fall_back() {
     replace(fallback_);
-    return slot_->kernel == slot_->reference ? 0 : 1;
+    return binding_->kernel == binding_->reference ? 0 : 1;
 }
 
 // ------------------------------------------------------------------ scratch
 
 // Activations for both patterns, and no results yet.
-void GemvJit::use_scratch(const KernelSlot &slot) {
-    if (scratch_slot_ == &slot) {
+void GemvJit::use_scratch(const KernelBinding &binding) {
+    if (scratch_binding_ == &binding) {
         return;
     }
-    scratch_slot_ = &slot;
+    scratch_binding_ = &binding;
     timed_row_ = timed_matrix_ = 0;
     expected_chunks_ = 0;
-    const std::array<GemvArgs, kPatterns> args = {args_for(slot, 0), args_for(slot, 1)};
+    const std::array<GemvArgs, kPatterns> args = {args_for(binding, 0), args_for(binding, 1)};
     Noise noise;
-    for (uint32_t i = 0; i < slot.cols; ++i) {
+    for (uint32_t i = 0; i < binding.cols; ++i) {
         const uint64_t bits = noise.next();
         const auto value = static_cast<float>(static_cast<int64_t>(bits) >> 40) * 0x1p-23f;
         // Now and then one that dwarfs the others, as real activations have.
         const_cast<float *>(args[0].x)[i] = (bits & 0xff) == 0 ? value * 20.0f : value;
         const_cast<float *>(args[1].x)[i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
     }
-    if (takes_quantized(slot.type)) {
+    if (takes_quantized(binding.type)) {
         for (const GemvArgs &of : args) {
-            quantize_activation(of.x, of.xq, kFormPairs | kFormQuads, 0, group_count(slot.cols));
+            quantize_activation(of.x, of.xq, kFormPairs | kFormQuads, 0, group_count(binding.cols));
         }
     }
 }
 
-GemvArgs GemvJit::args_for(const KernelSlot &slot, uint32_t pattern) const {
-    GemvArgs args = activations_[pattern].args(slot.cols, pattern == 0);
-    if (!takes_quantized(slot.type)) {
+GemvArgs GemvJit::args_for(const KernelBinding &binding, uint32_t pattern) const {
+    GemvArgs args = activations_[pattern].args(binding.cols, pattern == 0);
+    if (!takes_quantized(binding.type)) {
         args.xq = {};
     }
-    args.weights = slot.sample;
-    args.row_bytes = slot.row_bytes;
+    args.weights = binding.sample;
+    args.row_bytes = binding.row_bytes;
     args.y = reinterpret_cast<float *>(y_.data());
     return args;
 }
@@ -387,9 +388,9 @@ GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
     return args;
 }
 
-uint32_t GemvJit::timed_rows(const KernelSlot &slot, uint64_t all) {
+uint32_t GemvJit::timed_rows(const KernelBinding &binding, uint64_t all) {
     const uint64_t macs = is_emulated() ? kTimedMacsEmulated : kTimedMacs;
-    const uint64_t rows = std::clamp<uint64_t>(macs / slot.cols, 8, kMaxTimedRows);
+    const uint64_t rows = std::clamp<uint64_t>(macs / binding.cols, 8, kMaxTimedRows);
     return static_cast<uint32_t>(std::min(rows, all));
 }
 
@@ -406,8 +407,8 @@ void GemvJit::retire(const Candidate &candidate) {
 }
 
 bool GemvJit::in_use(GemvKernel kernel) const {
-    return std::ranges::any_of(slots_,
-                               [&](const KernelSlot &slot) { return slot.active == kernel; });
+    return std::ranges::any_of(
+        bindings_, [&](const KernelBinding &binding) { return binding.active == kernel; });
 }
 
 void GemvJit::collect_retired() {
@@ -422,9 +423,9 @@ void GemvJit::collect_retired() {
     retired_count_ = kept;
 }
 
-// ------------------------------------------------------------------ all slots
+// ------------------------------------------------------------------ all bindings
 
-Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimizer,
+Result<GemvJit *> GemvJit::create(std::span<KernelBinding> bindings, Optimizer &optimizer,
                                   size_t code_pages, WeightPlacement *placement) {
     void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
     if (memory == nullptr) {
@@ -432,7 +433,7 @@ Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimi
     }
     auto *const made = new (memory) GemvJit;
     made->placement_ = placement;
-    if (const Status status = made->attach(slots, optimizer, code_pages); !status) {
+    if (const Status status = made->attach(bindings, optimizer, code_pages); !status) {
         made->~GemvJit();
         heap_release(memory);
         return status;
@@ -440,12 +441,12 @@ Result<GemvJit *> GemvJit::create(std::span<KernelSlot> slots, Optimizer &optimi
     return made;
 }
 
-Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t code_pages) {
+Status GemvJit::attach(std::span<KernelBinding> bindings, Optimizer &optimizer, size_t code_pages) {
     uint32_t cols = 1;
     uint64_t row_bytes = 1;
-    for (const KernelSlot &slot : slots) {
-        cols = std::max(cols, slot.cols);
-        row_bytes = std::max(row_bytes, slot.row_bytes);
+    for (const KernelBinding &binding : bindings) {
+        cols = std::max(cols, binding.cols);
+        row_bytes = std::max(row_bytes, binding.row_bytes);
     }
     for (uint32_t pattern = 0; pattern < kPatterns; ++pattern) {
         BF_TRY(activations_[pattern].create(cols));
@@ -455,12 +456,12 @@ Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t
     BF_ASSIGN(expected_, Buffer<float>::create(uint64_t{kPatterns} * kMaxChunks * kMaxChunkRows));
     BF_TRY(code_.create(code_pages));
     code_.set_give_up(give_up, this);
-    slots_ = slots.first(std::min(slots.size(), targets_.size()));
+    bindings_ = bindings.first(std::min(bindings.size(), targets_.size()));
     optimizer_ = &optimizer;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-        targets_[i].bind(*this, slots_[i]);
+    for (size_t i = 0; i < bindings_.size(); ++i) {
+        targets_[i].bind(*this, bindings_[i]);
         if (!optimizer.add(targets_[i])) {
-            slots_ = slots_.first(i);
+            bindings_ = bindings_.first(i);
         }
     }
     return {};
@@ -468,8 +469,8 @@ Status GemvJit::attach(std::span<KernelSlot> slots, Optimizer &optimizer, size_t
 
 void GemvJit::destroy() {
     optimizer_->remove_all();
-    for (KernelSlot &slot : slots_) {
-        slot.active = slot.kernel;
+    for (KernelBinding &binding : bindings_) {
+        binding.active = binding.kernel;
     }
     collect_retired();
     rest();
@@ -480,9 +481,9 @@ void GemvJit::destroy() {
     heap_release(this);
 }
 
-std::string_view GemvJit::variant(const KernelSlot &slot) const {
-    for (size_t i = 0; i < slots_.size(); ++i) {
-        if (targets_[i].slot() == &slot) {
+std::string_view GemvJit::variant(const KernelBinding &binding) const {
+    for (size_t i = 0; i < bindings_.size(); ++i) {
+        if (targets_[i].binding() == &binding) {
             return targets_[i].variant();
         }
     }

@@ -1,6 +1,6 @@
-// Joins the engine's matrix-vector kernels to the optimiser: each KernelSlot becomes an
+// Joins the engine's matrix-vector kernels to the optimiser: each KernelBinding becomes an
 // OptimizationTarget whose candidates are the compiled variants and kernels generated for its exact
-// shape. The fastest measured is written into the slot.
+// shape. The fastest measured is written into the binding.
 //
 // Levels: 0 the portable reference; 1 a compiled kernel chosen by rule; 2 the fastest of all. What
 // runs before anything was measured: the reference (jit=off), gemv_rule_of_thumb() (baseline),
@@ -27,9 +27,9 @@
 #include <string_view>
 
 #include "compute/codegen/codegen.h"
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/tuning/weight_placement.h"
@@ -45,12 +45,13 @@ class GemvJit {
   public:
     static constexpr size_t kCodePages = 64;
 
-    // Registers every slot, which gets what the optimiser's mode begins with. `slots` must stay
-    // until destroy(). kTooLarge: no memory for scratch or code; the slots are as they were. Slots
-    // beyond Optimizer::kMaxTargets keep their kernel. When `code_pages` are full, generated
-    // kernels of shapes that do less work make room for those that do more. Without `placement`
-    // weights stay as they are.
-    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelSlot> slots, Optimizer &optimizer,
+    // Registers every binding, which gets what the optimiser's mode begins with. `bindings` must
+    // stay until destroy(). kTooLarge: no memory for scratch or code; the bindings are as they
+    // were. Bindings beyond Optimizer::kMaxTargets keep their kernel. When `code_pages` are full,
+    // generated kernels of shapes that do less work make room for those that do more. Without
+    // `placement` weights stay as they are.
+    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelBinding> bindings,
+                                                  Optimizer &optimizer,
                                                   size_t code_pages = kCodePages,
                                                   WeightPlacement *placement = nullptr);
     // References back in force, the optimiser's targets removed, everything released. The engine
@@ -61,7 +62,7 @@ class GemvJit {
     GemvJit &operator=(const GemvJit &) = delete;
 
     // The variant in force: "portable", "swar2 r2", "jit r4 u2". Static text.
-    [[nodiscard]] std::string_view variant(const KernelSlot &slot) const;
+    [[nodiscard]] std::string_view variant(const KernelBinding &binding) const;
     // The optimiser has nothing to do: memory for copies is given back.
     void rest() { trial_.pages.release(); }
     // Where generated code lies: for naming addresses.
@@ -96,25 +97,28 @@ class GemvJit {
     class Target final : public OptimizationTarget {
       public:
         constexpr Target() = default;
-        void bind(GemvJit &owner, KernelSlot &slot);
-        [[nodiscard]] const KernelSlot *slot() const { return slot_; }
+        void bind(GemvJit &owner, KernelBinding &binding);
+        [[nodiscard]] const KernelBinding *binding() const { return binding_; }
         [[nodiscard]] std::string_view variant() const {
             return is_packed() ? packed_name_ : current_.name;
         }
 
-        [[nodiscard]] const char *name() const override { return slot_->name; }
+        [[nodiscard]] const char *name() const override { return binding_->name; }
         [[nodiscard]] uint32_t candidate_count(int level) const override;
         [[nodiscard]] std::string_view candidate_name(int level, uint32_t index) const override;
         [[nodiscard]] CandidatePlace candidate_place(int level, uint32_t index) const override;
         [[nodiscard]] Prepared prepare(int level, uint32_t index) override;
         [[nodiscard]] Check check_some() override;
         void run_candidate() override {
-            owner_->run(*slot_, candidate_.kernel, candidate_.packing);
+            owner_->run(*binding_, candidate_.kernel, candidate_.packing);
         }
         void run_current() override {
-            owner_->run(*slot_, is_packed() ? slot_->packed : slot_->kernel, slot_->wanted);
+            owner_->run(*binding_, is_packed() ? binding_->packed : binding_->kernel,
+                        binding_->wanted);
         }
-        void run_reference() override { owner_->run(*slot_, slot_->reference, Packing::kFile); }
+        void run_reference() override {
+            owner_->run(*binding_, binding_->reference, Packing::kFile);
+        }
         [[nodiscard]] uint64_t code_bytes() const override;
         void install() override;
         void drop() override;
@@ -130,7 +134,7 @@ class GemvJit {
         [[nodiscard]] const GemvVariant &by_rule(uint32_t index) const;
         [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
         [[nodiscard]] bool chunk_equal(uint32_t chunk);
-        [[nodiscard]] bool is_packed() const { return slot_->wanted != Packing::kFile; }
+        [[nodiscard]] bool is_packed() const { return binding_->wanted != Packing::kFile; }
         // Of level 3.
         [[nodiscard]] uint32_t packed_candidates() const;
         [[nodiscard]] std::string_view packed_name(uint32_t index) const;
@@ -141,7 +145,7 @@ class GemvJit {
         void as_in_file();
 
         GemvJit *owner_ = nullptr;
-        KernelSlot *slot_ = nullptr;
+        KernelBinding *binding_ = nullptr;
         GemmKernel matrix_ = nullptr;  // the engine's
         Candidate current_;
         Candidate candidate_;
@@ -153,35 +157,39 @@ class GemvJit {
 
     GemvJit() = default;
     ~GemvJit() = default;
-    [[nodiscard]] Status attach(std::span<KernelSlot> slots, Optimizer &optimizer,
+    [[nodiscard]] Status attach(std::span<KernelBinding> bindings, Optimizer &optimizer,
                                 size_t code_pages);
     [[nodiscard]] PlacedWeights now(const uint8_t *file) const;
-    // Copies of the slot's first matrices in a packing that they are not in. kMore, kReady, or
+    // Copies of the binding's first matrices in a packing that they are not in. kMore, kReady, or
     // kUnavailable: there is no memory.
-    [[nodiscard]] OptimizationTarget::Prepared copy_some(const KernelSlot &slot, Packing packing);
+    [[nodiscard]] OptimizationTarget::Prepared copy_some(const KernelBinding &binding,
+                                                         Packing packing);
     // `count` <= kMaxChunkRows rows as in the file.
-    [[nodiscard]] const uint8_t *file_rows(const KernelSlot &slot, uint32_t begin, uint32_t count);
+    [[nodiscard]] const uint8_t *file_rows(const KernelBinding &binding, uint32_t begin,
+                                           uint32_t count);
     // Copies of them in `packing`, and where row 0 would be if they were the rows from `skip` on.
     // Only they are there, or the strips they are in; the others are in the hole or nowhere.
-    [[nodiscard]] const uint8_t *place_rows(const KernelSlot &slot, Packing packing, uint32_t begin,
-                                            uint32_t count, uint32_t skip, bool at_end);
+    [[nodiscard]] const uint8_t *place_rows(const KernelBinding &binding, Packing packing,
+                                            uint32_t begin, uint32_t count, uint32_t skip,
+                                            bool at_end);
     [[nodiscard]] Status take_rows(uint64_t row_bytes);
     // Rows [timed_row_, end) of weights that are not in the kernel's packing.
-    void run_repacked(const KernelSlot &slot, GemvKernel kernel, const PlacedWeights &weights,
+    void run_repacked(const KernelBinding &binding, GemvKernel kernel, const PlacedWeights &weights,
                       Packing packing, GemvArgs args, uint32_t end);
-    void charge_unpacking(const KernelSlot &slot, const PlacedWeights &weights, uint32_t rows);
-    void use_scratch(const KernelSlot &slot);
-    [[nodiscard]] GemvArgs args_for(const KernelSlot &slot, uint32_t pattern) const;
-    void run(const KernelSlot &slot, GemvKernel kernel, Packing packing);
+    void charge_unpacking(const KernelBinding &binding, const PlacedWeights &weights,
+                          uint32_t rows);
+    void use_scratch(const KernelBinding &binding);
+    [[nodiscard]] GemvArgs args_for(const KernelBinding &binding, uint32_t pattern) const;
+    void run(const KernelBinding &binding, GemvKernel kernel, Packing packing);
     // Of one timed run, where there are so many.
-    [[nodiscard]] static uint32_t timed_rows(const KernelSlot &slot, uint64_t all);
+    [[nodiscard]] static uint32_t timed_rows(const KernelBinding &binding, uint64_t all);
     void retire(const Candidate &candidate);
     void collect_retired();
     [[nodiscard]] bool in_use(GemvKernel kernel) const;
     uint64_t warm_regions(const Target &target);
     static bool give_up(void *self, jit::CodeBuffer::Region region);
 
-    std::span<KernelSlot> slots_;
+    std::span<KernelBinding> bindings_;
     Optimizer *optimizer_ = nullptr;
     jit::CodeBuffer code_;
     std::array<Target, Optimizer::kMaxTargets> targets_{};
@@ -189,7 +197,7 @@ class GemvJit {
     size_t retired_count_ = 0;
 
     // Scratch for the one target that is being worked on.
-    const KernelSlot *scratch_slot_ = nullptr;
+    const KernelBinding *scratch_binding_ = nullptr;
     std::array<GuardedActivation, kPatterns> activations_;
     GuardedPages rows_;          // copies of kMaxChunkRows, or of the strips that they lie in
     Buffer<uint8_t> file_rows_;  // kMaxChunkRows of packed weights, as in the file
@@ -204,7 +212,7 @@ class GemvJit {
     // on weights that texts keep in the caches.
     struct Trial {
         PagesOwner pages;
-        const KernelSlot *slot = nullptr;
+        const KernelBinding *binding = nullptr;
         Packing from = Packing::kFile;
         uint64_t matrix_bytes = 0;
         uint32_t rows = 0;

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/packed.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/tuning/gemv_tuner.h"
@@ -14,23 +14,23 @@ namespace bareflow::compute {
 
 uint32_t GemvJit::Target::packed_candidates() const {
     const WeightPlacement *const placement = owner_->placement_;
-    const bool may = placement != nullptr && (is_packed() || placement->may_pack(*slot_));
-    return may ? packed_variants(slot_->type).count : 0;
+    const bool may = placement != nullptr && (is_packed() || placement->may_pack(*binding_));
+    return may ? packed_variants(binding_->type).count : 0;
 }
 
 std::string_view GemvJit::Target::packed_name(uint32_t index) const {
-    return packed_variants(slot_->type).list[index].name;
+    return packed_variants(binding_->type).list[index].name;
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int level, uint32_t index) {
     if (level != 3) {
-        return owner_->copy_some(*slot_, Packing::kFile);
+        return owner_->copy_some(*binding_, Packing::kFile);
     }
-    const GemvVariant variant = packed_variants(slot_->type).list[index];
-    if (is_packed() && slot_->packed == variant.kernel) {
+    const GemvVariant variant = packed_variants(binding_->type).list[index];
+    if (is_packed() && binding_->packed == variant.kernel) {
         return Prepared::kInForce;
     }
-    const Prepared copied = owner_->copy_some(*slot_, Packing::kRows16);
+    const Prepared copied = owner_->copy_some(*binding_, Packing::kRows16);
     if (copied == Prepared::kReady) {
         candidate_ = {variant.kernel, 0, kNoRegion, variant.name, Packing::kRows16};
     }
@@ -39,51 +39,51 @@ OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int level, uint32_t
 
 // What steps about many rows unpack, divided among those about few: whole strips of some of their
 // blocks, at the speed of all of them.
-void GemvJit::charge_unpacking(const KernelSlot &slot, const PlacedWeights &weights,
+void GemvJit::charge_unpacking(const KernelBinding &binding, const PlacedWeights &weights,
                                uint32_t rows) {
     constexpr uint64_t kMostTimes = 4;
-    const uint64_t blocks = slot.cols / kBlockElements;
+    const uint64_t blocks = binding.cols / kBlockElements;
     const uint64_t all = blocks * (rows / kStripRows);
-    const uint64_t few = std::max<uint64_t>(slot.few_steps, 1);
-    uint64_t left = std::min(kMostTimes * all, (all * slot.many_steps + few - 1) / few);
+    const uint64_t few = std::max<uint64_t>(binding.few_batches, 1);
+    uint64_t left = std::min(kMostTimes * all, (all * binding.many_batches + few - 1) / few);
     while (left != 0) {
         const uint64_t taken = std::min(left, blocks);
-        repack_rows(slot.type, static_cast<uint32_t>(taken * kBlockElements), slot.row_bytes,
-                    {weights.data + timed_row_ * slot.row_bytes, Packing::kRows16},
+        repack_rows(binding.type, static_cast<uint32_t>(taken * kBlockElements), binding.row_bytes,
+                    {weights.data + timed_row_ * binding.row_bytes, Packing::kRows16},
                     file_rows_.data(), Packing::kFile, 0, kStripRows);
         left -= taken;
     }
 }
 
-OptimizationTarget::Prepared GemvJit::copy_some(const KernelSlot &slot, Packing packing) {
+OptimizationTarget::Prepared GemvJit::copy_some(const KernelBinding &binding, Packing packing) {
     using Prepared = OptimizationTarget::Prepared;
     constexpr uint64_t kPieceBytes = 1 << 20;
     if (placement_ == nullptr) {
         return Prepared::kReady;
     }
-    if (slot.wanted != Packing::kFile && placement_->has_work()) {
+    if (binding.wanted != Packing::kFile && placement_->has_work()) {
         return Prepared::kMore;
     }
     const auto matrix = [&](uint32_t index) {
-        return now(slot.timed[index] != nullptr ? slot.timed[index] : slot.sample);
+        return now(binding.timed[index] != nullptr ? binding.timed[index] : binding.sample);
     };
     if (matrix(0).packing == packing) {
         return Prepared::kReady;
     }
     Trial &t = trial_;
-    if (t.pages.data == nullptr || t.slot != &slot || t.from != matrix(0).packing) {
+    if (t.pages.data == nullptr || t.binding != &binding || t.from != matrix(0).packing) {
         t.pages.release();
-        const uint64_t affordable = placement_->trial_bytes(slot) / 2;
-        const uint64_t all = std::min(slot.matrices, KernelSlot::kTimedMatrices);
-        const uint64_t rows = affordable / slot.row_bytes / kStripRows * kStripRows;
-        t.slot = &slot;
+        const uint64_t affordable = placement_->trial_bytes(binding) / 2;
+        const uint64_t all = std::min(binding.matrices, KernelBinding::kTimedMatrices);
+        const uint64_t rows = affordable / binding.row_bytes / kStripRows * kStripRows;
+        t.binding = &binding;
         t.from = matrix(0).packing;
-        t.rows = static_cast<uint32_t>(std::min<uint64_t>(rows, slot.rows));
-        t.matrices = static_cast<uint32_t>(std::clamp<uint64_t>(rows / slot.rows, 1, all));
+        t.rows = static_cast<uint32_t>(std::min<uint64_t>(rows, binding.rows));
+        t.matrices = static_cast<uint32_t>(std::clamp<uint64_t>(rows / binding.rows, 1, all));
         t.copied = 0;
         // Pages like the model's, or the copies would be the slower ones.
         constexpr uint64_t kHugePage = 2 << 20;
-        t.matrix_bytes = t.rows * slot.row_bytes;
+        t.matrix_bytes = t.rows * binding.row_bytes;
         const uint64_t bytes = 2 * t.matrices * t.matrix_bytes;
         if (t.rows == 0 ||
             !(t.pages.take((bytes + kHugePage - 1) / kHugePage * kHugePage, 2 * affordable) ||
@@ -100,41 +100,41 @@ OptimizationTarget::Prepared GemvJit::copy_some(const KernelSlot &slot, Packing 
         const uint32_t index = t.copied / t.rows;
         const uint32_t row = t.copied % t.rows;
         for (const Packing as : {Packing::kFile, Packing::kRows16}) {
-            repack_rows(slot.type, slot.cols, slot.row_bytes, matrix(index), t.matrix(as, index),
-                        as, row, row + kStripRows);
+            repack_rows(binding.type, binding.cols, binding.row_bytes, matrix(index),
+                        t.matrix(as, index), as, row, row + kStripRows);
         }
         t.copied += kStripRows;
-        left -= std::min(left, kStripRows * slot.row_bytes);
+        left -= std::min(left, kStripRows * binding.row_bytes);
     }
     return Prepared::kReady;
 }
 
-const uint8_t *GemvJit::file_rows(const KernelSlot &slot, uint32_t begin, uint32_t count) {
-    const PlacedWeights weights = now(slot.sample);
+const uint8_t *GemvJit::file_rows(const KernelBinding &binding, uint32_t begin, uint32_t count) {
+    const PlacedWeights weights = now(binding.sample);
     if (weights.packing == Packing::kFile) {
-        return weights.data + begin * slot.row_bytes;
+        return weights.data + begin * binding.row_bytes;
     }
     for (uint32_t i = 0; i < count; ++i) {
-        unpack_row(slot.type, slot.cols, slot.row_bytes, weights, begin + i,
-                   file_rows_.data() + i * slot.row_bytes);
+        unpack_row(binding.type, binding.cols, binding.row_bytes, weights, begin + i,
+                   file_rows_.data() + i * binding.row_bytes);
     }
     return file_rows_.data();
 }
 
-const uint8_t *GemvJit::place_rows(const KernelSlot &slot, Packing packing, uint32_t begin,
+const uint8_t *GemvJit::place_rows(const KernelBinding &binding, Packing packing, uint32_t begin,
                                    uint32_t count, uint32_t skip, bool at_end) {
     const bool packed = packing != Packing::kFile;
     const uint32_t placed =
         packed ? (skip + count + kStripRows - 1) / kStripRows * kStripRows : count;
-    const uint64_t bytes = placed * slot.row_bytes;
+    const uint64_t bytes = placed * binding.row_bytes;
     uint8_t *const rows = at_end ? rows_.at_end(bytes) : rows_.data();
     if (!packed) {
-        std::copy_n(file_rows(slot, begin, count), bytes, rows);
-        return rows - skip * slot.row_bytes;
+        std::copy_n(file_rows(binding, begin, count), bytes, rows);
+        return rows - skip * binding.row_bytes;
     }
     const uint32_t first = begin - skip;
-    repack_rows(slot.type, slot.cols, slot.row_bytes, now(slot.sample),
-                rows - first * slot.row_bytes, packing, first, first + placed);
+    repack_rows(binding.type, binding.cols, binding.row_bytes, now(binding.sample),
+                rows - first * binding.row_bytes, packing, first, first + placed);
     return rows;
 }
 
@@ -149,8 +149,8 @@ Status GemvJit::take_rows(uint64_t row_bytes) {
 void GemvJit::Target::install_packed() {
     const Candidate won = std::exchange(candidate_, {});
     owner_->trial_.pages.release();
-    slot_->packed = won.kernel;
-    if (owner_->placement_->want(*slot_, won.packing)) {
+    binding_->packed = won.kernel;
+    if (owner_->placement_->want(*binding_, won.packing)) {
         packed_name_ = won.name;
         replace(fallback_);
     }
@@ -159,7 +159,7 @@ void GemvJit::Target::install_packed() {
 void GemvJit::Target::as_in_file() {
     owner_->rest();
     if (owner_->placement_ != nullptr) {
-        (void)owner_->placement_->want(*slot_, Packing::kFile);
+        (void)owner_->placement_->want(*binding_, Packing::kFile);
     }
 }
 
@@ -167,23 +167,23 @@ PlacedWeights GemvJit::now(const uint8_t *file) const {
     return placement_ == nullptr ? PlacedWeights{file, Packing::kFile} : placement_->now(file);
 }
 
-void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing packing) {
-    const bool copies = trial_.pages.data != nullptr && trial_.slot == &slot;
-    const uint32_t all = copies ? trial_.rows : slot.rows;
-    uint32_t rows = timed_rows(slot, all);
-    if (can_pack(slot.type, slot.rows)) {
+void GemvJit::run(const KernelBinding &binding, GemvKernel kernel, Packing packing) {
+    const bool copies = trial_.pages.data != nullptr && trial_.binding == &binding;
+    const uint32_t all = copies ? trial_.rows : binding.rows;
+    uint32_t rows = timed_rows(binding, all);
+    if (can_pack(binding.type, binding.rows)) {
         rows = (rows + kStripRows - 1) / kStripRows * kStripRows;
     }
-    GemvArgs args = args_for(slot, 0);
+    GemvArgs args = args_for(binding, 0);
     if (timed_row_ + rows > all) {
         timed_row_ = 0;
-        timed_matrix_ = (timed_matrix_ + 1) % KernelSlot::kTimedMatrices;
+        timed_matrix_ = (timed_matrix_ + 1) % KernelBinding::kTimedMatrices;
     }
-    if (slot.timed[timed_matrix_] == nullptr || (copies && timed_matrix_ >= trial_.matrices)) {
+    if (binding.timed[timed_matrix_] == nullptr || (copies && timed_matrix_ >= trial_.matrices)) {
         timed_matrix_ = 0;
     }
     const uint8_t *const file =
-        slot.timed[timed_matrix_] != nullptr ? slot.timed[timed_matrix_] : slot.sample;
+        binding.timed[timed_matrix_] != nullptr ? binding.timed[timed_matrix_] : binding.sample;
     const PlacedWeights weights =
         copies ? PlacedWeights{trial_.matrix(packing, timed_matrix_), packing} : now(file);
     const uint32_t end = timed_row_ + rows;
@@ -192,20 +192,21 @@ void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing packing) {
         args.weights = weights.data;
         kernel(args, timed_row_, end);
     } else {
-        run_repacked(slot, kernel, weights, packing, args, end);
+        run_repacked(binding, kernel, weights, packing, args, end);
     }
-    if (packing != Packing::kFile && slot.matrix != nullptr) {
-        charge_unpacking(slot, weights, rows);
+    if (packing != Packing::kFile && binding.matrix != nullptr) {
+        charge_unpacking(binding, weights, rows);
     }
     timed_row_ = end;
 }
 
 // Nobody's time counts: matrices are on their way, or the reference's is asked for.
-void GemvJit::run_repacked(const KernelSlot &slot, GemvKernel kernel, const PlacedWeights &weights,
-                           Packing packing, GemvArgs args, uint32_t end) {
+void GemvJit::run_repacked(const KernelBinding &binding, GemvKernel kernel,
+                           const PlacedWeights &weights, Packing packing, GemvArgs args,
+                           uint32_t end) {
     for (uint32_t row = timed_row_; row < end; row += kStripRows) {
-        uint8_t *const base = rows_.data() - row * slot.row_bytes;
-        repack_rows(slot.type, slot.cols, slot.row_bytes, weights, base, packing, row,
+        uint8_t *const base = rows_.data() - row * binding.row_bytes;
+        repack_rows(binding.type, binding.cols, binding.row_bytes, weights, base, packing, row,
                     row + kStripRows);
         args.weights = base;
         kernel(args, row, row + kStripRows);

@@ -1,8 +1,8 @@
 // The tuner where no kernel of packed weights is linked: weights always lie as in the file.
 #include <algorithm>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "compute/tuning/gemv_tuner.h"
 
@@ -20,16 +20,16 @@ OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int, uint32_t) {
     return Prepared::kReady;
 }
 
-const uint8_t *GemvJit::file_rows(const KernelSlot &slot, uint32_t begin, uint32_t) {
-    return slot.sample + begin * slot.row_bytes;
+const uint8_t *GemvJit::file_rows(const KernelBinding &binding, uint32_t begin, uint32_t) {
+    return binding.sample + begin * binding.row_bytes;
 }
 
-const uint8_t *GemvJit::place_rows(const KernelSlot &slot, Packing, uint32_t begin, uint32_t count,
-                                   uint32_t skip, bool at_end) {
-    const uint64_t bytes = count * slot.row_bytes;
+const uint8_t *GemvJit::place_rows(const KernelBinding &binding, Packing, uint32_t begin,
+                                   uint32_t count, uint32_t skip, bool at_end) {
+    const uint64_t bytes = count * binding.row_bytes;
     uint8_t *const rows = at_end ? rows_.at_end(bytes) : rows_.data();
-    std::copy_n(file_rows(slot, begin, count), bytes, rows);
-    return rows - skip * slot.row_bytes;
+    std::copy_n(file_rows(binding, begin, count), bytes, rows);
+    return rows - skip * binding.row_bytes;
 }
 
 Status GemvJit::take_rows(uint64_t row_bytes) {
@@ -41,18 +41,18 @@ void GemvJit::Target::install_packed() {}
 
 void GemvJit::Target::as_in_file() {}
 
-void GemvJit::run(const KernelSlot &slot, GemvKernel kernel, Packing) {
-    const uint32_t rows = timed_rows(slot, slot.rows);
-    GemvArgs args = args_for(slot, 0);
-    if (timed_row_ + rows > slot.rows) {
+void GemvJit::run(const KernelBinding &binding, GemvKernel kernel, Packing) {
+    const uint32_t rows = timed_rows(binding, binding.rows);
+    GemvArgs args = args_for(binding, 0);
+    if (timed_row_ + rows > binding.rows) {
         timed_row_ = 0;
-        timed_matrix_ = (timed_matrix_ + 1) % KernelSlot::kTimedMatrices;
+        timed_matrix_ = (timed_matrix_ + 1) % KernelBinding::kTimedMatrices;
     }
-    if (slot.timed[timed_matrix_] == nullptr) {
+    if (binding.timed[timed_matrix_] == nullptr) {
         timed_matrix_ = 0;
     }
-    if (slot.timed[timed_matrix_] != nullptr) {
-        args.weights = slot.timed[timed_matrix_];
+    if (binding.timed[timed_matrix_] != nullptr) {
+        args.weights = binding.timed[timed_matrix_];
     }
     args.y -= timed_row_;
     kernel(args, timed_row_, timed_row_ + rows);

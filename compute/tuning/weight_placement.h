@@ -20,7 +20,7 @@
 #include <span>
 #include <string_view>
 
-#include "compute/kernels/slots.h"
+#include "compute/kernels/bindings.h"
 #include "compute/numbers/packing.h"
 
 namespace bareflow::compute {
@@ -49,15 +49,15 @@ class WeightPlacement {
     [[nodiscard]] WeightMode mode() const { return mode_; }
 
     // Whether matrices of this shape can be moved into Packing::kRows16, and there is memory.
-    [[nodiscard]] bool may_pack(const KernelSlot &slot) const;
+    [[nodiscard]] bool may_pack(const KernelBinding &binding) const;
     // Bytes that may be taken to try a packing of these matrices.
-    [[nodiscard]] uint64_t trial_bytes(const KernelSlot &slot) const;
+    [[nodiscard]] uint64_t trial_bytes(const KernelBinding &binding) const;
     // What lies at `file` in the file, now.
     [[nodiscard]] PlacedWeights now(const uint8_t *file) const;
 
-    // From now on the matrices of `slot` (`slot.packed` serves them) are moved. False: there is no
-    // memory for it, and nothing changes.
-    [[nodiscard]] bool want(KernelSlot &slot, Packing packing);
+    // From now on the matrices of `binding` (`binding.packed` serves them) are moved. False: there
+    // is no memory for it, and nothing changes.
+    [[nodiscard]] bool want(KernelBinding &binding, Packing packing);
     // Moves until there is nothing left to do (false) or the deadline has passed (true).
     bool work(uint64_t deadline_ticks);
     [[nodiscard]] bool has_work() const { return moving_; }
@@ -65,7 +65,7 @@ class WeightPlacement {
     void restore();
 
     // How many of a shape's matrices are packed.
-    [[nodiscard]] uint32_t packed_matrices(const KernelSlot &slot) const;
+    [[nodiscard]] uint32_t packed_matrices(const KernelBinding &binding) const;
     [[nodiscard]] uint64_t packed_bytes() const { return packed_bytes_; }  // of weights, now
     // Memory beyond the file's that is taken now.
     [[nodiscard]] uint64_t extra_bytes() const;
@@ -75,7 +75,7 @@ class WeightPlacement {
     [[nodiscard]] uint64_t free_bytes() const;
     bool choose();
     void step();
-    void arrive(PlacedMatrix &matrix, const KernelSlot &slot);
+    void arrive(PlacedMatrix &matrix, const KernelBinding &binding);
 
     PlaceableWeights weights_;
     WeightMode mode_ = WeightMode::kAuto;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "compute/kernels/slots.h"
+#include "compute/kernels/bindings.h"
 #include "compute/numbers/packing.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/platform/platform.h"
@@ -22,8 +22,8 @@ constexpr uint64_t pages_for(uint64_t bytes) {
     return (bytes + platform::kPageBytes - 1) / platform::kPageBytes;
 }
 
-uint64_t matrix_bytes(const KernelSlot &slot) {
-    return slot.rows * slot.row_bytes;
+uint64_t matrix_bytes(const KernelBinding &binding) {
+    return binding.rows * binding.row_bytes;
 }
 
 }  // namespace
@@ -45,19 +45,20 @@ void PagesOwner::release() {
     *this = {};
 }
 
-bool WeightPlacement::may_pack(const KernelSlot &slot) const {
-    const uint64_t needed = matrix_bytes(slot) * (mode_ == WeightMode::kMapped ? slot.matrices : 1);
-    const uint64_t unpacked = slot.matrix == nullptr ? 0 : kUnpackBytes * worker_pool().size();
-    return can_pack(slot.type, slot.rows) && slot.row_bytes * kStripRows <= kUnpackBytes &&
+bool WeightPlacement::may_pack(const KernelBinding &binding) const {
+    const uint64_t needed =
+        matrix_bytes(binding) * (mode_ == WeightMode::kMapped ? binding.matrices : 1);
+    const uint64_t unpacked = binding.matrix == nullptr ? 0 : kUnpackBytes * worker_pool().size();
+    return can_pack(binding.type, binding.rows) && binding.row_bytes * kStripRows <= kUnpackBytes &&
            needed + unpacked <= free_bytes() / (mode_ == WeightMode::kMapped ? 2 : 1) &&
            (mode_ != WeightMode::kMapped || copied_bytes_ + needed <= weight_bytes_ / 2);
 }
 
-uint64_t WeightPlacement::trial_bytes(const KernelSlot &slot) const {
+uint64_t WeightPlacement::trial_bytes(const KernelBinding &binding) const {
     const uint64_t share = free_bytes() / 2;
     return std::min(share, mode_ == WeightMode::kTight
-                               ? matrix_bytes(slot)
-                               : std::max(kMostTrialBytes, matrix_bytes(slot)));
+                               ? matrix_bytes(binding)
+                               : std::max(kMostTrialBytes, matrix_bytes(binding)));
 }
 
 PlacedWeights WeightPlacement::now(const uint8_t *file) const {
@@ -69,10 +70,11 @@ PlacedWeights WeightPlacement::now(const uint8_t *file) const {
     return {file, Packing::kFile};
 }
 
-uint32_t WeightPlacement::packed_matrices(const KernelSlot &slot) const {
+uint32_t WeightPlacement::packed_matrices(const KernelBinding &binding) const {
     return static_cast<uint32_t>(
         std::ranges::count_if(weights_.matrices, [&](const PlacedMatrix &matrix) {
-            return &weights_.slots[matrix.slot] == &slot && matrix.now.packing != Packing::kFile;
+            return &weights_.bindings[matrix.binding] == &binding &&
+                   matrix.now.packing != Packing::kFile;
         }));
 }
 
@@ -80,11 +82,11 @@ uint64_t WeightPlacement::extra_bytes() const {
     return copied_bytes_ + (beside_.count + unpacked_.count) * platform::kPageBytes;
 }
 
-bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
-    if (slot.wanted == packing) {
+bool WeightPlacement::want(KernelBinding &binding, Packing packing) {
+    if (binding.wanted == packing) {
         return true;
     }
-    if (packing != Packing::kFile && slot.matrix != nullptr) {
+    if (packing != Packing::kFile && binding.matrix != nullptr) {
         const uint32_t processors = worker_pool().size();
         if (!unpacked_.take(kUnpackBytes * processors)) {
             return false;
@@ -92,10 +94,11 @@ bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
         *weights_.unpack = {unpacked_.data, kUnpackBytes, processors};
     }
     // Undoing needs the room that packing needs, so it is kept for as long as there is work.
-    if (mode_ != WeightMode::kMapped && matrix_ == nullptr && !beside_.take(matrix_bytes(slot))) {
+    if (mode_ != WeightMode::kMapped && matrix_ == nullptr &&
+        !beside_.take(matrix_bytes(binding))) {
         return false;
     }
-    slot.wanted = packing;
+    binding.wanted = packing;
     moving_ = true;
     return true;
 }
@@ -103,29 +106,29 @@ bool WeightPlacement::want(KernelSlot &slot, Packing packing) {
 // The next matrix that is not in the packing wanted. False: there is none, or no room.
 bool WeightPlacement::choose() {
     for (PlacedMatrix &matrix : weights_.matrices) {
-        KernelSlot &slot = weights_.slots[matrix.slot];
-        if (matrix.now.packing == slot.wanted) {
+        KernelBinding &binding = weights_.bindings[matrix.binding];
+        if (matrix.now.packing == binding.wanted) {
             continue;
         }
-        into_ = slot.wanted;
+        into_ = binding.wanted;
         row_ = 0;
         matrix_ = &matrix;
         if (mode_ == WeightMode::kMapped && into_ == Packing::kFile) {
             // The file has it still.
-            const uint64_t pages = pages_for(matrix_bytes(slot));
+            const uint64_t pages = pages_for(matrix_bytes(binding));
             platform::free_pages(const_cast<uint8_t *>(matrix.now.data), pages);
             copied_bytes_ -= pages * platform::kPageBytes;
             matrix.now.data = matrix.file;
-            arrive(matrix, slot);
+            arrive(matrix, binding);
             return true;
         }
         if (mode_ == WeightMode::kMapped) {
             beside_ = {};
         }
-        if (beside_.take(matrix_bytes(slot))) {
+        if (beside_.take(matrix_bytes(binding))) {
             return true;
         }
-        slot.wanted = matrix.now.packing;  // as it is, then
+        binding.wanted = matrix.now.packing;  // as it is, then
         matrix_ = nullptr;
     }
     moving_ = false;
@@ -134,24 +137,24 @@ bool WeightPlacement::choose() {
 }
 
 // In its place, in one packing.
-void WeightPlacement::arrive(PlacedMatrix &matrix, const KernelSlot &slot) {
+void WeightPlacement::arrive(PlacedMatrix &matrix, const KernelBinding &binding) {
     matrix.now.packing = into_;
-    packed_bytes_ += into_ == Packing::kFile ? 0 - matrix_bytes(slot) : matrix_bytes(slot);
+    packed_bytes_ += into_ == Packing::kFile ? 0 - matrix_bytes(binding) : matrix_bytes(binding);
     matrix_ = nullptr;
 }
 
 void WeightPlacement::step() {
     PlacedMatrix &matrix = *matrix_;
-    const KernelSlot &slot = weights_.slots[matrix.slot];
-    const uint64_t strips = std::max<uint64_t>(kPieceBytes / (slot.row_bytes * kStripRows), 1);
+    const KernelBinding &binding = weights_.bindings[matrix.binding];
+    const uint64_t strips = std::max<uint64_t>(kPieceBytes / (binding.row_bytes * kStripRows), 1);
     const auto end =
-        static_cast<uint32_t>(std::min<uint64_t>(slot.rows, row_ + strips * kStripRows));
+        static_cast<uint32_t>(std::min<uint64_t>(binding.rows, row_ + strips * kStripRows));
     const bool back = matrix.now.data == beside_.data;
     uint8_t *const to = back ? const_cast<uint8_t *>(matrix.file) : beside_.data;
-    repack_rows(slot.type, slot.cols, slot.row_bytes, matrix.now, to, into_, row_, end);
-    moved_bytes_ += (end - row_) * slot.row_bytes;
+    repack_rows(binding.type, binding.cols, binding.row_bytes, matrix.now, to, into_, row_, end);
+    moved_bytes_ += (end - row_) * binding.row_bytes;
     row_ = end;
-    if (row_ != slot.rows) {
+    if (row_ != binding.rows) {
         return;
     }
     row_ = 0;
@@ -159,9 +162,9 @@ void WeightPlacement::step() {
     if (mode_ == WeightMode::kMapped) {
         copied_bytes_ += beside_.count * platform::kPageBytes;
         beside_ = {};
-        arrive(matrix, slot);
+        arrive(matrix, binding);
     } else if (back) {
-        arrive(matrix, slot);
+        arrive(matrix, binding);
     }
 }
 
@@ -180,8 +183,8 @@ bool WeightPlacement::work(uint64_t deadline_ticks) {
 }
 
 void WeightPlacement::restore() {
-    for (KernelSlot &slot : weights_.slots) {
-        slot.wanted = Packing::kFile;
+    for (KernelBinding &binding : weights_.bindings) {
+        binding.wanted = Packing::kFile;
     }
     moving_ = true;
     work(~uint64_t{0});
@@ -194,9 +197,9 @@ void WeightPlacement::restore() {
 void WeightPlacement::start(const PlaceableWeights &weights, WeightMode mode, bool writable) {
     weights_ = weights;
     uint64_t largest = 0;
-    for (const KernelSlot &slot : weights_.slots) {
-        largest = std::max(largest, slot.rows * slot.row_bytes);
-        weight_bytes_ += slot.matrices * slot.rows * slot.row_bytes;
+    for (const KernelBinding &binding : weights_.bindings) {
+        largest = std::max(largest, binding.rows * binding.row_bytes);
+        weight_bytes_ += binding.matrices * binding.rows * binding.row_bytes;
     }
     mode_ = !writable                    ? WeightMode::kMapped
             : mode != WeightMode::kAuto  ? mode

@@ -1,5 +1,5 @@
 // No kernel of packed weights is linked on bare metal, so no matrix is ever moved there.
-#include "compute/kernels/slots.h"
+#include "compute/kernels/bindings.h"
 #include "compute/tuning/weight_placement.h"
 #include "kernel_lib/platform/platform.h"
 
@@ -7,7 +7,7 @@ namespace bareflow::compute {
 
 // The output matrix is the largest, but for rare shapes.
 void WeightPlacement::start(const PlaceableWeights &weights, WeightMode mode, bool) {
-    const KernelSlot &output = weights.slots.back();
+    const KernelBinding &output = weights.bindings.back();
     const bool tight = platform::free_memory_bytes() < 2 * output.rows * output.row_bytes;
     mode_ = mode != WeightMode::kAuto ? mode : tight ? WeightMode::kTight : WeightMode::kOwned;
 }
@@ -18,7 +18,7 @@ bool WeightPlacement::work(uint64_t) {
 
 void WeightPlacement::restore() {}
 
-uint32_t WeightPlacement::packed_matrices(const KernelSlot &) const {
+uint32_t WeightPlacement::packed_matrices(const KernelBinding &) const {
     return 0;
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "kernel_lib/base/text_writer.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
@@ -77,8 +77,8 @@ struct Engine::State {
     uint64_t kv_bytes = 0;
     uint64_t scratch_bytes = 0;
     uint32_t sample_op = 0;
-    Buffer<Token> tokens;   // [slots][context_length]
-    Buffer<BatchRow> rows;  // [batch]
+    Buffer<Token> tokens;     // [slots][context_length]
+    Buffer<BatchToken> rows;  // [batch]
     Buffer<Slot> slots;
 
     Stage stage = Stage::kBetween;
@@ -148,7 +148,7 @@ Result<Engine *> Engine::create(const Model &model, const EngineConfig &config) 
                                                                   .kv_type = config.kv_type}));
         BF_ASSIGN(state->sampler, Sampler::create(parameters.vocab));
         BF_ASSIGN(state->tokens, Buffer<Token>::create(uint64_t{config.slots} * context));
-        BF_ASSIGN(state->rows, Buffer<BatchRow>::create(batch));
+        BF_ASSIGN(state->rows, Buffer<BatchToken>::create(batch));
         BF_ASSIGN(state->slots, Buffer<Slot>::create(config.slots));
         return {};
     }();
@@ -184,7 +184,7 @@ uint64_t Engine::scratch_bytes(const HyperParameters &parameters, const EngineCo
     return Transformer::scratch_bytes(parameters, config.slots, batch, context) +
            Sampler::scratch_bytes(parameters.vocab) +
            config.slots * (uint64_t{context} * sizeof(Token) + sizeof(Slot)) +
-           batch * sizeof(BatchRow) + sizeof(State);
+           batch * sizeof(BatchToken) + sizeof(State);
 }
 
 uint32_t Engine::good_batch(const Model &model) {
@@ -233,17 +233,17 @@ const EngineCounters &Engine::counters() const {
     return state_->counters;
 }
 
-std::span<compute::KernelSlot> Engine::kernel_slots() {
-    return state_->transformer.kernel_slots();
+std::span<compute::KernelBinding> Engine::kernel_bindings() {
+    return state_->transformer.kernel_bindings();
 }
 
 compute::PlaceableWeights Engine::placeable_weights() {
     Transformer &transformer = state_->transformer;
-    return {transformer.kernel_slots(), transformer.matrices(), &transformer.unpack_memory()};
+    return {transformer.kernel_bindings(), transformer.matrices(), &transformer.unpack_memory()};
 }
 
-std::span<compute::FloatSlot> Engine::float_slots() {
-    return state_->transformer.float_slots();
+std::span<compute::FloatBinding> Engine::float_bindings() {
+    return state_->transformer.float_bindings();
 }
 
 FusedSteps &Engine::fused_steps() {

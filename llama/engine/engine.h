@@ -20,8 +20,8 @@
 
 namespace bareflow::compute {
 
-struct FloatSlot;   // compute/kernels/float_ops.h
-struct KernelSlot;  // compute/kernels/slots.h
+struct FloatBinding;   // compute/kernels/float_ops.h
+struct KernelBinding;  // compute/kernels/bindings.h
 struct PlaceableWeights;
 
 }  // namespace bareflow::compute
@@ -179,13 +179,13 @@ class Engine {
     // returns at most about 2 ms after it.
     void advance(uint64_t deadline_ticks);
 
-    // The matrix-vector kernels in use, one slot for each shape of weights; see KernelSlot for how
-    // to replace one.
-    [[nodiscard]] std::span<compute::KernelSlot> kernel_slots();
+    // The matrix-vector kernels in use, one slot for each shape of weights; see KernelBinding for
+    // how to replace one.
+    [[nodiscard]] std::span<compute::KernelBinding> kernel_bindings();
     // The matrices themselves: for WeightPlacement.
     [[nodiscard]] compute::PlaceableWeights placeable_weights();
     // The float operations, likewise.
-    [[nodiscard]] std::span<compute::FloatSlot> float_slots();
+    [[nodiscard]] std::span<compute::FloatBinding> float_bindings();
     [[nodiscard]] FusedSteps &fused_steps();
 
     // From inside TokenSink::on_token(), where the request wants them: of the token, then of the

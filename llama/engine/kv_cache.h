@@ -1,6 +1,6 @@
-// Keys and values of every position of every sequence (formats: ops_attention.h). Memory is taken
-// once, from whole pages. Layout: layer, keys or values, sequence, KV head, position; so what a
-// head looks at lies in one piece.
+// Keys and values of every position of every sequence (formats: compute/numbers/attention.h).
+// Memory is taken once, from whole pages. Layout: layer, keys or values, sequence, KV head,
+// position; so what a head looks at lies in one piece.
 #pragma once
 
 #include <cstdint>

@@ -2,8 +2,8 @@
 
 #include <atomic>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/math.h"
 #include "compute/numbers/rope_pairing.h"
 #include "compute/numbers/tensor_types.h"
@@ -23,7 +23,7 @@ constexpr uint32_t kLayerMatrices = 7;
 constexpr uint32_t kMaxProductOps = 32;
 constexpr uint32_t kOtherOps = 12;
 // Of the float operations: one each, and a second length of kQuantize.
-constexpr uint32_t kFloatSlots = compute::kFloatOps + 1;
+constexpr uint32_t kFloatBindings = compute::kFloatOps + 1;
 
 // Rows of a matrix that one processor does together: 64 bytes of y.
 constexpr uint32_t kRowGrain = 16;
@@ -62,7 +62,7 @@ constexpr uint64_t score_stride(uint32_t positions) {
 constexpr uint32_t step_capacity(const HyperParameters &p) {
     return p.layers * kLayerSteps + kOuterSteps;
 }
-constexpr uint32_t slot_capacity(const HyperParameters &p) {
+constexpr uint32_t binding_capacity(const HyperParameters &p) {
     return p.layers * kLayerMatrices + 1;
 }
 constexpr uint32_t cost_capacity(const HyperParameters &p) {
@@ -161,15 +161,15 @@ class Transformer::Builder {
     }
 
     // `wanted` has what identifies the operation: what it is and `n`.
-    compute::FloatSlot *find_or_add_floats(std::string_view name,
-                                           const compute::FloatSlot &wanted) {
-        for (compute::FloatSlot &slot : t_.float_slots()) {
-            if (slot.op == wanted.op && slot.n == wanted.n) {
-                return &slot;
+    compute::FloatBinding *find_or_add_floats(std::string_view name,
+                                              const compute::FloatBinding &wanted) {
+        for (compute::FloatBinding &binding : t_.float_bindings()) {
+            if (binding.op == wanted.op && binding.n == wanted.n) {
+                return &binding;
             }
         }
         const HyperParameters &p = t_.parameters_;
-        compute::FloatSlot &added = s_.float_slots[t_.float_slot_count_++];
+        compute::FloatBinding &added = s_.float_bindings[t_.float_binding_count_++];
         added = wanted;
         added.variant = &compute::float_rule_of_thumb(wanted.op, p.head_size);
         uint32_t rows = wanted.n;
@@ -219,9 +219,10 @@ class Transformer::Builder {
         for (const Product &product : list) {
             Product &added = step.products[step.product_count];
             added = product;
-            added.slot = find_or_add_slot(*product.matrix);
+            added.binding = find_or_add_binding(*product.matrix);
             t_.place(added);
-            parts[step.product_count++] = {s_.slots[added.slot].name, product.matrix->bytes()};
+            parts[step.product_count++] = {s_.bindings[added.binding].name,
+                                           product.matrix->bytes()};
         }
         uint32_t part_count = step.product_count;
         if (kind == StepKind::kGateUp) {
@@ -243,18 +244,19 @@ class Transformer::Builder {
     const char *step_name(const Step &feeding, const Step &fed) const {
         char text[96];
         TextWriter out(text);
-        out.put(feeding.floats->name, " + ", s_.slots[fed.products[0].slot].name);
+        out.put(feeding.floats->name, " + ", s_.bindings[fed.products[0].binding].name);
         return intern_name(out.view());
     }
 
-    uint32_t find_or_add_slot(const Tensor &tensor) {
-        for (uint32_t i = 0; i < t_.slot_count_; ++i) {
-            compute::KernelSlot &slot = s_.slots[i];
-            if (slot.type == tensor.type && slot.rows == tensor.rows && slot.cols == tensor.cols) {
-                if (slot.matrices < compute::KernelSlot::kTimedMatrices) {
-                    slot.timed[slot.matrices] = tensor.data;
+    uint32_t find_or_add_binding(const Tensor &tensor) {
+        for (uint32_t i = 0; i < t_.binding_count_; ++i) {
+            compute::KernelBinding &binding = s_.bindings[i];
+            if (binding.type == tensor.type && binding.rows == tensor.rows &&
+                binding.cols == tensor.cols) {
+                if (binding.matrices < compute::KernelBinding::kTimedMatrices) {
+                    binding.timed[binding.matrices] = tensor.data;
                 }
-                ++slot.matrices;
+                ++binding.matrices;
                 return i;
             }
         }
@@ -263,21 +265,22 @@ class Transformer::Builder {
         put_gemv_name(tensor.type, name);
         name.put(tensor.rows, 'x', tensor.cols);
         const compute::GemvVariant &variant = compute::kernel_for(tensor.type);
-        s_.slots[t_.slot_count_] = {.name = intern_name(name.view()),
-                                    .type = tensor.type,
-                                    .rows = tensor.rows,
-                                    .cols = tensor.cols,
-                                    .row_bytes = tensor.row_bytes,
-                                    .kernel = variant.kernel,
-                                    .forms = variant.forms,
-                                    .active = variant.kernel,
-                                    .matrix = variant.matrix,
-                                    .matrix_forms = variant.forms,
-                                    .reference = compute::gemv_variants(tensor.type)[0].kernel,
-                                    .sample = tensor.data,
-                                    .matrices = 1,
-                                    .timed = {tensor.data}};
-        return t_.slot_count_++;
+        s_.bindings[t_.binding_count_] = {
+            .name = intern_name(name.view()),
+            .type = tensor.type,
+            .rows = tensor.rows,
+            .cols = tensor.cols,
+            .row_bytes = tensor.row_bytes,
+            .kernel = variant.kernel,
+            .forms = variant.forms,
+            .active = variant.kernel,
+            .matrix = variant.matrix,
+            .matrix_forms = variant.forms,
+            .reference = compute::gemv_variants(tensor.type)[0].kernel,
+            .sample = tensor.data,
+            .matrices = 1,
+            .timed = {tensor.data}};
+        return t_.binding_count_++;
     }
 
     Transformer &t_;
@@ -300,9 +303,9 @@ Transformer::Scratch Transformer::Scratch::at(uint8_t *memory, const HyperParame
     take(s.tiles, batch);
     take(s.last_tiles, batch);
     take(s.steps, step_capacity(p));
-    take(s.slots, slot_capacity(p));
-    take(s.matrices, slot_capacity(p));
-    take(s.float_slots, kFloatSlots);
+    take(s.bindings, binding_capacity(p));
+    take(s.matrices, binding_capacity(p));
+    take(s.float_bindings, kFloatBindings);
     take(s.xq, batch);
     take(s.x, uint64_t{batch} * p.dim);
     take(s.normed, uint64_t{batch} * p.dim);
@@ -379,7 +382,7 @@ Result<Transformer> Transformer::create(const Model &model, const TransformerCon
 
 // ------------------------------------------------------------------ one step
 
-void Transformer::begin(std::span<const BatchRow> rows) {
+void Transformer::begin(std::span<const BatchToken> rows) {
     if (rows.empty() || rows.size() > config_.batch) {
         platform::panic("transformer: more rows than a batch has");
     }
@@ -388,7 +391,7 @@ void Transformer::begin(std::span<const BatchRow> rows) {
     }
     wanting_ = 0;
     for (uint32_t i = 0; i < rows.size(); ++i) {
-        const BatchRow &row = rows[i];
+        const BatchToken &row = rows[i];
         if (row.token < 0 || static_cast<uint32_t>(row.token) >= parameters_.vocab ||
             row.position >= config_.positions || row.sequence >= config_.sequences) {
             platform::panic("transformer: token, position or sequence out of range");
@@ -434,12 +437,13 @@ void Transformer::begin(std::span<const BatchRow> rows) {
                  sharing_ == OpCosts::Sharing::kMeasured && steps_begun >= kStepsBeforeFusing);
     forms_ = 0;
     has_matrix_ = false;
-    for (compute::KernelSlot &slot : kernel_slots()) {
-        slot.active = slot.kernel;
-        has_matrix_ |= slot.matrix != nullptr;
-        ++(given_ > compute::KernelSlot::kFewRows ? slot.many_steps : slot.few_steps);
-        forms_ |= slot.forms;
-        forms_ |= given_ > 1 ? slot.matrix_forms : 0;
+    for (compute::KernelBinding &binding : kernel_bindings()) {
+        binding.active = binding.kernel;
+        has_matrix_ |= binding.matrix != nullptr;
+        ++(given_ > compute::KernelBinding::kFewTokens ? binding.many_batches
+                                                       : binding.few_batches);
+        forms_ |= binding.forms;
+        forms_ |= given_ > 1 ? binding.matrix_forms : 0;
     }
 }
 
@@ -781,7 +785,7 @@ void Transformer::run_products(const Step &step, uint32_t begin, uint32_t end, u
 
 void Transformer::embed(const Step &step, uint32_t row) {
     const Tensor &embedding = model_->token_embedding();
-    const BatchRow &from = s_.rows[row];
+    const BatchToken &from = s_.rows[row];
     // A block's bytes are fewer than its floats, and nothing is normed yet.
     const uint8_t *const weights =
         embedding_row(static_cast<uint32_t>(from.token),
@@ -818,20 +822,21 @@ uint32_t Transformer::silu_share_q16() {
 
 void Transformer::multiply(const Step &step, const Product &product, uint32_t begin, uint32_t end,
                            uint32_t first_row, uint32_t rows) {
-    const compute::KernelSlot &slot = s_.slots[product.slot];
+    const compute::KernelBinding &binding = s_.bindings[product.binding];
     const compute::GemmArgs args{
         .weights = product.matrix->data,
-        .row_bytes = slot.row_bytes,
+        .row_bytes = binding.row_bytes,
         .cols = step.n,
         .batch = rows,
         .x = step.x + uint64_t{first_row} * step.n,
         .x_stride = step.n,
-        .xq = compute::takes_quantized(slot.type) ? s_.xq + first_row : nullptr,
-        .y = product.y + uint64_t{first_row} * slot.rows,
-        .y_stride = slot.rows};
-    multiply_placed(slot, product, args, begin, end);
+        .xq = compute::takes_quantized(binding.type) ? s_.xq + first_row : nullptr,
+        .y = product.y + uint64_t{first_row} * binding.rows,
+        .y_stride = binding.rows};
+    multiply_placed(binding, product, args, begin, end);
     for (uint32_t row = 0; row < rows && product.bias != nullptr; ++row) {
-        compute::add(product.bias + begin, end - begin, args.y + uint64_t{row} * slot.rows + begin);
+        compute::add(product.bias + begin, end - begin,
+                     args.y + uint64_t{row} * binding.rows + begin);
     }
 }
 
@@ -853,7 +858,7 @@ void Transformer::rope(const Step &step, uint32_t row, uint32_t kv_head) {
     }
     const uint64_t at = uint64_t{row} * p.kv_dim() + kv_head * p.head_size;
     floats.rope(pairing, angles, p.rope_dim / 2, s_.k + at);
-    const BatchRow &to = s_.rows[row];
+    const BatchToken &to = s_.rows[row];
     const uint64_t offset = uint64_t{to.position} * kv_.head_bytes();
     floats.store(config_.kv_type, s_.k + at, p.head_size,
                  kv_.keys(step.layer, to.sequence, kv_head) + offset);
@@ -882,10 +887,10 @@ void Transformer::cut_tiles(AttentionPlan &plan, const uint32_t *selected, uint3
                             uint32_t tile_rows) const {
     plan.tile_count = 0;
     for (uint32_t i = 0; i < count;) {
-        const BatchRow &first = s_.rows[selected == nullptr ? i : selected[i]];
+        const BatchToken &first = s_.rows[selected == nullptr ? i : selected[i]];
         uint32_t rows = 1;
         while (rows < tile_rows && i + rows < count) {
-            const BatchRow &next = s_.rows[selected == nullptr ? i + rows : selected[i + rows]];
+            const BatchToken &next = s_.rows[selected == nullptr ? i + rows : selected[i + rows]];
             if (next.sequence != first.sequence || next.position != first.position + rows) {
                 break;
             }

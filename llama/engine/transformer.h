@@ -16,9 +16,9 @@
 #include <cstdint>
 #include <span>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/float_ops.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/attention.h"
 #include "compute/numbers/ops.h"
 #include "compute/numbers/quant.h"
@@ -41,7 +41,7 @@ struct TransformerConfig {
     compute::KvType kv_type = compute::KvType::kF16;
 };
 
-struct BatchRow {
+struct BatchToken {
     uint32_t sequence = 0;
     Token token = 0;
     uint32_t position = 0;
@@ -73,7 +73,7 @@ class Transformer {
     // consecutive increasing positions; all earlier positions of the sequence were computed, or its
     // context is theirs to spoil. At most `sequences` rows may want logits: a prompt needs them for
     // its last token only. A step that was not complete is given up.
-    void begin(std::span<const BatchRow> rows);
+    void begin(std::span<const BatchToken> rows);
     // Works until the step is complete (true) or `deadline_ticks` has passed (false); does at least
     // one unit. Overshoots by one unit, or by what the cost of a unit was underestimated.
     [[nodiscard]] bool advance(uint64_t deadline_ticks);
@@ -90,8 +90,10 @@ class Transformer {
     [[nodiscard]] const TransformerConfig &config() const { return config_; }
     [[nodiscard]] uint64_t kv_bytes() const { return kv_.size_bytes(); }
     [[nodiscard]] uint64_t scratch_bytes() const { return memory_.size() + costs_.size_bytes(); }
-    // The matrix kernels by shape; see KernelSlot for how to replace one.
-    [[nodiscard]] std::span<compute::KernelSlot> kernel_slots() { return {s_.slots, slot_count_}; }
+    // The matrix kernels by shape; see KernelBinding for how to replace one.
+    [[nodiscard]] std::span<compute::KernelBinding> kernel_bindings() {
+        return {s_.bindings, binding_count_};
+    }
     // Every matrix that is multiplied; WeightPlacement moves them.
     [[nodiscard]] std::span<compute::PlacedMatrix> matrices() {
         return {s_.matrices, matrix_count_};
@@ -99,8 +101,8 @@ class Transformer {
     // Where matrix kernels find packed rows unpacked; empty at first.
     [[nodiscard]] compute::UnpackMemory &unpack_memory() { return unpack_; }
     // The float operations by shape.
-    [[nodiscard]] std::span<compute::FloatSlot> float_slots() {
-        return {s_.float_slots, float_slot_count_};
+    [[nodiscard]] std::span<compute::FloatBinding> float_bindings() {
+        return {s_.float_bindings, float_binding_count_};
     }
     [[nodiscard]] OpCosts &costs() { return costs_; }
     [[nodiscard]] FusedSteps &fused_steps() { return fused_; }
@@ -144,14 +146,14 @@ class Transformer {
         const compute::PlacedMatrix *placed = nullptr;
         const float *bias = nullptr;
         float *y = nullptr;  // [batch][rows]
-        uint32_t slot = 0;
+        uint32_t binding = 0;
     };
     struct Step {
         StepKind kind = StepKind::kEmbed;
         bool quantized = false;           // kNorm: somebody takes it as q8
         uint8_t fed = FusedSteps::kNone;  // with the step behind or before: their number in fused_
         uint16_t op = 0;                  // in costs_, for one row
-        compute::FloatSlot *floats =
+        compute::FloatBinding *floats =
             nullptr;  // kNorm, kQuantize, kRope, kAttention; kGateUp: the SiLU
         uint32_t layer = 0;
         uint32_t n = 0;            // length of x
@@ -192,14 +194,14 @@ class Transformer {
     };
     // Everything that is not a key or a value; one piece of memory.
     struct Scratch {
-        BatchRow *rows = nullptr;     // [batch]
+        BatchToken *rows = nullptr;   // [batch]
         uint32_t *wanting = nullptr;  // [sequences] rows that want logits
         Tile *tiles = nullptr;        // [batch]
         Tile *last_tiles = nullptr;   // [batch]
         Step *steps = nullptr;
-        compute::KernelSlot *slots = nullptr;
+        compute::KernelBinding *bindings = nullptr;
         compute::PlacedMatrix *matrices = nullptr;
-        compute::FloatSlot *float_slots = nullptr;
+        compute::FloatBinding *float_bindings = nullptr;
         compute::QuantizedActivation *xq = nullptr;  // [batch]
         float *x = nullptr;                          // [batch][dim] residual stream
         float *normed = nullptr;                     // [batch][dim], and what is added to x
@@ -260,7 +262,7 @@ class Transformer {
     // As in the file; `scratch` holds a row.
     [[nodiscard]] const uint8_t *embedding_row(uint32_t token, uint8_t *scratch) const;
     void place(Product &product);
-    void multiply_placed(const compute::KernelSlot &slot, const Product &product,
+    void multiply_placed(const compute::KernelBinding &binding, const Product &product,
                          const compute::GemmArgs &all, uint32_t begin, uint32_t end) const;
     void rope(const Step &step, uint32_t row, uint32_t kv_head);
     void attend(const AttentionPlan &plan, const Item &item, const Step &step, uint32_t begin,
@@ -277,8 +279,8 @@ class Transformer {
     Scratch s_;
     uint32_t step_count_ = 0;
     uint32_t steps_without_logits_ = 0;  // keys and values need no more of them
-    uint32_t slot_count_ = 0;
-    uint32_t float_slot_count_ = 0;
+    uint32_t binding_count_ = 0;
+    uint32_t float_binding_count_ = 0;
     uint32_t matrix_count_ = 0;
     const compute::PlacedMatrix *embedding_ = nullptr;  // where the output matrix is it, too
     compute::UnpackMemory unpack_;

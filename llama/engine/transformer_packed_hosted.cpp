@@ -1,6 +1,6 @@
 // What the transformer does with weights that are repacked.
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/engine/transformer.h"
@@ -47,24 +47,27 @@ void run_packed(compute::GemvKernel kernel, const compute::GemmArgs &args, uint3
 
 void Transformer::place(Product &product) {
     compute::PlacedMatrix &placed = s_.matrices[matrix_count_++];
-    placed = {{product.matrix->data, compute::Packing::kFile}, product.matrix->data, product.slot};
+    placed = {
+        {product.matrix->data, compute::Packing::kFile}, product.matrix->data, product.binding};
     product.placed = &placed;
     if (placed.file == model_->token_embedding().data) {
         embedding_ = &placed;
     }
 }
 
-void Transformer::multiply_placed(const compute::KernelSlot &slot, const Product &product,
+void Transformer::multiply_placed(const compute::KernelBinding &binding, const Product &product,
                                   const compute::GemmArgs &all, uint32_t begin,
                                   uint32_t end) const {
     const compute::PlacedWeights &weights = product.placed->now;
     compute::GemmArgs args = all;
     args.weights = weights.data;
     if (weights.packing == compute::Packing::kFile) {
-        return compute::run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+        return compute::run_gemm(binding.active, in_turns_ ? nullptr : binding.matrix, args, begin,
+                                 end);
     }
-    if (args.batch <= compute::KernelSlot::kFewRows || in_turns_ || slot.matrix == nullptr) {
-        return run_packed(slot.packed, args, begin, end);
+    if (args.batch <= compute::KernelBinding::kFewTokens || in_turns_ ||
+        binding.matrix == nullptr) {
+        return run_packed(binding.packed, args, begin, end);
     }
     // Matrix kernels get rows as in the file, as many at a time as there is room for.
     const uint32_t processor = platform::processor_index();
@@ -73,18 +76,18 @@ void Transformer::multiply_placed(const compute::KernelSlot &slot, const Product
     }
     uint8_t *const memory = unpack_.data + processor * unpack_.each_bytes;
     const auto room =
-        static_cast<uint32_t>(unpack_.each_bytes / (compute::kStripRows * slot.row_bytes)) *
+        static_cast<uint32_t>(unpack_.each_bytes / (compute::kStripRows * binding.row_bytes)) *
         compute::kStripRows;
     for (uint32_t row = begin; row < end;) {
         const uint32_t first = row - row % compute::kStripRows;
         const uint32_t next = end - first < room ? end : first + room;
         const uint32_t last =
             (next + compute::kStripRows - 1) / compute::kStripRows * compute::kStripRows;
-        uint8_t *const base = memory - first * slot.row_bytes;
-        compute::repack_rows(slot.type, slot.cols, slot.row_bytes, weights, base,
+        uint8_t *const base = memory - first * binding.row_bytes;
+        compute::repack_rows(binding.type, binding.cols, binding.row_bytes, weights, base,
                              compute::Packing::kFile, first, last);
         args.weights = base;
-        compute::run_gemm(slot.active, slot.matrix, args, row, next);
+        compute::run_gemm(binding.active, binding.matrix, args, row, next);
         row = next;
     }
 }

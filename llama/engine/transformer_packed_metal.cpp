@@ -1,6 +1,6 @@
 // The transformer where no kernel of packed weights is linked: weights always lie as in the file.
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/slots.h"
 #include "llama/engine/transformer.h"
 
 namespace bareflow::llama {
@@ -11,10 +11,10 @@ const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *) const {
 
 void Transformer::place(Product &) {}
 
-void Transformer::multiply_placed(const compute::KernelSlot &slot, const Product &,
+void Transformer::multiply_placed(const compute::KernelBinding &binding, const Product &,
                                   const compute::GemmArgs &args, uint32_t begin,
                                   uint32_t end) const {
-    compute::run_gemm(slot.active, in_turns_ ? nullptr : slot.matrix, args, begin, end);
+    compute::run_gemm(binding.active, in_turns_ ? nullptr : binding.matrix, args, begin, end);
 }
 
 }  // namespace bareflow::llama

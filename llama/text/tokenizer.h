@@ -1,6 +1,6 @@
 // Text to tokens and back, with the vocabulary of the model file. Knows `tokenizer.ggml.model` =
-// llama (SentencePiece's BPE, tokenizer_spm.h) and gpt2 (byte-level BPE with merges,
-// tokenizer_bpe.h).
+// llama (SentencePiece's BPE, sentencepiece.h) and gpt2 (byte-level BPE with merges,
+// bpe.h).
 //
 // Tokens with a meaning of their own: user-defined ones are taken out of any text, control tokens
 // only where the caller asks for it (SpecialTokens::kParsed: templates of chats). "<s>" in a prompt

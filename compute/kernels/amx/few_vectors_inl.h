@@ -5,13 +5,13 @@
 // Sixteen columns are multiplied in the time of eight, so each vector is there twice:
 // q = 16 h + l with l from -7 to 8. The sums of a block, sum w l and sum w h, then fit 16 bits, and
 // an instruction for words adds them up, each times its block's (M_b >> e) (see
-// kernels_amx_planes.h), without any conversion:
+// planes_inl.h), without any conversion:
 //
 //     T = 2^e * (sum over b of (M_b >> e) * L_b + 16 * sum over b of (M_b >> e) * H_b)
 //
 // Rows whose sums could be too great for that are added up in doubles. Formats with minimums have
 // weights around zero here, too: n - c instead of n, and Mm_b + c M_b instead of Mm_b.
-// Included behind kernels_amx_planes.h.
+// Included behind planes_inl.h.
 #pragma once
 
 constexpr uint32_t kFew = 8;          // vectors

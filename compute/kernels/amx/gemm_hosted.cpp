@@ -2,7 +2,7 @@
 // planes of bytes with all scales multiplied in; a tile instruction multiplies sixteen rows by
 // sixteen vectors. Scales per 16, 32 or 256 columns cost the same.
 //
-// The target is set for the functions of this file, as in kernels_avx512_hosted.cpp.
+// The target is set for the functions of this file, as in compute/kernels/avx512/gemv_hosted.cpp.
 #include <immintrin.h>
 
 #include <type_traits>
@@ -37,7 +37,7 @@ static_assert(sizeof(TileShapes) == 64);
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
 // Fewer don't pay for what is done once for all of them: AVX-512 is faster, and up to eight
-// vectors, if a scale has 32 columns, what stands in kernels_amx_few.h.
+// vectors, if a scale has 32 columns, what stands in few_vectors_inl.h.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kLeastFew = 2;

@@ -1,5 +1,5 @@
 // Sixteen rows by 256 columns as integers of 24 bits, a byte of them to a plane, as AMX multiplies
-// them. Included behind kernels_avx512_formats.h.
+// them. Included behind compute/kernels/avx512/formats_inl.h.
 //
 // A mantissa M is a power of two times a number of eleven bits, and those of a group are seldom far
 // apart. So with 2^e the greatest power of two in all that a row's group has of them,

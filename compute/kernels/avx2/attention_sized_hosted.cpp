@@ -1,4 +1,5 @@
-// Attention for the usual sizes of heads with AVX2. See ops_sized_body.h.
+// Attention for the usual sizes of heads with AVX2. See
+// compute/kernels/per_target/attention_sized_inl.h.
 #include <array>
 
 #include "compute/kernels/float_ops.h"

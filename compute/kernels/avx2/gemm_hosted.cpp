@@ -1,7 +1,7 @@
-// AVX2 for several vectors. Apart from kernels_avx2.cpp because the bootable image has no room for
+// AVX2 for several vectors. Apart from gemv.cpp because the bootable image has no room for
 // both.
 //
-// The target is set for the functions of this file, as in kernels_avx2.cpp.
+// The target is set for the functions of this file, as in gemv.cpp.
 #include <immintrin.h>
 
 #include "compute/kernels/registry.h"

@@ -1,6 +1,6 @@
 // Several vectors at once with AVX2, with or without `vpdpbusd`: the plan of "several vectors" in
-// kernels_avx512_matrix_hosted.cpp with eight rows. Included behind kernels_avx2_body.h and
-// kernels_matrix_pack.h.
+// compute/kernels/avx512/gemm_hosted.cpp with eight rows. Included behind gemv_inl.h and
+// compute/kernels/per_target/matrix_pack_inl.h.
 #pragma once
 
 constexpr uint32_t kTileRows = 8;

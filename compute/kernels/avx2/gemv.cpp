@@ -1,4 +1,4 @@
-// AVX2. See kernels_avx2_body.h.
+// AVX2. See gemv_inl.h.
 //
 // The target is set for the functions of this file, not for the file: an inline function of a
 // header that is compiled here must not be the copy that other files are linked with.

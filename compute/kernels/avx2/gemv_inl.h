@@ -1,5 +1,5 @@
 // The kernels for AVX2, with or without the VEX form of `vpdpbusd`: 32 weights as bytes beside 32
-// activations, four rows at once. For kernels_avx2.cpp and kernels_avx_vnni_hosted.cpp only, which
+// activations, four rows at once. For gemv.cpp and vnni_hosted.cpp only, which
 // include it once, with the target set and kVnni (bool) defined, inside their anonymous namespace.
 // No includes: those files have them.
 #pragma once

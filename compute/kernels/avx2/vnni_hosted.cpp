@@ -1,6 +1,6 @@
-// AVX2 with the VEX form of `vpdpbusd`, of processors without AVX-512. See kernels_avx2_body.h.
+// AVX2 with the VEX form of `vpdpbusd`, of processors without AVX-512. See gemv_inl.h.
 //
-// The target is set for the functions of this file, as in kernels_avx2.cpp.
+// The target is set for the functions of this file, as in gemv.cpp.
 #include <immintrin.h>
 
 #include "compute/kernels/registry.h"

@@ -1,6 +1,6 @@
 // The types of quantised weights as AVX-512 reads them: 64 weights as unsigned bytes. Included
 // inside the anonymous namespace, behind the target, of every file of AVX-512 kernels, like
-// kernels_avx2_body.h and for the same reason.
+// compute/kernels/avx2/gemv_inl.h and for the same reason.
 #pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;

@@ -1,6 +1,6 @@
 // AVX-512 for several vectors, weights of F32, F16 and BF16.
 //
-// The target is set for the functions of this file, as in kernels_avx512_hosted.cpp.
+// The target is set for the functions of this file, as in gemv_hosted.cpp.
 #include <immintrin.h>
 
 #include "compute/kernels/registry.h"

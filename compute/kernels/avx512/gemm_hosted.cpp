@@ -1,6 +1,6 @@
 // AVX-512 with VNNI, several vectors at once.
 //
-// The target is set for the functions of this file, as in kernels_avx512_hosted.cpp.
+// The target is set for the functions of this file, as in gemv_hosted.cpp.
 #include <immintrin.h>
 
 #include "compute/kernels/registry.h"
@@ -35,7 +35,7 @@ struct alignas(64) Tile {
 using TilePointers = const uint8_t *[kTileRows];
 
 // Where eight_halves has block b.
-constexpr uint32_t factor_slot(uint32_t b) {
+constexpr uint32_t factor_place(uint32_t b) {
     return b % 2 * 4 + b / 2;
 }
 
@@ -60,9 +60,9 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
         }
         alignas(32) uint16_t halves[16] = {};
         for (uint32_t b = 0; b < blocks; ++b) {
-            halves[factor_slot(b)] = half_at(from + b * F::kBytes);
+            halves[factor_place(b)] = half_at(from + b * F::kBytes);
             if constexpr (F::kMinimum) {
-                halves[8 + factor_slot(b)] = half_at(from + b * F::kBytes + 2);
+                halves[8 + factor_place(b)] = half_at(from + b * F::kBytes + 2);
             }
         }
         factors[r] = mantissas(load256(halves));
@@ -140,7 +140,7 @@ template <typename F, uint32_t kVectors>
 [[gnu::always_inline]] inline void add_block(const Tile &tile, const PackedGroup &x, uint32_t v,
                                              uint32_t b, const __m512i (&sum)[kVectors],
                                              __m512i (&even)[kVectors], __m512i (&odd)[kVectors]) {
-    const __m512i factor = tile.factors[factor_slot(b)];
+    const __m512i factor = tile.factors[factor_place(b)];
     const __m512i factor_odd = _mm512_srli_epi64(factor, 32);
 #pragma clang loop unroll(full)
     for (uint32_t i = 0; i < kVectors; ++i) {
@@ -149,7 +149,7 @@ template <typename F, uint32_t kVectors>
             _mm512_add_epi64(odd[i], _mm512_mul_epi32(_mm512_srli_epi64(sum[i], 32), factor_odd));
     }
     if constexpr (F::kMinimum) {
-        const __m512i minimum = tile.factors[8 + factor_slot(b)];
+        const __m512i minimum = tile.factors[8 + factor_place(b)];
         const __m512i minimum_odd = _mm512_srli_epi64(minimum, 32);
 #pragma clang loop unroll(full)
         for (uint32_t i = 0; i < kVectors; ++i) {

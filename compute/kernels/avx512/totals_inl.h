@@ -1,5 +1,5 @@
 // float(T) of the contract for units of 256 columns of a row, eight at once, each with the
-// activation that it is multiplied by. Included behind kernels_avx512_formats.h.
+// activation that it is multiplied by. Included behind formats_inl.h.
 #pragma once
 
 constexpr uint32_t kUnits = 8;

@@ -1,5 +1,6 @@
 // Eight weights of F32, F16 or BF16, widened. Included inside the anonymous namespace and the
-// target of the files of vector kernels, like kernels_avx2_body.h and for the same reason.
+// target of the files of vector kernels, like compute/kernels/avx2/gemv_inl.h and for the same
+// reason.
 #pragma once
 
 struct F32 {

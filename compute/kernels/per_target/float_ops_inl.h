@@ -360,8 +360,8 @@ void fast_rope(RopePairing pairing, const float *cos_sin, uint32_t pairs, float 
     }
 }
 
-// Eight numbers as the cache keeps them (ops_attention.cpp): rounded by integers. False, and
-// nothing written, if one is too great or a denormal as f16.
+// Eight numbers as the cache keeps them (compute/numbers/attention.cpp): rounded by integers.
+// False, and nothing written, if one is too great or a denormal as f16.
 [[gnu::always_inline]] inline bool store_halves(F32x8 x, uint8_t *to) {
     const I32x8 bits = bits_of(x);
     const I32x8 magnitude = bits & 0x7fffffff;

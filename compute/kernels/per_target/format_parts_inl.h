@@ -1,6 +1,6 @@
 // Loads from blocks of quantised weights and the scales of super-blocks, for the AVX2 and the
-// AVX-512 kernels: included inside their anonymous namespace and target, like kernels_avx2_body.h
-// and for the same reason.
+// AVX-512 kernels: included inside their anonymous namespace and target, like
+// compute/kernels/avx2/gemv_inl.h and for the same reason.
 #pragma once
 
 inline __m128i load128(const void *from) {

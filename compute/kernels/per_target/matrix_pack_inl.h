@@ -1,6 +1,6 @@
 // One group of 256 columns of several activations, side by side, as the matrix kernels want them.
 // Included inside the anonymous namespace of the AVX-512 and AVX2 matrix kernels, like
-// kernels_avx2_body.h and for the same reason.
+// compute/kernels/avx2/gemv_inl.h and for the same reason.
 #pragma once
 
 constexpr uint32_t kMaxVectors = 64;  // in one pass

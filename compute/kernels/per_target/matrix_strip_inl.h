@@ -1,6 +1,6 @@
 // The loops of the matrix kernels: strips of rows, groups of 256 columns, tiles of rows that are
 // unpacked once for all vectors. Included inside the anonymous namespace of the AVX-512 and AVX2
-// matrix kernels, like kernels_avx2_body.h and for the same reason. They bring along
+// matrix kernels, like compute/kernels/avx2/gemv_inl.h and for the same reason. They bring along
 //   Tile, kTileRows, kStripTiles, unpack_super, unpack_blocks;
 //   Lanes: a register with a row in every lane, clear(), store<F>() of so many rows in order;
 //   kLeastVectors that are multiplied at once, multiply<F>(); kTakenOff<F> from every weight.

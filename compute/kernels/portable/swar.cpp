@@ -10,7 +10,7 @@ namespace {
 // numbers are one factor, the others the next; what they meet are the `quads` of the activation.
 // Word (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
 // begins at 16 * half + 8 * k. What a type takes off each stored value is taken off the fields of
-// the factor: borrows between them vanish like those of the activations (kernels.cpp, "SWAR").
+// the factor: borrows between them vanish like those of the activations (gemv.cpp, "SWAR").
 // A field of a product holds up to four products of a weight and an activation, so with weights up
 // to 32 in magnitude two words fit (2 * 4 * 32 * 127 = 32,512 < 2^15), with 16 all four.
 constexpr uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f;

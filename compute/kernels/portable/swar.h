@@ -1,5 +1,5 @@
 // Matrix-vector kernels of the rarer block types in 64-bit integers: four products a multiply (see
-// "SWAR" in kernels.cpp). Exact, so equal to the portable ones bit for bit. Registered in
+// "SWAR" in gemv.cpp). Exact, so equal to the portable ones bit for bit. Registered in
 // gemv_variants(); called through it only.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The float operations for one instruction set. See ops_fast_body.h.
+// The float operations for one instruction set. See compute/kernels/per_target/float_ops_inl.h.
 #include <array>
 
 #include "compute/kernels/float_ops.h"

@@ -20,7 +20,7 @@ class FloatJitTest : public ::testing::Test {
     FloatJitTest() {
         test_profiler = std::make_unique<Profiler>();
         EXPECT_TRUE(profile().set_thresholds({.warm = 2, .hot = 4, .very_hot = 8}));
-        slots_ = {
+        bindings_ = {
             {.name = "rms_norm 288", .op = FloatOp::kNorm, .n = 288},
             {.name = "quantize 100", .op = FloatOp::kQuantize, .n = 100},
             {.name = "silu_mul 30", .op = FloatOp::kSilu, .n = 30},
@@ -48,7 +48,7 @@ class FloatJitTest : public ::testing::Test {
              .kv_heads = 8,
              .head_size = 64},
         };
-        auto made = FloatJit::create(slots_, optimizer_);
+        auto made = FloatJit::create(bindings_, optimizer_);
         EXPECT_TRUE(made.ok());
         jit_ = made.value();
     }
@@ -57,8 +57,8 @@ class FloatJitTest : public ::testing::Test {
         jit_->destroy();
     }
     void heat(uint64_t calls) {
-        for (const FloatSlot &slot : slots_) {
-            const FunctionId id = profile().key(slot.name);
+        for (const FloatBinding &binding : bindings_) {
+            const FunctionId id = profile().key(binding.name);
             while (profile().calls(id) < calls) {
                 profile().begin(id, 0);
                 profile().end(id, 1);
@@ -72,15 +72,15 @@ class FloatJitTest : public ::testing::Test {
         }
     }
 
-    std::vector<FloatSlot> slots_;
+    std::vector<FloatBinding> bindings_;
     std::array<OptimizationTry, 256> log_;
     Optimizer optimizer_{profile, platform::ticks, log_};
     FloatJit *jit_ = nullptr;
 };
 
 TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
-    for (const FloatSlot &slot : slots_) {
-        EXPECT_EQ(slot.variant, &float_variant_for(slot.op, slot.head_size));
+    for (const FloatBinding &binding : bindings_) {
+        EXPECT_EQ(binding.variant, &float_variant_for(binding.op, binding.head_size));
     }
     heat(8);
     work();
@@ -88,25 +88,25 @@ TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
     EXPECT_EQ(optimizer_.tries(TryVerdict::kFaulted), 0u);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kUnavailable), 0u);
     for (const FloatVariant *const variant : float_variants()) {
-        for (const FloatSlot &slot : slots_) {
+        for (const FloatBinding &binding : bindings_) {
             bool tried = false;
             for (size_t i = 0; i < optimizer_.try_count(); ++i) {
                 const OptimizationTry &one = optimizer_.try_at(i);
-                tried |= one.function == slot.name && one.variant() == variant->name;
+                tried |= one.function == binding.name && one.variant() == variant->name;
             }
             const bool wanted = variant != &portable_float_ops() &&
-                                variant->does(slot.op, slot.head_size) &&
-                                (!variant->f16_only || slot.kv_type == KvType::kF16);
-            EXPECT_EQ(tried, wanted) << slot.name << " " << variant->name;
+                                variant->does(binding.op, binding.head_size) &&
+                                (!variant->f16_only || binding.kv_type == KvType::kF16);
+            EXPECT_EQ(tried, wanted) << binding.name << " " << variant->name;
         }
     }
     // What is in force is what was kept, and can be remembered.
     std::array<TunedChoice, 16> choices;
     const size_t count = optimizer_.choices(choices);
     for (size_t i = 0; i < count; ++i) {
-        for (const FloatSlot &slot : slots_) {
-            if (choices[i].function.view() == slot.name) {
-                EXPECT_EQ(choices[i].variant.view(), slot.variant->name);
+        for (const FloatBinding &binding : bindings_) {
+            if (choices[i].function.view() == binding.name) {
+                EXPECT_EQ(choices[i].variant.view(), binding.variant->name);
             }
         }
     }
@@ -121,7 +121,7 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     Optimizer again(profile, platform::ticks, log_);
     optimizer_.remove_all();
     jit_->destroy();
-    auto made = FloatJit::create(slots_, again);
+    auto made = FloatJit::create(bindings_, again);
     ASSERT_TRUE(made.ok());
     jit_ = made.value();
     for (size_t i = 0; i < count; ++i) {
@@ -132,8 +132,8 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     }
     EXPECT_EQ(again.recalled() + again.recalls_lost(), count);
     again.remove_all();
-    for (const FloatSlot &slot : slots_) {
-        EXPECT_EQ(slot.variant, &portable_float_ops());
+    for (const FloatBinding &binding : bindings_) {
+        EXPECT_EQ(binding.variant, &portable_float_ops());
     }
 }
 
@@ -153,11 +153,11 @@ TEST_F(FloatJitTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
     const auto kept = set_float_variants(list);
     optimizer_.set_mode(JitMode::kOff);
     optimizer_.set_mode(JitMode::kFull);
-    EXPECT_EQ(slots_[2].variant, &slow[1]);
+    EXPECT_EQ(bindings_[2].variant, &slow[1]);
     heat(8);
     work();
     set_float_variants(kept);
-    EXPECT_EQ(slots_[2].variant, &portable_float_ops());
+    EXPECT_EQ(bindings_[2].variant, &portable_float_ops());
     EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
 }
 
@@ -188,7 +188,7 @@ TEST_F(FloatJitTest, WhatComputesSomethingElseIsNotInstalled) {
     EXPECT_GE(optimizer_.tries(TryVerdict::kDiffered), 2u);
     EXPECT_GE(optimizer_.tries(TryVerdict::kFaulted), 1u);
     EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
-    EXPECT_EQ(slots_[2].variant, &portable_float_ops());
+    EXPECT_EQ(bindings_[2].variant, &portable_float_ops());
 }
 
 // With numerics=fast, candidates that say so may differ by so much and no more.
@@ -218,7 +218,7 @@ TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
     bool tried[3] = {};
     for (size_t i = 0; i < optimizer_.try_count(); ++i) {
         const OptimizationTry &one = optimizer_.try_at(i);
-        if (one.function == slots_[2].name) {
+        if (one.function == bindings_[2].name) {
             const bool differed = one.verdict == TryVerdict::kDiffered;
             EXPECT_EQ(differed, one.variant() != "near") << one.variant();
             tried[one.variant() == "near" ? 0 : one.variant() == "far" ? 1 : 2] = true;
@@ -237,15 +237,15 @@ TEST_F(FloatJitTest, NumericsFastTriesTheRelaxedOnes) {
         if (!variant->relaxed) {
             continue;
         }
-        for (const FloatSlot &slot : slots_) {
+        for (const FloatBinding &binding : bindings_) {
             bool tried = false;
             for (size_t i = 0; i < optimizer_.try_count(); ++i) {
                 const OptimizationTry &one = optimizer_.try_at(i);
-                tried |= one.function == slot.name && one.variant() == variant->name;
+                tried |= one.function == binding.name && one.variant() == variant->name;
             }
-            EXPECT_EQ(tried, variant->does(slot.op, slot.head_size) &&
-                                 (!variant->f16_only || slot.kv_type == KvType::kF16))
-                << slot.name << " " << variant->name;
+            EXPECT_EQ(tried, variant->does(binding.op, binding.head_size) &&
+                                 (!variant->f16_only || binding.kv_type == KvType::kF16))
+                << binding.name << " " << variant->name;
         }
     }
     allow_relaxed_numerics(false);

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "compute/codegen/codegen.h"
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
@@ -202,23 +202,23 @@ bool is_generated_name(std::string_view name) {
 struct Model {
     void add(const char *name, TensorType type, uint32_t rows, uint32_t cols) {
         weights.push_back(testing::random_weights(type, rows, cols, random));
-        KernelSlot slot;
-        slot.name = name;
-        slot.type = type;
-        slot.rows = rows;
-        slot.cols = cols;
-        slot.row_bytes = testing::row_bytes(type, cols);
-        slot.kernel = kernel_for(type).kernel;
-        slot.forms = kernel_for(type).forms;
-        slot.active = slot.kernel;
-        slot.reference = gemv_variants(type)[0].kernel;
-        slot.sample = weights.back().data();
-        slot.matrices = 1;
-        slots.push_back(slot);
+        KernelBinding binding;
+        binding.name = name;
+        binding.type = type;
+        binding.rows = rows;
+        binding.cols = cols;
+        binding.row_bytes = testing::row_bytes(type, cols);
+        binding.kernel = kernel_for(type).kernel;
+        binding.forms = kernel_for(type).forms;
+        binding.active = binding.kernel;
+        binding.reference = gemv_variants(type)[0].kernel;
+        binding.sample = weights.back().data();
+        binding.matrices = 1;
+        bindings.push_back(binding);
     }
     Random random{7};
     std::vector<std::vector<uint8_t>> weights;
-    std::vector<KernelSlot> slots;
+    std::vector<KernelBinding> bindings;
 };
 
 std::unique_ptr<Profiler> test_profiler;
@@ -238,13 +238,13 @@ class GemvJitTest : public ::testing::Test {
         }
     }
     void start(size_t code_pages = GemvJit::kCodePages) {
-        auto made = GemvJit::create(model_.slots, optimizer_, code_pages);
+        auto made = GemvJit::create(model_.bindings, optimizer_, code_pages);
         ASSERT_TRUE(made.ok());
         jit_ = made.value();
     }
     void heat(uint64_t calls) {
-        for (const KernelSlot &slot : model_.slots) {
-            const FunctionId id = profile().key(slot.name);
+        for (const KernelBinding &binding : model_.bindings) {
+            const FunctionId id = profile().key(binding.name);
             while (profile().calls(id) < calls) {
                 profile().begin(id, 0);
                 profile().end(id, 1);
@@ -259,26 +259,26 @@ class GemvJitTest : public ::testing::Test {
     }
     int level(const char *name) { return profile().profile(profile().find(name)).level; }
     size_t count(TryVerdict verdict) { return optimizer_.tries(verdict); }
-    void expect_slots_right() {
-        for (const KernelSlot &slot : model_.slots) {
-            auto buffer = ActivationBuffer::create(slot.cols);
-            const std::vector<float> x = model_.random.floats(slot.cols);
+    void expect_bindings_right() {
+        for (const KernelBinding &binding : model_.bindings) {
+            auto buffer = ActivationBuffer::create(binding.cols);
+            const std::vector<float> x = model_.random.floats(binding.cols);
             GemvArgs args;
-            args.weights = slot.sample;
-            args.row_bytes = slot.row_bytes;
-            args.cols = slot.cols;
+            args.weights = binding.sample;
+            args.row_bytes = binding.row_bytes;
+            args.cols = binding.cols;
             args.x = x.data();
-            if (takes_quantized(slot.type)) {
-                args.xq = buffer.value().view(slot.cols);
-                quantize_activation(x.data(), args.xq, slot.forms, 0, group_count(slot.cols));
+            if (takes_quantized(binding.type)) {
+                args.xq = buffer.value().view(binding.cols);
+                quantize_activation(x.data(), args.xq, binding.forms, 0, group_count(binding.cols));
             }
-            std::vector<float> expected(slot.rows);
-            std::vector<float> y(slot.rows);
+            std::vector<float> expected(binding.rows);
+            std::vector<float> y(binding.rows);
             args.y = expected.data();
-            gemv_variants(slot.type)[0].kernel(args, 0, slot.rows);
+            gemv_variants(binding.type)[0].kernel(args, 0, binding.rows);
             args.y = y.data();
-            slot.kernel(args, 0, slot.rows);
-            EXPECT_EQ(memcmp(y.data(), expected.data(), slot.rows * 4), 0) << slot.name;
+            binding.kernel(args, 0, binding.rows);
+            EXPECT_EQ(memcmp(y.data(), expected.data(), binding.rows * 4), 0) << binding.name;
         }
     }
 
@@ -297,31 +297,32 @@ TEST_F(GemvJitTest, FromReferenceToTheFastestMeasured) {
     model_.add("f32_gemv 20x100", TensorType::kF32, 20, 100);
     start();
     // What a rule names is in force before anything was measured.
-    for (const KernelSlot &slot : model_.slots) {
-        const GemvVariant &variant = kernel_for(slot.type);
-        EXPECT_EQ(slot.kernel, variant.kernel);
-        EXPECT_EQ(slot.forms, variant.forms);
-        EXPECT_EQ(jit_->variant(slot), variant.name);
-        EXPECT_EQ(level(slot.name), slot.kernel != slot.reference);
+    for (const KernelBinding &binding : model_.bindings) {
+        const GemvVariant &variant = kernel_for(binding.type);
+        EXPECT_EQ(binding.kernel, variant.kernel);
+        EXPECT_EQ(binding.forms, variant.forms);
+        EXPECT_EQ(jit_->variant(binding), variant.name);
+        EXPECT_EQ(level(binding.name), binding.kernel != binding.reference);
     }
     heat(4);
     work();
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
     EXPECT_EQ(count(TryVerdict::kUnavailable), 0u);
     EXPECT_GT(count(TryVerdict::kWon) + count(TryVerdict::kLost), 4u * 6);
-    for (const KernelSlot &slot : model_.slots) {
-        const bool is_reference = slot.kernel == slot.reference;
-        EXPECT_EQ(jit_->variant(slot) == "portable", is_reference) << slot.name;
-        EXPECT_EQ(level(slot.name) == 0, is_reference) << slot.name;
-        const auto place = jit_->code().lookup(reinterpret_cast<uintptr_t>(slot.kernel));
-        EXPECT_EQ(place.has_value(), is_generated_name(jit_->variant(slot))) << slot.name;
+    for (const KernelBinding &binding : model_.bindings) {
+        const bool is_reference = binding.kernel == binding.reference;
+        EXPECT_EQ(jit_->variant(binding) == "portable", is_reference) << binding.name;
+        EXPECT_EQ(level(binding.name) == 0, is_reference) << binding.name;
+        const auto place = jit_->code().lookup(reinterpret_cast<uintptr_t>(binding.kernel));
+        EXPECT_EQ(place.has_value(), is_generated_name(jit_->variant(binding))) << binding.name;
         if (place.has_value()) {
-            EXPECT_EQ(place->name, std::string(slot.name) + " " + std::string(jit_->variant(slot)));
+            EXPECT_EQ(place->name,
+                      std::string(binding.name) + " " + std::string(jit_->variant(binding)));
             EXPECT_EQ(place->offset, 0u);
-            EXPECT_GT(profile().profile(profile().find(slot.name)).code_bytes, 300u);
+            EXPECT_GT(profile().profile(profile().find(binding.name)).code_bytes, 300u);
         }
     }
-    expect_slots_right();
+    expect_bindings_right();
 }
 
 // A buffer too small for all: shapes that do more work take the room of those that do less, which
@@ -341,22 +342,22 @@ TEST_F(GemvJitTest, WhenRoomIsShortTheHotterShapesHaveIt) {
     while (optimizer_.has_work()) {
         optimizer_.work(platform::ticks() + platform::ticks_per_second() / 5000);
         size_t generated = 0;
-        for (const KernelSlot &slot : model_.slots) {
-            const bool is_generated = is_generated_name(jit_->variant(slot));
+        for (const KernelBinding &binding : model_.bindings) {
+            const bool is_generated = is_generated_name(jit_->variant(binding));
             generated += is_generated;
-            ASSERT_EQ(jit_->code().lookup(reinterpret_cast<uintptr_t>(slot.kernel)).has_value(),
+            ASSERT_EQ(jit_->code().lookup(reinterpret_cast<uintptr_t>(binding.kernel)).has_value(),
                       is_generated);
         }
         given_up += generated < generated_before;
         generated_before = generated;
         ASSERT_LE(jit_->code().pages_in_use(), kPages);
     }
-    expect_slots_right();
-    for (const KernelSlot &slot : model_.slots) {
-        const bool generated = is_generated_name(jit_->variant(slot));
-        EXPECT_EQ(profile().profile(profile().find(slot.name)).code_bytes != 0, generated)
-            << slot.name;
-        EXPECT_EQ(level(slot.name) == 0, slot.kernel == slot.reference) << slot.name;
+    expect_bindings_right();
+    for (const KernelBinding &binding : model_.bindings) {
+        const bool generated = is_generated_name(jit_->variant(binding));
+        EXPECT_EQ(profile().profile(profile().find(binding.name)).code_bytes != 0, generated)
+            << binding.name;
+        EXPECT_EQ(level(binding.name) == 0, binding.kernel == binding.reference) << binding.name;
     }
     // The largest plans fill the buffer alone.
     EXPECT_GT(given_up + count(TryVerdict::kUnavailable), 0u);
@@ -374,28 +375,28 @@ TEST_F(GemvJitTest, TimedRunsGoThroughTheMatrices) {
     constexpr uint32_t kRows = 12288;
     model_.add("q8_0_gemv 12288x256", TensorType::kQ8_0, kRows, 256);
     const auto second = testing::random_weights(TensorType::kQ8_0, kRows, 256, model_.random);
-    KernelSlot &slot = model_.slots[0];
-    slot.matrices = 2;
-    slot.timed = {slot.sample, second.data()};
-    slot.reference = recording_reference;
+    KernelBinding &binding = model_.bindings[0];
+    binding.matrices = 2;
+    binding.timed = {binding.sample, second.data()};
+    binding.reference = recording_reference;
     start();
     heat(4);
     work();
-    for (const uint8_t *const matrix : {slot.sample, second.data()}) {
+    for (const uint8_t *const matrix : {binding.sample, second.data()}) {
         const auto count = std::count_if(runs_seen.begin(), runs_seen.end(),
                                          [&](const auto &run) { return run.first == matrix; });
-        EXPECT_GE(count, matrix == slot.sample ? 2 : 1);
+        EXPECT_GE(count, matrix == binding.sample ? 2 : 1);
     }
     EXPECT_EQ(count(TryVerdict::kFaulted), 0u);
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
-    slot.reference = gemv_variants(TensorType::kQ8_0)[0].kernel;
+    binding.reference = gemv_variants(TensorType::kQ8_0)[0].kernel;
 }
 
 // The engine may be in the middle of a token with a kernel that has been replaced meanwhile.
 TEST_F(GemvJitTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
     model_.add("q8_0_gemv 64x256", TensorType::kQ8_0, 64, 256);
     start();
-    KernelSlot &slot = model_.slots[0];
+    KernelBinding &binding = model_.bindings[0];
     heat(4);
     // As an engine that takes over every kernel the moment it is published.
     const uint64_t short_ticks = platform::ticks_per_second() / 50000;
@@ -405,9 +406,9 @@ TEST_F(GemvJitTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
     while (optimizer_.has_work()) {
         optimizer_.work(platform::ticks() + short_ticks);
         ASSERT_LT(++slices, 100000u);
-        if (held == nullptr && is_generated_name(jit_->variant(slot))) {
-            held = slot.kernel;
-            slot.active = held;
+        if (held == nullptr && is_generated_name(jit_->variant(binding))) {
+            held = binding.kernel;
+            binding.active = held;
             generated_in_use = true;
         }
         if (held != nullptr) {
@@ -415,18 +416,18 @@ TEST_F(GemvJitTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
         }
     }
     optimizer_.set_mode(JitMode::kOff);
-    EXPECT_EQ(slot.kernel, slot.reference);
+    EXPECT_EQ(binding.kernel, binding.reference);
     if (generated_in_use) {
         EXPECT_TRUE(jit_->code().lookup(reinterpret_cast<uintptr_t>(held)).has_value());
         EXPECT_GT(jit_->code().pages_in_use(), 0u);
     }
     // The next token begins; the next candidate finds the old code free.
-    slot.active = slot.kernel;
+    binding.active = binding.kernel;
     optimizer_.set_mode(JitMode::kFull);
     optimizer_.work(platform::ticks() + short_ticks);
     EXPECT_FALSE(jit_->code().lookup(reinterpret_cast<uintptr_t>(held)).has_value());
     work();
-    expect_slots_right();
+    expect_bindings_right();
 }
 
 // The right answer but for the last bit of one row in seven.
@@ -442,14 +443,14 @@ void almost_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_end
 // Everything that is not like the reference is wrong, so a wrong reference makes wrong candidates.
 TEST_F(GemvJitTest, ADifferentResultIsNeverInstalled) {
     model_.add("q8_0_gemv 40x96", TensorType::kQ8_0, 40, 96);
-    model_.slots[0].reference = almost_reference;
+    model_.bindings[0].reference = almost_reference;
     start();
     heat(1000);
     work();
     EXPECT_EQ(count(TryVerdict::kWon), 0u);
     EXPECT_EQ(count(TryVerdict::kLost), 0u);
     EXPECT_GT(count(TryVerdict::kDiffered), 10u);
-    EXPECT_EQ(model_.slots[0].kernel, &almost_reference);
+    EXPECT_EQ(model_.bindings[0].kernel, &almost_reference);
     EXPECT_EQ(level("q8_0_gemv 40x96"), 0);
     EXPECT_EQ(jit_->code().pages_in_use(), 0u);
 }
@@ -469,17 +470,17 @@ void remembering_reference(const GemvArgs &args, uint32_t row_begin, uint32_t ro
 TEST_F(GemvJitTest, ASlowerCandidateIsReportedAndNotInstalled) {
     remembered.clear();
     model_.add("q8_0_gemv 100x512", TensorType::kQ8_0, 100, 512);
-    model_.slots[0].reference = remembering_reference;
+    model_.bindings[0].reference = remembering_reference;
     const GemmKernel matrix = [](const GemmArgs &, uint32_t, uint32_t) {};
-    model_.slots[0].matrix = matrix;
+    model_.bindings[0].matrix = matrix;
     start();
     heat(1000);
     work();
     EXPECT_EQ(count(TryVerdict::kWon), 0u);
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
-    EXPECT_GT(count(TryVerdict::kLost), 4u);    // those that the search looked at
-    EXPECT_EQ(model_.slots[0].matrix, matrix);  // says nothing of several vectors
-    EXPECT_EQ(model_.slots[0].kernel, &remembering_reference);
+    EXPECT_GT(count(TryVerdict::kLost), 4u);       // those that the search looked at
+    EXPECT_EQ(model_.bindings[0].matrix, matrix);  // says nothing of several vectors
+    EXPECT_EQ(model_.bindings[0].kernel, &remembering_reference);
     EXPECT_EQ(level("q8_0_gemv 100x512"), 0);
     for (size_t i = 0; i < optimizer_.try_count(); ++i) {
         EXPECT_GT(optimizer_.try_at(i).candidate_ticks, optimizer_.try_at(i).current_ticks);
@@ -492,15 +493,15 @@ TEST_F(GemvJitTest, OffIsPortableEverywhere) {
     optimizer_.set_mode(JitMode::kOff);
     model_.add("q4_0_gemv 64x256", TensorType::kQ4_0, 64, 256);
     const GemmKernel matrix = [](const GemmArgs &, uint32_t, uint32_t) {};
-    model_.slots[0].matrix = matrix;
+    model_.bindings[0].matrix = matrix;
     start();
-    EXPECT_EQ(model_.slots[0].kernel, model_.slots[0].reference);
-    EXPECT_EQ(model_.slots[0].matrix, nullptr);
+    EXPECT_EQ(model_.bindings[0].kernel, model_.bindings[0].reference);
+    EXPECT_EQ(model_.bindings[0].matrix, nullptr);
     EXPECT_EQ(level("q4_0_gemv 64x256"), 0);
     heat(1000);
     EXPECT_FALSE(optimizer_.has_work());
     optimizer_.set_mode(JitMode::kFull);
-    EXPECT_EQ(model_.slots[0].matrix, matrix);
+    EXPECT_EQ(model_.bindings[0].matrix, matrix);
 }
 
 TEST_F(GemvJitTest, BaselineStopsAtTheRuleOfThumb) {
@@ -513,7 +514,7 @@ TEST_F(GemvJitTest, BaselineStopsAtTheRuleOfThumb) {
     EXPECT_EQ(optimizer_.try_count(), 1u);
     EXPECT_EQ(jit_->code().pages_in_use(), 0u);
     EXPECT_EQ(optimizer_.try_at(0).variant(), gemv_rule_of_thumb(TensorType::kQ4_0).name);
-    EXPECT_EQ(model_.slots[0].kernel, gemv_rule_of_thumb(TensorType::kQ4_0).kernel);
+    EXPECT_EQ(model_.bindings[0].kernel, gemv_rule_of_thumb(TensorType::kQ4_0).kernel);
 }
 
 // One slice never takes much longer than it may, whatever the size of the matrix.

@@ -5,10 +5,10 @@
 #include <array>
 #include <cstring>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/packed.h"
 #include "compute/kernels/registry.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/tensor_types.h"
 #include "compute/tuning/gemv_tuner.h"
@@ -73,11 +73,11 @@ class WeightPlacementTest : public ::testing::TestWithParam<TensorType> {
     // All but the output matrix, whose rows are no whole strips.
     static void want_all(llama::Engine &engine, WeightPlacement &placement, Packing packing) {
         uint32_t wanted = 0;
-        for (KernelSlot &slot : engine.kernel_slots()) {
-            slot.packed = packed_kernel();
-            ASSERT_EQ(placement.may_pack(slot), can_pack(slot.type, slot.rows));
-            if (can_pack(slot.type, slot.rows)) {
-                ASSERT_TRUE(placement.want(slot, packing));
+        for (KernelBinding &binding : engine.kernel_bindings()) {
+            binding.packed = packed_kernel();
+            ASSERT_EQ(placement.may_pack(binding), can_pack(binding.type, binding.rows));
+            if (can_pack(binding.type, binding.rows)) {
+                ASSERT_TRUE(placement.want(binding, packing));
                 ++wanted;
             }
         }
@@ -88,8 +88,8 @@ class WeightPlacementTest : public ::testing::TestWithParam<TensorType> {
 TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
     for (const bool matrix : {false, true}) {
         Loaded loaded(random_model(GetParam(), kShape));
-        for (KernelSlot &slot : loaded->kernel_slots()) {
-            slot.matrix = matrix ? slot.matrix : nullptr;
+        for (KernelBinding &binding : loaded->kernel_bindings()) {
+            binding.matrix = matrix ? binding.matrix : nullptr;
         }
         const std::vector<uint8_t> before = file_of(*loaded);
         const std::vector<llama::Token> expected = generate(*loaded, request());
@@ -116,10 +116,11 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
             }
             EXPECT_FALSE(placement.has_work());
             uint64_t weights = 0;
-            for (KernelSlot &slot : loaded->kernel_slots()) {
-                const bool packed = packing != Packing::kFile && can_pack(slot.type, slot.rows);
-                EXPECT_EQ(placement.packed_matrices(slot), packed ? slot.matrices : 0u);
-                weights += packed ? slot.matrices * slot.rows * slot.row_bytes : 0;
+            for (KernelBinding &binding : loaded->kernel_bindings()) {
+                const bool packed =
+                    packing != Packing::kFile && can_pack(binding.type, binding.rows);
+                EXPECT_EQ(placement.packed_matrices(binding), packed ? binding.matrices : 0u);
+                weights += packed ? binding.matrices * binding.rows * binding.row_bytes : 0;
             }
             EXPECT_EQ(placement.packed_bytes(), weights);
             // Every matrix is in its old place, and what was taken for a while is given back.
@@ -150,15 +151,15 @@ TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
     EXPECT_EQ(placement.mode(), WeightMode::kMapped);
     uint64_t weights = 0;
     for (const PlacedMatrix &placed : loaded->placeable_weights().matrices) {
-        const KernelSlot &slot = loaded->kernel_slots()[placed.slot];
-        weights += slot.rows * slot.row_bytes;
+        const KernelBinding &binding = loaded->kernel_bindings()[placed.binding];
+        weights += binding.rows * binding.row_bytes;
     }
     uint64_t packed = 0;
-    for (KernelSlot &slot : loaded->kernel_slots()) {
-        slot.packed = packed_kernel();
-        if (placement.may_pack(slot)) {
-            EXPECT_TRUE(placement.want(slot, Packing::kRows16));
-            packed += slot.matrices * slot.rows * slot.row_bytes;
+    for (KernelBinding &binding : loaded->kernel_bindings()) {
+        binding.packed = packed_kernel();
+        if (placement.may_pack(binding)) {
+            EXPECT_TRUE(placement.want(binding, Packing::kRows16));
+            packed += binding.matrices * binding.rows * binding.row_bytes;
             while (placement.work(kNever)) {
             }
         }
@@ -178,16 +179,16 @@ TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
 
 TEST_P(WeightPlacementTest, NeverMoreThanOneMatrixIsTakenBesideTheFile) {
     Loaded loaded(random_model(GetParam(), kShape));
-    for (KernelSlot &slot : loaded->kernel_slots()) {
-        slot.matrix = nullptr;
+    for (KernelBinding &binding : loaded->kernel_bindings()) {
+        binding.matrix = nullptr;
     }
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kTight, true);
     EXPECT_EQ(placement.mode(), WeightMode::kTight);
     uint64_t largest = 0;
-    for (KernelSlot &slot : loaded->kernel_slots()) {
-        largest = std::max(largest, slot.rows * slot.row_bytes);
-        EXPECT_LE(placement.trial_bytes(slot), slot.rows * slot.row_bytes);
+    for (KernelBinding &binding : loaded->kernel_bindings()) {
+        largest = std::max(largest, binding.rows * binding.row_bytes);
+        EXPECT_LE(placement.trial_bytes(binding), binding.rows * binding.row_bytes);
     }
     want_all(*loaded, placement, Packing::kRows16);
     uint64_t moved = 0;
@@ -213,17 +214,18 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     Loaded loaded(random_model(GetParam(), kShape));
     const std::vector<uint8_t> before = file_of(*loaded);
     const std::vector<llama::Token> expected = generate(*loaded, request());
-    for (KernelSlot &slot : loaded->kernel_slots()) {
-        slot.few_steps = 1000;  // texts that go on, mostly
+    for (KernelBinding &binding : loaded->kernel_bindings()) {
+        binding.few_batches = 1000;  // texts that go on, mostly
     }
     std::array<OptimizationTry, 512> log;
     Optimizer optimizer{profile, platform::ticks, log};
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kAuto, true);
-    auto jit = GemvJit::create(loaded->kernel_slots(), optimizer, GemvJit::kCodePages, &placement);
+    auto jit =
+        GemvJit::create(loaded->kernel_bindings(), optimizer, GemvJit::kCodePages, &placement);
     ASSERT_TRUE(jit.ok());
-    for (const KernelSlot &slot : loaded->kernel_slots()) {
-        const FunctionId id = profile().key(slot.name);
+    for (const KernelBinding &binding : loaded->kernel_bindings()) {
+        const FunctionId id = profile().key(binding.name);
         for (int i = 0; i < 10; ++i) {
             profile().begin(id, 0);
             profile().end(id, 1);
@@ -245,9 +247,9 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     }
     const uint32_t offered = packed_variants(GetParam()).count;
     EXPECT_EQ(tried >= offered, true) << tried;
-    for (const KernelSlot &slot : loaded->kernel_slots()) {
-        const bool packed = (*jit)->variant(slot).find("rows16") != std::string_view::npos;
-        EXPECT_EQ(placement.packed_matrices(slot), packed ? slot.matrices : 0u);
+    for (const KernelBinding &binding : loaded->kernel_bindings()) {
+        const bool packed = (*jit)->variant(binding).find("rows16") != std::string_view::npos;
+        EXPECT_EQ(placement.packed_matrices(binding), packed ? binding.matrices : 0u);
     }
     EXPECT_EQ(generate(*loaded, request()), expected);
     // Portable code again, on packed weights first and then as in the file.

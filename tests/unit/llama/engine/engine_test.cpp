@@ -8,8 +8,8 @@
 #include <cmath>
 #include <thread>
 
+#include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/slots.h"
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
@@ -76,10 +76,10 @@ TEST(EngineTest, FastKernelsAndReferenceGiveTheSameLogits) {
         }
         Loaded fast(random_model(type, shape));
         Loaded slow(random_model(type, shape));
-        for (compute::KernelSlot &slot : slow->kernel_slots()) {
-            slot.kernel = slot.reference;
-            slot.matrix = nullptr;
-            slot.forms = 0;
+        for (compute::KernelBinding &binding : slow->kernel_bindings()) {
+            binding.kernel = binding.reference;
+            binding.matrix = nullptr;
+            binding.forms = 0;
         }
         const Request request{.prompt = kPrompt, .max_tokens = 12, .sampling = kGreedy};
         EXPECT_EQ(generate(*fast, request), generate(*slow, request));
@@ -102,9 +102,9 @@ TEST(EngineTest, AKernelPublishedInMidTextTakesOver) {
     counted_calls = 0;
     listener.token_hook = [&] {
         if (listener.tokens.size() == 5) {
-            compute::KernelSlot &slot = loaded->kernel_slots()[0];
-            counted_kernel = slot.kernel;
-            slot.kernel = counting_kernel;
+            compute::KernelBinding &binding = loaded->kernel_bindings()[0];
+            counted_kernel = binding.kernel;
+            binding.kernel = counting_kernel;
         }
     };
     ASSERT_TRUE(loaded->start(request, listener).ok());
@@ -119,14 +119,14 @@ TEST(EngineTest, SlotsNameEveryShapeOnce) {
     Loaded loaded(random_model(compute::TensorType::kQ8_0,
                                {.dim = 96, .hidden = 288, .heads = 6, .kv_heads = 3}));
     std::vector<std::string> names;
-    for (const compute::KernelSlot &slot : loaded->kernel_slots()) {
-        names.emplace_back(slot.name);
-        EXPECT_NE(slot.sample, nullptr);
+    for (const compute::KernelBinding &binding : loaded->kernel_bindings()) {
+        names.emplace_back(binding.name);
+        EXPECT_NE(binding.sample, nullptr);
     }
     EXPECT_EQ(names,
               (std::vector<std::string>{"q8_0_gemv 96x96", "q8_0_gemv 48x96", "q8_0_gemv 288x96",
                                         "q8_0_gemv 96x288", "q8_0_gemv 265x96"}));
-    EXPECT_EQ(loaded->kernel_slots()[0].matrices, 4u);  // query and output of two layers
+    EXPECT_EQ(loaded->kernel_bindings()[0].matrices, 4u);  // query and output of two layers
 }
 
 TEST(EngineTest, OperationsAreProfiledOncePerCall) {
@@ -363,10 +363,10 @@ TEST(EngineTest, AnyNumberOfProcessorsGivesTheSameLogits) {
         }
         shape.vocab = 265;
         Loaded loaded(random_model(type, shape));
-        for (compute::KernelSlot &slot : loaded->kernel_slots()) {
-            if (slot.cols == shape.dim && slot.rows == shape.hidden) {
-                watched_kernel = slot.kernel;
-                slot.kernel = watching_kernel;
+        for (compute::KernelBinding &binding : loaded->kernel_bindings()) {
+            if (binding.cols == shape.dim && binding.rows == shape.hidden) {
+                watched_kernel = binding.kernel;
+                binding.kernel = watching_kernel;
             }
         }
         const Request request{.prompt = kPrompt, .max_tokens = 6, .sampling = {.seed = 4}};

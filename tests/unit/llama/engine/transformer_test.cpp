@@ -56,7 +56,7 @@ std::vector<Token> random_tokens(Random &random, uint32_t count) {
     return tokens;
 }
 
-void compute(Transformer &transformer, const std::vector<BatchRow> &rows,
+void compute(Transformer &transformer, const std::vector<BatchToken> &rows,
              uint64_t slice_ticks = kNever) {
     transformer.begin(rows);
     const auto deadline = [&] {
@@ -94,7 +94,7 @@ TEST(TransformerTest, PromptsInChunksOfEverySizeGiveTheSameLogits) {
                 Transformer fast =
                     model.transformer({.positions = 40, .batch = 21, .kv_type = kv_type});
                 for (uint32_t at = 0; at < 21; at += chunk) {
-                    std::vector<BatchRow> rows;
+                    std::vector<BatchToken> rows;
                     const uint32_t end = std::min(at + chunk, 21u);
                     for (uint32_t i = at; i < end; ++i) {
                         rows.push_back({0, tokens[i], i, i + 1 == end});
@@ -161,7 +161,7 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
                 Transformer fast = model.transformer({.positions = kTokens, .batch = kTokens});
                 fast.use_workers(&pool.pool, 0);
                 for (uint32_t at = 0; at < kTokens; at += chunk) {
-                    std::vector<BatchRow> rows;
+                    std::vector<BatchToken> rows;
                     const uint32_t end = std::min(at + chunk, kTokens);
                     for (uint32_t i = at; i < end; ++i) {
                         rows.push_back({0, tokens[i], i, i + 1 == end});
@@ -206,7 +206,7 @@ TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
                 fast.fused_steps().fusing = fusing;
                 for (uint32_t at = 0; at < kTokens; ++at) {
                     if (random.below(9) == 0) {  // given up where it may be in between
-                        fast.begin(std::vector<BatchRow>{{0, tokens[at], at, true}});
+                        fast.begin(std::vector<BatchToken>{{0, tokens[at], at, true}});
                         for (uint32_t i = random.below(20); i != 0; --i) {
                             (void)fast.advance(0);
                         }
@@ -252,7 +252,7 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
                 fast.fused_steps().fusing = shape.dim % 64 == 0 ? Fusing::kAlways : Fusing::kNever;
                 uint32_t done[kSequences] = {};
                 for (bool more = true; more;) {
-                    std::vector<BatchRow> rows;
+                    std::vector<BatchToken> rows;
                     uint32_t wanting = 0;
                     more = false;
                     const uint32_t first = random.below(kSequences);
@@ -297,7 +297,7 @@ TEST(TransformerTest, ScoresThatDoNotFitAreMadeInTurns) {
     EXPECT_LT(transformer.scratch_bytes(), 3u << 20);
     Random random(4);
     const std::vector<Token> tokens = random_tokens(random, kRows);
-    std::vector<BatchRow> rows;
+    std::vector<BatchToken> rows;
     std::vector<std::vector<float>> expected;
     for (uint32_t i = 0; i < kRows; ++i) {
         rows.push_back({3, tokens[i], kPositions - kRows + i, true});
@@ -322,7 +322,7 @@ TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
     const std::vector<Token> tokens = random_tokens(random, 700);
     Transformer transformer = model.transformer({.sequences = 3, .positions = 800, .batch = 350});
     for (uint32_t at = 0; at < 700; at += 350) {
-        std::vector<BatchRow> rows;
+        std::vector<BatchToken> rows;
         for (uint32_t i = at; i < at + 350; ++i) {
             rows.push_back({1, tokens[i], i, false});
         }
@@ -351,11 +351,11 @@ TEST(TransformerTest, AStepThatIsGivenUpLeavesNoTrace) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
     const Loaded model(random_model(compute::TensorType::kQ4_0));
     Transformer transformer = model.transformer({.sequences = 2, .positions = 20, .batch = 8});
-    const std::vector<BatchRow> rows = {{0, 5, 0, false}, {0, 6, 1, false}, {0, 7, 2, true}};
+    const std::vector<BatchToken> rows = {{0, 5, 0, false}, {0, 6, 1, false}, {0, 7, 2, true}};
     compute(transformer, rows);
     const std::vector<float> expected = copy(transformer.logits(2));
     for (int calls = 0; calls < 200; calls += 3) {
-        transformer.begin(std::vector<BatchRow>{{1, 9, 3, true}, {0, 5, 0, false}});
+        transformer.begin(std::vector<BatchToken>{{1, 9, 3, true}, {0, 5, 0, false}});
         for (int i = 0; i < calls && !transformer.advance(0); ++i) {
         }
         compute(transformer, rows, calls % 2 == 0 ? kNever : 0);
@@ -398,9 +398,9 @@ TEST(TransformerTest, NumbersOutOfRangeAreASentence) {
 TEST(TransformerDeathTest, OurOwnMistakesPanic) {
     const Loaded model(random_model(compute::TensorType::kF32));
     Transformer t = model.transformer({.sequences = 2, .positions = 10, .batch = 4});
-    const auto begin = [&](const std::vector<BatchRow> &rows) { t.begin(rows); };
+    const auto begin = [&](const std::vector<BatchToken> &rows) { t.begin(rows); };
     EXPECT_DEATH(begin({}), "rows");
-    EXPECT_DEATH(begin(std::vector<BatchRow>(5)), "rows");
+    EXPECT_DEATH(begin(std::vector<BatchToken>(5)), "rows");
     EXPECT_DEATH(begin({{0, 265, 0, true}}), "out of range");
     EXPECT_DEATH(begin({{0, -1, 0, true}}), "out of range");
     EXPECT_DEATH(begin({{2, 1, 0, true}}), "out of range");

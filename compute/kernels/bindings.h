@@ -16,7 +16,7 @@ namespace bareflow::compute {
 // One weight shape of the loaded model and the kernel that serves it. Whoever has a better one
 // writes `kernel` and `forms` between two calls of Engine::advance; the engine takes it over when
 // it starts the next step (`active`), so the old one must stay callable until then.
-struct KernelSlot {
+struct KernelBinding {
     const char *name =
         nullptr;  // "q8_0_gemv 352x128" (rows x cols), as in the profile; never freed
     TensorType type = TensorType::kF32;
@@ -43,16 +43,16 @@ struct KernelSlot {
     Packing wanted = Packing::kFile;
     // Steps that were begun about so few rows that `packed` takes one after the other, and steps
     // about more, for which `matrix` gets its rows unpacked.
-    static constexpr uint32_t kFewRows = 4;
-    uint64_t few_steps = 0;
-    uint64_t many_steps = 0;
+    static constexpr uint32_t kFewTokens = 4;
+    uint64_t few_batches = 0;
+    uint64_t many_batches = 0;
 };
 
 // One of the model's matrices that are multiplied.
 struct PlacedMatrix {
     PlacedWeights now;
     const uint8_t *file = nullptr;  // where it was loaded to
-    uint32_t slot = 0;
+    uint32_t binding = 0;
 };
 
 // Where matrix kernels, which know the file's layout only, find rows that are packed: memory of
@@ -66,7 +66,7 @@ struct UnpackMemory {
 // What can be moved: an engine's matrices, their kernels by shape, and the place where it looks for
 // memory to unpack rows to, which WeightPlacement fills in.
 struct PlaceableWeights {
-    std::span<KernelSlot> slots;
+    std::span<KernelBinding> bindings;
     std::span<PlacedMatrix> matrices;
     UnpackMemory *unpack = nullptr;
 };
