@@ -67,6 +67,10 @@ METAL_ARCH := -ffreestanding -fno-builtin-printf -mno-red-zone -fno-pic -mcmodel
 HOSTED_ARCH := -fno-omit-frame-pointer -pthread
 # vptr needs RTTI on both sides; only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
+TSAN     := -fsanitize=thread
+FUZZ     := -fsanitize=fuzzer-no-link
+# The same kernels as the compiler makes them for this very processor, for comparison.
+NATIVE   := -O3 -march=native -Wno-invalid-feature-combination -Dcompute=compute_native
 # Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
 HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) kernel_lib/memory/string% \
                $(addprefix compute/kernels/,portable/swar% sse2/% avx2/float_ops%)
@@ -140,33 +144,33 @@ FORCE:
 .PRECIOUS: $(BUILD)/flags/%
 TP_FLAGS     = $(lwip_flags) $(llhttp_flags) $(musl_flags)
 FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS) $(TP_FLAGS) hot: $(HOT_SOURCES)
-FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS) $(SAN)
+FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS) $(SAN) $(NATIVE)
 # What is linked: a source that goes away relinks what it was in.
 FLAGS_objects = $(KERNEL_LIB_OBJS) $(METAL_OBJS) $(HOSTED_OBJS) $(LINK_METAL)
 
-$(BUILD)/metal/third_party/%.c.o: third_party/%.c $(BUILD)/flags/metal | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CC) $(TP_METAL_CFLAGS) $(call third_party_flags,$<) -c $< -o $@
-$(BUILD)/metal/%.cpp.o: %.cpp $(BUILD)/flags/metal | $(SETUP_STAMP)
-	@mkdir -p $(@D); echo "  metal   $<"
-	@$(CXX) $(METAL_CXXFLAGS) $(call metal_opt,$<) -c $< -o $@
+# One set of rules for each world, which is a folder below $(BUILD): $(1) its name, $(2) the file in
+# flags/ that governs it, $(3) what is printed, $(4) C flags of third-party sources, $(5) C++ flags.
+define world_rules
+$(BUILD)/$(1)/third_party/%.c.o: third_party/%.c $(BUILD)/flags/$(2) | $(SETUP_STAMP)
+	@mkdir -p $$(@D)
+	@$$(CC) $(4) $$(call third_party_flags,$$<) -c $$< -o $$@
+$(BUILD)/$(1)/%.cpp.o: %.cpp $(BUILD)/flags/$(2) | $(SETUP_STAMP)
+	@mkdir -p $$(@D); echo "  $(3) $$<"
+	@$$(CXX) $(5) -c $$< -o $$@
+endef
+$(eval $(call world_rules,metal,metal,metal  ,$$(TP_METAL_CFLAGS),$$(METAL_CXXFLAGS) $$(call metal_opt,$$<)))
+$(eval $(call world_rules,hosted-obj,hosted,hosted ,$$(TP_HOSTED_CFLAGS),$$(HOSTED_CXXFLAGS)))
+$(eval $(call world_rules,native-obj,hosted,native ,$$(TP_HOSTED_CFLAGS),$$(HOSTED_CXXFLAGS) $$(NATIVE)))
+$(eval $(call world_rules,san-obj,hosted,san    ,$$(TP_HOSTED_CFLAGS) -O1 $$(SAN),$$(HOSTED_CXXFLAGS) -O1 $$(SAN) $$(TEST_FLAGS)))
+$(eval $(call world_rules,tsan-obj,hosted,tsan   ,$$(TP_HOSTED_CFLAGS) -O1 $$(TSAN),$$(HOSTED_CXXFLAGS) -O1 $$(TSAN) $$(TEST_FLAGS)))
+$(eval $(call world_rules,fuzz-obj,hosted,fuzz   ,$$(TP_HOSTED_CFLAGS) -O1 $$(SAN) $$(FUZZ),$$(HOSTED_CXXFLAGS) -O1 $$(SAN) $$(FUZZ)))
+# GoogleTest wants exceptions and RTTI, in the test files only.
+$(foreach world,san-obj tsan-obj,$(foreach tests,unit fakes,$(BUILD)/$(world)/tests/$(tests)/%.o)): \
+    TEST_FLAGS = -fexceptions -frtti -Wno-shadow
+
 $(BUILD)/metal/%.asm.o: %.asm | $(SETUP_STAMP)
 	@mkdir -p $(@D); echo "  nasm    $<"
 	@$(NASM) -f elf64 -I. -MD $@.d -MP -w+error $< -o $@
-
-$(BUILD)/hosted-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CC) $(TP_HOSTED_CFLAGS) $(call third_party_flags,$<) -c $< -o $@
-$(BUILD)/hosted-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D); echo "  hosted  $<"
-	@$(CXX) $(HOSTED_CXXFLAGS) -c $< -o $@
-
-$(BUILD)/san-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(SAN) $(call third_party_flags,$<) -c $< -o $@
-$(BUILD)/san-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D); echo "  san     $<"
-	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(SAN) $(SAN_EXTRA) -c $< -o $@
 
 # ---------------------------------------------------------------- link
 $(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS) $(BUILD)/flags/objects
@@ -203,9 +207,6 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 # What `make kernel-bench` runs; see its first lines for options.
 NATIVE_SOURCES := tools/bench/kernel_native.cpp $(addprefix compute/kernels/portable/,gemv.cpp swar.cpp) \
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
-$(BUILD)/native-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D); echo "  native  $<"
-	@$(CXX) $(HOSTED_CXXFLAGS) -O3 -march=native -Wno-invalid-feature-combination -Dcompute=compute_native -c $< -o $@
 $(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/bench/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $^
@@ -224,9 +225,6 @@ $(SAN_LIB): $(call obj,san-obj,$(HOSTED_PROGRAM)) \
 $(BUILD)/hosted/unit_tests$(if $(UNIT),-$(subst /,-,$(UNIT))): $(call obj,san-obj,$(UNIT_SOURCES)) $(SAN_LIB)
 	@echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 $(SAN) -pthread -o $@ $(filter %.o,$^) $(SAN_LIB) -lgtest -lgtest_main
-# GoogleTest wants exceptions and RTTI in the test files only.
-$(BUILD)/san-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
-$(BUILD)/san-obj/tests/fakes/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
 ifneq ($(UNIT),)
 .PHONY: $(BUILD)/hosted/unit_tests
 $(BUILD)/hosted/unit_tests: $(UNIT_BIN)
@@ -236,18 +234,10 @@ unit: $(UNIT_BIN)
 	@$(UNIT_BIN) --gtest_brief=1
 
 # The worker pool, guarded calls, the optimiser and the engine on several threads under ThreadSanitizer.
-TSAN := -fsanitize=thread
 TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter compute/% llama/% boot/%,$(PROGRAM_HOSTED)) \
                 $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
                   jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine/engine_test.cpp llama/engine/transformer_test.cpp compute/tuning/gemv_tuner_test.cpp llama/engine/jit_engine_test.cpp) \
                 appliance/bad_candidates.cpp appliance/hosted/crash_report.cpp
-$(BUILD)/tsan-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(TSAN) $(call third_party_flags,$<) -c $< -o $@
-$(BUILD)/tsan-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D); echo "  tsan    $<"
-	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(TSAN) $(SAN_EXTRA) -c $< -o $@
-$(BUILD)/tsan-obj/tests/unit/%.o: SAN_EXTRA = -fexceptions -frtti -Wno-shadow
 $(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
                              $(call obj,tsan-obj,$(filter third_party/musl/%,$(THIRD_PARTY_SOURCES_HOSTED)))
 	@mkdir -p $(@D); echo "  link    $@"
@@ -260,12 +250,6 @@ FUZZERS := $(patsubst tests/fuzz/%_fuzz.cpp,%,$(wildcard tests/fuzz/*_fuzz.cpp))
 FUZZ_SECONDS ?= 60
 FUZZ_LIB_OBJS = $(call obj,fuzz-obj,$(HOSTED_PROGRAM)) \
                 $(call TP_OBJS,fuzz-obj,HOSTED)
-$(BUILD)/fuzz-obj/third_party/%.c.o: third_party/%.c $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CC) $(TP_HOSTED_CFLAGS) -O1 $(SAN) -fsanitize=fuzzer-no-link $(call third_party_flags,$<) -c $< -o $@
-$(BUILD)/fuzz-obj/%.cpp.o: %.cpp $(BUILD)/flags/hosted | $(SETUP_STAMP)
-	@mkdir -p $(@D)
-	@$(CXX) $(HOSTED_CXXFLAGS) -O1 $(SAN) -fsanitize=fuzzer-no-link -c $< -o $@
 $(BUILD)/fuzz/lib.a: $(FUZZ_LIB_OBJS)
 	@mkdir -p $(@D); rm -f $@; $(AR) rcsD $@ $^
 $(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/tests/fuzz/%_fuzz.cpp.o $(BUILD)/fuzz/lib.a

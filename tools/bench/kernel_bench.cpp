@@ -21,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -156,104 +157,147 @@ void add_generated(const GemvShape &shape, const Options &options, jit::CodeBuff
     }
 }
 
-void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *memory,
-                const std::vector<double> &bandwidth) {
-    const auto type = static_cast<TensorType>(info.id);
-    const uint64_t row_bytes = uint64_t{options.cols} / info.block_elements * info.block_bytes;
-    const uint64_t matrix_bytes = row_bytes * options.rows;
-    const uint64_t matrices = std::max<uint64_t>(1, options.bytes / matrix_bytes);
-    fill(info, memory, matrix_bytes * matrices);
-
-    const uint32_t most = *std::max_element(options.batches.begin(), options.batches.end());
-    std::vector<float> x(uint64_t{options.cols} * most);
-    for (size_t i = 0; i < x.size(); ++i) {
-        const uint32_t word = static_cast<uint32_t>(i) * 2654435761u;
-        x[i] = static_cast<float>(static_cast<int>(word >> 20) - 2048) * 0x1p-11f;
-    }
-    std::vector<float> y(uint64_t{options.rows} * most);
+// The vectors that are multiplied, as floats and quantised, and room for the results.
+struct Vectors {
+    std::vector<float> x;  // [batch][cols]
+    std::vector<float> y;  // [batch][rows]
     std::vector<ActivationBuffer> buffers;
-    std::vector<QuantizedActivation> xq;
+    std::vector<QuantizedActivation> xq;  // [batch], in buffers
+};
+
+Vectors make_vectors(const Options &options) {
+    const uint32_t most = *std::max_element(options.batches.begin(), options.batches.end());
+    Vectors made;
+    made.x.resize(uint64_t{options.cols} * most);
+    for (size_t i = 0; i < made.x.size(); ++i) {
+        const uint32_t word = static_cast<uint32_t>(i) * 2654435761u;
+        made.x[i] = static_cast<float>(static_cast<int>(word >> 20) - 2048) * 0x1p-11f;
+    }
+    made.y.resize(uint64_t{options.rows} * most);
     for (uint32_t b = 0; b < most; ++b) {
         auto buffer = ActivationBuffer::create(options.cols);
         if (!buffer) {
             std::exit(1);
         }
-        buffers.push_back(std::move(buffer).value());
-        xq.push_back(buffers.back().view(options.cols));
-        quantize_activation(x.data() + uint64_t{b} * options.cols, xq.back(), ~ActivationForms{0},
-                            0, group_count(options.cols));
+        made.buffers.push_back(std::move(buffer).value());
+        made.xq.push_back(made.buffers.back().view(options.cols));
+        quantize_activation(made.x.data() + uint64_t{b} * options.cols, made.xq.back(),
+                            ~ActivationForms{0}, 0, group_count(options.cols));
     }
+    return made;
+}
+
+// What is timed for one type.
+struct Field {
     std::vector<GemvVariant> kernels;
+    size_t in_file_order = 0;       // of them; the rest reads repacked weights
+    std::deque<std::string> names;  // that are made here
+    jit::CodeBuffer code;           // of generated kernels
+};
+
+void add_native(uint32_t type_id, Field &field) {
+    const void *first = nullptr;
+    const size_t count = bareflow_native_variants(type_id, &first);
+    for (size_t i = 0; i < count; ++i) {
+        field.kernels.push_back(static_cast<const GemvVariant *>(first)[i]);
+        GemvVariant &added = field.kernels.back();
+        added.name = field.names.emplace_back("native " + std::string(added.name));
+    }
+}
+
+void choose_field(TensorType type, uint64_t row_bytes, const Options &options, Field &field) {
+    const std::string &only = options.kernel.empty() ? options.variant : options.kernel;
     for (const GemvVariant &variant : gemv_variants(type)) {
-        const std::string &only = options.kernel.empty() ? options.variant : options.kernel;
         if (only.empty() || only == variant.name) {
-            kernels.push_back(variant);
+            field.kernels.push_back(variant);
         }
     }
-    static std::vector<std::string> native_names;
-    native_names.clear();
-    native_names.reserve(8);
-    const void *first = nullptr;
-    const size_t native = options.native ? bareflow_native_variants(info.id, &first) : 0;
-    for (size_t i = 0; i < native; ++i) {
-        kernels.push_back(static_cast<const GemvVariant *>(first)[i]);
-        kernels.back().name =
-            native_names.emplace_back("native " + std::string(kernels.back().name));
+    if (options.native) {
+        add_native(static_cast<uint32_t>(type), field);
     }
-    jit::CodeBuffer code;
     if (!(options.plans.empty() && options.kernel.empty()) &&
-        code.create(jit::CodeBuffer::kMaxPages)) {
-        add_generated({type, options.cols, row_bytes}, options, code, kernels);
+        field.code.create(jit::CodeBuffer::kMaxPages)) {
+        add_generated({type, options.cols, row_bytes}, options, field.code, field.kernels);
     }
-    // Kernels of repacked weights come last.
-    const size_t in_file_order = kernels.size();
+    field.in_file_order = field.kernels.size();
     if (!options.plans.empty() && can_pack(type, options.rows)) {
         const PackedVariants packed = packed_variants(type);
-        kernels.insert(kernels.end(), packed.list.begin(), packed.list.begin() + packed.count);
+        field.kernels.insert(field.kernels.end(), packed.list.begin(),
+                             packed.list.begin() + packed.count);
     }
-    for (size_t index = 0; index < kernels.size(); ++index) {
-        const GemvVariant &variant = kernels[index];
-        if (index == in_file_order) {
-            std::vector<uint8_t> matrix(matrix_bytes);
-            for (uint64_t m = 0; m < matrices; ++m) {
-                uint8_t *const at = memory + m * matrix_bytes;
-                memcpy(matrix.data(), at, matrix_bytes);
-                repack_rows(type, options.cols, row_bytes, {matrix.data(), Packing::kFile}, at,
-                            Packing::kRows16, 0, options.rows);
-            }
+}
+
+// The matrices lie side by side, all of one shape.
+struct Matrices {
+    const TensorTypeInfo &info;
+    uint8_t *memory;
+    uint64_t row_bytes;
+    uint64_t each_bytes;
+    uint64_t count;
+};
+
+void repack(const Matrices &matrices, const Options &options) {
+    std::vector<uint8_t> matrix(matrices.each_bytes);
+    for (uint64_t m = 0; m < matrices.count; ++m) {
+        uint8_t *const at = matrices.memory + m * matrices.each_bytes;
+        memcpy(matrix.data(), at, matrices.each_bytes);
+        repack_rows(static_cast<TensorType>(matrices.info.id), options.cols, matrices.row_bytes,
+                    {matrix.data(), Packing::kFile}, at, Packing::kRows16, 0, options.rows);
+    }
+}
+
+// One line: a kernel, a batch, a number of threads.
+void measure(const GemvVariant &variant, uint32_t batch, uint32_t threads, double bandwidth,
+             const Matrices &matrices, const Options &options, Vectors &vectors) {
+    // Slow kernels see fewer matrices; caches are small beside even one. A kernel that is compared
+    // with the compiler's sees as many as the compiler's does.
+    const bool slow = variant.name == "portable" && !options.native;
+    const uint64_t share = batch > 1 || slow ? 8 : 1;
+    const uint64_t used = std::max<uint64_t>(1, matrices.count / share);
+    const double seconds = seconds_of(threads, [&](uint32_t part) {
+        const uint32_t begin = options.rows / threads * part;
+        const uint32_t end = options.rows / threads * (part + 1);
+        for (uint64_t m = 0; m < used; ++m) {
+            const GemmArgs args{.weights = matrices.memory + m * matrices.each_bytes,
+                                .row_bytes = matrices.row_bytes,
+                                .cols = options.cols,
+                                .batch = batch,
+                                .x = vectors.x.data(),
+                                .x_stride = options.cols,
+                                .xq = vectors.xq.data(),
+                                .y = vectors.y.data(),
+                                .y_stride = options.rows};
+            run_gemm(variant.kernel, variant.matrix, args, begin, end);
+        }
+    });
+    const double macs =
+        static_cast<double>(options.rows) * options.cols * static_cast<double>(used) * batch;
+    const double gb = static_cast<double>(used * matrices.each_bytes) / seconds * 1e-9;
+    std::printf("%-7s %-18s %5u %7u %9.2f %8.2f %5.0f %%%s\n",
+                std::string(matrices.info.name).c_str(), std::string(variant.name).c_str(), batch,
+                threads, macs / seconds * 1e-9, gb, 100 * gb / bandwidth,
+                batch > 1 && variant.matrix == nullptr ? "  (one by one)" : "");
+    std::fflush(stdout);
+}
+
+void bench_type(const TensorTypeInfo &info, const Options &options, uint8_t *memory,
+                const std::vector<double> &bandwidth) {
+    const uint64_t row_bytes = uint64_t{options.cols} / info.block_elements * info.block_bytes;
+    const uint64_t each_bytes = row_bytes * options.rows;
+    const Matrices matrices{info, memory, row_bytes, each_bytes,
+                            std::max<uint64_t>(1, options.bytes / each_bytes)};
+    fill(info, memory, each_bytes * matrices.count);
+    Vectors vectors = make_vectors(options);
+    Field field;
+    choose_field(static_cast<TensorType>(info.id), row_bytes, options, field);
+    for (size_t index = 0; index < field.kernels.size(); ++index) {
+        if (index == field.in_file_order) {
+            repack(matrices, options);
         }
         for (const uint32_t batch : options.batches) {
             for (size_t t = 0; t < options.threads.size(); ++t) {
-                const uint32_t threads = options.threads[t];
-                // Slow ones see fewer matrices; caches are small beside even one. What stands
-                // beside the compiler's sees as many as that does.
-                const bool slow = variant.name == "portable" && !options.native;
-                const uint64_t share = batch > 1 || slow ? 8 : 1;
-                const uint64_t used = std::max<uint64_t>(1, matrices / share);
-                const double seconds = seconds_of(threads, [&](uint32_t part) {
-                    const uint32_t begin = options.rows / threads * part;
-                    const uint32_t end = options.rows / threads * (part + 1);
-                    for (uint64_t m = 0; m < used; ++m) {
-                        const GemmArgs args{.weights = memory + m * matrix_bytes,
-                                            .row_bytes = row_bytes,
-                                            .cols = options.cols,
-                                            .batch = batch,
-                                            .x = x.data(),
-                                            .x_stride = options.cols,
-                                            .xq = xq.data(),
-                                            .y = y.data(),
-                                            .y_stride = options.rows};
-                        run_gemm(variant.kernel, variant.matrix, args, begin, end);
-                    }
-                });
-                const double macs = static_cast<double>(options.rows) * options.cols *
-                                    static_cast<double>(used) * batch;
-                const double gb = static_cast<double>(used * matrix_bytes) / seconds * 1e-9;
-                std::printf("%-7s %-18s %5u %7u %9.2f %8.2f %5.0f %%%s\n",
-                            std::string(info.name).c_str(), std::string(variant.name).c_str(),
-                            batch, threads, macs / seconds * 1e-9, gb, 100 * gb / bandwidth[t],
-                            batch > 1 && variant.matrix == nullptr ? "  (one by one)" : "");
-                std::fflush(stdout);
+                measure(field.kernels[index], batch, options.threads[t], bandwidth[t], matrices,
+                        options, vectors);
             }
         }
     }

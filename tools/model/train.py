@@ -244,18 +244,46 @@ def rate_at(step, args):
     return args.rate * min(1.0, (args.steps - step) / args.decay)
 
 
+def optimizer_of(parameters, rate):
+    """Weight decay for matrices only; norms have one dimension."""
+    matrices = [p for p in parameters if p.dim() == 2]
+    norms = [p for p in parameters if p.dim() == 1]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.05}, {"params": norms, "weight_decay": 0.0}],
+        lr=rate,
+        betas=(0.9, 0.95),
+        eps=1e-8,
+    )
+
+
+def save_result(args, model, held, seen, seconds):
+    """The weights, and beside them how they came about."""
+    final = held_out_loss(model, held)
+    print(
+        (
+            f"held-out loss {final:.4f} over {len(held)} stories, {seen} tokens trained,"
+            f" {seconds:.0f} seconds"
+        ),
+        flush=True,
+    )
+    arrays = {k: v.detach().numpy() for k, v in model.named_parameters()}
+    about = {
+        "config": CONFIG,
+        "steps": args.steps,
+        "tokens": seen,
+        "seconds": round(seconds),
+        "held_out_loss": final,
+        "held_out_stories": len(held),
+        "seed": args.seed,
+    }
+    np.savez(args.out, about=np.array(json.dumps(about)), **arrays)
+
+
 def work(rank, team, args, vocab, train, held):
     torch.manual_seed(args.seed)
     model = Llama(CONFIG, len(vocab.tokens))
     parameters = list(model.parameters())
-    matrices = [p for p in parameters if p.dim() == 2]
-    norms = [p for p in parameters if p.dim() == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.05}, {"params": norms, "weight_decay": 0.0}],
-        lr=args.rate,
-        betas=(0.9, 0.95),
-        eps=1e-8,
-    )
+    optimizer = optimizer_of(parameters, args.rate)
     source = batches(train, CONFIG["context"], args.batch_tokens, np.random.default_rng(args.seed))
     checkpoint = args.out.with_suffix(".checkpoint")
 
@@ -307,26 +335,7 @@ def work(rank, team, args, vocab, train, held):
     if rank != 0 or last < args.steps:
         return
 
-    seconds = time.monotonic() - began
-    final = held_out_loss(model, held)
-    print(
-        (
-            f"held-out loss {final:.4f} over {len(held)} stories, {seen} tokens trained,"
-            f" {seconds:.0f} seconds"
-        ),
-        flush=True,
-    )
-    arrays = {k: v.detach().numpy() for k, v in model.named_parameters()}
-    about = {
-        "config": CONFIG,
-        "steps": args.steps,
-        "tokens": seen,
-        "seconds": round(seconds),
-        "held_out_loss": final,
-        "held_out_stories": len(held),
-        "seed": args.seed,
-    }
-    np.savez(args.out, about=np.array(json.dumps(about)), **arrays)
+    save_result(args, model, held, seen, time.monotonic() - began)
 
 
 def main():

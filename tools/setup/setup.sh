@@ -30,7 +30,7 @@ packages_of() {
     case "$1" in
         build) echo clang-19 lld-19 llvm-19 nasm make python3 xz-utils ;;
         run) echo qemu-system-x86 python3 ;;
-        test) echo libclang-rt-19-dev clang-format-19 clang-tidy-19 libgtest-dev libgmock-dev \
+        test) echo libclang-rt-19-dev clang-format-19 clang-tidy-19 libgtest-dev libgmock-dev gdb \
             qemu-system-x86 python3 python3-pytest python3-numpy python3-venv git curl ;;
         train) echo python3 python3-numpy python3-torch libopenblas0-pthread ;;
         bench) echo clang-19 python3 python3-numpy python3-venv qemu-system-x86 ;;
