@@ -26,6 +26,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
+#include "llama/engine/batch.h"
 #include "llama/engine/fused_steps.h"
 #include "llama/engine/kv_cache.h"
 #include "llama/engine/op_costs.h"
@@ -33,20 +34,6 @@
 #include "llama/text/token.h"
 
 namespace bareflow::llama {
-
-struct TransformerConfig {
-    uint32_t sequences = 1;  // each with its own keys and values, 0 .. sequences - 1
-    uint32_t positions = 0;  // of each sequence
-    uint32_t batch = 1;      // rows of a step, at most Transformer::kMaxBatch
-    compute::KvType kv_type = compute::KvType::kF16;
-};
-
-struct BatchToken {
-    uint32_t sequence = 0;
-    Token token = 0;
-    uint32_t position = 0;
-    bool want_logits = false;
-};
 
 class Transformer {
   public:

@@ -157,9 +157,9 @@ TEST(EngineSlotsTest, BatchesAreShared) {
                 .ok());
     }
     finish_all(*loaded);
-    // 40 tokens of prompts in two batches of at most 32, then nine steps with eight rows.
-    EXPECT_EQ(loaded->counters().steps, 11u);
-    EXPECT_EQ(loaded->counters().rows, 8u * 5 + 8 * 9);
+    // 40 tokens of prompts in two batches of at most 32, then nine batches of eight tokens.
+    EXPECT_EQ(loaded->counters().batches, 11u);
+    EXPECT_EQ(loaded->counters().tokens, 8u * 5 + 8 * 9);
     EXPECT_EQ(loaded->counters().prompt_tokens, 40u);
     EXPECT_GT(loaded->counters().prompt_ticks, 0u);
     EXPECT_GT(loaded->counters().decode_ticks, 0u);
@@ -186,7 +186,7 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
     ASSERT_TRUE(loaded->start({.prompt = first, .max_tokens = 1, .sampling = kGreedy}, one).ok());
     ASSERT_TRUE(
         loaded->start({.prompt = second, .max_tokens = 1, .sampling = kGreedy}, other).ok());
-    const uint64_t steps = loaded->counters().steps;
+    const uint64_t batches = loaded->counters().batches;
     size_t tokens_at_end[2] = {0, 0};
     one.finish_hook = [&] { tokens_at_end[0] = decoding.tokens.size(); };
     other.finish_hook = [&] { tokens_at_end[1] = decoding.tokens.size(); };
@@ -195,7 +195,7 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
     }
     ASSERT_FALSE(decoding.finished());
     // 400 tokens at seven a step, and a token of the first text in each of them.
-    EXPECT_NEAR(static_cast<double>(loaded->counters().steps - steps), 58, 2);
+    EXPECT_NEAR(static_cast<double>(loaded->counters().batches - batches), 58, 2);
     EXPECT_NEAR(static_cast<double>(decoding.tokens.size()), 58, 3);
     // Neither prompt waited for the other.
     EXPECT_LE(tokens_at_end[1], tokens_at_end[0] + 2);
@@ -221,37 +221,21 @@ TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
                         listeners[i])
                 .ok());
     };
-    // Two prompts: four steps.
+    // Two prompts: four batches.
     start(0, 100);
     start(1, 1);
     while (!listeners[1].finished()) {
         loaded->advance(0);
     }
-    EXPECT_EQ(loaded->counters().steps, 4u);
+    EXPECT_EQ(loaded->counters().batches, 4u);
     // A third beside a text: 31 tokens a step.
-    const uint64_t before = loaded->counters().steps;
+    const uint64_t before = loaded->counters().batches;
     start(2, 1);
     while (!listeners[2].finished()) {
         loaded->advance(0);
     }
-    EXPECT_NEAR(static_cast<double>(loaded->counters().steps - before), 9, 1);
+    EXPECT_NEAR(static_cast<double>(loaded->counters().batches - before), 9, 1);
     EXPECT_NEAR(static_cast<double>(listeners[0].tokens.size()), 10, 2);
-}
-
-TEST(EngineSlotsTest, SlowRowsMakeSmallBatches) {
-    constexpr uint64_t kSecond = 1'000'000'000;
-    const auto rows = [](uint32_t batch, bool beside_texts, uint64_t row_ticks) {
-        return Engine::rows_of_batch(batch, beside_texts, row_ticks, kSecond);
-    };
-    EXPECT_EQ(rows(128, false, 0), 128u);
-    EXPECT_EQ(rows(128, false, kSecond / 64), 128u);  // two seconds
-    EXPECT_EQ(rows(128, false, kSecond / 63), 64u);
-    EXPECT_EQ(rows(128, false, kSecond / 31), 32u);
-    EXPECT_EQ(rows(128, false, 100 * kSecond), 32u);
-    EXPECT_EQ(rows(100, false, kSecond / 40), 50u);
-    EXPECT_EQ(rows(128, true, 0), 32u);
-    EXPECT_EQ(rows(40, true, 0), 32u);
-    EXPECT_EQ(rows(8, true, 100 * kSecond), 8u);
 }
 
 TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
