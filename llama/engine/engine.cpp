@@ -133,7 +133,10 @@ uint64_t Engine::scratch_bytes(const HyperParameters &parameters, const EngineCo
     const uint32_t context =
         config.context_length != 0 ? config.context_length : parameters.context_length;
     const uint32_t batch = std::max(config.batch, config.slots);
-    return Transformer::scratch_bytes(parameters, config.slots, batch, context) +
+    return Transformer::scratch_bytes(parameters, {.sequences = config.slots,
+                                                   .positions = context,
+                                                   .batch = batch,
+                                                   .kv_type = config.kv_type}) +
            Sampler::scratch_bytes(parameters.vocab) + Slots::bytes_for(config.slots, context) +
            BatchScheduler::bytes_for(batch) + sizeof(State);
 }

@@ -41,7 +41,7 @@ struct Case {
     std::vector<Token> text;  // alone
 };
 
-// Requests of every kind, some with beginnings in common, and what each gives alone.
+// Requests of every kind, some of which share a prefix, and what each of them gives alone.
 std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t context, size_t count,
                                compute::KvType kv_type, uint64_t seed) {
     Random random(seed);
@@ -63,7 +63,7 @@ std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t conte
                                   .temperature = random.below(3) == 0 ? 0.0f : 1.2f,
                                   .mirostat = random.below(4) == 0,
                                   .seed = random.next()}};
-        // A fresh engine: nothing can be left over from another text.
+        // A fresh engine: it holds nothing of another text.
         Loaded alone(model, EngineConfig{.context_length = context, .kv_type = kv_type});
         c.text = generate(*alone, c.request);
     }
@@ -141,7 +141,7 @@ TEST(EngineSlotsTest, EveryMixGivesTheTextsOfSingleRuns) {
     }
 }
 
-// Runs until nothing is left to do.
+// Runs until there is nothing more to do.
 void finish_all(Engine &engine) {
     while (engine.busy()) {
         engine.advance(kNever);
@@ -194,7 +194,7 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
         loaded->advance(0);
     }
     ASSERT_FALSE(decoding.finished());
-    // 400 tokens at seven a step, and a token of the first text in each of them.
+    // 400 tokens, seven in a batch, and a token of the first text in each batch.
     EXPECT_NEAR(static_cast<double>(loaded->counters().batches - batches), 58, 2);
     EXPECT_NEAR(static_cast<double>(decoding.tokens.size()), 58, 3);
     // Neither prompt waited for the other.
@@ -228,7 +228,7 @@ TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
         loaded->advance(0);
     }
     EXPECT_EQ(loaded->counters().batches, 4u);
-    // A third beside a text: 31 tokens a step.
+    // A third prompt beside a text: 31 tokens in a batch.
     const uint64_t before = loaded->counters().batches;
     start(2, 1);
     while (!listeners[2].finished()) {
@@ -238,7 +238,7 @@ TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
     EXPECT_NEAR(static_cast<double>(listeners[0].tokens.size()), 10, 2);
 }
 
-TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
+TEST(EngineSlotsTest, PrefixesAreComputedOnce) {
     Loaded loaded(random_model(compute::TensorType::kQ8_0),
                   EngineConfig{.slots = 2, .context_length = 64});
     Random random(8);
@@ -264,7 +264,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     EXPECT_EQ(ask(with(3)), 30u) << "the last one is computed again: its logits are needed";
     EXPECT_EQ(loaded->counters().prompt_tokens, 32u);
     EXPECT_EQ(ask(with(4)), 30u);
-    // A chat goes on: prompt and answer together are the beginning of the next prompt.
+    // A chat goes on: prompt and answer together are the prefix of the next prompt.
     Loaded alone(random_model(compute::TensorType::kQ8_0), EngineConfig{.context_length = 64});
     std::vector<Token> chat = with(4);
     for (const Token token :
@@ -275,7 +275,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     chat.push_back(9);
     chat.push_back(10);
     EXPECT_EQ(ask(chat), made - 1) << "all but the last token, which was never fed back";
-    // Another chat with the same beginning does not drive this one out: it goes to the other slot.
+    // Another chat with the same prefix does not replace this one: it takes the other slot.
     EXPECT_EQ(ask(with(5, 20)), 30u);
     EXPECT_EQ(loaded->counters().copied_tokens, 0u)
         << "30 of what the first one holds is most of it: taken where it is";
@@ -303,7 +303,7 @@ TEST(EngineSlotsTest, BeginningsAreCopiedFromABusySlot) {
         Listener third;
         ASSERT_TRUE(loaded->start(request, second).ok());
         if (cancel_source) {
-            // And another text comes in its place before anything was copied.
+            // Another text takes its slot before anything was copied.
             loaded->cancel(*source);
             ASSERT_TRUE(
                 loaded->start({.prompt = kPrompt, .max_tokens = 9, .sampling = kGreedy}, third)
@@ -360,7 +360,7 @@ TEST(EngineSlotsTest, SinksMayCancelAndStartAnySlot) {
         listeners[1].token_hook = [&] {
             if (listeners[1].tokens.size() == 2) {
                 loaded->cancel(victim);
-                // Unless the victim's own sink was faster.
+                // The victim's own sink may have been faster.
                 (void)loaded->start(request, later[0]);
                 EXPECT_FALSE(loaded->start(request, later[1]).ok());
             }
