@@ -110,7 +110,7 @@ class OpCosts {
         uint64_t units;
         uint64_t batch;  // of the last measurement
         uint32_t count;
-        void add(uint64_t ticks_q8, uint64_t of_units, uint64_t in_batch);
+        void add(uint64_t measured_q8, uint64_t of_units, uint64_t in_batch);
     };
     struct Op;
     [[nodiscard]] static uint64_t best_ticks(const Op &entry);

@@ -289,11 +289,9 @@ constexpr SharingRule kByUnit = {no_barrier, cut_units, run_units};
 constexpr SharingRule kByMatrixRow = {no_barrier, cut_matrix_rows, run_matrix_rows};
 constexpr SharingRule kByItem = {until_scores_are_used, cut_items, run_items};
 
-}  // namespace
-
 // ------------------------------------------------------------------ the table
 
-constinit const std::array<Operator, kOperators> kOperatorTable = {{
+constexpr Operator kTable[kOperators] = {
     {.id = OperatorId::kEmbed,
      .name = "embed",
      .unit = "token",
@@ -381,6 +379,16 @@ constinit const std::array<Operator, kOperators> kOperatorTable = {{
      .shape = query_heads,
      .has_floats = true,
      .floats = compute::FloatOp::kAttention},
-}};
+};
+
+}  // namespace
+
+std::span<const Operator, kOperators> operators() {
+    return kTable;
+}
+
+const Operator &operator_of(OperatorId id) {
+    return kTable[static_cast<uint32_t>(id)];
+}
 
 }  // namespace bareflow::llama

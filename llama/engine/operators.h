@@ -7,8 +7,8 @@
 // reads the lines and never asks which operator a step is.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "compute/kernels/float_ops.h"
@@ -75,11 +75,9 @@ struct Operator {
     uint32_t (*measured_share)(StepContext &context) = nullptr;
 };
 
-extern const std::array<Operator, kOperators> kOperatorTable;  // in the order of OperatorId
-
-[[nodiscard]] inline const Operator &operator_of(OperatorId id) {
-    return kOperatorTable[static_cast<uint32_t>(id)];
-}
+// The table, in the order of OperatorId.
+[[nodiscard]] std::span<const Operator, kOperators> operators();
+[[nodiscard]] const Operator &operator_of(OperatorId id);
 [[nodiscard]] inline const Operator &operator_of(const Step &step) {
     return operator_of(step.op);
 }

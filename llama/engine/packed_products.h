@@ -21,7 +21,7 @@ namespace bareflow::llama {
 
 // Rows [begin, end) of the product, from wherever its weights lie now.
 void multiply_placed(const StepContext &context, const compute::KernelBinding &binding,
-                     const Product &product, const compute::GemmArgs &args, uint32_t begin,
+                     const Product &product, const compute::GemmArgs &all, uint32_t begin,
                      uint32_t end);
 
 }  // namespace bareflow::llama

@@ -12,8 +12,8 @@ const uint8_t *embedding_row(const StepProgram &program, uint32_t token, uint8_t
 }
 
 void multiply_placed(const StepContext &context, const compute::KernelBinding &binding,
-                     const Product &, const compute::GemmArgs &args, uint32_t begin, uint32_t end) {
-    compute::run_gemm(binding.active, context.batch.singly ? nullptr : binding.matrix, args, begin,
+                     const Product &, const compute::GemmArgs &all, uint32_t begin, uint32_t end) {
+    compute::run_gemm(binding.active, context.batch.singly ? nullptr : binding.matrix, all, begin,
                       end);
 }
 

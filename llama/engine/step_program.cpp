@@ -115,7 +115,7 @@ class StepProgram::Compiler {
         : t_(program), costs_(costs), fused_(fused) {}
 
     void compile() {
-        const ModelPlan &plan = *t_.model_->architecture().plan;
+        const ModelPlan &plan = t_.model_->architecture().plan();
         const std::span<const Layer> layers = t_.model_->layers();
         compile(plan.before, layers[0]);
         for (layer_ = 0; layer_ < layers.size(); ++layer_) {

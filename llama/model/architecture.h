@@ -22,7 +22,7 @@ struct Architecture {
     compute::RopePairing rope = compute::RopePairing::kAdjacent;
     Biases attention_biases = Biases::kNone;  // attn_q, attn_k, attn_v, attn_output
     Biases ffn_biases = Biases::kNone;        // ffn_gate, ffn_up, ffn_down
-    const ModelPlan *plan = nullptr;          // what the engine computes
+    const ModelPlan &(*plan)() = nullptr;     // what the engine computes
 };
 
 inline constexpr Architecture kArchitectures[] = {
@@ -30,7 +30,7 @@ inline constexpr Architecture kArchitectures[] = {
      .rope = compute::RopePairing::kAdjacent,
      .attention_biases = Biases::kOptional,
      .ffn_biases = Biases::kOptional,
-     .plan = &kLlamaPlan},
+     .plan = llama_plan},
 };
 inline constexpr std::string_view kSupportedArchitectures = "llama";
 

@@ -54,6 +54,7 @@ constexpr StepPlan kAfter[] = {
      .products = {{{&Model::output, {}, Operand::kLogits}}}},
 };
 
+constexpr ModelPlan kLlamaPlan = {.before = kBefore, .layer = kLlamaLayer, .after = kAfter};
 static_assert(std::size(kLlamaLayer) <= ModelPlan::kMaxLayerSteps);
 static_assert(std::size(kBefore) + std::size(kAfter) <= ModelPlan::kMaxOuterSteps);
 
@@ -65,6 +66,8 @@ const Tensor *TensorRef::find(const Model &model, const Layer &layer) const {
                                  : nullptr;
 }
 
-constinit const ModelPlan kLlamaPlan = {.before = kBefore, .layer = kLlamaLayer, .after = kAfter};
+const ModelPlan &llama_plan() {
+    return kLlamaPlan;
+}
 
 }  // namespace bareflow::llama

@@ -89,6 +89,6 @@ struct ModelPlan {
     std::span<const StepPlan> after;   // once, after the last layer
 };
 
-extern const ModelPlan kLlamaPlan;
+[[nodiscard]] const ModelPlan &llama_plan();
 
 }  // namespace bareflow::llama

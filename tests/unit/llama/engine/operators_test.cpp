@@ -12,7 +12,7 @@ namespace {
 
 TEST(OperatorsTest, EveryLineIsComplete) {
     for (uint32_t i = 0; i < kOperators; ++i) {
-        const Operator &line = kOperatorTable[i];
+        const Operator &line = operators()[i];
         const bool has_products = line.run_panel != nullptr;
         EXPECT_EQ(static_cast<uint32_t>(line.id), i);
         EXPECT_FALSE(line.unit.empty()) << i;
@@ -37,7 +37,7 @@ TEST(OperatorsTest, EveryLineIsComplete) {
 
 TEST(OperatorsTest, NamesAreDistinct) {
     std::set<std::string_view> names;
-    for (const Operator &line : kOperatorTable) {
+    for (const Operator &line : operators()) {
         EXPECT_TRUE(line.name.empty() || names.insert(line.name).second) << line.name;
     }
 }
@@ -46,7 +46,7 @@ TEST(OperatorsTest, TheNumpyReferenceHasEveryTwin) {
     std::ifstream file("tests/golden/reference.py");
     ASSERT_TRUE(file.is_open());
     const std::string text(std::istreambuf_iterator<char>(file), {});
-    for (const Operator &line : kOperatorTable) {
+    for (const Operator &line : operators()) {
         const std::string definition = "def " + std::string(line.twin) + "(";
         EXPECT_NE(text.find(definition), std::string::npos) << definition;
     }

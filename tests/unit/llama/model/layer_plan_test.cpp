@@ -18,7 +18,7 @@ using testing::random_model;
 TEST(LayerPlanTest, EveryArchitectureHasAPlanThatFits) {
     for (const Architecture &architecture : kArchitectures) {
         ASSERT_NE(architecture.plan, nullptr) << architecture.name;
-        const ModelPlan &plan = *architecture.plan;
+        const ModelPlan &plan = architecture.plan();
         EXPECT_LE(plan.layer.size(), ModelPlan::kMaxLayerSteps) << architecture.name;
         EXPECT_LE(plan.before.size() + plan.after.size(), ModelPlan::kMaxOuterSteps);
     }
@@ -38,7 +38,7 @@ TEST(LayerPlanTest, EveryTensorOfALayerIsUsedOnce) {
         }
     };
     uint32_t products = 0;
-    for (const StepPlan &step : kLlamaPlan.layer) {
+    for (const StepPlan &step : llama_plan().layer) {
         note(step.weights);
         for (const ProductPlan &product : step.products) {
             note(product.matrix);
