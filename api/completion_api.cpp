@@ -988,8 +988,8 @@ CompletionCounters CompletionApi::counters() const {
         counters.slots = generator_->slot_count();
         counters.computed_prompt_tokens = engine.prompt_tokens;
         counters.copied_tokens = engine.copied_tokens;
-        counters.batches = engine.steps;
-        counters.batch_rows = engine.rows;
+        counters.batches = engine.batches;
+        counters.batch_rows = engine.tokens;
         counters.prompt_us = to_us(engine.prompt_ticks);
         counters.decode_us = to_us(engine.decode_ticks);
     }

@@ -5,7 +5,7 @@
 namespace bareflow::llama {
 namespace {
 
-constexpr std::string_view kVariant = "fed in one step";
+constexpr std::string_view kVariant = "fed in one step";  // as the profile shows it
 constexpr uint8_t kLevel = 3;
 
 }  // namespace
@@ -25,7 +25,7 @@ uint8_t FusedSteps::find_or_add(const char *name) {
 
 void FusedSteps::begin(bool measurable) {
     measuring_ = measurable && fusing == Fusing::kMeasured && decided_ != count_;
-    // Separate, fused, fused, separate: what grows with the context favours neither.
+    // Separate, fused, fused, separate: a cost that grows with the context favours neither way.
     fused_now_ = measuring_ && (tokens_ % 4 == 1 || tokens_ % 4 == 2);
     for (Pair &pair : pairs_) {
         pair.now = 0;

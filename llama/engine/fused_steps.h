@@ -1,10 +1,11 @@
-// Level 3: a norm or a quantisation done inside the shared product that it feeds, so that the other
-// processors are there already, and wait inside the piece of work, when the product begins. The
-// same code on the same data in either case; which is faster depends on how processors wake and
-// wait. So both are measured on whole tokens being generated, in turns, and fused stays what is
-// faster by more than noise. A pair of tokens is one pair of timings of every product.
+// Level 3: a norm or a quantisation done inside the shared products that read its result. The other
+// processors have joined the job already, and wait inside it, when the products begin. The code and
+// the data are the same either way, but which way is faster depends on how processors wake and
+// wait. So both ways are measured, on alternating tokens that are being generated. A pair of steps
+// is fused from then on if that was faster by more than noise. Each pair of tokens gives every pair
+// of steps one pair of timings.
 //
-// Of steps of one row that several processors share. Boot processor only.
+// For batches of one token that several processors share. Boot processor only.
 #pragma once
 
 #include <cstdint>
@@ -23,25 +24,26 @@ class FusedSteps {
     static constexpr uint32_t kMaxPairs = 8;
     static constexpr uint32_t kNone = 0;
 
-    // A product and what feeds it, by the name of the product's operation, which stays. Returns
-    // their number, the same for the same name; kNone when there is no more room.
+    // Adds a pair of steps by its name, which must live as long as this. Returns the pair's number,
+    // the same for the same name; kNone when there is no more room.
     [[nodiscard]] uint8_t find_or_add(const char *name);
 
-    // A token begins. `measurable`: nothing else is being tried, and it is hot enough.
+    // A batch begins. `measurable`: it has one token, nothing else is being tried in it, and enough
+    // tokens were made before.
     void begin(bool measurable);
-    // It is complete.
+    // The batch is complete.
     void finish();
     [[nodiscard]] bool fuses(uint8_t pair) const;
-    // What the two took, together or one of them.
+    // Time that the two steps of a pair took, or one of them.
     void add(uint8_t pair, uint64_t ticks) { pairs_[pair - 1].now += measuring_ ? ticks : 0; }
 
     Fusing fusing = Fusing::kNever;
 
-    // What was decided, in order.
+    // The decisions, in the order in which they were made.
     [[nodiscard]] uint32_t try_count() const { return tried_; }
     [[nodiscard]] const OptimizationTry &try_at(uint32_t index) const { return tries_[index]; }
     [[nodiscard]] uint64_t tries(TryVerdict verdict) const;
-    // The list, but not what is in force.
+    // Empties the list. The decisions stay in force.
     void clear_tries() { tried_ = 0; }
 
   private:
@@ -62,7 +64,7 @@ class FusedSteps {
     uint32_t tried_ = 0;
     uint32_t tokens_ = 0;  // that were measured
     bool measuring_ = false;
-    bool fused_now_ = false;  // what is not decided
+    bool fused_now_ = false;  // pairs without a decision
 };
 
 }  // namespace bareflow::llama

@@ -11,7 +11,7 @@
 #include "compute/numbers/ops.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/memory/buffer.h"
-#include "llama/engine/engine.h"
+#include "llama/engine/request.h"
 #include "llama/text/token.h"
 
 namespace bareflow::llama {

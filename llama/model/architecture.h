@@ -1,5 +1,5 @@
-// What tells one architecture of the Llama family from another, as a table: the loader reads it for
-// the keys and tensors of a file, the transformer for what a layer does. A name that is not in the
+// What tells one architecture of the Llama family from another, as a table. The loader reads it for
+// the keys and tensors of a file, the engine for the steps of a layer. A name that is not in the
 // table is refused. No state.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "compute/numbers/rope_pairing.h"
+#include "llama/model/layer_plan.h"
 
 namespace bareflow::llama {
 
@@ -21,13 +22,15 @@ struct Architecture {
     compute::RopePairing rope = compute::RopePairing::kAdjacent;
     Biases attention_biases = Biases::kNone;  // attn_q, attn_k, attn_v, attn_output
     Biases ffn_biases = Biases::kNone;        // ffn_gate, ffn_up, ffn_down
+    const ModelPlan &(*plan)() = nullptr;     // what the engine computes
 };
 
 inline constexpr Architecture kArchitectures[] = {
     {.name = "llama",
      .rope = compute::RopePairing::kAdjacent,
      .attention_biases = Biases::kOptional,
-     .ffn_biases = Biases::kOptional},
+     .ffn_biases = Biases::kOptional,
+     .plan = llama_plan},
 };
 inline constexpr std::string_view kSupportedArchitectures = "llama";
 

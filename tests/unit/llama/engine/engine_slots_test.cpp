@@ -41,7 +41,7 @@ struct Case {
     std::vector<Token> text;  // alone
 };
 
-// Requests of every kind, some with beginnings in common, and what each gives alone.
+// Requests of every kind, some of which share a prefix, and what each of them gives alone.
 std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t context, size_t count,
                                compute::KvType kv_type, uint64_t seed) {
     Random random(seed);
@@ -63,7 +63,7 @@ std::vector<Case> random_cases(const testing::GgufBuilder &model, uint32_t conte
                                   .temperature = random.below(3) == 0 ? 0.0f : 1.2f,
                                   .mirostat = random.below(4) == 0,
                                   .seed = random.next()}};
-        // A fresh engine: nothing can be left over from another text.
+        // A fresh engine: it holds nothing of another text.
         Loaded alone(model, EngineConfig{.context_length = context, .kv_type = kv_type});
         c.text = generate(*alone, c.request);
     }
@@ -141,7 +141,7 @@ TEST(EngineSlotsTest, EveryMixGivesTheTextsOfSingleRuns) {
     }
 }
 
-// Runs until nothing is left to do.
+// Runs until there is nothing more to do.
 void finish_all(Engine &engine) {
     while (engine.busy()) {
         engine.advance(kNever);
@@ -157,9 +157,9 @@ TEST(EngineSlotsTest, BatchesAreShared) {
                 .ok());
     }
     finish_all(*loaded);
-    // 40 tokens of prompts in two batches of at most 32, then nine steps with eight rows.
-    EXPECT_EQ(loaded->counters().steps, 11u);
-    EXPECT_EQ(loaded->counters().rows, 8u * 5 + 8 * 9);
+    // 40 tokens of prompts in two batches of at most 32, then nine batches of eight tokens.
+    EXPECT_EQ(loaded->counters().batches, 11u);
+    EXPECT_EQ(loaded->counters().tokens, 8u * 5 + 8 * 9);
     EXPECT_EQ(loaded->counters().prompt_tokens, 40u);
     EXPECT_GT(loaded->counters().prompt_ticks, 0u);
     EXPECT_GT(loaded->counters().decode_ticks, 0u);
@@ -186,7 +186,7 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
     ASSERT_TRUE(loaded->start({.prompt = first, .max_tokens = 1, .sampling = kGreedy}, one).ok());
     ASSERT_TRUE(
         loaded->start({.prompt = second, .max_tokens = 1, .sampling = kGreedy}, other).ok());
-    const uint64_t steps = loaded->counters().steps;
+    const uint64_t batches = loaded->counters().batches;
     size_t tokens_at_end[2] = {0, 0};
     one.finish_hook = [&] { tokens_at_end[0] = decoding.tokens.size(); };
     other.finish_hook = [&] { tokens_at_end[1] = decoding.tokens.size(); };
@@ -194,8 +194,8 @@ TEST(EngineSlotsTest, ALongPromptDoesNotHoldUpTheOthers) {
         loaded->advance(0);
     }
     ASSERT_FALSE(decoding.finished());
-    // 400 tokens at seven a step, and a token of the first text in each of them.
-    EXPECT_NEAR(static_cast<double>(loaded->counters().steps - steps), 58, 2);
+    // 400 tokens, seven in a batch, and a token of the first text in each batch.
+    EXPECT_NEAR(static_cast<double>(loaded->counters().batches - batches), 58, 2);
     EXPECT_NEAR(static_cast<double>(decoding.tokens.size()), 58, 3);
     // Neither prompt waited for the other.
     EXPECT_LE(tokens_at_end[1], tokens_at_end[0] + 2);
@@ -221,40 +221,24 @@ TEST(EngineSlotsTest, LargeBatchesAreForPromptsAmongThemselves) {
                         listeners[i])
                 .ok());
     };
-    // Two prompts: four steps.
+    // Two prompts: four batches.
     start(0, 100);
     start(1, 1);
     while (!listeners[1].finished()) {
         loaded->advance(0);
     }
-    EXPECT_EQ(loaded->counters().steps, 4u);
-    // A third beside a text: 31 tokens a step.
-    const uint64_t before = loaded->counters().steps;
+    EXPECT_EQ(loaded->counters().batches, 4u);
+    // A third prompt beside a text: 31 tokens in a batch.
+    const uint64_t before = loaded->counters().batches;
     start(2, 1);
     while (!listeners[2].finished()) {
         loaded->advance(0);
     }
-    EXPECT_NEAR(static_cast<double>(loaded->counters().steps - before), 9, 1);
+    EXPECT_NEAR(static_cast<double>(loaded->counters().batches - before), 9, 1);
     EXPECT_NEAR(static_cast<double>(listeners[0].tokens.size()), 10, 2);
 }
 
-TEST(EngineSlotsTest, SlowRowsMakeSmallBatches) {
-    constexpr uint64_t kSecond = 1'000'000'000;
-    const auto rows = [](uint32_t batch, bool beside_texts, uint64_t row_ticks) {
-        return Engine::rows_of_batch(batch, beside_texts, row_ticks, kSecond);
-    };
-    EXPECT_EQ(rows(128, false, 0), 128u);
-    EXPECT_EQ(rows(128, false, kSecond / 64), 128u);  // two seconds
-    EXPECT_EQ(rows(128, false, kSecond / 63), 64u);
-    EXPECT_EQ(rows(128, false, kSecond / 31), 32u);
-    EXPECT_EQ(rows(128, false, 100 * kSecond), 32u);
-    EXPECT_EQ(rows(100, false, kSecond / 40), 50u);
-    EXPECT_EQ(rows(128, true, 0), 32u);
-    EXPECT_EQ(rows(40, true, 0), 32u);
-    EXPECT_EQ(rows(8, true, 100 * kSecond), 8u);
-}
-
-TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
+TEST(EngineSlotsTest, PrefixesAreComputedOnce) {
     Loaded loaded(random_model(compute::TensorType::kQ8_0),
                   EngineConfig{.slots = 2, .context_length = 64});
     Random random(8);
@@ -280,7 +264,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     EXPECT_EQ(ask(with(3)), 30u) << "the last one is computed again: its logits are needed";
     EXPECT_EQ(loaded->counters().prompt_tokens, 32u);
     EXPECT_EQ(ask(with(4)), 30u);
-    // A chat goes on: prompt and answer together are the beginning of the next prompt.
+    // A chat goes on: prompt and answer together are the prefix of the next prompt.
     Loaded alone(random_model(compute::TensorType::kQ8_0), EngineConfig{.context_length = 64});
     std::vector<Token> chat = with(4);
     for (const Token token :
@@ -291,7 +275,7 @@ TEST(EngineSlotsTest, BeginningsAreComputedOnce) {
     chat.push_back(9);
     chat.push_back(10);
     EXPECT_EQ(ask(chat), made - 1) << "all but the last token, which was never fed back";
-    // Another chat with the same beginning does not drive this one out: it goes to the other slot.
+    // Another chat with the same prefix does not replace this one: it takes the other slot.
     EXPECT_EQ(ask(with(5, 20)), 30u);
     EXPECT_EQ(loaded->counters().copied_tokens, 0u)
         << "30 of what the first one holds is most of it: taken where it is";
@@ -319,7 +303,7 @@ TEST(EngineSlotsTest, BeginningsAreCopiedFromABusySlot) {
         Listener third;
         ASSERT_TRUE(loaded->start(request, second).ok());
         if (cancel_source) {
-            // And another text comes in its place before anything was copied.
+            // Another text takes its slot before anything was copied.
             loaded->cancel(*source);
             ASSERT_TRUE(
                 loaded->start({.prompt = kPrompt, .max_tokens = 9, .sampling = kGreedy}, third)
@@ -376,7 +360,7 @@ TEST(EngineSlotsTest, SinksMayCancelAndStartAnySlot) {
         listeners[1].token_hook = [&] {
             if (listeners[1].tokens.size() == 2) {
                 loaded->cancel(victim);
-                // Unless the victim's own sink was faster.
+                // The victim's own sink may have been faster.
                 (void)loaded->start(request, later[0]);
                 EXPECT_FALSE(loaded->start(request, later[1]).ok());
             }

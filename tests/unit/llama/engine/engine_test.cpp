@@ -1,3 +1,5 @@
+// One text at a time: the same text for every slice, context and number of threads, and errors that
+// are sentences.
 #include "llama/engine/engine.h"
 
 #include <gtest/gtest.h>
@@ -139,7 +141,7 @@ TEST(EngineTest, OperationsAreProfiledOncePerCall) {
     const std::vector<Token> tokens = generate(
         *loaded, {.prompt = kPrompt, .max_tokens = 4, .sampling = kGreedy}, 0 /* many pieces */);
     ASSERT_EQ(tokens.size(), 4u);
-    // Logits for the last token of the prompt and the three that were fed back.
+    // Logits of the last token of the prompt and of the three tokens made before the last.
     EXPECT_EQ(jit_get_call_count(name) - before, 4u);
     // Two layers; the prompt and three tokens.
     EXPECT_EQ(jit_get_call_count("attention 5x32") - attention, 8u);
@@ -307,8 +309,8 @@ TEST(EngineTest, AnImpossibleContextIsASentence) {
     (*model)->destroy();
 }
 
-// Finite weights that overflow to infinities and NaN on the way: nonsense, but no trap, no token
-// outside the vocabulary, and the same nonsense every time.
+// Finite weights whose products overflow to infinities and NaN. The text is nonsense, but there is
+// no trap and no token outside the vocabulary, and the nonsense is the same every time.
 TEST(EngineTest, WeightsThatOverflowDoNotTrap) {
     for (const compute::TensorType type : kAllTypes) {
         GgufBuilder builder = random_model(type, shape_for(type));
@@ -353,8 +355,8 @@ void watching_kernel(const compute::GemvArgs &args, uint32_t begin, uint32_t end
     std::this_thread::yield();  // so that the others get some, too
 }
 
-// Every operation that has two pieces is shared, however short it is; slices end anywhere, in the
-// middle of a head as well.
+// Every operation with at least two pieces is shared, however short it is. Slices end anywhere,
+// even in the middle of a head.
 TEST(EngineTest, AnyNumberOfProcessorsGivesTheSameLogits) {
     for (const compute::TensorType type : kAllTypes) {
         testing::Shape shape{.dim = 96, .hidden = 1056, .heads = 6, .kv_heads = 3};

@@ -5,7 +5,7 @@
 namespace bareflow::llama {
 namespace {
 
-// One token: `separate` ticks, or `fused` where it says so.
+// One token: the pair takes `fused` ticks where it is fused, else `separate`.
 void token(FusedSteps &steps, uint8_t pair, uint64_t separate, uint64_t fused,
            bool measurable = true) {
     steps.begin(measurable);

@@ -1,6 +1,6 @@
-// The optimiser between the slices of an engine that several threads compute for: kernels are
-// written, tried under guard, published and given up while a text is made. Of most use under
-// ThreadSanitizer (`make tsan`).
+// The optimiser between the slices of an engine that several threads compute for. Kernels are
+// written, tried in guarded calls, published and dropped while a text is made. ThreadSanitizer
+// (`make tsan`) finds the most here.
 #include <gtest/gtest.h>
 
 #include <array>

@@ -1,3 +1,4 @@
+// Decisions from scripted measurements: pieces, sharing, going singly, trials, and the profile.
 #include "llama/engine/op_costs.h"
 
 #include <gtest/gtest.h>
@@ -92,13 +93,13 @@ TEST(OpCostsTest, TheFasterWayIsTaken) {
     EXPECT_TRUE(shared(390));
 }
 
-// Otherwise a few tokens of four clients would pay for what two clients' tokens have shown.
-TEST(OpCostsTest, WhatFewerRowsHaveShownCountsUntilMoreAreMeasured) {
+// Otherwise the first batches of four clients would pay for trials that those of two have made.
+TEST(OpCostsTest, ALesserClassCountsUntilThisOneIsMeasured) {
     using Sharing = OpCosts::Sharing;
     OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
     const OpCosts::Part part{"op_costs_test classes", 1};
     const uint32_t one = costs.find_or_add_batched({&part, 1});
-    const uint32_t four = one + OpCosts::row_class(4);
+    const uint32_t four = one + OpCosts::batch_class(4);
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kAlways));
     costs.record(one, 10, 400, 400, false);
@@ -112,7 +113,7 @@ TEST(OpCostsTest, WhatFewerRowsHaveShownCountsUntilMoreAreMeasured) {
     }
     EXPECT_FALSE(costs.share(four, 1000, 30000, Sharing::kMeasured));  // its own, now
     EXPECT_TRUE(costs.share(one, 1000, 30000, Sharing::kMeasured));
-    EXPECT_FALSE(costs.share(one + OpCosts::row_class(9), 1000, 30000, Sharing::kMeasured));
+    EXPECT_FALSE(costs.share(one + OpCosts::batch_class(9), 1000, 30000, Sharing::kMeasured));
 }
 
 TEST(OpCostsTest, WhatIsLongEnoughIsSharedBeforeAnybodyTried) {
@@ -128,20 +129,20 @@ TEST(OpCostsTest, WhatIsLongEnoughIsSharedBeforeAnybodyTried) {
     EXPECT_FALSE(costs.share(op, 2000, 30000, Sharing::kMeasured));
 }
 
-// What one processor took of a trial ends it: of many layers only the first ones are slower.
+// The time that one processor has used ends a trial: only the first of many layers are slower.
 TEST(OpCostsTest, ATrialOfALongOperationIsShort) {
     using Sharing = OpCosts::Sharing;
     constexpr uint64_t kPart = OpCosts::kTrialTicks / 2 + 1;
     OpCosts costs = make();
     const uint32_t op = costs.find_or_add("op_costs_test trial");
-    costs.begin_step();
+    costs.begin_batch();
     costs.record(op, 10, kPart, kPart, false);
     costs.record(op, 10, kPart / 2, 2 * kPart, false, DoneBy::kSeveral);
     EXPECT_FALSE(costs.share(op, 10, 1, Sharing::kNever));
     costs.record(op, 10, kPart, 3 * kPart, true);
     EXPECT_TRUE(costs.share(op, 10, 1, Sharing::kNever));
     EXPECT_FALSE(costs.share(op, 10, kPart + kPart / 2, Sharing::kNever));  // too short anyway
-    costs.begin_step();
+    costs.begin_batch();
     EXPECT_FALSE(costs.share(op, 10, 1, Sharing::kNever));
 }
 
@@ -157,14 +158,14 @@ TEST(OpCostsTest, OneMeasurementThatWasInterruptedChangesNoDecision) {
     ASSERT_FALSE(costs.share(op, 10, 100, kMeasured));
     costs.record(op, 10, 1'000'000, 0, true);
     EXPECT_FALSE(costs.share(op, 10, 100, kMeasured));
-    // What takes so long from now on is believed.
+    // An operation that really takes this long shows it again and again.
     for (uint32_t i = 0; i < 16; ++i) {
         costs.record(op, 10, 1'000'000, 0, true);
     }
     EXPECT_TRUE(costs.share(op, 10, 100, kMeasured));
 }
 
-// The other processors were only being woken: no measurement of sharing, nor of doing it alone.
+// The other processors were asleep and came late: this measures neither way.
 TEST(OpCostsTest, WhatWakingTakesIsNoMeasurement) {
     using Sharing = OpCosts::Sharing;
     OpCosts costs = make();
@@ -179,7 +180,7 @@ TEST(OpCostsTest, WhatWakingTakesIsNoMeasurement) {
     EXPECT_EQ(costs.units_within(op, 100, 4000), 10u);             // but pieces are cut by it
 }
 
-// The rest that a deadline left costs as much as a whole operation to hand out.
+// A deadline cuts off a short piece. Sharing it costs as much as sharing a whole operation.
 TEST(OpCostsTest, PiecesCountByTheirUnits) {
     using Sharing = OpCosts::Sharing;
     OpCosts costs = make();
@@ -192,25 +193,25 @@ TEST(OpCostsTest, PiecesCountByTheirUnits) {
     EXPECT_TRUE(costs.share(op, 1000, 30000, Sharing::kMeasured));
 }
 
-// A step in which code was cold or a processor came late; and one that is slow from now on.
-TEST(OpCostsTest, OneBadStepChangesNoDecisionTwoDo) {
+// One batch in which code was cold or a processor came late, and then a lasting change.
+TEST(OpCostsTest, OneBadBatchChangesNoDecisionTwoDo) {
     using Sharing = OpCosts::Sharing;
     OpCosts costs = make();
-    const uint32_t op = costs.find_or_add("op_costs_test bad step");
-    const auto step = [&](uint64_t alone, uint64_t shared) {
-        costs.begin_step();
+    const uint32_t op = costs.find_or_add("op_costs_test bad batch");
+    const auto batch = [&](uint64_t alone, uint64_t shared) {
+        costs.begin_batch();
         for (int i = 0; i < 12; ++i) {
             costs.record(op, 10, alone, 0, true);
             costs.record(op, 10, shared, 0, true, DoneBy::kSeveral);
         }
         return costs.share(op, 1000, 30000, Sharing::kMeasured);
     };
-    EXPECT_FALSE(step(400, 1200));  // cold
-    EXPECT_TRUE(step(400, 250));
-    EXPECT_TRUE(step(400, 900));
-    EXPECT_TRUE(step(400, 250));
-    EXPECT_TRUE(step(400, 900));
-    EXPECT_FALSE(step(400, 900));
+    EXPECT_FALSE(batch(400, 1200));  // cold
+    EXPECT_TRUE(batch(400, 250));
+    EXPECT_TRUE(batch(400, 900));
+    EXPECT_TRUE(batch(400, 250));
+    EXPECT_TRUE(batch(400, 900));
+    EXPECT_FALSE(batch(400, 900));
 }
 
 TEST(OpCostsTest, TheFirstMeasurementIsForgotten) {
@@ -233,68 +234,68 @@ TEST(OpCostsTest, BothWaysAreTriedAgainAndAgain) {
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kAlways)], 10);
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kNever)], 10);
     EXPECT_GT(counts[static_cast<size_t>(Sharing::kMeasured)], 950);
-    // Of a long prompt's few steps only the first is not shared.
-    const uint32_t many = OpCosts::row_class(8);
+    // A long prompt has few batches: only the first is not shared.
+    const uint32_t many = OpCosts::batch_class(8);
     EXPECT_EQ(OpCosts::trial(0, many), Sharing::kMeasured);
     EXPECT_EQ(OpCosts::trial(1, many), Sharing::kAlways);
-    for (uint64_t step = 2; step < 64; ++step) {
-        EXPECT_EQ(OpCosts::trial(step, many), Sharing::kMeasured);
+    for (uint64_t batch = 2; batch < 64; ++batch) {
+        EXPECT_EQ(OpCosts::trial(batch, many), Sharing::kMeasured);
     }
     EXPECT_EQ(OpCosts::trial(64, many), Sharing::kNever);
 }
 
-TEST(OpCostsTest, FewRowsTakeTurnsWhereThatIsFaster) {
+TEST(OpCostsTest, SmallBatchesGoSinglyWhereThatIsFaster) {
     OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
-    const OpCosts::Part part{"op_costs_test turns", 1};
+    const OpCosts::Part part{"op_costs_test singly", 1};
     const uint32_t op = costs.find_or_add_batched({&part, 1});
-    const uint32_t two = OpCosts::row_class(2);
-    const uint32_t turns = OpCosts::in_turns(op, two);
+    const uint32_t two = OpCosts::batch_class(2);
+    const uint32_t singly = OpCosts::singly(op, two);
     const auto measure = [&](uint32_t entry, uint64_t ticks, bool shared = false) {
         for (int i = 0; i < 100; ++i) {
             costs.record(entry, 10, ticks, 500, false, shared ? DoneBy::kSeveral : DoneBy::kOne);
         }
     };
-    EXPECT_FALSE(costs.takes_turns(op, two, false));  // nothing is known
+    EXPECT_FALSE(costs.goes_singly(op, two, false));  // nothing is known
     measure(op + two, 400);
-    EXPECT_FALSE(costs.takes_turns(op, two, false));  // not tried yet
-    measure(turns, 500);
-    EXPECT_FALSE(costs.takes_turns(op, two, false));
-    measure(turns, 300, true);  // and shared
-    EXPECT_TRUE(costs.takes_turns(op, two, false));
+    EXPECT_FALSE(costs.goes_singly(op, two, false));  // not tried yet
+    measure(singly, 500);
+    EXPECT_FALSE(costs.goes_singly(op, two, false));
+    measure(singly, 300, true);  // and shared
+    EXPECT_TRUE(costs.goes_singly(op, two, false));
     measure(op + two, 200, true);
-    EXPECT_FALSE(costs.takes_turns(op, two, false));
-    // Of four rows nothing is known, and one row or many have no choice, tried or not.
-    EXPECT_FALSE(costs.takes_turns(op, OpCosts::row_class(4), false));
-    for (const uint32_t rows : {1u, 8u, 128u}) {
-        EXPECT_FALSE(costs.takes_turns(op, OpCosts::row_class(rows), true));
+    EXPECT_FALSE(costs.goes_singly(op, two, false));
+    // Nothing is known of four tokens. One token and many have no choice, even in a trial.
+    EXPECT_FALSE(costs.goes_singly(op, OpCosts::batch_class(4), false));
+    for (const uint32_t tokens : {1u, 8u, 128u}) {
+        EXPECT_FALSE(costs.goes_singly(op, OpCosts::batch_class(tokens), true));
     }
 }
 
-TEST(OpCostsTest, ATrialOfTurnsIsShort) {
+TEST(OpCostsTest, ATrialOfGoingSinglyIsShort) {
     constexpr uint64_t kPart = OpCosts::kTrialTicks / 2 + 1;
     OpCosts costs = make(OpCosts::kReserved + OpCosts::kEntries);
-    const OpCosts::Part part{"op_costs_test turns' trial", 1};
+    const OpCosts::Part part{"op_costs_test singly trial", 1};
     const uint32_t op = costs.find_or_add_batched({&part, 1});
-    const uint32_t four = OpCosts::row_class(4);
-    costs.begin_step();
+    const uint32_t four = OpCosts::batch_class(4);
+    costs.begin_batch();
     costs.record(op + four, 10, 10, 10, true, DoneBy::kSeveral);
     for (const bool shared : {true, false}) {
-        EXPECT_TRUE(costs.takes_turns(op, four, true));
-        costs.record(OpCosts::in_turns(op, four), 10, kPart, 3 * kPart, true,
+        EXPECT_TRUE(costs.goes_singly(op, four, true));
+        costs.record(OpCosts::singly(op, four), 10, kPart, 3 * kPart, true,
                      shared ? DoneBy::kSeveral : DoneBy::kOne);
     }
-    EXPECT_FALSE(costs.takes_turns(op, four, true));
-    costs.begin_step();
-    EXPECT_TRUE(costs.takes_turns(op, four, true));
+    EXPECT_FALSE(costs.goes_singly(op, four, true));
+    costs.begin_batch();
+    EXPECT_TRUE(costs.goes_singly(op, four, true));
 }
 
-TEST(OpCostsTest, TurnsAreTriedInBothWaysOfSharing) {
-    for (const uint32_t rows : {2u, 7u}) {
-        const uint32_t row_class = OpCosts::row_class(rows);
+TEST(OpCostsTest, GoingSinglyIsTriedInBothWaysOfSharing) {
+    for (const uint32_t tokens : {2u, 7u}) {
+        const uint32_t batch_class = OpCosts::batch_class(tokens);
         int counts[2][3] = {};
-        for (uint64_t step = 0; step < 1000; ++step) {
-            ++counts[OpCosts::tries_turns(step, row_class)]
-                    [static_cast<size_t>(OpCosts::trial(step, row_class))];
+        for (uint64_t batch = 0; batch < 1000; ++batch) {
+            ++counts[OpCosts::tries_singly(batch, batch_class)]
+                    [static_cast<size_t>(OpCosts::trial(batch, batch_class))];
         }
         for (const auto sharing : {OpCosts::Sharing::kAlways, OpCosts::Sharing::kNever}) {
             EXPECT_GT(counts[0][static_cast<size_t>(sharing)], 10);
@@ -303,8 +304,8 @@ TEST(OpCostsTest, TurnsAreTriedInBothWaysOfSharing) {
         EXPECT_EQ(counts[1][static_cast<size_t>(OpCosts::Sharing::kMeasured)], 0);
         EXPECT_GT(counts[0][static_cast<size_t>(OpCosts::Sharing::kMeasured)], 900);
     }
-    EXPECT_FALSE(OpCosts::tries_turns(5, OpCosts::row_class(1)));
-    EXPECT_FALSE(OpCosts::tries_turns(5, OpCosts::row_class(8)));
+    EXPECT_FALSE(OpCosts::tries_singly(5, OpCosts::batch_class(1)));
+    EXPECT_FALSE(OpCosts::tries_singly(5, OpCosts::batch_class(8)));
 }
 
 TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
@@ -326,13 +327,13 @@ TEST(OpCostsTest, PiecesAreOneCallInTheProfile) {
     EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
 }
 
-TEST(OpCostsTest, ABatchIsSortedByItsRows) {
-    EXPECT_EQ(OpCosts::row_class(1), 0u);
-    EXPECT_EQ(OpCosts::row_class(2), 1u);
-    EXPECT_EQ(OpCosts::row_class(3), 1u);
-    EXPECT_EQ(OpCosts::row_class(31), 4u);
-    EXPECT_EQ(OpCosts::row_class(32), 5u);
-    EXPECT_EQ(OpCosts::row_class(UINT32_MAX), OpCosts::kRowClasses - 1);
+TEST(OpCostsTest, ABatchIsClassedByItsTokens) {
+    EXPECT_EQ(OpCosts::batch_class(1), 0u);
+    EXPECT_EQ(OpCosts::batch_class(2), 1u);
+    EXPECT_EQ(OpCosts::batch_class(3), 1u);
+    EXPECT_EQ(OpCosts::batch_class(31), 4u);
+    EXPECT_EQ(OpCosts::batch_class(32), 5u);
+    EXPECT_EQ(OpCosts::batch_class(UINT32_MAX), OpCosts::kBatchClasses - 1);
 }
 
 TEST(OpCostsTest, PartsShareTheTime) {
@@ -349,7 +350,7 @@ TEST(OpCostsTest, PartsShareTheTime) {
 
     const uint32_t one = costs.find_or_add_batched(std::span(parts).first(1));
     EXPECT_NE(one, op);
-    // No more room: the last one is used for all; a place is left for what comes later.
+    // No more room: the last operation stands for all. find_or_add() still has its reserve.
     EXPECT_EQ(costs.find_or_add_batched(std::span(parts).last(1)), one);
     EXPECT_GT(costs.find_or_add("op_costs_test single"), one);
 }

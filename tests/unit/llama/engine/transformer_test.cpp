@@ -1,3 +1,5 @@
+// Batches of every shape against one token at a time: the same logits, bit for bit, whatever the
+// slices, the processors, the fused steps and the other sequences are.
 #include "llama/engine/transformer.h"
 
 #include <gtest/gtest.h>
@@ -56,9 +58,9 @@ std::vector<Token> random_tokens(Random &random, uint32_t count) {
     return tokens;
 }
 
-void compute(Transformer &transformer, const std::vector<BatchToken> &rows,
+void compute(Transformer &transformer, const std::vector<BatchToken> &batch,
              uint64_t slice_ticks = kNever) {
-    transformer.begin(rows);
+    transformer.begin(batch);
     const auto deadline = [&] {
         return slice_ticks == kNever ? kNever : platform::ticks() + slice_ticks;
     };
@@ -70,7 +72,7 @@ std::vector<float> copy(std::span<const float> values) {
     return {values.begin(), values.end()};
 }
 
-// Logits after every token, one row at a time: what everything else is compared with.
+// Logits after every token, one token at a time: everything else is compared with these.
 std::vector<std::vector<float>> one_by_one(Transformer &transformer, uint32_t sequence,
                                            const std::vector<Token> &tokens) {
     std::vector<std::vector<float>> logits;
@@ -94,12 +96,12 @@ TEST(TransformerTest, PromptsInChunksOfEverySizeGiveTheSameLogits) {
                 Transformer fast =
                     model.transformer({.positions = 40, .batch = 21, .kv_type = kv_type});
                 for (uint32_t at = 0; at < 21; at += chunk) {
-                    std::vector<BatchToken> rows;
+                    std::vector<BatchToken> batch;
                     const uint32_t end = std::min(at + chunk, 21u);
                     for (uint32_t i = at; i < end; ++i) {
-                        rows.push_back({0, tokens[i], i, i + 1 == end});
+                        batch.push_back({0, tokens[i], i, i + 1 == end});
                     }
-                    compute(fast, rows);
+                    compute(fast, batch);
                     ASSERT_EQ(copy(fast.logits(end - at - 1)), expected[end - 1])
                         << compute::tensor_type_info(type).name << " in chunks of " << chunk;
                 }
@@ -144,7 +146,7 @@ class Pool {
     std::vector<std::thread> threads_;
 };
 
-// Batches that are computed in groups of rows, shared by processors, with slices that end anywhere.
+// Batches that are computed in panels, shared by processors, with slices that end anywhere.
 TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
     constexpr uint32_t kTokens = 150;
     for (const compute::TensorType type :
@@ -161,12 +163,12 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
                 Transformer fast = model.transformer({.positions = kTokens, .batch = kTokens});
                 fast.use_workers(&pool.pool, 0);
                 for (uint32_t at = 0; at < kTokens; at += chunk) {
-                    std::vector<BatchToken> rows;
+                    std::vector<BatchToken> batch;
                     const uint32_t end = std::min(at + chunk, kTokens);
                     for (uint32_t i = at; i < end; ++i) {
-                        rows.push_back({0, tokens[i], i, i + 1 == end});
+                        batch.push_back({0, tokens[i], i, i + 1 == end});
                     }
-                    compute(fast, rows, random.below(2) == 0 ? kNever : random.below(100'000));
+                    compute(fast, batch, random.below(2) == 0 ? kNever : random.below(100'000));
                     ASSERT_EQ(copy(fast.logits(end - at - 1)), expected[end - 1])
                         << compute::tensor_type_info(type).name << " in chunks of " << chunk << ", "
                         << processors << " processors";
@@ -176,9 +178,7 @@ TEST(TransformerTest, LargeBatchesGiveTheSameLogits) {
     }
 }
 
-// One token after the other with what feeds a product inside of it, in slices that end anywhere;
-// all ways of measuring it.
-// Doubled so often, 64 pages hold the weights' and are not full.
+// A table of 64 pages, doubled this often, holds the translations of all weights and is not full.
 TEST(TransformerTest, TranslationsAreDroppedAsOftenAsTheirTableMustGrow) {
     for (const uint64_t bytes : {uint64_t{0}, uint64_t{1} << 18, uint64_t{16} << 20,
                                  uint64_t{600} << 20, uint64_t{1} << 40}) {
@@ -189,6 +189,8 @@ TEST(TransformerTest, TranslationsAreDroppedAsOftenAsTheirTableMustGrow) {
     }
 }
 
+// One token after the other, norms and quantisations fused with the products behind them, in slices
+// that end anywhere; always fused, and measured.
 TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
     constexpr uint32_t kTokens = 140;
     for (const compute::TensorType type :
@@ -224,8 +226,8 @@ TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
     }
 }
 
-// Several sequences advance by random numbers of rows at a time, in random order, with slices that
-// end anywhere, on one, two and four processors: each as if it were alone.
+// Several sequences advance by random numbers of tokens at a time, in random order, with slices
+// that end anywhere, on one, two and four processors: each as if it were alone.
 TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
     constexpr uint32_t kSequences = 4;
     constexpr uint32_t kPositions = 48;
@@ -252,31 +254,31 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
                 fast.fused_steps().fusing = shape.dim % 64 == 0 ? Fusing::kAlways : Fusing::kNever;
                 uint32_t done[kSequences] = {};
                 for (bool more = true; more;) {
-                    std::vector<BatchToken> rows;
+                    std::vector<BatchToken> batch;
                     uint32_t wanting = 0;
                     more = false;
                     const uint32_t first = random.below(kSequences);
                     for (uint32_t i = 0; i < kSequences; ++i) {
                         const uint32_t s = (first + i) % kSequences;
                         uint32_t count = random.below(4) == 0 ? random.below(16) : random.below(3);
-                        count = std::min({count, kBatch - static_cast<uint32_t>(rows.size()),
+                        count = std::min({count, kBatch - static_cast<uint32_t>(batch.size()),
                                           static_cast<uint32_t>(tokens[s].size()) - done[s]});
                         for (; count != 0; --count, ++done[s]) {
                             const bool want = wanting < kSequences && random.below(2) == 0;
                             wanting += want;
-                            rows.push_back({s, tokens[s][done[s]], done[s], want});
+                            batch.push_back({s, tokens[s][done[s]], done[s], want});
                         }
                         more = more || done[s] < tokens[s].size();
                     }
-                    if (rows.empty()) {
+                    if (batch.empty()) {
                         continue;
                     }
-                    compute(fast, rows, random.below(3) == 0 ? kNever : random.below(30'000));
-                    for (uint32_t i = 0; i < rows.size(); ++i) {
-                        if (rows[i].want_logits) {
+                    compute(fast, batch, random.below(3) == 0 ? kNever : random.below(30'000));
+                    for (uint32_t i = 0; i < batch.size(); ++i) {
+                        if (batch[i].want_logits) {
                             ASSERT_EQ(copy(fast.logits(i)),
-                                      expected[rows[i].sequence][rows[i].position])
-                                << shape.dim << ", row " << i << " of " << rows.size();
+                                      expected[batch[i].sequence][batch[i].position])
+                                << shape.dim << ", token " << i << " of " << batch.size();
                         }
                     }
                 }
@@ -285,30 +287,30 @@ TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
     }
 }
 
-// So far into the context that the memory for scores does not hold all of a batch at once. What
-// lies at the earlier positions does not matter: it is the same for both ways.
-TEST(TransformerTest, ScoresThatDoNotFitAreMadeInTurns) {
+// At positions so late that the memory for scores does not hold those of all tokens at once. The
+// contents of the earlier positions do not matter: they are the same for both ways.
+TEST(TransformerTest, ScoresThatDoNotFitAreComputedInRounds) {
     constexpr uint32_t kPositions = 9000;
-    constexpr uint32_t kRows = 16;
+    constexpr uint32_t kTokens = 16;
     const Loaded model(
         random_model(compute::TensorType::kF32, {.dim = 64, .heads = 8, .kv_heads = 1}));
     Transformer transformer =
-        model.transformer({.sequences = kRows, .positions = kPositions, .batch = kRows});
+        model.transformer({.sequences = kTokens, .positions = kPositions, .batch = kTokens});
     EXPECT_LT(transformer.scratch_bytes(), 3u << 20);
     Random random(4);
-    const std::vector<Token> tokens = random_tokens(random, kRows);
-    std::vector<BatchToken> rows;
+    const std::vector<Token> tokens = random_tokens(random, kTokens);
+    std::vector<BatchToken> batch;
     std::vector<std::vector<float>> expected;
-    for (uint32_t i = 0; i < kRows; ++i) {
-        rows.push_back({3, tokens[i], kPositions - kRows + i, true});
-        compute(transformer, {rows.back()});
+    for (uint32_t i = 0; i < kTokens; ++i) {
+        batch.push_back({3, tokens[i], kPositions - kTokens + i, true});
+        compute(transformer, {batch.back()});
         expected.push_back(copy(transformer.logits(0)));
     }
     for (const uint32_t processors : {1u, 3u}) {
         Pool pool(processors);
         transformer.use_workers(&pool.pool, 0);
-        compute(transformer, rows, 100'000);
-        for (uint32_t i = 0; i < kRows; ++i) {
+        compute(transformer, batch, 100'000);
+        for (uint32_t i = 0; i < kTokens; ++i) {
             EXPECT_EQ(copy(transformer.logits(i)), expected[i]) << i;
         }
         transformer.use_workers(nullptr, 0);
@@ -322,11 +324,11 @@ TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
     const std::vector<Token> tokens = random_tokens(random, 700);
     Transformer transformer = model.transformer({.sequences = 3, .positions = 800, .batch = 350});
     for (uint32_t at = 0; at < 700; at += 350) {
-        std::vector<BatchToken> rows;
+        std::vector<BatchToken> batch;
         for (uint32_t i = at; i < at + 350; ++i) {
-            rows.push_back({1, tokens[i], i, false});
+            batch.push_back({1, tokens[i], i, false});
         }
-        compute(transformer, rows);
+        compute(transformer, batch);
     }
     compute(transformer, {{1, 7, 700, true}});
     const std::vector<float> expected = copy(transformer.logits(0));
@@ -337,7 +339,7 @@ TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
     EXPECT_GT(calls, 10);
     compute(transformer, {{2, tokens[699], 699, false}, {2, 7, 700, true}});
     EXPECT_EQ(copy(transformer.logits(1)), expected);
-    // In one go; nothing at all; begun and given up for another.
+    // In one call; no positions; started and given up for another copy.
     EXPECT_TRUE(transformer.copy_prefix(2, 0, 701, kNever));
     EXPECT_TRUE(transformer.copy_prefix(2, 0, 0, 0));
     EXPECT_FALSE(transformer.copy_prefix(2, 1, 500, 0));
@@ -347,18 +349,18 @@ TEST(TransformerTest, ACopiedPrefixIsAsGoodAsAComputedOne) {
     EXPECT_EQ(copy(transformer.logits(0)), expected);
 }
 
-TEST(TransformerTest, AStepThatIsGivenUpLeavesNoTrace) {
+TEST(TransformerTest, ABatchThatIsGivenUpLeavesNoTrace) {
     const uint64_t unbalanced = jit_get_unbalanced_count();
     const Loaded model(random_model(compute::TensorType::kQ4_0));
     Transformer transformer = model.transformer({.sequences = 2, .positions = 20, .batch = 8});
-    const std::vector<BatchToken> rows = {{0, 5, 0, false}, {0, 6, 1, false}, {0, 7, 2, true}};
-    compute(transformer, rows);
+    const std::vector<BatchToken> batch = {{0, 5, 0, false}, {0, 6, 1, false}, {0, 7, 2, true}};
+    compute(transformer, batch);
     const std::vector<float> expected = copy(transformer.logits(2));
     for (int calls = 0; calls < 200; calls += 3) {
         transformer.begin(std::vector<BatchToken>{{1, 9, 3, true}, {0, 5, 0, false}});
         for (int i = 0; i < calls && !transformer.advance(0); ++i) {
         }
-        compute(transformer, rows, calls % 2 == 0 ? kNever : 0);
+        compute(transformer, batch, calls % 2 == 0 ? kNever : 0);
         ASSERT_EQ(copy(transformer.logits(2)), expected);
     }
     EXPECT_EQ(jit_get_unbalanced_count(), unbalanced);
@@ -368,13 +370,14 @@ TEST(TransformerTest, MemoryIsWhatWasPlanned) {
     const Loaded model(
         random_model(compute::TensorType::kQ8_0, {.dim = 96, .heads = 6, .kv_heads = 3}));
     for (const compute::KvType type : kKvTypes) {
-        const Transformer transformer =
-            model.transformer({.sequences = 3, .positions = 100, .batch = 9, .kv_type = type});
+        const TransformerConfig config = {
+            .sequences = 3, .positions = 100, .batch = 9, .kv_type = type};
+        const Transformer transformer = model.transformer(config);
         const HyperParameters &p = (*model).parameters();
         const uint64_t kv = 300 * Transformer::position_bytes(p, type);
         EXPECT_GE(transformer.kv_bytes(), kv);
         EXPECT_LE(transformer.kv_bytes(), kv + 4096);
-        EXPECT_EQ(transformer.scratch_bytes(), Transformer::scratch_bytes(p, 3, 9, 100));
+        EXPECT_EQ(transformer.scratch_bytes(), Transformer::scratch_bytes(p, config));
     }
     EXPECT_EQ(Transformer::position_bytes((*model).parameters(), compute::KvType::kF16),
               2u * 2 * 48 * 2);  // layers, keys and values
@@ -398,9 +401,9 @@ TEST(TransformerTest, NumbersOutOfRangeAreASentence) {
 TEST(TransformerDeathTest, OurOwnMistakesPanic) {
     const Loaded model(random_model(compute::TensorType::kF32));
     Transformer t = model.transformer({.sequences = 2, .positions = 10, .batch = 4});
-    const auto begin = [&](const std::vector<BatchToken> &rows) { t.begin(rows); };
-    EXPECT_DEATH(begin({}), "rows");
-    EXPECT_DEATH(begin(std::vector<BatchToken>(5)), "rows");
+    const auto begin = [&](const std::vector<BatchToken> &batch) { t.begin(batch); };
+    EXPECT_DEATH(begin({}), "more tokens");
+    EXPECT_DEATH(begin(std::vector<BatchToken>(5)), "more tokens");
     EXPECT_DEATH(begin({{0, 265, 0, true}}), "out of range");
     EXPECT_DEATH(begin({{0, -1, 0, true}}), "out of range");
     EXPECT_DEATH(begin({{2, 1, 0, true}}), "out of range");

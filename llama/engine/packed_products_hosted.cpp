@@ -1,18 +1,25 @@
-// What the transformer does with weights that are repacked.
-#include "compute/kernels/bindings.h"
-#include "compute/kernels/gemv.h"
+// Products with weights that may be repacked: one vector at a time by a kernel that reads packed
+// rows, or several by a matrix kernel, after the rows were unpacked into the processor's own
+// memory.
+#include "llama/engine/packed_products.h"
+
 #include "compute/numbers/packing.h"
 #include "kernel_lib/platform/platform.h"
-#include "llama/engine/transformer.h"
 
 namespace bareflow::llama {
 
-const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *scratch) const {
-    const Tensor &embedding = model_->token_embedding();
-    if (embedding_ == nullptr) {
+bool keep_place(const Product &product, compute::PlacedMatrix &placed) {
+    placed = {
+        {product.matrix->data, compute::Packing::kFile}, product.matrix->data, product.binding};
+    return true;
+}
+
+const uint8_t *embedding_row(const StepProgram &program, uint32_t token, uint8_t *scratch) {
+    const Tensor &embedding = program.model().token_embedding();
+    if (program.embedding() == nullptr) {
         return embedding.row(token);
     }
-    const compute::PlacedWeights &weights = embedding_->now;
+    const compute::PlacedWeights &weights = program.embedding()->now;
     if (weights.packing == compute::Packing::kFile) {
         return weights.data + token * embedding.row_bytes;
     }
@@ -23,7 +30,7 @@ const uint8_t *Transformer::embedding_row(uint32_t token, uint8_t *scratch) cons
 
 namespace {
 
-// A strip's weights stay in the first-level cache while the vectors take turns.
+// A strip's weights stay in the L1 cache while one vector after the other is multiplied with them.
 void run_packed(compute::GemvKernel kernel, const compute::GemmArgs &args, uint32_t begin,
                 uint32_t end) {
     for (uint32_t row = begin; row < end;) {
@@ -45,38 +52,29 @@ void run_packed(compute::GemvKernel kernel, const compute::GemmArgs &args, uint3
 
 }  // namespace
 
-void Transformer::place(Product &product) {
-    compute::PlacedMatrix &placed = s_.matrices[matrix_count_++];
-    placed = {
-        {product.matrix->data, compute::Packing::kFile}, product.matrix->data, product.binding};
-    product.placed = &placed;
-    if (placed.file == model_->token_embedding().data) {
-        embedding_ = &placed;
-    }
-}
-
-void Transformer::multiply_placed(const compute::KernelBinding &binding, const Product &product,
-                                  const compute::GemmArgs &all, uint32_t begin,
-                                  uint32_t end) const {
+void multiply_placed(const StepContext &context, const compute::KernelBinding &binding,
+                     const Product &product, const compute::GemmArgs &all, uint32_t begin,
+                     uint32_t end) {
+    const bool singly = context.batch.singly;
     const compute::PlacedWeights &weights = product.placed->now;
     compute::GemmArgs args = all;
     args.weights = weights.data;
     if (weights.packing == compute::Packing::kFile) {
-        return compute::run_gemm(binding.active, in_turns_ ? nullptr : binding.matrix, args, begin,
+        return compute::run_gemm(binding.active, singly ? nullptr : binding.matrix, args, begin,
                                  end);
     }
-    if (args.batch <= compute::KernelBinding::kFewTokens || in_turns_ ||
-        binding.matrix == nullptr) {
+    if (args.batch <= compute::KernelBinding::kFewTokens || singly || binding.matrix == nullptr) {
         return run_packed(binding.packed, args, begin, end);
     }
-    // Matrix kernels get rows as in the file, as many at a time as there is room for.
+    // Matrix kernels read rows as in the file. As many are unpacked at a time as there is memory.
+    const compute::UnpackMemory &unpack = context.unpack;
     const uint32_t processor = platform::processor_index();
-    if (processor >= unpack_.processors) {
+    if (processor >= unpack.processors) {
         platform::panic("transformer: no memory to unpack weights");
     }
-    uint8_t *const memory = unpack_.data + processor * unpack_.each_bytes;
+    uint8_t *const memory = unpack.data + processor * unpack.each_bytes;
     const auto room =
-        static_cast<uint32_t>(unpack_.each_bytes / (compute::kStripRows * binding.row_bytes)) *
+        static_cast<uint32_t>(unpack.each_bytes / (compute::kStripRows * binding.row_bytes)) *
         compute::kStripRows;
     for (uint32_t row = begin; row < end;) {
         const uint32_t first = row - row % compute::kStripRows;
