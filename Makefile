@@ -1,7 +1,7 @@
-# BareFlow. `make run` boots it, `make test` proves it, `make help` lists the rest.
+# BareFlow. `make run` boots it, `make test` tests it, `make help` lists all goals.
 #
-# Two worlds from one tree: METAL (bareflow.elf, the bootable image) and HOSTED (an ordinary Linux
-# program, tests, fuzzers). A source belongs to both unless it says otherwise by its name:
+# One tree makes two builds: METAL (bareflow.elf, the bootable image) and HOSTED (an ordinary Linux
+# program, tests, fuzzers). A source belongs to both, unless its name says otherwise:
 #   *_metal.cpp, *.asm, metal/    bare metal only
 #   *_hosted.cpp, hosted/         hosted only
 MAKEFLAGS += --no-builtin-rules
@@ -51,12 +51,12 @@ PROGRAM_HOSTED    := $(call hosted_filter,$(program_all))
 appliance_all     := $(call sources_in,appliance)
 APPLIANCE_METAL   := $(call metal_filter,$(appliance_all))
 APPLIANCE_HOSTED  := $(call hosted_filter,$(appliance_all))
-# What tests and fuzzers link: the hosted program without its main().
+# Tests and fuzzers link these: the hosted program without its main().
 HOSTED_PROGRAM    := $(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(filter-out appliance/hosted/main.cpp,$(APPLIANCE_HOSTED))
 
 # ---------------------------------------------------------------- flags
 WARN     := -Wall -Wextra -Werror -Wshadow -Wno-unused-parameter
-# -ffile-prefix-map and no dates: the same tree gives the same bytes in any folder.
+# -ffile-prefix-map, and no dates anywhere: the same tree gives the same bytes in any folder.
 COMMON   := -O2 -g -MMD -MP -I. -ffp-contract=off -fno-fast-math -fno-strict-aliasing \
             -ffile-prefix-map="$(CURDIR)"=. -fno-ident
 CXXCOMMON := -std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -D_GLIBCXX_ASSERTIONS
@@ -65,13 +65,13 @@ METAL_ARCH := -ffreestanding -fno-builtin-printf -mno-red-zone -fno-pic -mcmodel
             -fno-omit-frame-pointer -mno-avx -fno-vectorize -fno-slp-vectorize -fcf-protection=none \
             -fstack-protector-strong -mstack-protector-guard=global
 HOSTED_ARCH := -fno-omit-frame-pointer -pthread
-# vptr needs RTTI on both sides; only the tests have it.
+# No vptr check: it needs RTTI in the tests and in the program, and only the tests have it.
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=vptr
 TSAN     := -fsanitize=thread
 FUZZ     := -fsanitize=fuzzer-no-link
-# The same kernels as the compiler makes them for this very processor, for comparison.
+# For comparison: our kernels as the compiler makes them for this very processor.
 NATIVE   := -O3 -march=native -Wno-invalid-feature-combination -Dcompute=compute_native
-# Size first on metal, except where time is spent: the engine's arithmetic and the memory routines.
+# The metal build is made for size, except where its time goes: arithmetic and memory routines.
 HOT_SOURCES := $(addprefix compute/numbers/,ops% attention% quant%) kernel_lib/memory/string% \
                $(addprefix compute/kernels/,portable/swar% sse2/% avx2/float_ops%)
 metal_opt = $(if $(filter $(HOT_SOURCES),$(1)),-O2,-Oz)
@@ -103,21 +103,23 @@ help:
 
 ## make            build the image, bareflow.elf, kernel_lib.a and the hosted program
 ## make run        boot it in QEMU and serve  (MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS;
-##                 FRESH=1: what was tuned is forgotten)
+##                 FRESH=1: forget the optimiser's choices)
 ## make test       set up, build, and pass every test
 ## make hosted     the same program for Linux: build/hosted/bareflow
-## make unit       unit tests (UNIT=llama: of one folder);  make qemu: the API, the image, figures against numpy
-## make tsan       the threads under ThreadSanitizer
+## make unit       unit tests (UNIT=llama: of one folder)
+## make qemu       tests of the API, the image, the tools, and of figures against numpy
+## make tsan       tests with several threads under ThreadSanitizer
 ## make check      format, layers, size budgets, words, shape, homes, tests, docs, headers, lint
-## make lint       of them, clang-tidy;  make compile_commands.json: for clangd
-## make bench      figures for this machine, hosted and emulated (BENCH="--quick hosted"...)
+## make lint       clang-tidy alone;  make compile_commands.json: flags for clangd
+## make bench      figures of this machine, hosted and emulated (BENCH="--quick hosted"...)
 ## make bench-jit  what the optimiser is worth, and how fast it gets there
 ## make kernel-bench   the compiled kernels alone (BENCH_OPTIONS: see tools/bench/kernel_bench.cpp)
 ## make fuzz       fuzz every parser for FUZZ_SECONDS (60) each
 ## make soak       the long tests
-## make soak-speed of them: nothing is slower after optimisation than before (PLACE=smp1, smp2 or hosted; 30 minutes each)
-## make setup      install what is missing (called by the others when needed)
-## make setup-train, setup-browser, setup-bench   what only these need
+## make soak-speed one of them: no function is slower after optimisation than before
+##                 (PLACE=smp1, smp2 or hosted; 30 minutes each)
+## make setup      install what is missing (the other goals call it when needed)
+## make setup-train, setup-browser, setup-bench   install what only these need
 ## make setup-reference   build llama.cpp for comparison (15 minutes; soak and bench use it)
 ## make clean      remove build/ (third-party sources stay)
 
@@ -126,30 +128,32 @@ setup:
 	@tools/setup/setup.sh build run test
 setup-train setup-browser setup-bench setup-reference: setup-%:
 	@tools/setup/setup.sh $*
-# Any goal that builds passes through here; the script is silent when nothing is missing.
+# Every goal that builds needs this stamp. The script says nothing if nothing is missing.
 $(SETUP_STAMP): tools/setup/setup.sh third_party/pins.tsv
 	@tools/setup/setup.sh build run test
 	@mkdir -p $(@D) && touch $@
 
-# Third-party sources appear by the set-up; make them (and anything compiled) depend on it.
+# The set-up fetches the third-party sources, so they depend on it.
 $(THIRD_PARTY_FILES): $(SETUP_STAMP) ;
 
 # ---------------------------------------------------------------- compile
-# Flags in a file that changes only when they do, so that changing them rebuilds what they govern.
+# Each file holds flags, and is written only when they change. What is compiled with these flags
+# depends on the file, so it is rebuilt then.
 $(BUILD)/flags/%: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_$*)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_$*)' > $@
-# In a recipe: as many jobs as processors, unless the user said how many.
+# For a recipe that calls make: a job for each processor, unless the user gave a number.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 FORCE:
 .PRECIOUS: $(BUILD)/flags/%
 TP_FLAGS     = $(lwip_flags) $(llhttp_flags) $(musl_flags)
 FLAGS_metal  = $(METAL_CXXFLAGS) $(TP_METAL_CFLAGS) $(TP_FLAGS) hot: $(HOT_SOURCES)
 FLAGS_hosted = $(HOSTED_CXXFLAGS) $(TP_HOSTED_CFLAGS) $(TP_FLAGS) $(SAN) $(NATIVE)
-# What is linked: a source that goes away relinks what it was in.
+# The objects that are linked: when a source goes away, its program is linked again.
 FLAGS_objects = $(KERNEL_LIB_OBJS) $(METAL_OBJS) $(HOSTED_OBJS) $(LINK_METAL)
 
-# One set of rules for each world, which is a folder below $(BUILD): $(1) its name, $(2) the file in
-# flags/ that governs it, $(3) what is printed, $(4) C flags of third-party sources, $(5) C++ flags.
+# The compile rules of one folder of objects below $(BUILD): $(1) the folder, $(2) the file in
+# flags/ that it depends on, $(3) the word that is printed, $(4) C flags of third-party sources,
+# $(5) C++ flags.
 define world_rules
 $(BUILD)/$(1)/third_party/%.c.o: third_party/%.c $(BUILD)/flags/$(2) | $(SETUP_STAMP)
 	@mkdir -p $$(@D)
@@ -176,7 +180,7 @@ $(BUILD)/metal/%.asm.o: %.asm | $(SETUP_STAMP)
 $(BUILD)/kernel_lib.a: $(KERNEL_LIB_OBJS) $(BUILD)/flags/objects
 	@rm -f $@; $(AR) rcsD $@ $(KERNEL_LIB_OBJS)
 
-# kernel_lib.a goes in whole members at a time as needed, like any library.
+# The linker takes from kernel_lib.a the members that are needed, as from any library.
 LINK_METAL = $(LD) -nostdlib -static -O2 --gc-sections --icf=all -z max-page-size=4096 --build-id=none
 $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)/flags/objects
 	@echo "  link    $@"
@@ -184,7 +188,8 @@ $(BUILD)/bareflow.elf: $(METAL_OBJS) $(BUILD)/kernel_lib.a boot/link.ld $(BUILD)
 
 $(BUILD)/boot/%.bin: boot/bios/%.asm $(wildcard boot/*.inc boot/bios/*.inc) | $(SETUP_STAMP)
 	@mkdir -p $(@D); $(NASM) -f bin -I. -I$(BUILD)/boot/ -w+error $< -o $@
-# Stage 2 unpacks the kernel: C++ for nothing but a stack, wherever it may lie, its entry first.
+# Stage 2 contains this unpacker. Its C++ may rely on nothing but a stack and runs at any address;
+# its entry comes first.
 UNPACK_CXXFLAGS = $(CXXCOMMON) $(WARN) -I. -O2 -MMD -MP -ffreestanding -fPIE -mgeneral-regs-only -mno-red-zone \
             -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-ident -ffunction-sections
 $(BUILD)/boot/bios/unpack.o: boot/bios/unpack.cpp Makefile | $(SETUP_STAMP)
@@ -204,7 +209,7 @@ $(BUILD)/hosted/bareflow: $(HOSTED_OBJS) $(BUILD)/flags/objects
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 -pthread -o $@ $(HOSTED_OBJS)
 
-# What `make kernel-bench` runs; see its first lines for options.
+# `make kernel-bench` runs this. The first lines of its source list its options.
 NATIVE_SOURCES := tools/bench/kernel_native.cpp $(addprefix compute/kernels/portable/,gemv.cpp swar.cpp) \
                   $(addprefix compute/numbers/,weight_blocks.cpp quant.cpp tensor_types.cpp ops.cpp)
 $(BUILD)/hosted/kernel_bench: $(call obj,hosted-obj,tools/bench/kernel_bench.cpp) $(call obj,native-obj,$(NATIVE_SOURCES)) $(HOSTED_LIB_OBJS)
@@ -233,7 +238,7 @@ endif
 unit: $(UNIT_BIN)
 	@$(UNIT_BIN) --gtest_brief=1
 
-# The worker pool, guarded calls, the optimiser and the engine on several threads under ThreadSanitizer.
+# ThreadSanitizer watches the worker pool, guarded calls, the optimiser and the engine on threads.
 TSAN_SOURCES := $(filter kernel_lib/%,$(KERNEL_LIB_HOSTED)) $(filter compute/% llama/% boot/%,$(PROGRAM_HOSTED)) \
                 $(addprefix tests/unit/,cpu/worker_pool_test.cpp cpu/guarded_call_test.cpp jit/optimize_test.cpp \
                   jit/code_buffer_test.cpp appliance/bad_candidates_test.cpp llama/engine/engine_test.cpp llama/engine/transformer_test.cpp compute/tuning/gemv_tuner_test.cpp llama/engine/jit_engine_test.cpp) \
@@ -257,11 +262,12 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/tests/fuzz/%_fuzz.cpp.o $(BUILD)/fuzz/lib.a
 fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 fuzz: fuzzers
 	@tools/fuzz.sh --seconds $(FUZZ_SECONDS) $(FUZZERS)
-# Every seed plus a fixed number of mutations: seconds, not minutes.
+# Runs every seed and a fixed number of mutations, which takes seconds.
 fuzz-smoke: fuzzers
 	@tools/fuzz.sh --runs 20000 $(FUZZERS)
 
-# What the checks below and compile_commands.json ask: how a source is compiled, and in which build.
+# Prints how each build compiles its sources, and which these are. The checks below and
+# compile_commands.json read it.
 TEST_CXXFLAGS = $(HOSTED_CXXFLAGS) -fexceptions -frtti -Wno-shadow
 print-build:
 	@printf '%s\n' 'metal flags: $(METAL_CXXFLAGS)' 'hosted flags: $(HOSTED_CXXFLAGS)' \
@@ -269,10 +275,10 @@ print-build:
 	  'metal sources: $(filter %.cpp,$(KERNEL_LIB_METAL) $(PROGRAM_METAL) $(APPLIANCE_METAL))' \
 	  'hosted sources: $(filter %.cpp,$(KERNEL_LIB_HOSTED) $(PROGRAM_HOSTED) $(APPLIANCE_HOSTED))'
 
-# For clangd and other readers of the sources: how each of them is compiled.
+# Tells clangd and other readers of the sources how each of them is compiled.
 compile_commands.json: FORCE | $(SETUP_STAMP)
 	@$(PYTHON) tools/check/compile_database.py
-# clang-tidy over what has changed since it passed.
+# Runs clang-tidy over the sources that have changed since they passed.
 lint: | $(SETUP_STAMP)
 	@$(PYTHON) tools/check/check_lint.py
 
@@ -287,7 +293,7 @@ check: all
 qemu: all
 	@$(PYTHON) -m pytest -q -m 'not soak' tests/api tests/qemu tests/tools tests/golden
 
-# One after the other: tests that watch the clock don't share it with a compiler.
+# One goal after the other: tests that measure time must not share the processors with a compiler.
 test: setup
 	@for goal in all $(BUILD)/hosted/unit_tests $(BUILD)/hosted/tsan_tests fuzzers unit tsan check fuzz-smoke qemu; do \
 	  $(MAKE) --no-print-directory $(JOBS) $$goal || exit 1; done

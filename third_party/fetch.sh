@@ -1,9 +1,9 @@
 #!/bin/bash
 # Fetches the third-party sources that third_party/pins.tsv names into third_party/<name>/src/.
 #
-# Quiet when all is there. Archives come from the machine's own Debian mirror through a private,
-# temporary apt configuration (so `deb-src` works without touching the user's), are kept in
-# third_party/cache/ and checked against the pinned SHA-256 every time this runs.
+# If all is there, it says nothing. Archives come from the machine's own Debian mirror, through a
+# private, temporary apt configuration: `deb-src` works without a change to the user's. Archives are
+# kept in third_party/cache/ and checked against the pinned SHA-256 at every run.
 set -euo pipefail
 export LC_ALL=C
 
@@ -12,14 +12,14 @@ usage() {
 usage: third_party/fetch.sh [--offline] [--sources DIR] [--verify | --print-trees] [--help]
        third_party/fetch.sh [--offline] [--sources DIR] --tool PACKAGE PATH TO
 
-Fetches and unpacks what third_party/pins.tsv names; prints nothing when there is nothing to do.
+Fetches and unpacks what third_party/pins.tsv names; prints nothing if there is nothing to do.
 
   --offline       use only archives already in third_party/cache/
   --sources DIR   read the apt sources (*.list, *.sources) in DIR, not the machine's own
   --verify        also check every unpacked tree against its pinned hash
   --print-trees   print the hash of every unpacked tree (to write it into pins.tsv)
-  --tool          instead: take the file PATH out of Debian's binary PACKAGE, write it as TO;
-                  the package is not installed (a test tool: whatever version the mirror has)
+  --tool          instead: take the file PATH out of Debian's binary PACKAGE and write it as TO;
+                  the package is not installed, and any version of the mirror will do
 TEXT
 }
 
@@ -58,7 +58,7 @@ tree_hash() {
         sha256sum | cut -d' ' -f1
 }
 
-# Compares an archive with its pin; on a difference says what was seen and stops.
+# Compares an archive with its pin. If they differ, says what was seen and stops.
 check_archive() { # path sha256
     local seen; seen="$(hash_of "$1")"
     [ "$seen" = "$2" ] || fail "archive $1 is not the pinned one
@@ -74,11 +74,12 @@ lock_fd=
 cleanup() { [ -z "$apt_dir" ] || rm -rf -- "$apt_dir"; }
 trap cleanup EXIT
 
-# Writes copies of the machine's apt sources, reduced to Debian's main component of this release,
-# with deb-src added, into $1. Options such as signed-by are kept as they are.
+# Writes copies of the machine's apt sources into $1. A copy has only the main component of this
+# Debian release, with deb-src added. It keeps options such as signed-by.
 write_sources() {
     local out="$1" list=/dev/null parts=/dev/null n=0 file
-    # By name or by its place in Debian's life; pins decide what is accepted from there.
+    # The release by its name, or as stable, oldstable and so on. A wrong one does no harm: the pins
+    # decide which archives are accepted.
     local codename='(bookworm|(old)*stable)'
     if [ -n "$sources_dir" ]; then
         parts="$sources_dir/"
@@ -140,7 +141,7 @@ write_sources() {
 archives that third_party/pins.tsv names into $cache by hand"
 }
 
-# Sets up $apt_dir once and downloads the package indexes into it.
+# Makes $apt_dir, if it is not there yet, and downloads the package indexes into it.
 prepare_apt() {
     [ -z "$apt_dir" ] || return 0
     command -v apt-get > /dev/null ||
@@ -151,7 +152,7 @@ prepare_apt() {
     write_sources "$apt_dir/sources"
     (
         umask 077
-        # The user's Acquire settings (proxy, certificates, retries) hold here too; hooks do not.
+        # Keep the user's Acquire settings (proxy, certificates, retries), but no hooks.
         apt-config dump 2> /dev/null |
             grep -E '^Acquire::' | grep -vE '^Acquire::IndexTargets' > "$apt_dir/apt.conf" || true
         cat >> "$apt_dir/apt.conf" <<TEXT
@@ -178,8 +179,8 @@ apt_said() { # the last lines of a log, indented
     sed 's/^/  apt: /' "$apt_dir/update.log" "$apt_dir/get.log" 2> /dev/null | tail -6 || true
 }
 
-# Downloads one archive into the cache. Sets `rebuilt` when the mirror serves another build of the
-# package than the pinned one (the caller then compares the unpacked files instead).
+# Downloads one archive into the cache. Sets `rebuilt` if the mirror has another build of the
+# package than the pinned one: unpack() then relies on the hash of the unpacked files.
 rebuilt=no
 download() {
     local version_to_get offered found
@@ -188,7 +189,7 @@ download() {
     prepare_apt
     say "fetching $file"
     if [ "$kind" = source ]; then
-        # Any revision of the source package will do that still carries this very tarball.
+        # Any revision of the source package will do if it has this very tarball.
         version_to_get="$(private_apt apt-cache showsrc "$package" 2> /dev/null |
             awk -v f="$file" '/^Version:/ { v = $2 } $3 == f { print v; exit }')" || true
         offered="$(private_apt apt-cache showsrc "$package" 2> /dev/null |
@@ -237,7 +238,7 @@ $(apt_said)"
     fi
 }
 
-# Unpacks $archive, keeps what the pin says, and puts it in place in one rename.
+# Unpacks $archive, keeps the files that the pin names, and puts them in place in one rename.
 unpack() {
     local work="$cache/unpack.$name.$$" pair from to tree
     rm -rf -- "$work"
@@ -281,7 +282,7 @@ take_lock() {
     mkdir -p "$cache"
     exec {lock_fd}> "$cache/.lock"
     flock "$lock_fd"
-    # What an interrupted run may have left.
+    # An interrupted run may have left these.
     rm -rf -- "$cache"/apt.* "$cache"/unpack.*
 }
 
@@ -291,8 +292,8 @@ up_to_date() {
     [ "$stamp" = "$row" ]
 }
 
-# Takes one file out of a Debian package that is not to be installed. The archive stays in the
-# cache, so that a cleaned tree needs no network.
+# Takes one file out of a Debian package without installing it. The archive stays in the cache, so
+# that `make clean` costs no download.
 fetch_tool() {
     local archive work
     take_lock
@@ -338,7 +339,7 @@ while IFS= read -r row; do
     [ ! -f "$archive" ] || check_archive "$archive" "$sha256"
     if ! up_to_date; then
         take_lock
-        if ! up_to_date; then # someone else may have done it while we waited
+        if ! up_to_date; then # another run may have done it while we waited for the lock
             [ -f "$archive" ] || download
             unpack
         fi

@@ -1,6 +1,6 @@
-# Which third-party sources are compiled, and how. Included by the top-level Makefile, which has the
-# rules. The lists are written out, not found by wildcard: on a fresh clone the files are not there
-# until the set-up has fetched them.
+# Says which third-party sources are compiled, and with which flags. The top-level Makefile includes
+# it and has the rules. The lists name every file, because a wildcard would find none in a fresh
+# clone: the set-up fetches the files later.
 
 LWIP   := third_party/lwip/src/src
 MUSL   := third_party/musl/src/src/math
@@ -16,19 +16,20 @@ LLHTTP_SOURCES := $(addprefix $(LLHTTP)/,llhttp.c api.c http.c)
 
 THIRD_PARTY_SOURCES_METAL  := $(LWIP_SOURCES) $(MUSL_SOURCES) $(LLHTTP_SOURCES)
 THIRD_PARTY_SOURCES_HOSTED := $(THIRD_PARTY_SOURCES_METAL)
-# What must be there before anything is compiled.
+# Files that must be there before anything is compiled.
 THIRD_PARTY_FILES := $(THIRD_PARTY_SOURCES_METAL)
 
-# For our own sources: as system headers, so that our warnings are about our code.
+# For our own sources. As system headers they cause no warnings: ours are about our code.
 THIRD_PARTY_INCLUDES := -Ithird_party/lwip/port -isystem $(LWIP)/include \
     -isystem third_party/llhttp/src/include -isystem third_party/rapidjson/src/include
 
-# Flags of one third-party source, by its path.
+# third_party_flags: the flags of one third-party source, by its path.
 lwip_flags   := -Ithird_party/lwip/port -I$(LWIP)/include
-# Strict: what RFC 9112 says must be refused is refused.
+# Strict mode refuses all that RFC 9112 says must be refused.
 llhttp_flags := -DLLHTTP_STRICT_MODE=1 -Ithird_party/llhttp/src/include
-# musl: its own headers by -iquote only, so that its <bits/...> never shadow the host's; our <math.h>
-# and <endian.h>; our names for its functions. No sanitizer: it shifts and wraps on purpose.
+# musl gets its own headers by -iquote only, so that its <bits/...> never hide the host's. <math.h>
+# and <endian.h> are ours, and its functions get names of ours. No sanitizer: musl shifts and wraps
+# on purpose.
 musl_flags   := -ffreestanding -fno-builtin -fno-math-errno -ffp-contract=off -fno-sanitize=all \
     -iquote third_party/musl/src/src/internal -iquote third_party/musl/src/arch/generic \
     -Ithird_party/musl/port/include -include third_party/musl/port/bf_math_rename.h
@@ -36,7 +37,7 @@ third_party_flags = $(if $(filter third_party/lwip/%,$(1)),$(lwip_flags))$(if \
     $(filter third_party/llhttp/%,$(1)),$(llhttp_flags))$(if \
     $(filter third_party/musl/%,$(1)),$(musl_flags))
 
-# A source folder that somebody removed is fetched again, though the last set-up was fine.
+# If a source folder is missing, forget that the set-up was done, so that it is fetched again.
 ifneq ($(words $(wildcard third_party/lwip/src/.stamp third_party/musl/src/.stamp \
     third_party/llhttp/src/.stamp third_party/rapidjson/src/.stamp)),4)
 $(shell rm -f $(BUILD)/.setup)

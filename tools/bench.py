@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Figures of this machine, measured now: `make bench`, `make bench-jit`. See --help and tools/bench/."""
+"""Measures this machine: `make bench`, `make bench-jit`. See --help; tools/bench/ has the code."""
 import sys
 from pathlib import Path
 

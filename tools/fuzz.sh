@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs fuzzers built by `make`: for a time (make fuzz) or for a number of inputs (make fuzz-smoke).
-# New inputs that reach new code are kept in build/fuzz/corpus, crashes in build/fuzz/crashes.
+# Runs fuzzers that `make` built, for a time (make fuzz) or a number of inputs (make fuzz-smoke).
+# It keeps inputs that reach new code in build/fuzz/corpus, and crashes in build/fuzz/crashes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +31,8 @@ for name in "$@"; do
     if [ -d "tests/fuzz/corpus/$name" ]; then
         seeds=("tests/fuzz/corpus/$name")
     fi
-    # 65536: longer inputs only slow it down; 512 MiB: nothing here may need more.
+    # Inputs of more than 65536 bytes only slow a fuzzer down. No parser may ask for more than
+    # 512 MiB at once.
     if build/fuzz/"$name" "${limit[@]}" -max_len=65536 -rss_limit_mb=1024 -malloc_limit_mb=512 \
         -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/crashes/"$name"- \
         "$corpus" "${seeds[@]}" > "$log" 2>&1; then

@@ -10,8 +10,9 @@ Layout, in sectors of 512 bytes (boot/image_layout.h reads it, docs/decisions/00
   16       image header           partition 1 (type 0x7F, "for own use"): 16 to the kernel's end
   17       settings, as text
   24-      kernel: the ELF's segments, flat, packed (LZMA)
-  ...      model, 4 KiB aligned   partition 2 (type 0xDA, "non-file-system data"): the GGUF file as it is
-The same input gives the same image, byte for byte. Exit status: 0 written, 1 refused, 2 wrong use.
+  ...      model, 4 KiB aligned   partition 2 (type 0xDA, "non-file-system data"): the GGUF file
+The same input gives the same image, byte for byte.
+Exit status: 0 written, 1 refused, 2 wrong arguments.
 """
 import argparse
 import lzma
@@ -37,13 +38,13 @@ HEADER_VERSION = 3
 MAX_LBA = 0xFFFFFFFF
 # Near calls and jumps of x86-64, by the opcode before a 32-bit displacement.
 BRANCH = re.compile(rb"[\xe8\xe9]|\x0f[\x80-\x8f]", re.DOTALL)
-# lc, lp, pb: as boot/bios/unpack.h has them. The rest is how hard to try.
+# lc, lp and pb must be those of boot/bios/unpack.h. The others say how long the packer searches.
 LZMA = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 0, "dict_size": MAX_KERNEL_BYTES,
         "mode": lzma.MODE_NORMAL, "mf": lzma.MF_BT4, "nice_len": 273, "depth": 1000}
 
 
 class Refused(Exception):
-    """The input cannot become an image; the message is a sentence for people."""
+    """The input cannot become an image. The message is one sentence for people."""
 
 
 def padded(data, unit):
@@ -56,10 +57,11 @@ def dword_sum(data):
 
 
 def make_branches_absolute(code):
-    """Displacements of calls and jumps as targets, so that two calls of one function look the same.
+    """Replaces the displacements of calls and jumps by their targets.
 
-    A target outside of `code` stays as it is; to keep that reversible, the values are a permutation of
-    [-place, length). boot/bios/unpack.cpp does the opposite, in the same order of places.
+    Two calls of one function then have the same bytes, which pack better. A displacement to a place
+    outside of `code` stays as it is. To keep that reversible, the replacement permutes the values
+    of [-place, length). boot/bios/unpack.cpp does the opposite, in the same order of places.
     """
     code = bytearray(code)
     size = len(code)
@@ -76,7 +78,7 @@ def make_branches_absolute(code):
 
 
 def compress(data):
-    """What boot/bios/unpack.cpp unpacks: one raw LZMA1 stream of `data`, its branches made absolute."""
+    """Packs `data` for boot/bios/unpack.cpp: absolute branches, then one raw LZMA1 stream."""
     return lzma.compress(make_branches_absolute(data), lzma.FORMAT_RAW, filters=[LZMA])
 
 
@@ -88,7 +90,7 @@ def read(path, what):
 
 
 def flatten(elf):
-    """The loadable segments as (address, flat bytes, end of memory, entry)."""
+    """The ELF's loadable segments as (address, flat bytes, end of memory, entry)."""
     if elf[:4] != b"\x7fELF" or elf[4:6] != b"\x02\x01" or len(elf) < 64:
         raise Refused("the kernel is no 64-bit little-endian ELF file")
     entry, table = struct.unpack_from("<QQ", elf, 24)
@@ -123,7 +125,7 @@ def flatten(elf):
 
 
 def check_model(path):
-    """Length of a file that at least begins like a GGUF."""
+    """Length of the model's file, which must begin like a GGUF."""
     try:
         with open(path, "rb") as file:
             start = file.read(8)
@@ -139,7 +141,7 @@ def check_model(path):
 
 
 def check_options(text):
-    """The options as bytes: printable ASCII words of the form key=value."""
+    """The options as bytes. They are printable ASCII words: key=value."""
     if not all(" " <= c <= "~" for c in text):
         raise Refused("options are plain ASCII text on one line")
     for word in text.split():
@@ -153,7 +155,7 @@ def check_options(text):
 
 
 def partition(kind, first, sectors):
-    """One entry of the partition table; cylinder, head and sector say "beyond their reach"."""
+    """One entry of the partition table. Its cylinder, head and sector say "too far for us"."""
     if sectors == 0:
         return bytes(16)
     if first + sectors > MAX_LBA:
@@ -175,7 +177,8 @@ def build(args):
     options = check_options(args.options)
     model_bytes = 0 if args.model is None else check_model(args.model)
 
-    # Unpacked downwards of where it lies: at the end of the kernel's zeroed memory, where there is room.
+    # The packed kernel is loaded above the place of the unpacked one, so that unpacking overwrites
+    # none of it: at the end of the kernel's zeroed memory, which nobody uses yet.
     packed = compress(kernel)
     packed_sectors = padded(packed, SECTOR)
     packed_address = max(address + len(kernel), memory_end - len(packed_sectors)) + 15 & ~15
@@ -232,7 +235,7 @@ def main():
     parser.add_argument("--kernel", required=True)
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", help="a GGUF file")
-    model.add_argument("--no-model", action="store_true", help="an image without one")
+    model.add_argument("--no-model", action="store_true", help="make an image without a model")
     parser.add_argument("--options", default="", help="settings: key=value words")
     parser.add_argument("--output", required=True)
     args = parser.parse_args()

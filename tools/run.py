@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Boots the image in QEMU, shows its serial line, prints the URL once the guest is ready.
 
-`make run` calls this with the variables MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS FRESH. Type a prompt
-into the terminal to talk to the guest's console; Ctrl-C ends the machine. The image is never
-written to; what was tuned is kept on build/state.img, which is made when it is not there.
+`make run` calls this with the variables MODEL PORT SMP MEM NIC ACCEL VGA OPTIONS FRESH. The terminal
+is the guest's console: type a prompt. Ctrl-C ends the machine. The machine never writes to the
+image. It keeps the optimiser's choices on build/state.img, which is made if it is not there.
 """
 import argparse
 import bisect
@@ -28,7 +28,6 @@ DEFAULT_MEM_MIB = 256
 MOST_PROCESSORS = 4  # unless SMP asks for more
 NICS = {"e1000": "e1000", "virtio": "virtio-net-pci", "virtio-net": "virtio-net-pci", "none": None}
 
-
 # docs/decisions/0003-state-disk.md: the magic in the first sector, zeros everywhere else.
 STATE_MAGIC = b"BAREFLOW-STATE-1"
 STATE_BYTES = 64 << 10
@@ -41,22 +40,25 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", default=ROOT / "build/fluid_llama.img", type=Path)
     parser.add_argument("--elf", default=ROOT / "build/bareflow.elf", type=Path,
-                        help="where the symbols come from")
-    parser.add_argument("--model", default="", help="a GGUF file, given to the guest as second disk; or one of "
-                        f"{', '.join(models.MODELS)}: fetched when it is not there")
+                        help="the ELF file whose symbols name addresses")
+    parser.add_argument("--model", default="",
+                        help="a GGUF file, which becomes the guest's second disk; or one of "
+                        f"{', '.join(models.MODELS)}, fetched if it is not there")
     parser.add_argument("--port", default="8080", help="host port on 127.0.0.1 (default 8080)")
     parser.add_argument("--smp", default="",
                         help=f"processors (default: as many as there are here, at most {MOST_PROCESSORS})")
     parser.add_argument("--mem", default="", help="memory in MiB (default: enough for the model)")
     parser.add_argument("--nic", default="virtio",
-                        help="virtio or e1000 (QEMU lets it receive only a second after its start); none")
+                        help="virtio, e1000 (in QEMU it receives only a second after its start) or none")
     parser.add_argument("--accel", default="auto", help="auto, tcg or kvm")
     parser.add_argument("--vga", default="none", help="QEMU display: none, gtk, sdl, vnc=...")
     parser.add_argument("--options", default="", help="settings for the guest (docs/SETTINGS.md)")
     parser.add_argument("--state", default=str(ROOT / "build/state.img"),
-                        help="the disk that keeps what was tuned (default build/state.img); empty: none")
-    parser.add_argument("--state-disk", default="ide", choices=("ide", "virtio"), help="how it is attached")
-    parser.add_argument("--fresh", default="", help="1: forget what was tuned")
+                        help="the state disk, which keeps the optimiser's choices "
+                        "(default build/state.img); empty: none")
+    parser.add_argument("--state-disk", default="ide", choices=("ide", "virtio"),
+                        help="how the state disk is attached")
+    parser.add_argument("--fresh", default="", help="1: forget the optimiser's choices")
     parser.add_argument("--print-command", action="store_true", help="print the command and stop")
     return parser.parse_args(argv)
 
@@ -76,7 +78,10 @@ def default_processors():
 
 
 def kvm_is_real():
-    """/dev/kvm alone is no proof: without vmx or svm it emulates instruction by instruction."""
+    """Can KVM run the guest's code directly?
+
+    /dev/kvm alone is no proof: without vmx or svm, KVM emulates instruction by instruction.
+    """
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -87,7 +92,7 @@ def kvm_is_real():
 
 
 def find_model(model):
-    """A path: what is given, or the file of a model known by name."""
+    """The path of a model, which is named by its path or by a word of models.MODELS."""
     if model not in models.MODELS:
         return model
     try:
@@ -116,13 +121,15 @@ def check_port_free(port):
 
 
 def drive(path, rest):
-    """Words of QEMU's `-drive`. A comma separates them and is written double in a path."""
+    """QEMU's words for one drive. Commas separate the parts, so a path has each comma twice."""
     return ["-drive", f"file={str(path).replace(',', ',,')},format=raw,{rest}"]
 
 
 def make_state_disk(path, fresh):
-    """Makes an empty state disk where there is none, or when the old one shall be forgotten. False:
-    another machine uses it."""
+    """Makes an empty state disk if there is none, or if `fresh` says to forget the old one.
+
+    Returns False if another machine uses it.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +195,7 @@ def qemu_command(args):
 
 
 class Symbols:
-    """Names for addresses of the kernel's code, read from the ELF when first needed."""
+    """Names of the addresses of the kernel's code, read from the ELF at the first question."""
 
     ADDRESS = re.compile(r"\b(?:0x)?([0-9a-f]{16})\b")
 
@@ -223,8 +230,10 @@ class Symbols:
 
 
 def pump(stream, symbols, port):
-    """Copies the serial line to the terminal as it comes, a token at a time; a finished line gets
-    the names of the addresses in it."""
+    """Copies the serial line to the terminal, a token at a time as it comes.
+
+    At the end of a line it adds the names of the addresses in it.
+    """
     line = ""
     held = ""  # a carriage return whose line feed may still come
     announced = False
@@ -265,7 +274,7 @@ def main(argv):
         code = qemu.wait()
     if code == 0 or code < 0 or code == GUEST_SUCCESS:
         return 0
-    if code & 1 == 0 or code == 1:  # QEMU's own; it has said why
+    if code & 1 == 0 or code == 1:  # a failure of QEMU itself, which has said why
         return code
     # isa-debug-exit: QEMU ends with 2 * value + 1.
     print(f"run: the guest stopped with exit code {code >> 1}", file=sys.stderr)

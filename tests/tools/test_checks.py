@@ -20,6 +20,7 @@ def run(tool, *arguments):
 
 
 def layers(tmp_path, name, text):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if name.endswith(".h") and "#pragma once" not in text:
@@ -91,7 +92,8 @@ def test_commented_include_counts_for_nothing(tmp_path):
     assert layers(tmp_path, "drivers/a.cpp", text).returncode == 0
 
 
-@pytest.mark.parametrize("line", ["#if HOSTED", "#ifdef BAREFLOW_HOSTED", "#if defined(__hosted__)"])
+@pytest.mark.parametrize("line", ["#if HOSTED", "#ifdef BAREFLOW_HOSTED", "#if defined(__hosted__)",
+                                  "#ifndef BAREFLOW_METAL"])
 def test_conditions_on_the_world_are_refused(tmp_path, line):
     done = layers(tmp_path, "llama/a.cpp", f"{line}\n#endif\n")
     assert done.returncode == 1 and "llama/a.cpp:1" in done.stdout
@@ -107,7 +109,13 @@ def test_other_defines_pass(tmp_path, define):
     assert layers(tmp_path, "drivers/a.h", f"#define {define}\n").returncode == 0
 
 
+def test_source_outside_of_every_room_is_refused(tmp_path):
+    done = layers(tmp_path, "compute/a.cpp", '#include "compute/numbers/ops.h"\n')
+    assert done.returncode == 1 and "compute/a.cpp:1: lies in no room" in done.stdout
+
+
 def test_header_without_pragma_once_is_refused(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "net").mkdir()
     (tmp_path / "net/a.h").write_text("int a;\n")
     done = run("check_layers.py", "--root", tmp_path)

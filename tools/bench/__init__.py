@@ -1,4 +1,5 @@
-"""The benchmarks behind tools/bench.py: measuring our program hosted and in QEMU, measuring llama.cpp, tables.
+"""The benchmarks behind tools/bench.py: our program hosted and in QEMU, llama.cpp, and tables.
 
-Nothing here is a test and nothing is a target: figures of this machine, with the commands that made them.
+Nothing here is a test, and no figure is a target. Each figure is one of this machine, with the
+command that made it.
 """

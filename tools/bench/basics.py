@@ -1,4 +1,4 @@
-"""What every machine of ours shows without speed: sizes, start, load, answers under load, idling."""
+"""Measures what is not tokens per second: sizes, start, loading, answers under load, idling."""
 import http.client
 import json
 import statistics
@@ -55,7 +55,7 @@ def responsiveness(args):
     with Guest(model=model) as guest:
         guest.wait_healthy()
         streams = []
-        for seed in range(4):  # as many as there are slots; a few at a time for QEMU's user network
+        for seed in range(4):  # one for each slot, a moment apart for QEMU's user network
             body = {"prompt": "a b c d e f g h " * (1 + seed), "max_tokens": 400, "temperature": 1, "seed": seed}
             streams.append(http.client.HTTPConnection("127.0.0.1", guest.port, timeout=600))
             streams[-1].request("POST", "/v1/completions", json.dumps(body))
@@ -94,6 +94,6 @@ def idle(args):
 
 
 def show(result):
-    """Without the commands, which are in the JSON."""
+    """The figures without their commands, which are in the JSON."""
     return pairs({key: {k: v for k, v in value.items() if k != "command"} if isinstance(value, dict) else value
                   for key, value in result.items() if key != "command"})

@@ -1,4 +1,8 @@
-"""The client's side of a measurement: one request, a streamed one with times, many at once."""
+"""The client of a measurement: one request, a streamed completion with times, several at once.
+
+Clients share the machine with the server that they measure, so they do little work while they wait.
+Prefer the server's own clock where it gives one: several fast tokens may arrive in one piece.
+"""
 import bisect
 import contextlib
 import http.client
@@ -24,7 +28,7 @@ def request(port, method, path, body=None, timeout=0.1):
 
 
 def profile(port):
-    """/profile as JSON; a guest in the middle of a long step may need a moment."""
+    """/profile as JSON; {} if there is no answer. A guest in a long step gets three attempts."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             status, data = request(port, "GET", "/profile?format=json", timeout=20)
@@ -40,7 +44,7 @@ class Text:
     asked: float = 0.0
     times: list = field(default_factory=list)  # one for each piece of text
     usage: dict = field(default_factory=dict)
-    figures: dict = field(default_factory=dict)  # the server's own, when it came to the end
+    figures: dict = field(default_factory=dict)  # the server's own; {} if the text was cut short
 
     @property
     def tokens(self):
@@ -52,8 +56,10 @@ class Text:
 
     @property
     def decode_rate(self):
-        """Tokens/s after the first, which belongs to the prompt; by the server's clock where it told
-        (several fast tokens may come in one piece), else by ours."""
+        """Tokens/s after the first token, which belongs to the prompt.
+
+        By the server's clock if it gave its times, else by ours.
+        """
         if self.tokens < 2 or len(self.times) < 2:
             return None
         span = self.figures.get("decode_ms", 0) / 1000 or self.times[-1] - self.times[0]
@@ -61,8 +67,11 @@ class Text:
 
     @property
     def prompt_rate(self):
-        """Prompt tokens/s by the server's clock where it told, else by ours. What was reused from
-        another text (the token that begins one, at least) does not count."""
+        """Prompt tokens/s, by the server's clock if it gave its times, else by ours.
+
+        Tokens that the server reused from another text do not count. The token that begins every
+        text is always one of them.
+        """
         count = self.usage.get("prompt_tokens", 0) - self.figures.get("cached_tokens", 0)
         spent = self.figures.get("prompt_ms", 0) / 1000 or self.first_token_s
         return count / spent if count and spent else None
@@ -76,7 +85,7 @@ def completion_body(prompt, max_tokens, banned):
 
 
 def take_line(text, line, now):
-    """One line of the stream. True: it was the last that says something."""
+    """Takes one line of the stream, which came at `now`. True if it ends the text."""
     if not line.startswith(b"data: {"):
         return False
     event = json.loads(line[6:])
@@ -91,8 +100,11 @@ def take_line(text, line, now):
 
 
 def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600, least=2):
-    """Greedy, streamed. `banned`: tokens that end a text, so that it gets its whole length.
-    `stop_after_s`: hang up then (from the first token on; `least` tokens are waited for)."""
+    """Makes one text, greedily, and streams it.
+
+    `banned` are the tokens that end a text: without them it gets its whole length. The client hangs
+    up `stop_after_s` seconds after the first token, but waits for at least `least` tokens.
+    """
     text = Text(asked=time.monotonic())
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
@@ -114,10 +126,11 @@ def stream(port, prompt, max_tokens, banned=(), stop_after_s=None, timeout=600, 
 
 
 def together(port, prompts, max_tokens, banned=(), between_s=0.0, timeout=600):
-    """One client for each prompt, all at once. QEMU's user network wants them a moment apart.
+    """Makes one text for each prompt, all at once.
 
-    They share the machine with the server they measure, so they are cheap: what comes is read once a
-    millisecond, and looked into when all is there."""
+    QEMU's user network needs `between_s` seconds between two connections. The clients are cheap:
+    they read once a millisecond, and parse the answers when all have come.
+    """
     texts = [Text() for _ in prompts]
     arrived = [[] for _ in prompts]  # (when, bytes)
     with contextlib.ExitStack() as stack:
@@ -152,7 +165,7 @@ def together(port, prompts, max_tokens, banned=(), between_s=0.0, timeout=600):
 
 
 def read_answer(text, pieces):
-    """A chunked answer out of (when, bytes); a chunk came when its last byte did."""
+    """Parses a chunked answer out of (when, bytes). A chunk has the time of its last byte."""
     whole = b"".join(data for _, data in pieces)
     ends = list(itertools.accumulate(len(data) for _, data in pieces))
     head, _, _ = whole.partition(b"\r\n\r\n")
@@ -171,8 +184,11 @@ def read_answer(text, pieces):
 
 
 def aggregate(texts):
-    """Tokens/s of all clients together, and whether they were really served together. Counted while
-    every client is generating; where that never happens (one after the other), over the whole time."""
+    """(tokens/s of all clients together, whether they were served at the same time).
+
+    It counts tokens while every client has one coming. If that time is less than a quarter of the
+    whole, the clients were served one after the other, and the whole time counts.
+    """
     begin = max(t.times[0] for t in texts)
     end = min(t.times[-1] for t in texts)
     first, last = min(t.times[0] for t in texts), max(t.times[-1] for t in texts)
@@ -180,6 +196,6 @@ def aggregate(texts):
         # A token that is half a character comes with the next one.
         inside = sum(t.tokens / len(t.times) for t in texts for when in t.times if begin < when <= end)
         return inside / (end - begin), True
-    if last <= first:  # so fast that it came in one piece
+    if last <= first:  # everything came in one piece
         return sum(t.tokens for t in texts) / (last - min(t.asked for t in texts)), False
     return (sum(t.tokens for t in texts) - 1) / (last - first), False

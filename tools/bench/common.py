@@ -1,4 +1,4 @@
-"""What every part needs: where things are, which machine this is, progress, the commands that ran."""
+"""What every part needs: paths, facts about the machine, progress, and commands as text."""
 import contextlib
 import os
 import platform
@@ -20,7 +20,7 @@ STARTED = time.monotonic()
 
 
 class BenchError(Exception):
-    """A measurement can't be made; the text is one sentence for people."""
+    """A measurement cannot be made. The text is one sentence for people."""
 
 
 def progress(text):
@@ -28,13 +28,13 @@ def progress(text):
 
 
 def check_time(args):
-    """Before every row: a run has so many minutes, and what is left then is left out."""
+    """Called before every row: after --minutes, the rows that were not measured are left out."""
     if args.minutes and time.monotonic() - STARTED > args.minutes * 60:
         raise BenchError(f"the {args.minutes} minutes were over (--minutes)")
 
 
 def here(text):
-    """A command or path without this machine's folders."""
+    """A command or path, relative to the project's folder."""
     return str(text).replace(f"{ROOT}/", "")
 
 
@@ -85,7 +85,7 @@ _settings = None
 
 
 def knows(setting):
-    """Whether the program as built has this setting."""
+    """Does the program in build/ have this setting? An older one may not."""
     global _settings
     if _settings is None:
         text = subprocess.run([str(HOSTED), "--help"], capture_output=True, text=True, check=True).stdout
@@ -94,5 +94,5 @@ def knows(setting):
 
 
 def known(settings):
-    """The settings that the program has, as `key=value` words; what it lacks is left out."""
+    """Settings as `key=value` words, without those that the program in build/ does not have."""
     return [f"{key}={value}" for key, value in settings.items() if value is not None and knows(key)]

@@ -1,4 +1,4 @@
-"""llama.cpp beside us: starts the worker in the Python environment of `make setup-bench`."""
+"""Measures llama.cpp, through a worker in the Python environment of `make setup-bench`."""
 import contextlib
 import json
 import os
@@ -11,17 +11,18 @@ from .common import BUILD, BenchError, progress, shown
 from .servers import process_memory
 
 WORKER = Path(__file__).resolve().parent / "llama_cpp_worker.py"
-# A Python that has llama_cpp: the one of `make setup-bench`, unless told otherwise.
+# A Python that has llama_cpp.
 PYTHON = Path(os.environ.get("BAREFLOW_REFERENCE_PYTHON", BUILD / "reference-venv/bin/python"))
 ANSWER_TIMEOUT_S = 120
-LIMIT_S = 20  # of one measurement: two threads on a busy machine may crawl
+LIMIT_S = 20  # for one measurement: on a busy machine two threads may be very slow
 
-# Once it crashed with its own packings of the weights, it is measured without them, which is said.
+# True after llama.cpp has crashed with its own packings of the weights: from then on it is measured
+# without them. Each row says so.
 _plain = False
 
 
 def missing():
-    """Why there is nothing to compare with; empty when there is."""
+    """Why llama.cpp cannot be measured; "" if it can."""
     if PYTHON.exists():
         return ""
     return "llama.cpp is not here (`make setup-bench` builds it): our figures stand alone"
@@ -32,11 +33,11 @@ def plain():
 
 
 class Crashed(BenchError):
-    """The worker died of a signal."""
+    """A signal ended the worker."""
 
 
 class LlamaCpp:
-    """One model in llama.cpp, waiting for work between measurements. Use `start()`."""
+    """One model in llama.cpp, which waits between measurements. Made by start()."""
 
     def __init__(self, model, threads, context, sequences=1):
         words = ["plain"] if _plain else []
@@ -96,7 +97,7 @@ class LlamaCpp:
 
 
 def start(model, threads, context, sequences, probe):
-    """A worker that has survived the probe (a prompt): some builds crash in their kernels for AMX."""
+    """A worker that has survived `probe`, a prompt: some builds crash in their kernels for AMX."""
     global _plain
     worker = LlamaCpp(model, threads, context, sequences)
     try:

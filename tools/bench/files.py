@@ -1,4 +1,7 @@
-"""The models that are measured: ours, SmolLM2, and synthetic ones, made once into build/bench-models."""
+"""The models that are measured: ours, SmolLM2, and synthetic ones.
+
+A synthetic model has a real shape and random weights, and is made once into build/bench-models.
+"""
 import shutil
 import subprocess
 import sys
@@ -16,8 +19,10 @@ TINYLLAMA_LAYERS = make_gguf.PRESETS["tinyllama"]["layers"]
 
 
 def mixed_overrides(layers):
-    """Q4_K_M as llama.cpp's quantiser mixes it: the output and, in half of the layers, attn_v and
-    ffn_down are Q6_K."""
+    """The tensors that are Q6_K in Q4_K_M, as llama.cpp's quantiser mixes it.
+
+    These are the output and, in half of the layers, attn_v and ffn_down.
+    """
     names = ["output.weight"]
     for i in range(layers):
         if i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2:
@@ -51,7 +56,7 @@ class Synthetic:
     def expected_bytes(self):
         shape = make_gguf.DEFAULTS | self.shape
         shape["head_size"] = shape["dim"] // shape["heads"]
-        total = 4 << 20  # vocabulary and keys, generously
+        total = 4 << 20  # more than vocabulary and keys take
         for name, dims, _ in make_gguf.tensor_list(shape):
             chosen = make_gguf.type_of(name, dims, self.type_name, self.overrides)
             _, elements, size = gguf_format.TENSOR_TYPES[gguf_format.TYPE_IDS[chosen]]
@@ -62,7 +67,7 @@ class Synthetic:
         return total
 
 
-# Types that are compared at full depth, and those that are compared on fewer layers of the same shape.
+# Types that are compared with all layers, and types that are compared with OTHER_LAYERS layers.
 FULL_TYPES = ("F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K")
 OTHER_TYPES = ("F32", "BF16", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q5_K")
 OTHER_LAYERS = 6
@@ -86,7 +91,7 @@ ABOUT = {"stories": "the default model, Q8_0", "smollm2": models.MODELS["smollm2
 
 
 def make_synthetic(path, arguments, expected_bytes):
-    """In one rename, so that a file under its name is a whole one."""
+    """Makes a file under another name and renames it: a file of this name is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
     if free < expected_bytes + GIB:
@@ -103,7 +108,7 @@ def make_synthetic(path, arguments, expected_bytes):
 
 
 def path_of(name):
-    """The model's file, made or fetched when it is not there yet."""
+    """The model's file, which is made or fetched if it is not there yet."""
     if name == "stories":
         return DEFAULT_MODEL
     if name == "smollm2":
@@ -122,7 +127,7 @@ _enders = {}
 
 
 def enders(path):
-    """Tokens that end a text: kept away, so that every text has the length that was asked for."""
+    """Tokens that end a text. They are banned, so that every text has the length asked for."""
     if path not in _enders:
         metadata = gguf_format.Reader(path).metadata
         keys = ("eos_token_id", "eot_token_id", "eom_token_id")

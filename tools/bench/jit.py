@@ -1,10 +1,10 @@
-"""What the optimiser is worth (`make bench-jit`), as tables for people, and beside the goals."""
+"""Shows what the optimiser is worth (`make bench-jit`): tables for people, and the goals."""
 from .common import ratio, rounded
 from .tables import table
 
 
 def kernels(row):
-    """What was chosen for the functions that cost most, from /profile after the full run."""
+    """The eight functions that cost most and what was chosen for them, after the full run."""
     functions = row["modes"]["full"].get("functions", [])
     rule = {f["name"]: f for f in row["modes"]["baseline"].get("functions", [])}
     total = sum(f["total_cycles"] for f in functions) or 1
@@ -23,16 +23,17 @@ SPEED_COLUMNS = (
     ("full", "full"), ("over_rule", "x rule"), ("over_tier_0", "x tier 0"), ("decode_gbytes", "GB/s"), ("read_gbytes", "can read"), ("read_percent", "% of it"),
     ("llama_cpp", "llama.cpp"), ("over_llama_cpp", "x llama.cpp"), ("same", "not measured again"), ("skipped", "left out"))
 SPEED_LEGEND = """\
-  tokens/s; rule: the best instruction set that CPUID names; GB/s: bytes of weights that decoding reads a second, beside
-  the bandwidth that /profile measured"""
+  tokens/s; rule: the best instruction set that CPUID names; GB/s: bytes of weights that decoding
+  reads a second; can read: the read bandwidth that /profile measured"""
 SEARCH_COLUMNS = (
     ("model", "model"), ("where", "where"), ("settled_s", "settled s"), ("settled_tokens", "tokens"), ("lost_s", "lost s"),
     ("climb_s", "climb s"), ("idle_s", "idle s"), ("rested", "rest"), ("tuning_ms", "tuning ms"), ("compile_ms", "making"),
     ("tuning_percent", "% of the time"), ("tried", "tried"), ("untried", "not needed"), ("took_s", "row took s"))
 SEARCH_LEGEND = """
-  the search. settled: until 90 % of the final speed, by the clock and in tokens; lost: during the climb, against the final speed;
-  climb: seconds under load; idle: then until nothing was left to try (rest: whether it came to that); tuning: time of the search, making:
-  of it generating code; not needed: candidates of the field that were never made"""
+  the search. settled: until 90 % of the final speed, in seconds and in tokens; lost: seconds that
+  the climb lost against the final speed; climb: seconds under load; idle: seconds after that until
+  no candidate remained (rest: whether that was reached); tuning: time of the search; making: the
+  part of it that generated code; not needed: candidates of the field that were never made"""
 KERNEL_COLUMNS = (
     ("function", "function"), ("level", "level"), ("variant", "variant"), ("calls", "calls"), ("least", "least cycles"),
     ("mean", "mean"), ("p99", "p99"), ("gmacs", "GMAC/s"), ("gbs", "GB/s"), ("bandwidth", "% of read"),
@@ -43,7 +44,8 @@ def show_tiers(result):
     out = [SPEED_LEGEND, table(result["rows"], SPEED_COLUMNS)]
     out += [f"  {note}" for note in result["notes"]]
     if any(row.get("same") for row in result["rows"]):
-        out.append("  not measured again: tier 0 is the same code whatever CPUID or jit.isa say; the rule of qemu64 is SSE2's of -cpu max")
+        out.append("  not measured again: tier 0 is the same code whatever CPUID and jit.isa say; "
+                   "the rule of qemu64 is the SSE2 rule of -cpu max")
     out += [SEARCH_LEGEND, table([row for row in result["rows"] if "skipped" not in row], SEARCH_COLUMNS)]
     for row in result["rows"]:
         if row.get("modes") and row["where"] in ("hosted, 2 thr.", "TCG max, -smp 2"):
@@ -53,7 +55,8 @@ def show_tiers(result):
 
 
 def show_second_boots(result):
-    return ("  tokens/s; of the first 32 tokens the median stretch of four; of three second boots the median, and the worst\n"
+    return ("  tokens/s of the first 32 tokens of a boot: the median of eight texts; "
+            "of three second boots the median and the worst\n"
             + table(result["rows"], (
                 ("model", "model"), ("where", "where"), ("cold", "first boot"), ("ended_with", "it ended with"),
                 ("warm", "second boot"), ("first_text", "its first four"), ("warm_ratio", "ratio"), ("worst_ratio", "worst"), ("recalled", "remembered"),
@@ -61,7 +64,8 @@ def show_second_boots(result):
 
 
 def show_profiling(result):
-    return ("  tokens/s with profiling and without, jit=baseline, in turns; % of tokens/s, of pairs; in rounds of new programs\n"
+    return ("  tokens/s with profiling and without, alternately, with jit=baseline; the cost is in % "
+            "of tokens/s, for each pair; every round starts new programs\n"
             + table(result["rows"], (
                 ("model", "model"), ("where", "where"), ("on", "with"), ("off", "without"),
                 ("cost_percent", "cost % (median)"), ("quartiles", "quartiles"), ("interval", "median, 95 % sure"),
@@ -69,7 +73,8 @@ def show_profiling(result):
 
 
 def show_native(result):
-    return ("  10^9 multiply-adds a second, one thread, one vector: what the search installed, and the best kernel of -O3 -march=native\n"
+    return ("  10^9 multiply-adds a second, one thread, one vector: what the search installed, and "
+            "the best kernel of -O3 -march=native\n"
             + table(result["rows"], (
                 ("model", "model"), ("function", "function"), ("variant", "installed"), ("installed", "GMAC/s"),
                 ("native", "compiler's"), ("native_kernel", "its kernel"), ("ratio", "ratio"), ("mib", "MiB"),
@@ -90,7 +95,7 @@ def goal(what, where, measured, wanted, met=None, aim=None):
 
 
 def goals(report):
-    """What issue and docs ask for, beside what this run measured. Only what was measured is there."""
+    """The optimiser's goals beside what this run measured. Only what it measured has a row."""
     rows = []
     for row in report.get("tiers-tcg", {}).get("rows", []):
         if "skipped" in row:

@@ -4,15 +4,16 @@
 //   --type=Q8_0,Q4_0   weight types (default: all)     --variant=NAME  only this one
 //   --rows=N --cols=N  of each matrix (2048 x 2048)    --mib=N         of weights in all (256)
 //   --threads=1,2      rows are divided                --batch=1,16    vectors at once
-//   --plans=WORD       generated kernels, too, whose name has the word in it ("r" has them all)
+//   --plans=WORD       also generated kernels with this word in their name ("r": all of them)
 //   --kernel=NAME      only this one, compiled or generated, and what --native=1 adds
-//   --native=1         the portable and SWAR kernels, too, compiled with -O3 -march=native
-//   --isa=NAME         as on a processor without more (setting `jit.isa`)
+//   --native=1         also the portable and SWAR kernels, compiled with -O3 -march=native
+//   --isa=NAME         as on a processor that has no more than this (setting `jit.isa`)
 //
-// Weights lie in several matrices that are gone through in turn, so with the default they come
-// from memory. Time is what a thread was given of its processor, so that a busy machine costs
-// precision but not the figure; with several threads the longest counts. Best of several rounds.
-// The read bandwidth beside which a figure stands is that of summing up the same memory.
+// The weights are several matrices, which a kernel goes through one after the other. With the
+// default sizes they do not fit into a cache, so they come from memory. The time is the processor
+// time of a thread: on a busy machine a figure loses precision, but stays right. With several
+// threads the longest time counts. A figure is the best of several rounds. It is compared with the
+// read bandwidth, which is measured by summing up the same memory.
 #include <sys/mman.h>
 #include <time.h>
 
@@ -37,7 +38,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/jit/code_buffer.h"
 
-// tools/bench/kernel_native.cpp; GemvVariants of the same layout.
+// Defined in tools/bench/kernel_native.cpp. `first` points to GemvVariants of the same layout.
 extern "C" size_t bareflow_native_variants(uint32_t type, const void **first);
 
 namespace {
@@ -66,7 +67,7 @@ double thread_seconds() {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Seconds of the slowest of `threads` doing work(part).
+// Runs work(part) on `threads` threads. Seconds of the slowest thread, in the best round.
 template <typename Work>
 double seconds_of(uint32_t threads, const Work &work) {
     double best = 1e30;
@@ -108,7 +109,8 @@ double read_bandwidth(const uint8_t *memory, uint64_t bytes, uint32_t threads) {
     return static_cast<double>(bytes) / seconds * 1e-9;
 }
 
-// Any bits but for what the loader refuses.
+// Fills memory with weights of any bits, except those that the loader refuses: scales that are not
+// finite.
 void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
     uint64_t state = 88172645463325252;
     for (uint64_t at = 0; at < bytes; at += 8) {
@@ -119,7 +121,7 @@ void fill(const TensorTypeInfo &type, uint8_t *weights, uint64_t bytes) {
     }
     for (uint64_t at = 0; at + type.block_bytes <= bytes; at += type.block_bytes) {
         if (type.block_elements == 1) {
-            uint8_t &top = weights[at + type.block_bytes - 1];  // about a hundredth, either sign
+            uint8_t &top = weights[at + type.block_bytes - 1];  // about +-0.01
             top = static_cast<uint8_t>((top & 0x80) | (type.name == "F16" ? 0x20 : 0x3c));
             continue;
         }
@@ -157,12 +159,12 @@ void add_generated(const GemvShape &shape, const Options &options, jit::CodeBuff
     }
 }
 
-// The vectors that are multiplied, as floats and quantised, and room for the results.
+// The vectors that are multiplied, as floats and quantised, and memory for the results.
 struct Vectors {
     std::vector<float> x;  // [batch][cols]
     std::vector<float> y;  // [batch][rows]
     std::vector<ActivationBuffer> buffers;
-    std::vector<QuantizedActivation> xq;  // [batch], in buffers
+    std::vector<QuantizedActivation> xq;  // [batch], views of `buffers`
 };
 
 Vectors make_vectors(const Options &options) {
@@ -187,12 +189,12 @@ Vectors make_vectors(const Options &options) {
     return made;
 }
 
-// What is timed for one type.
+// The kernels that are timed for one type.
 struct Field {
     std::vector<GemvVariant> kernels;
-    size_t in_file_order = 0;       // of them; the rest reads repacked weights
-    std::deque<std::string> names;  // that are made here
-    jit::CodeBuffer code;           // of generated kernels
+    size_t in_file_order = 0;       // the first kernels read weights as in a file, others repacked
+    std::deque<std::string> names;  // the names of native kernels, which `kernels` points to
+    jit::CodeBuffer code;           // holds the generated kernels
 };
 
 void add_native(uint32_t type_id, Field &field) {
@@ -227,7 +229,7 @@ void choose_field(TensorType type, uint64_t row_bytes, const Options &options, F
     }
 }
 
-// The matrices lie side by side, all of one shape.
+// `count` matrices of one shape, side by side in memory.
 struct Matrices {
     const TensorTypeInfo &info;
     uint8_t *memory;
@@ -246,11 +248,11 @@ void repack(const Matrices &matrices, const Options &options) {
     }
 }
 
-// One line: a kernel, a batch, a number of threads.
+// Measures one kernel with one batch and one number of threads, and prints its line.
 void measure(const GemvVariant &variant, uint32_t batch, uint32_t threads, double bandwidth,
              const Matrices &matrices, const Options &options, Vectors &vectors) {
-    // Slow kernels see fewer matrices; caches are small beside even one. A kernel that is compared
-    // with the compiler's sees as many as the compiler's does.
+    // Slow kernels get fewer matrices: even one is large beside the caches. With --native=1 all
+    // kernels get the same number, so that they can be compared.
     const bool slow = variant.name == "portable" && !options.native;
     const uint64_t share = batch > 1 || slow ? 8 : 1;
     const uint64_t used = std::max<uint64_t>(1, matrices.count / share);
@@ -362,7 +364,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
-    // Room for a matrix of the widest type however small the total.
+    // At least enough for one matrix of the widest type, whatever --mib says.
     const uint64_t room = std::max(options.bytes, uint64_t{options.rows} * options.cols * 4);
     auto *const memory = static_cast<uint8_t *>(
         mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

@@ -1,6 +1,6 @@
-// The portable and SWAR kernels as the compiler makes them for the very processor it runs on: what
-// tools/bench/kernel_bench.cpp compares with. Compiled like the sources in NATIVE_SOURCES
-// (Makefile) with -O3 -march=native and their namespace under another name.
+// The portable and SWAR kernels as the compiler makes them for this very processor, with which
+// tools/bench/kernel_bench.cpp compares. This file and the sources in NATIVE_SOURCES (Makefile) are
+// compiled with -O3 -march=native, and their namespace gets another name.
 #include "compute/kernels/portable/gemv.h"
 #include "compute/numbers/tensor_types.h"
 

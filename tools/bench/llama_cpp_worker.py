@@ -1,12 +1,17 @@
-"""llama.cpp under measurement, by the low-level calls of llama-cpp-python. Runs in build/reference-venv.
+"""Runs llama.cpp for a measurement, by the low-level calls of llama-cpp-python.
+
+It runs in build/reference-venv; comparison.py starts it.
 
 usage: python llama_cpp_worker.py MODEL THREADS CONTEXT SEQUENCES [plain]
 
 Commands on standard input, answers on standard output, one JSON object a line:
-  {"do": "generate", "prompt": [..], "tokens": N, "limit_s": S}      -> {"prompt_s", "decode_s", "tokens": [..]}
-  {"do": "together", "prompts": [[..], ..], "tokens": N, "limit_s": S} -> {"decode_s", "steps"}
-Greedy. The prompt's time ends with its logits; decoding counts what comes after the first token, as
-the clients of our server count; it ends early after `limit_s`. `plain`: without llama.cpp's own packings of the weights.
+  {"do": "generate", "prompt": [..], "tokens": N, "limit_s": S}
+      -> {"prompt_s", "decode_s", "tokens": [..]}
+  {"do": "together", "prompts": [[..], ..], "tokens": N, "limit_s": S}
+      -> {"decode_s", "steps"}
+Sampling is greedy. The prompt's time ends with its logits. Decoding starts after the first token,
+as for the clients of our server, and ends early after `limit_s` seconds. `plain`: without
+llama.cpp's own packings of the weights.
 """
 import json
 import os
@@ -39,7 +44,7 @@ class Worker:
         self.batch = llama.llama_batch_init(512, 0, 1)
 
     def step(self, rows):
-        """rows: (token, position, sequence, whether its logits are wanted)."""
+        """Computes a batch of (token, position, sequence, whether its logits are wanted)."""
         batch = self.batch
         batch.n_tokens = len(rows)
         for i, (token, position, sequence, wanted) in enumerate(rows):
@@ -55,7 +60,8 @@ class Worker:
         logits = llama.llama_get_logits_ith(self.context, index)
         return int(np.argmax(np.ctypeslib.as_array(logits, shape=(self.vocabulary,))))
 
-    def feed(self, prompt, sequence):
+    def compute_prompt(self, prompt, sequence):
+        """Computes a prompt; the best token after it."""
         last = len(prompt) - 1
         self.step([(token, i, sequence, i == last) for i, token in enumerate(prompt)])
         return self.best(last)
@@ -63,7 +69,7 @@ class Worker:
     def generate(self, prompt, tokens, limit_s):
         llama.llama_memory_clear(self.memory, True)
         began = time.perf_counter()
-        made = [self.feed(prompt, 0)]
+        made = [self.compute_prompt(prompt, 0)]
         prompted = time.perf_counter()
         for i in range(tokens - 1):
             self.step([(made[-1], len(prompt) + i, 0, True)])
@@ -74,7 +80,7 @@ class Worker:
 
     def together(self, prompts, tokens, limit_s):
         llama.llama_memory_clear(self.memory, True)
-        last = [self.feed(prompt, i) for i, prompt in enumerate(prompts)]
+        last = [self.compute_prompt(prompt, i) for i, prompt in enumerate(prompts)]
         began = time.perf_counter()
         for n in range(tokens):
             self.step([(token, len(prompts[i]) + n, i, True) for i, token in enumerate(last)])
@@ -86,7 +92,7 @@ class Worker:
 
 def main():
     path, threads, context, sequences = sys.argv[1], *map(int, sys.argv[2:5])
-    # The answers' way out is kept clean of what the library prints.
+    # The library prints to standard output, too: that goes to standard error from here on.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     worker = Worker(path, threads, context, sequences, "plain" in sys.argv[5:])

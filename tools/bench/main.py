@@ -1,4 +1,4 @@
-"""The command line of the benchmarks."""
+"""The command line of the benchmarks: the parts, and how they are run, shown and kept."""
 import argparse
 import json
 import sys
@@ -16,18 +16,18 @@ PARTS = {
     "load": (basics.load, basics.show, "loading a file of 94 MB"),
     "responsiveness": (basics.responsiveness, basics.show, "/health while a large model generates"),
     "hosted": (speed.hosted, speed.show_hosted,
-               "default, SmolLM2, TinyLlama's shape; with llama.cpp in turns"),
+               "default, SmolLM2, TinyLlama's shape; alternating with llama.cpp"),
     "tcg": (speed.tcg, speed.show_tcg, "in QEMU under TCG, beside figures from elsewhere"),
     "clients": (speed.clients, speed.show_clients, "1, 2, 4, 8 clients; llama.cpp's batch of 8"),
     "idle": (basics.idle, basics.show, "what an idle guest costs"),
-    "types": (speed.types, speed.show_hosted, "the other weight types; with llama.cpp in turns"),
+    "types": (speed.types, speed.show_hosted, "the other weight types; alternating with llama.cpp"),
     "tiers-tcg": (tiers.tcg, jit.show_tiers, "in QEMU under TCG: tier 0, rule of thumb, full; the climb; kernels"),
     "tiers-hosted": (tiers.hosted, jit.show_tiers, "the same natively, with every jit.isa; llama.cpp; read bandwidth"),
     "second-boot": (second_boot.second_boots, jit.show_second_boots, "how a boot with a kept profile starts"),
     "profiling": (overhead.profiling_rows, jit.show_profiling, "what counting calls and cycles costs"),
     "native": (native.native, jit.show_native, "kernels in force beside the compiler's -O3 -march=native"),
 }
-# What `make bench-jit` runs (--jit), what matters most first.
+# What `make bench-jit` runs (--jit), the most important part first.
 JIT_PARTS = ("second-boot", "tiers-hosted", "tiers-tcg", "profiling", "native")
 
 
@@ -36,14 +36,16 @@ def parse_arguments(argv):
         prog="tools/bench.py", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Figures of this machine, measured now, as JSON and as a table. Nothing here is a test.\n\n"
         + "\n".join(f"  {name:16}{about}" for name, (_, _, about) in PARTS.items())
-        + "\n\nEmulated (TCG) and native figures stand apart. llama.cpp is compared with when `make setup-bench`\n"
+        + "\n\nEmulated (TCG) and native figures stand apart. llama.cpp is measured, too, if `make setup-bench`\n"
         "has built it. Models are made once into build/bench-models (11 GB for all parts).")
     parser.add_argument("parts", nargs="*", metavar="PART",
                         help=f"default: all of the above but {', '.join(JIT_PARTS)}")
-    parser.add_argument("--jit", action="store_true", help="by default these instead: what `make bench-jit` runs")
-    parser.add_argument("--quick", action="store_true", help="less of everything, about six minutes (--jit: eight)")
-    parser.add_argument("--minutes", type=float, help="after so many, what is left is left out (default 20; --jit 60; "
-                        "--quick 7, with --jit 12; 0: none)")
+    parser.add_argument("--jit", action="store_true", help="run what `make bench-jit` runs, if no PART is named")
+    parser.add_argument("--quick", action="store_true",
+                        help="less of everything, about six minutes (--jit: eight)")
+    parser.add_argument("--minutes", type=float,
+                        help="measure no further row after this time (default 20; --jit 60; "
+                        "--quick 7, with --jit 12; 0: no limit)")
     parser.add_argument("--no-llama-cpp", action="store_true", help="our own figures only")
     parser.add_argument("--make-models", action="store_true", help="make and fetch the models, and stop")
     parser.add_argument("--starts", type=int, default=5, help="starts measured (default 5)")
@@ -89,7 +91,7 @@ def main(argv):
         report[name]["took_s"] = round(time.monotonic() - began, 1)
         if rows := jit.goals(report):
             report["goals"] = rows
-        # After every part, so that a long run that ends early has something to show.
+        # Written after every part, so that a long run that ends early has something to show.
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(report, indent=2) + "\n")
         show(name, report[name])

@@ -1,5 +1,7 @@
-"""What the search installs beside what the compiler makes of the portable sources for this very processor
-(-O3 -march=native): every weight type, every shape."""
+"""Compares the kernels that the search installs with the compiler's, for every type and shape.
+
+The compiler's are the portable sources, compiled for this very processor (-O3 -march=native).
+"""
 import re
 import subprocess
 import time
@@ -11,9 +13,9 @@ from .tiers import HOSTED_PLANS, Place, Plan, climb, wait_for_rest
 
 KERNEL_BENCH = BUILD / "hosted/kernel_bench"
 LINE = re.compile(r"^(\S+)\s+(\S.*?)\s+(\d+)\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s+\d+ %", re.MULTILINE)
-MOST_MIB = 128  # of weights, gone through in turn: more than a second-level cache, as in a large model
-REPEATS = 3  # of a comparison that comes out below this
-DOUBTFUL = 1.05
+MOST_MIB = 128  # of weights that a kernel goes through: more than an L2 cache, as in a large model
+DOUBTFUL = 1.05  # a comparison with a smaller ratio is repeated
+REPEATS = 3  # runs of such a comparison, at most
 
 NAMES = ("stories", "15m-Q8_0", "15m-Q4_0", "smollm2", *(f"tinyllama-{kind}" for kind in files.FULL_TYPES),
          *(f"tinyllama{files.OTHER_LAYERS}-{kind}" for kind in files.OTHER_TYPES))
@@ -25,8 +27,11 @@ def products(functions):
 
 
 def installed(name, measured):
-    """({function: variant} of the matrix products, once the search has come to rest on one thread; whether it did).
-    `measured`: rows of tiers-hosted, where this run has some."""
+    """({function: variant} of the matrix products, whether the search tried every candidate).
+
+    The search runs on one thread. `measured` are the rows of tiers-hosted: if this run has such a
+    search already, its result serves.
+    """
     for row in measured:
         if (row["model"], row["where"]) == (name, Place("hosted", 1).shown) and "modes" in row:
             return products(row["modes"]["full"]["functions"]), row["rested"]
@@ -39,12 +44,12 @@ def installed(name, measured):
 
 
 def kernels_of(text):
-    """{kernel: GMAC/s} of what kernel_bench printed."""
+    """{kernel: GMAC/s} from what kernel_bench printed."""
     return {name: float(gmacs) for _, name, _, _, gmacs, _ in LINE.findall(text)}
 
 
 def alone(function, variant, mib):
-    """(GMAC/s of what is installed, of the best that the compiler makes, its name, command)."""
+    """(GMAC/s of the installed kernel, of the compiler's best one, its name, command)."""
     kind, _, shape = function.partition("_gemv ")
     rows, _, cols = shape.partition("x")
     command = [KERNEL_BENCH, f"--type={kind.upper()}", f"--rows={rows}", f"--cols={cols}", f"--mib={mib}",
@@ -59,7 +64,7 @@ def alone(function, variant, mib):
 
 
 def compare(function, variant, mib):
-    """The best of some comparisons where one comes out low: a neighbour on the machine costs speed, none adds any."""
+    """The best of up to REPEATS comparisons: other programs can only make a kernel slower."""
     best = None
     for _ in range(REPEATS):
         ours, theirs, name, command = alone(function, variant, mib)

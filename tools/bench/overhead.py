@@ -1,4 +1,8 @@
-"""What profiling costs: two programs, of which one counts nothing (profile=off), the same kernels, in turns."""
+"""Measures what profiling costs: two programs with the same kernels, one with profile=off.
+
+Both make texts alternately, a pair of measurements at a time, so that a slow moment of the machine
+slows both sides of a pair.
+"""
 import contextlib
 import math
 import statistics
@@ -9,12 +13,12 @@ from .servers import Guest, Hosted
 from .speed import CONTEXT, skipped
 from .tiers import Place
 
-# One side of a pair decodes for so long, in as many texts as it takes.
+# One side of a pair makes texts until it has decoded for this time.
 SIDE_S = 0.25
 
 
 def interval_of_median(values):
-    """Order statistics that hold the median in 95 of 100 cases, whatever the distribution."""
+    """Two of the values between which the median lies in 95 of 100 cases, for any distribution."""
     ordered = sorted(values)
     count = len(ordered)
     reach = 0.98 * math.sqrt(count)
@@ -23,7 +27,7 @@ def interval_of_median(values):
 
 
 def decode_rate(server, path, texts, tokens):
-    """Tokens/s of enough texts for one side of a pair, by the server's own clock."""
+    """Tokens/s of one side of a pair, by the server's own clock."""
     made = spent = 0
     while spent < SIDE_S:
         text = client.stream(server.port, next(texts), tokens, files.enders(path))
@@ -48,7 +52,10 @@ def start(stack, name, path, place, mode):
 
 
 def profiling(name, place, rounds, pairs):
-    """Several rounds, each with programs of its own: where one's memory lies may cost it a per cent, all its life."""
+    """A row for one model and place.
+
+    Each round starts new programs: the place of a program's memory may cost it 1 % all the time.
+    """
     path = files.path_of(name)
     tokens = 400 if name == "stories" and place.kind == "hosted" else 64 if place.kind == "hosted" else 24
     costs, middles, speed, commands = [], [], {"on": [], "off": []}, []

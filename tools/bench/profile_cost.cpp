@@ -1,6 +1,6 @@
-// Prints what a jit_profile_begin / jit_profile_end pair costs on this machine, in TSC ticks: best
-// and median of many rounds, for a warm name, for nested pairs, and for 64 names in turn. Build and
-// run: make -C kernel_lib -f Makefile.lib profile_cost
+// Prints what a pair of jit_profile_begin and jit_profile_end costs on this machine, in TSC ticks:
+// best and median of kRounds rounds, for one warm name, for nested pairs, and for 64 names one
+// after the other. Build and run: make -C kernel_lib -f Makefile.lib profile_cost
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -48,7 +48,7 @@ int main() {
         jit_profile_begin("one name");
         jit_profile_end("one name");
     });
-    measure("64 names in turn", [&names](int i) {
+    measure("64 names", [&names](int i) {
         const char *name = names[static_cast<size_t>(i) % names.size()].c_str();
         jit_profile_begin(name);
         jit_profile_end(name);

@@ -1,5 +1,7 @@
-"""Prompts of an exact number of tokens, all different from the first word on, so that nothing one
-request computed serves another."""
+"""Makes prompts of an exact number of tokens.
+
+All differ from the first word on, so that nothing that one request computed serves another.
+"""
 import functools
 import random
 import subprocess
@@ -11,7 +13,7 @@ WORDS = ("the a one little old red big cat dog man tree house sun rain day night
 
 
 def encode(path, texts):
-    """The tokens of each text, by the program's own tokenizer (with the one that begins a text)."""
+    """The tokens of each text, with the token that begins it, by the program's own tokeniser."""
     lines = "".join((text.encode().hex() or "-") + "\n" for text in texts)
     done = subprocess.run([str(HOSTED), "--encode", str(path)], input=lines, capture_output=True, text=True,
                           check=False)
@@ -23,7 +25,10 @@ def encode(path, texts):
 
 @functools.cache
 def make(path, count, tokens, seed=1):
-    """`count` pairs of (text, its `tokens` tokens). Kept: the tokenizer of a large model takes seconds to start."""
+    """`count` pairs of (text, its `tokens` tokens).
+
+    The result is kept, because the program takes seconds to load the vocabulary of a large model.
+    """
     rng = random.Random(f"{seed} {tokens}")
     found = []
     for _ in range(20):
@@ -43,7 +48,7 @@ def make(path, count, tokens, seed=1):
 
 
 def extended(path, count, tokens, more, seed=1):
-    """`count` pairs of texts, the first of `tokens` tokens, with which the second begins, and `more`."""
+    """`count` pairs of texts: one of `tokens` tokens, and one that goes on with `more` tokens."""
     rng = random.Random(f"{seed} {tokens} {more}")
     found = []
     for _ in range(20):

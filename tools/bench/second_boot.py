@@ -1,4 +1,4 @@
-"""How a second boot starts: its first 32 tokens against the speed that the boot before ended with."""
+"""Compares the first 32 tokens of a second boot with the speed at which the first boot ended."""
 import tempfile
 import time
 from pathlib import Path
@@ -8,22 +8,25 @@ from .common import BenchError, check_time, median, progress, ratio, rounded
 from .speed import skipped
 from .tiers import HOSTED_PLANS, TCG_PLANS, Place, climb, wait_for_rest
 
-# The first 32 tokens are those of eight texts, four each behind the one that belongs to the prompt: tokens come
-# too fast to be told apart by a client, and the server's own clock stands behind every text.
+# The first 32 tokens are those of eight texts: four of each, after the one that belongs to its
+# prompt. A client cannot tell fast tokens apart, but the server gives its own time for each text.
 TEXTS = 8
 TOKENS = 5
 BOOTS = 3
 SAVE_LIMIT_S = 15
 
 
-def stretches(server, path, seed):
-    """Tokens/s of each of eight short texts; both boots meet the same context lengths."""
+def speeds_of_texts(server, path, seed):
+    """Tokens/s of each of eight short texts. All boots compute the same context lengths."""
     return [client.stream(server.port, text, TOKENS, files.enders(path)).decode_rate
             for text, _ in prompts.make(path, TEXTS, 4, seed=f"second boot {seed}")]
 
 
 def wait_for_save(server):
-    """The profile is written in idle time: until it was, and a moment has passed without another. Times."""
+    """Waits until the choices were written, and two seconds passed without another write.
+
+    The program writes them when it is idle. Returns the number of writes.
+    """
     began = changed = time.monotonic()
     saves = 0
     while time.monotonic() - began < SAVE_LIMIT_S:
@@ -42,17 +45,17 @@ def second_boot(name, place, plan):
         state = Path(folder) / "state.img"
         with place.server(name, path, "full", state) as server:
             server.wait_healthy()
-            cold = median(stretches(server, path, 1))
+            cold = median(speeds_of_texts(server, path, 1))
             climb(server, path, plan)
             rested, _ = wait_for_rest(server)
-            ended = median(stretches(server, path, 2) + stretches(server, path, 3))
+            ended = median(speeds_of_texts(server, path, 2) + speeds_of_texts(server, path, 3))
             wait_for_rest(server)
             saves, command = wait_for_save(server), server.command
         warm, begins, recalled, lost = [], [], 0, 0
         for _ in range(BOOTS):
             with place.server(name, path, "full", state) as server:
                 server.wait_healthy()
-                every = stretches(server, path, 1)
+                every = speeds_of_texts(server, path, 1)
                 warm.append(median(every))
                 begins.append(every[0])
                 jit = client.profile(server.port).get("jit", {})

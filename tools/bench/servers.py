@@ -1,4 +1,4 @@
-"""Our program under measurement: hosted, or the image in QEMU (TCG) as `make run` starts it."""
+"""Starts our program for a measurement: hosted, or the image in QEMU (TCG) as `make run` does."""
 import contextlib
 import http.client
 import os
@@ -22,7 +22,7 @@ def free_port():
 
 
 class Server:
-    """A started program with a port; ended when the `with` block is."""
+    """A program that was started and has a port. The end of the `with` block ends it."""
 
     def launch(self, command):
         self.command = shown(command)
@@ -35,7 +35,7 @@ class Server:
         return Path(self.log.name).read_text(errors="replace")
 
     def wait_healthy(self, timeout_s=300):
-        """Seconds from the start to the first 200: a fresh connection every 20 ms."""
+        """Seconds from the start to the first 200 of /health, asked every 20 ms."""
         while time.monotonic() - self.start < timeout_s:
             began = time.monotonic()
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -73,7 +73,7 @@ class Guest(Server):
         args = runner.parse_arguments([
             "--model", "" if model is None else str(model), "--nic", nic, "--smp", str(smp), "--mem", str(mem),
             "--accel", "tcg", "--options", " ".join(words), "--port", str(self.port),
-            # No machine here may use the disk of `make run`.
+            # Never the state disk of `make run`: its choices would change what is measured.
             "--state", str(state or "")])
         try:
             command, _ = runner.qemu_command(args)
@@ -83,7 +83,7 @@ class Guest(Server):
         self.launch(command)
 
     def memory(self):
-        """The guest's own figures: /profile."""
+        """The guest's own figures, from /profile."""
         return client.profile(self.port).get("memory", {})
 
 
@@ -95,7 +95,7 @@ class Hosted(Server):
                      *known({"threads": threads, **(settings or {})})])
 
     def memory(self):
-        """Bytes: the most that was resident, and how much of it is not the mapped file."""
+        """Bytes: the most that was resident, and the resident ones that are not the mapped file."""
         return process_memory(self.process.pid)
 
 

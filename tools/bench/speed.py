@@ -1,4 +1,9 @@
-"""How fast one text is made: hosted, beside llama.cpp on the same file, and in QEMU."""
+"""Measures how fast texts are made: hosted, in QEMU, and by llama.cpp on the same files.
+
+Three parts come from here: `hosted` and `types` compare with llama.cpp, `tcg` measures the image in
+QEMU, and `clients` measures several texts at once. Every repeat has a prompt of its own, so that no
+computed prefix serves two of them. A row's figure is a median.
+"""
 import contextlib
 import time
 from dataclasses import dataclass, replace
@@ -13,18 +18,20 @@ CONTEXT = 512
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured; every repeat has a prompt of its own."""
+    """How much of one model is measured."""
 
-    prompt: int = 128
-    decode: int = 32
+    prompt: int = 128  # tokens
+    decode: int = 32  # tokens
     repeats: int = 2
-    warm_s: float = 4.0  # at most, for tuning
-    warm_tokens: int = 32
-    warm_prompt: int = 8  # its first batch runs on tier 0, which takes minutes for K-quants under TCG
+    warm_s: float = 4.0  # limit for tuning before the measurement
+    warm_tokens: int = 32  # of one text during that time
+    # Tokens of its prompt. The first batch runs at level 0: long ones take minutes for K-quants
+    # under TCG.
+    warm_prompt: int = 8
 
 
 def warm_up(server, path, plan, seed=0):
-    """Generates until the optimiser has nothing left to try, or the time is over. Tokens made."""
+    """Generates until the optimiser tries nothing new or the time is over. Returns the tokens."""
     began, made, tried = time.monotonic(), 0, None
     for text, _ in prompts.make(path, 6, plan.warm_prompt, seed=f"warm {seed}"):
         made += client.stream(server.port, text, plan.warm_tokens, files.enders(path), plan.warm_s).tokens
@@ -45,7 +52,10 @@ def summary(samples, prefix=""):
 
 
 def pair_up(name, threads, plan, compare=True, settings=None):
-    """Ours and llama.cpp in turns, both warm, on one file, one number of threads and the same tokens."""
+    """A row of ours and llama.cpp, measured alternately on one file, with the same tokens.
+
+    Both are warm and have the same number of threads.
+    """
     path = files.path_of(name)
     asked = prompts.make(path, plan.repeats + 1, plan.prompt)
     row = {"model": name, "threads": threads, "prompt_tokens": plan.prompt, "decode_tokens": plan.decode}
@@ -66,7 +76,8 @@ def pair_up(name, threads, plan, compare=True, settings=None):
         row["command"] = ours.command
         if theirs:
             row |= summary(other, "llama_cpp_") | {"llama_cpp_samples": other}
-            # The median of ratios of pairs, not the ratio of medians: what slows a pair slows both.
+            # The median of the pairs' ratios, not the ratio of the medians: a slow moment of the
+            # machine slows both sides of a pair.
             for key in ("decode", "prompt"):
                 row[f"{key}_ratio"] = rounded(median([ratio(a[key], b[key]) for a, b in zip(mine, other)]), 3)
             row["llama_cpp_command"] = here(theirs.command)
@@ -101,7 +112,7 @@ def comparing(args):
 
 
 def hosted(args):
-    """Default model, SmolLM2 and the TinyLlama shape, with llama.cpp in turns."""
+    """Default model, SmolLM2 and the TinyLlama shape, alternating with llama.cpp."""
     small, large = Plan(decode=128, repeats=3, warm_s=3), Plan(repeats=3)
     if args.quick:
         small, large = replace(small, repeats=2), replace(large, repeats=2)
@@ -113,7 +124,7 @@ def hosted(args):
 
 
 def types(args):
-    """Every other weight type on some layers of the TinyLlama shape, with llama.cpp in turns."""
+    """The other weight types, on a few layers of TinyLlama's shape, alternating with llama.cpp."""
     plan = Plan(prompt=64, decode=16, repeats=1 if args.quick else 2, warm_s=2)
     kinds = ("Q4_1", "Q5_0", "Q5_K") if args.quick else files.OTHER_TYPES
     return {"rows": hosted_rows(args, [(f"tinyllama{files.OTHER_LAYERS}-{kind}", 2, plan) for kind in kinds],
@@ -121,7 +132,7 @@ def types(args):
 
 
 def add_scaling(rows, key):
-    """Two processors against one; `key` is the column that counts them."""
+    """Adds the speed of two processors over that of one; `key` is the column that counts them."""
     one = {(row["model"], row.get("jit")): row.get("decode") for row in rows if row.get(key) == 1}
     for row in rows:
         if row.get(key) == 2:
@@ -151,7 +162,7 @@ def show_hosted(result):
 # ---------------------------------------------------------------- in QEMU
 
 # What others and an earlier program reached under TCG, on another machine (an AMD EPYC, Zen 4, two
-# cores): the goals' origin, not this machine's figures.
+# cores). The goals come from these figures; they say nothing about this machine.
 REFERENCE_ORIGIN = "llama-server in a Linux guest, measured on another machine (2 cores of an AMD EPYC, Zen 4)"
 REFERENCE = {
     ("15m-Q8_0", 1): {"decode": "8-10"}, ("15m-Q8_0", 2): {"decode": "15-17", "prompt": "42"},
@@ -197,7 +208,7 @@ def guest_rows(args, jobs):
 
 
 def tcg(args):
-    """Everything under TCG. The rows with jit=baseline jit.isa=sse2 use compiled kernels only."""
+    """All models under TCG. The rows with jit=baseline jit.isa=sse2 use compiled kernels only."""
     small = Plan(prompt=100, decode=48, repeats=2, warm_s=8, warm_tokens=64)
     middle = Plan(prompt=64, decode=16, repeats=1, warm_s=10, warm_tokens=16)
     large = Plan(prompt=8, decode=5, repeats=1, warm_s=6, warm_tokens=8, warm_prompt=3)
@@ -294,9 +305,12 @@ def clients_guest(name, smp, plan, counts):
 
 
 def prompt_at_batch_8(server, path, plan, turn):
-    """Our own prompt speed with eight tokens at once, of prompts that were not there before: where the
-    clients' texts are in their middle, behind a beginning that was computed before, and where a text
-    begins (behind the token that begins one), where attention costs nothing yet."""
+    """Our own prompt speed with batches of eight tokens, to compare eight clients with.
+
+    `own_prompt` is measured at the positions that the clients' texts have half-way, after a prefix
+    that was computed before. `own_prompt_at_begin` is measured at the first positions, where
+    attention costs nothing yet. The prompts are new ones.
+    """
     there = []
     for beginning, whole in prompts.extended(path, 5, plan.prompt + plan.decode // 2, 8, seed=f"batch 8 {turn}"):
         one_text(server, path, replace(plan, decode=2), beginning)
@@ -307,14 +321,14 @@ def prompt_at_batch_8(server, path, plan, turn):
 
 
 def clients(args):
-    """Tokens/s of 1, 2, 4 and 8 clients together; llama.cpp's batch of 8; our prompt speed at batch 8."""
+    """Tokens/s of 1 to 8 clients together; llama.cpp's batch of 8; our prompt speed at batch 8."""
     compare = comparing(args)
     if not knows("slots"):
         progress("the program has no `slots`: its clients are served one after the other")
     small, large = (Plan(prompt=16, decode=96, repeats=2, warm_s=3),
                     Plan(prompt=16, decode=16, repeats=1 if args.quick else 2, warm_s=3, warm_tokens=16))
     rows = []
-    # The fastest has to go on for a while, for its clients to meet.
+    # The fastest model makes long texts: its clients have to generate at the same time for a while.
     jobs = [("stories", replace(small, decode=440)), ("smollm2", small), ("tinyllama-Q4_0", large), ("tinyllama-Q8_0", large)]
     for name, plan in jobs[:3] if args.quick else jobs:
         counts = (1, 8) if args.quick or name == "tinyllama-Q8_0" else CLIENTS

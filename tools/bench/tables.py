@@ -1,4 +1,4 @@
-"""Figures as text: columns for people."""
+"""Writes figures as text: tables and lines for people."""
 
 
 def cell(value):
@@ -12,7 +12,7 @@ def cell(value):
 
 
 def table(rows, columns):
-    """rows: dicts; columns: (key, heading). Columns that no row fills are left out."""
+    """A table as text. rows: dicts; columns: (key, heading). Empty columns are left out."""
     columns = [(key, head) for key, head in columns if any(row.get(key) is not None for row in rows)]
     if not rows or not columns:
         return ""

@@ -1,5 +1,9 @@
-"""Tokens/s at tier 0, at the rule of thumb and at full, at every place: how long it takes to get there, what it
-costs, what was chosen; hosted beside llama.cpp."""
+"""Measures what the optimiser is worth, for each model at each place (hosted or TCG).
+
+A row has the tokens/s of four modes: tier 0 (jit=off), the rule of thumb (jit=baseline), the SSE2
+rule (in an emulator), and the full search. For the search it also says how long the climb took,
+what it cost and what was chosen. Hosted rows are compared with llama.cpp.
+"""
 import contextlib
 import re
 import time
@@ -14,23 +18,27 @@ from .servers import Guest, Hosted
 from .speed import CONTEXT, comparing, skipped
 from .timeline import final_speed, lost_seconds, settled_at, timeline
 
-# compiled: no vector instructions, which is the better rule in an emulator; measured there only.
+# "compiled" is the rule without vector instructions. It is the better one in an emulator and is
+# measured there only.
 MODES = ("off", "baseline", "compiled", "full")
 PROMPTS = 6
-REST_LIMIT_S = 25  # for the search to come to rest while nobody waits
+REST_LIMIT_S = 25  # limit for the search to try its last candidate in idle time
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Texts of `tokens` tokens, one after the other; they start over, so that all of them meet the same
-    context lengths."""
+    """How long one model is measured at one place.
+
+    It makes texts of `tokens` tokens, one after the other. Each starts at the first position, so
+    that all have the same context lengths.
+    """
 
     tokens: int
-    climb_s: float  # under load while the search goes on, at most
-    steady_s: float  # for the speed itself, at most; less when it stands
-    prompt: int = 8
-    least: int = 3  # tokens of a text, however slow
-    look_s: float = 0.25  # between two looks at /profile during the climb; four without news end it
+    climb_s: float  # limit for the climb: texts under load while the search goes on
+    steady_s: float  # limit for measuring the speed afterwards; a steady speed ends it earlier
+    prompt: int = 8  # tokens
+    least: int = 3  # tokens of a text, even if they take long
+    look_s: float = 0.25  # between two looks at /profile in the climb; four without news end it
 
 
 # ---------------------------------------------------------------- one server
@@ -43,7 +51,7 @@ def one_text(server, path, plan, number, seconds):
 
 
 def speed_of(texts):
-    """The median text; of one or two, all their tokens over all their time."""
+    """The median text's speed; of one or two texts, all their tokens over all their time."""
     rates = [text.decode_rate for text in texts if text.decode_rate]
     if len(rates) >= 3:
         return median(rates)
@@ -52,13 +60,16 @@ def speed_of(texts):
 
 
 def stands(texts):
-    """Three texts in a row within 2 %, half a second of them in all."""
+    """Is the speed steady? The last three of at least five texts are within 2 %.
+
+    The texts must have taken more than half a second in all.
+    """
     rates = [text.decode_rate or 0 for text in texts[-3:]]
     return len(texts) >= 5 and max(rates) <= 1.02 * min(rates) and texts[-1].times[-1] - texts[0].asked > 0.5
 
 
 def steadily(server, path, plan):
-    """Texts until their speed stands, or the time is over."""
+    """Makes texts until their speed is steady, or the time is over."""
     texts, began = [], time.monotonic()
     while not texts or not stands(texts):
         left = plan.steady_s - (time.monotonic() - began)
@@ -74,7 +85,7 @@ def search_state(seen):
 
 
 def climb(server, path, plan):
-    """Texts under load until the search has said nothing new for a while, or the time is over."""
+    """Makes texts until the search has tried nothing for four looks, or the time is over."""
     texts, state, began = [], None, time.monotonic()
     looked = changed = began
     while time.monotonic() - began < plan.climb_s and time.monotonic() - changed < 4 * plan.look_s:
@@ -88,7 +99,10 @@ def climb(server, path, plan):
 
 
 def wait_for_rest(server, limit_s=REST_LIMIT_S):
-    """Idle until nothing is left to try and the read bandwidth is known: (whether it came to that, seconds)."""
+    """Waits until no candidate remains and the read bandwidth is known.
+
+    Returns (whether that happened within the limit, seconds).
+    """
     began, before = time.monotonic(), None
     while time.monotonic() - began < limit_s:
         seen = client.profile(server.port)
@@ -104,7 +118,10 @@ def wait_for_rest(server, limit_s=REST_LIMIT_S):
 
 
 def weight_bytes(path):
-    """That one token reads: all matrices; of the embedding only where it is the output, too."""
+    """Bytes of weights that one token reads: all matrices.
+
+    The embedding counts only if it is the output, too: otherwise a token reads one row of it.
+    """
     tensors = [t for t in gguf_format.Reader(path).tensors if len(t.dims) > 1]
     has_output = any(t.name == "output.weight" for t in tensors)
     return sum(t.bytes for t in tensors if not (has_output and t.name == "token_embd.weight"))
@@ -118,7 +135,7 @@ def verdicts_of(seen):
 
 
 def measure(server, path, plan, mode):
-    """One mode of one place, from the start of the program on."""
+    """Measures one mode at one place, from the start of the program."""
     server.wait_healthy()
     began = time.monotonic()
     climbing, result = [], {}
@@ -147,7 +164,7 @@ def measure(server, path, plan, mode):
 
 
 def beside_llama_cpp(server, path, threads, plan, pairs=3):
-    """Decode in turns, both warm: our median, theirs, and the median of the pairs' ratios."""
+    """Decodes alternately, both warm: our median, theirs, and the median of the pairs' ratios."""
     asked = prompts.make(path, PROMPTS, plan.prompt, seed="jit")
     mine, theirs = [], []
     with comparison.start(path, threads, CONTEXT, 1, asked[0][1]) as other:
@@ -164,7 +181,7 @@ def beside_llama_cpp(server, path, threads, plan, pairs=3):
 
 @dataclass(frozen=True)
 class Place:
-    """Where it runs. `isa`: what jit.isa says, None: what the processor offers."""
+    """Where the program runs. `isa` is the value of jit.isa; None: what the processor offers."""
 
     kind: str  # "hosted" or "tcg"
     processors: int
@@ -188,8 +205,11 @@ class Place:
 
 
 def same_as(place, mode):
-    """Where a mode need not be measured, because it is the same by construction: (place, mode) that says it.
-    Tier 0 is the same code whatever CPUID or jit.isa say; qemu64's rule is SSE2, which `compiled` is."""
+    """The (place, mode) that runs the same code by construction, so that one figure serves both.
+
+    Tier 0 is the same code whatever CPUID and jit.isa say. The rule of qemu64 is SSE2, as in the
+    mode `compiled`. None if the mode has to be measured.
+    """
     if mode == "off" and place.isa:
         return replace(place, isa=None), "off"
     if mode == "off" and place.cpu == "qemu64":
@@ -200,8 +220,10 @@ def same_as(place, mode):
 
 
 def sets_of_this_processor():
-    """What jit.isa may say here, the least first; the last is what it is without the setting
-    (compute/kernels/registry.cpp)."""
+    """Values of jit.isa that this processor has, the smallest first.
+
+    The last is what it is without the setting (compute/kernels/registry.cpp).
+    """
     line = re.search(r"^flags\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     flags = set(line[1].split()) if line else set()
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}
@@ -211,7 +233,7 @@ def sets_of_this_processor():
 
 
 def tiers(name, place, plan, known, compare=False):
-    """All modes at one place. `known`: figures of (name, place, mode) measured before."""
+    """A row: all modes at one place. `known` has the figures so far, by (name, place, mode)."""
     path, began = files.path_of(name), time.monotonic()
     row = {"model": name, "where": place.shown, "modes": {}, "same": []}
     for mode in MODES:
@@ -249,14 +271,14 @@ SMALL = ("stories", "15m-Q8_0", "15m-Q4_0", "smollm2")
 TINY = ("tinyllama-Q4_0", "tinyllama-Q8_0", "tinyllama-Q4_K")
 HOSTED_PLANS = {"stories": Plan(128, 3, 1.5), "15m-Q8_0": Plan(128, 3, 1.5), "15m-Q4_0": Plan(128, 3, 1.5),
                 "smollm2": Plan(64, 4, 2)} | {name: Plan(24, 4, 2, prompt=2) for name in TINY}
-# A token of TinyLlama's shape takes seconds at tier 0 and by AVX2's rule, and none is like no other.
+# A token of TinyLlama's shape takes seconds at tier 0 and by AVX2's rule, so its texts are short.
 TCG_PLANS = {"stories": Plan(96, 8, 3, look_s=1), "15m-Q8_0": Plan(48, 10, 3, look_s=1),
              "15m-Q4_0": Plan(48, 10, 3, look_s=1), "smollm2": Plan(24, 12, 3, prompt=4, look_s=1)}
 TCG_PLANS |= {name: Plan(8, 12, 6, prompt=2, look_s=1) for name in TINY}
 
 
 def run(args, jobs, plans, compare=False):
-    """jobs: (name, place), what matters most first; the rows stand by model."""
+    """Measures the jobs, (name, place), the most important first. The rows are sorted by model."""
     rows, known = [], {}
     for name, place in jobs:
         try:

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Prints the sizes of what was built and exits 1 when a budget is broken.
+"""Prints the sizes of what was built, and each room's share; exits 1 if a budget is broken.
 
-usage: tools/check/check_budgets.py [--build DIR] [--model FILE]
+usage: tools/check/check_budgets.py [--root DIR] [--build DIR] [--model FILE]
 
-Reads build/fluid_llama.img, build/kernel_lib.a and the link map of build/bareflow.elf.
+Reads build/fluid_llama.img, build/kernel_lib.a and the link map of build/bareflow.elf. The model
+(models/stories.gguf) must lie in the image, and does not count.
 """
-import argparse
 import collections
 import pathlib
 import re
 import struct
 import subprocess
-import sys
 
-# Bytes. Change one only together with a sentence in the commit message on what it buys.
+import house
+
+# Bytes. A commit that changes one says in its message what that buys.
 BUDGETS = {
     "image less model": 256 * 1024,
     "kernel_lib.a code+data": 70 * 1024,
@@ -28,56 +29,58 @@ INPUT_SECTION = re.compile(r"^(?P<object>.*?)(?:\((?P<member>[^()]+)\))?:\((?P<s
 NOT_LOADED = (".debug", ".comment", ".symtab", ".strtab", ".shstrtab")
 
 
-class Broken(Exception):
-    """What was built is not what it should be; the message is for the user."""
+def there(path):
+    """The path of something that was built; fails when it is missing."""
+    if not path.is_file():
+        raise house.Failure(f"{path} is not there; run make first")
+    return path
 
 
 def image_less_model(image, model):
-    """Size of the image without the model's bytes; checks that the model is where it should be."""
-    if not image.is_file():
-        raise Broken(f"{image} is not there; run make first")
+    """Size of the image without the model's bytes. Fails if the partition holds another model."""
     size = image.stat().st_size
     with image.open("rb") as file:
         mbr = file.read(SECTOR)
         if len(mbr) < SECTOR or mbr[510:] != b"\x55\xaa":
-            raise Broken(f"{image} has no boot signature")
+            raise house.Failure(f"{image} has no boot signature")
         for entry in range(4):
             raw = mbr[446 + 16 * entry:462 + 16 * entry]
             kind, first, count = raw[4], *struct.unpack("<II", raw[8:16])
             if kind != MODEL_PARTITION_TYPE:
                 continue
-            want = model.read_bytes()
+            want = there(model).read_bytes()
             file.seek(first * SECTOR)
             if count * SECTOR < len(want) or file.read(len(want)) != want:
-                raise Broken(f"{image}: the model partition does not hold {model}")
+                raise house.Failure(f"{image}: the model partition does not hold {model}")
             return size - len(want)
     return size  # an image without a model
 
 
 def library_code_and_data(library):
-    """Code, read-only data and data of a static library, all members, by llvm-size."""
-    if not library.is_file():
-        raise Broken(f"{library} is not there; run make first")
-    report = subprocess.run([SIZE_TOOL, "-t", str(library)], check=True, capture_output=True, text=True).stdout
+    """Bytes of code, read-only data and data in all members of a static library."""
+    try:
+        report = subprocess.run([SIZE_TOOL, "-t", str(library)], check=True, capture_output=True,
+                                text=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise house.Failure(f"{SIZE_TOOL}: {error}") from None
     text, data = report.splitlines()[-1].split()[:2]
     return int(text) + int(data)
 
 
 def folder_of(name, member, build):
-    """Which room a linked object belongs to."""
+    """The room of a linked object. `member` is its name within kernel_lib.a, or None."""
     if member:
         found = sorted((build / "metal" / "kernel_lib").rglob(member))
         name = str(found[0].parent) if len(found) == 1 else "kernel_lib"
     parts = pathlib.PurePath(name.split("metal/", 1)[-1]).parts
     if not parts:
         return "kernel_lib"
-    return "/".join(parts[:2]) if parts[0] in ("kernel_lib", "third_party") and len(parts) > 1 else parts[0]
+    inner = parts[0] in ("kernel_lib", "third_party")  # their folders are listed one by one
+    return "/".join(parts[:2 if inner else 1])
 
 
 def shares(map_file, build):
     """{folder: [bytes in the file, bytes of zeroed memory]} of the linked kernel."""
-    if not map_file.is_file():
-        raise Broken(f"{map_file} is not there; run make first")
     total = collections.defaultdict(lambda: [0, 0])
     output = ""
     for line in map_file.read_text(errors="replace").splitlines():
@@ -91,9 +94,9 @@ def shares(map_file, build):
         if indent != 8 or size == 0 or output.startswith(NOT_LOADED):
             continue
         section = INPUT_SECTION.match(name)
-        folder = folder_of(section["object"], section["member"], build) if section else "(merged strings, stacks)"
-        if folder.startswith("<internal>"):
-            folder = "(merged strings, stacks)"
+        folder = folder_of(section["object"], section["member"], build) if section else ""
+        if not folder or folder.startswith("<internal>"):
+            folder = "(merged strings, stacks)"  # what the linker made itself
         zeroed = output.startswith((".bss", ".tbss", ".stack"))
         total[folder][1 if zeroed else 0] += size
     return total
@@ -103,33 +106,34 @@ def kib(size):
     return f"{size / 1024:8.1f} KiB"
 
 
+def show_shares(total):
+    """Prints the table of rooms."""
+    print(f"{'unpacked, by folder':<28}{'code+data':>12}{'zeroed':>16}")
+    for folder, (loaded, zeroed) in sorted(total.items()):
+        print(f"  {folder:<26}{kib(loaded)}    {kib(zeroed)}")
+    loaded, zeroed = (sum(sizes) for sizes in zip(*total.values()))
+    print(f"  {'sum':<26}{kib(loaded)}    {kib(zeroed)}")
+
+
 def main():
-    here = pathlib.Path(__file__).resolve().parents[2]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=here / "build")
-    parser.add_argument("--model", type=pathlib.Path, default=here / "models" / "stories.gguf")
-    args = parser.parse_args()
+    arguments = house.arguments(__doc__, ("--build", {"type": pathlib.Path, "metavar": "DIR"}),
+                                ("--model", {"type": pathlib.Path, "metavar": "FILE"}))
+    build = arguments.build or arguments.root / "build"
+    model = arguments.model or arguments.root / "models/stories.gguf"
+    measured = {
+        "image less model": image_less_model(there(build / "fluid_llama.img"), model),
+        "kernel_lib.a code+data": library_code_and_data(there(build / "kernel_lib.a")),
+    }
+    total = shares(there(build / "bareflow.map"), build)
     broken = 0
-    try:
-        measured = {
-            "image less model": image_less_model(args.build / "fluid_llama.img", args.model),
-            "kernel_lib.a code+data": library_code_and_data(args.build / "kernel_lib.a"),
-        }
-        rows = sorted(shares(args.build / "bareflow.map", args.build).items())
-    except (Broken, OSError, subprocess.CalledProcessError) as error:
-        print(f"check_budgets: {error}", file=sys.stderr)
-        return 1
     for name, budget in BUDGETS.items():
         size = measured[name]
         verdict = "ok" if size <= budget else f"BROKEN by {size - budget} bytes"
         broken += size > budget
         print(f"{name:<28}{kib(size)} of {kib(budget)}   {verdict}")
-    print(f"{'unpacked, by folder':<28}{'code+data':>12}{'zeroed':>16}")
-    for folder, (loaded, zeroed) in rows:
-        print(f"  {folder:<26}{kib(loaded)}    {kib(zeroed)}")
-    print(f"  {'sum':<26}{kib(sum(r[1][0] for r in rows))}    {kib(sum(r[1][1] for r in rows))}")
+    show_shares(total)
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    house.run(main)

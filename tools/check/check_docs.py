@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
-"""House rules for documentation, and words that no comment needs.
+"""Checks pages for long lines, dead links and dead paths, and comments for vague words.
 
 usage: tools/check/check_docs.py [--root DIR]
 
-Of every tracked *.md: lines have at most 100 columns (rows of tables, code blocks and lines that a
-URL makes too long are exempt); a relative link points to what is there; so does `code` that is a
-path within the tree (`llama/text/token.h`, `tests/unit/`). A path that a page names though it is
-not there stands in tools/check/docs_exceptions.txt: document, path, reason. Of every C++ source: no comment says "so
-many", "so few", "so long", "of late" or "who" + "ever": it names the quantity, the time or the one.
+Every tracked *.md follows three rules:
+  - A line has at most 100 columns. Rows of tables, code blocks and lines that only a URL makes too
+    long are exempt.
+  - A relative link leads to a file or folder that is there.
+  - `code` that is a path of the tree (`llama/text/token.h`, `tests/unit/`) is there too. Exceptions
+    stand in tools/check/docs_exceptions.txt: document, path, reason.
+
+No comment of a C++ source, and none of a script, has the words of WORDS: "so" before "many", "few"
+or "long", and two more. A comment names the quantity, the time or the actor instead.
 Prints file:line: message, exits 1.
 """
 import pathlib
 import re
-import sys
 import urllib.parse
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import house  # noqa: E402
+import house
 
 EXCEPTIONS = "tools/check/docs_exceptions.txt"
 COLUMNS = 100
@@ -25,12 +27,14 @@ LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 CODE = re.compile(r"(`+)(.+?)\1")
 PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
 FILE_ENDINGS = (".h", ".cpp", ".asm", ".inc", ".ld", ".py", ".sh", ".md", ".txt", ".tsv", ".mk")
-# Written so that this file says none of them itself.
-WORDS = re.compile(r"//.*\b(so (?:many|long|few)|of la" r"te|who" r"ever)\b")
+# Split, so that this file has none of them itself.
+WORDS = r".*\b(so (?:many|long|few)|of la" r"te|who" r"ever)\b"
+COMMENTS = {".h": re.compile("//" + WORDS), ".cpp": re.compile("//" + WORDS),
+            ".py": re.compile("#" + WORDS), ".sh": re.compile("#" + WORDS)}
 
 
 def prose(text):
-    """(line number, line) of what is outside of code blocks."""
+    """(line number, line) of the lines outside code blocks."""
     fence = None
     for number, line in enumerate(text.split("\n"), 1):
         mark = re.match(r"\s*(```+|~~~+)", line)
@@ -43,6 +47,7 @@ def prose(text):
 
 
 def is_there(root, document, path):
+    """Is the path there, seen from the root or from the document's folder?"""
     return any((folder / path).exists() for folder in (root, (root / document).parent))
 
 
@@ -54,6 +59,7 @@ def names_a_path(code, rooms):
 
 
 def check_document(root, document, rooms, exceptions):
+    """Offences of one page. `rooms` are the folders of the root."""
     offences = []
     for number, line in prose(house.read(root, document)):
         if len(line) > COLUMNS and not line.lstrip().startswith("|"):
@@ -84,14 +90,16 @@ def main():
     offences = []
     for document in documents:
         offences += check_document(root, document, rooms, exceptions)
-    comments = [name for name in names if name.endswith((".cpp", ".h"))
-                and not name.startswith("third_party/")]
-    for name in comments:
+    sources = [name for name in names if name.endswith(tuple(COMMENTS))
+               and not name.startswith("third_party/")]
+    for name in sources:
+        vague = COMMENTS[pathlib.PurePosixPath(name).suffix]
         for number, line in enumerate(house.read(root, name).split("\n"), 1):
-            word = WORDS.search(line)
+            word = vague.search(line)
             if word:
                 offences.append((name, number, f"'{word[1]}': say how many, when or who"))
-    return house.report("docs", len(documents) + len(comments), offences + exceptions.outdated())
+    return house.report("docs", len(documents) + len(sources), offences + exceptions.outdated())
 
 
-house.run(main)
+if __name__ == "__main__":
+    house.run(main)

@@ -3,14 +3,15 @@
 
 usage: tools/check/check_headers.py [--root DIR] [--all]
 
-A header belongs to the metal build, the hosted build or both by its name (_metal, _hosted, metal/,
-hosted/); what lies in tests/ is compiled with the flags of the tests, what lies in tools/ with the
-hosted ones. Flags and lists of sources are the Makefile's. A header that a .cpp of the same build
-includes before anything else is compiled alone by the build itself; --all compiles those too.
+The name of a header says its build: metal (_metal, metal/), hosted (_hosted, hosted/) or both.
+Headers in tests/ are compiled with the flags of the tests, headers in tools/ with the hosted ones.
+The Makefile gives the flags and the lists of sources. If a .cpp of a build includes a header before
+anything else, that build has compiled the header alone, so this check leaves it out; --all
+compiles those headers too.
 
-Text that is compiled once per target is no header: it is named _inl.h. Such a file must be
-included, directly or through another _inl.h, by a .cpp, and by no real header; nothing but a .h is
-named so. What passed is remembered in build/check/ by the contents of all that it includes.
+Text that is compiled once per target is no header, and its file is named _inl.h. A .cpp must
+include such a file, directly or through another _inl.h, and no real header may. Only a .h may be
+named so. build/check/ remembers the headers that passed, by the contents of all that they include.
 Prints file:line: message, exits 1.
 """
 import concurrent.futures
@@ -18,16 +19,12 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import cpp_scan  # noqa: E402
-import house  # noqa: E402
+import cpp_scan
+import house
+import passed
 
 COMPILER = "clang++-19"
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.M)
-FIRST_LINE = re.compile(r'\s*#[ \t]*include[ \t]*"([^"\n]+)"')
-COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 
 
 def is_inl(name):
@@ -50,14 +47,15 @@ def compiled_by_the_build(root, facts):
     for build in ("metal", "hosted"):
         for source in facts.get(f"{build} sources", []):
             if (root / source).is_file():
-                first = FIRST_LINE.match(COMMENT.sub("", house.read(root, source)))
-                if first:
-                    found.add((first[1], build))
+                text = cpp_scan.uncommented(house.read(root, source)).lstrip()
+                first = cpp_scan.INCLUDE.match(text)
+                if first and first["quote"] == '"':
+                    found.add((first["name"], build))
     return found
 
 
 def inl_offences(names, includes):
-    """Offences of the files named _inl: who includes them. `includes`: {file: included files}"""
+    """Offences against the rules about _inl.h. `includes`: {file: the files that it includes}"""
     offences, reached = [], set()
     todo = [name for name in names if name.endswith(".cpp")]
     while todo:
@@ -67,7 +65,8 @@ def inl_offences(names, includes):
                 todo.append(name)
     for name in names:
         if is_inl(name) and not name.endswith(".h"):
-            offences.append((name, 1, "_inl names text that is compiled once per target: an _inl.h"))
+            offences.append((name, 1, "_inl names text that is compiled once per target: "
+                             "an _inl.h"))
         elif is_inl(name) and name not in reached:
             offences.append((name, 1, "no .cpp includes this"))
         elif name.endswith(".h") and not is_inl(name):
@@ -96,35 +95,36 @@ def main():
     root = arguments.root.resolve()
     names = house.sources(root, (".cpp", ".h", ".inc", ".asm"))
     cpp = [name for name in names if name.endswith((".cpp", ".h"))]
-    includes = {name: INCLUDE.findall(COMMENT.sub("", house.read(root, name))) for name in cpp}
+    includes = {name: cpp_scan.includes(house.read(root, name)) for name in cpp}
     for name in names:
         includes.setdefault(name, [])
     offences = inl_offences(names, includes)
     facts = house.build_facts(root)
     by_the_build = set() if arguments.all else compiled_by_the_build(root, facts)
-    passed = house.Passed(root, "headers")
+    kept = passed.Passed(root, "headers")
     flags, todo = {}, []
     for build in ("metal", "hosted", "test"):
         flags[build] = [flag for flag in facts[f"{build} flags"] if flag not in ("-MMD", "-MP")]
-        digests = house.Digests(root, flags[build])
+        digests = passed.Digests(root, flags[build])
         for name in cpp:
             if not name.endswith(".h") or is_inl(name) or build not in builds_of(name):
                 continue
             if (name, build) not in by_the_build:
                 digest = digests.of(name)
-                if not passed.has(digest):
+                if not kept.has(digest):
                     todo.append((name, build, digest))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda one: compile_alone(root, one[0], flags[one[1]]), todo)
         for (name, build, digest), result in zip(todo, results):
             if result is None:
-                passed.add(digest)
+                kept.add(digest)
             else:
                 offences.append((name, result[0], f"alone, {build}: {result[1]}; mend it, or name "
                                  "it _inl.h if it is text compiled once per target"))
-    passed.save()
+    kept.save()
     headers = sum(name.endswith(".h") and not is_inl(name) for name in cpp)
     return house.report("headers", headers, offences)
 
 
-house.run(main)
+if __name__ == "__main__":
+    house.run(main)

@@ -5,24 +5,22 @@ usage: tools/check/check_homes.py [--root DIR]
 
 `Class::member` may be defined in a file
   - that defines the class itself, or
-  - whose name is that of the header that defines the class, or
-  - whose name is that of the class in snake_case,
-each also with more words behind: engine.cpp, engine_slots.cpp and engine_slots_metal.cpp are homes
-of Engine, and of every class in engine.h. The last word of a class that says what kind of thing
-it is (KINDS) may be left out: vector.cpp is a home of VectorGenerator. _metal, _hosted and _inl
-count for nothing, and neither do the folders: they say which room, not which class. Members of a
-class within a class belong to the outermost. What cannot follow stands in tools/check/homes_exceptions.txt: path, class, reason.
+  - that has the name of the header that defines the class, or
+  - that has the name of the class in snake_case.
+The name may go on with more words: engine.cpp, engine_slots.cpp and engine_slots_metal.cpp are
+homes of Engine, and of every class in engine.h. The name may leave out the last word of a class if
+KINDS lists it: vector.cpp is a home of VectorGenerator. Folders, _metal, _hosted and _inl do not
+count. Members of a class within a class belong to the outermost class. Exceptions stand in
+tools/check/homes_exceptions.txt: path, class, reason.
 Prints file:line: message, exits 1.
 """
 import collections
-import pathlib
 import re
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import cpp_scan  # noqa: E402
-import house  # noqa: E402
+import cpp_scan
+import house
 
+# Last words of class names that only say what kind of thing the class is.
 KINDS = ("generator",)
 EXCEPTIONS = "tools/check/homes_exceptions.txt"
 
@@ -34,13 +32,15 @@ def snake_case(name):
 
 
 def outermost(name, classes):
-    """The first part of A::B::member that is a class of ours; None when it has none (a function of
-    a namespace, or a member of somebody else's class)."""
+    """The first part of A::B::member that is a class of ours.
+
+    None for a function of a namespace, and for a member of a class that is not ours.
+    """
     return next((part for part in name.split("::")[:-1] if part in classes), None)
 
 
 def homes_of(owner, files):
-    """First words of the names of the files that are homes of the class, defined in `files`."""
+    """Beginnings of the names of a class's homes. `files` are those that define the class."""
     homes = {house.plain_stem(name) for name in files if name.endswith(".h")} | {snake_case(owner)}
     for home in list(homes):
         rest, _, kind = home.rpartition("_")
@@ -76,4 +76,5 @@ def main():
     return house.report("homes", len(names), offences + exceptions.outdated())
 
 
-house.run(main)
+if __name__ == "__main__":
+    house.run(main)

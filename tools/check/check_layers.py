@@ -1,28 +1,30 @@
 #!/usr/bin/env python3
-"""Checks who includes whom (docs/ARCHITECTURE.md), and three rules about the preprocessor.
+"""Checks which room includes which, and three rules about the preprocessor.
 
 usage: tools/check/check_layers.py [--root DIR]
 
-Reads every source file of the program's folders, prints each offence as file:line: message and
-exits 1 when there is one. Includes are written from the project root.
+docs/ARCHITECTURE.md shows the rooms as a picture and gives the reasons. Every source of the
+program lies in a room, writes includes from the root of the project, and includes only rooms that
+it may know. No #if asks for the build, no header has a #define of a number, and every header has
+#pragma once.
+Prints file:line: message, exits 1.
 """
-import argparse
 import pathlib
 import re
-import sys
 
-FOLDERS = ("boot", "kernel_lib", "drivers", "compute", "net", "llama", "http",
-           "api", "status", "appliance")
-SUFFIXES = {".h", ".c", ".cpp", ".hpp", ".inc"}
+import cpp_scan
+import house
 
-# Level of a room: a file may include its own room, and rooms of a lower level. The first prefix
-# that matches counts. docs/ARCHITECTURE.md has the same as a picture.
-LEVELS = (
-    # The public C headers: functions of every room of the library, but no includes of ours.
+SUFFIXES = (".h", ".c", ".cpp", ".hpp", ".inc")
+
+# The floor of each room. A file may include its own room, and rooms on lower floors. The first
+# prefix that matches counts. docs/ARCHITECTURE.md shows the same as a picture.
+FLOORS = (
+    # The public C headers declare functions of every room of the library and include none of ours.
     ("kernel_lib/runtime", 3),
     ("kernel_lib/jit_runtime", 4),
     ("kernel_lib/base/", 0),
-    # platform.h is the seam near the bottom; what implements it stands on cpu, memory and io.
+    # platform.h is a seam near the bottom. Its implementations stand on cpu, memory and io.
     ("kernel_lib/platform/metal/", 3),
     ("kernel_lib/platform/hosted/", 3),
     ("kernel_lib/platform/", 1),
@@ -48,41 +50,45 @@ LEVELS = (
     ("appliance/", 14),
 )
 
-# (includer prefix, included prefix, why): forbidden although the level would allow it.
+FOLDERS = tuple({prefix.split("/")[0] + "/" for prefix, _ in FLOORS})
+# (prefix of the including file, prefix of the included one, why): forbidden on any floor.
 FORBIDDEN = tuple(
     (who, whom, why)
     for who, whoms, why in (
-        ("compute/", ("drivers/", "net/", "http/", "kernel_lib/io/"), "compute knows no device, network or console"),
-        ("llama/", ("drivers/", "net/", "http/", "kernel_lib/io/"), "llama knows no device, network or console"),
+        ("compute/", ("drivers/", "net/", "http/", "kernel_lib/io/"),
+         "compute knows no device, network or console"),
+        ("llama/", ("drivers/", "net/", "http/", "kernel_lib/io/"),
+         "llama knows no device, network or console"),
         ("http/", ("compute/", "drivers/", "net/"), "http is a server and nothing else"),
         ("net/", ("compute/",), "the network knows no kernel"),
         ("api/", ("drivers/", "net/"), "the API knows no device and no network"),
-        ("status/", ("drivers/", "net/", "compute/", "llama/"), "status shows what the appliance hands it"),
+        ("status/", ("drivers/", "net/", "compute/", "llama/"),
+         "status shows what the appliance hands it"),
     )
     for whom in whoms)
-# Rooms of one level that may include each other (cpu, memory and io are one floor).
-SAME_FLOOR = ({"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
-              {"kernel_lib/platform/", "boot/"})
-# The two public C headers belong to whoever implements them, in whichever room of the library.
+# Rooms of one floor that may include each other.
+MUTUAL = ({"kernel_lib/cpu/", "kernel_lib/memory/", "kernel_lib/io/"},
+          {"kernel_lib/platform/", "boot/"})
+# Every room of the library may include the two public C headers: several rooms implement them.
 PUBLIC_HEADERS = {"kernel_lib/runtime.h", "kernel_lib/jit_runtime.h"}
 
-INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
-CONDITION = re.compile(r"^\s*#\s*(?:el)?if")
+CONDITION = re.compile(r"^\s*#\s*(?:el)?if.*(?:HOSTED|METAL)", re.I)
+NUMBER = r"(?:0[xX][0-9a-fA-F']+|0[bB][01']+|\d[\d']*\.?\d*(?:[eE][-+]?\d+)?)[uUlLfF]*"
 NUMERIC_DEFINE = re.compile(
-    r"^\s*#\s*define\s+(\w+)\s+\(?\s*[-+~]?\s*(?:0[xX][0-9a-fA-F']+|0[bB][01']+|\d[\d']*\.?\d*(?:[eE][-+]?\d+)?)"
-    r"[uUlLfF]*\s*(?:<<\s*\d+\s*[uUlL]*\s*)?\)?\s*(?://.*|/\*.*)?$")
+    r"^\s*#\s*define\s+(\w+)\s+\(?\s*[-+~]?\s*" + NUMBER
+    + r"\s*(?:<<\s*\d+\s*[uUlL]*\s*)?\)?\s*$")
 
 
 def room_of(path):
-    """(prefix, level) of the room that a project path lies in, or None."""
-    for prefix, level in LEVELS:
+    """(prefix, floor) of the room that a path of the project lies in, or None."""
+    for prefix, floor in FLOORS:
         if path.startswith(prefix):
-            return prefix, level
+            return prefix, floor
     return None
 
 
 def include_offence(includer, quote, included, root):
-    """Why `includer` must not include `included`; None when it may."""
+    """Why `includer` must not include `included`; None if it may. `quote` is " or <."""
     if included.startswith("lwip/") or included in ("lwipopts.h", "arch/cc.h"):
         if not includer.startswith("net/"):
             return "only net/ and third_party/lwip/port/ may include lwIP"
@@ -101,70 +107,51 @@ def include_offence(includer, quote, included, root):
     if there is None:
         if (root / pathlib.Path(includer).parent / included).exists():
             return f'write "{included}" from the project root'
-        return None if not included.startswith(".") else "includes are written from the project root"
+        return "includes are written from the project root" if included.startswith(".") else None
     if included in PUBLIC_HEADERS and includer.startswith("kernel_lib/"):
         return None
     for who, whom, why in FORBIDDEN:
         if includer.startswith(who) and included.startswith(whom):
             return why
     here = room_of(includer)
+    if here is None:
+        return None  # check_file says that the file lies in no room
     if here[0] == there[0] or there[1] < here[1]:
         return None
-    if any({here[0], there[0]} <= floor for floor in SAME_FLOOR):
+    if any({here[0], there[0]} <= rooms for rooms in MUTUAL):
         return None
-    return f"{here[0]} (level {here[1]}) may not know {there[0]} (level {there[1]})"
-
-
-def uncommented(text):
-    """The text with comments blanked, line numbers kept."""
-    def blank(match):
-        token = match.group(0)
-        return re.sub(r"[^\n]", " ", token) if token.startswith("/") else token
-    return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', blank, text, flags=re.S)
+    return f"{here[0]} (floor {here[1]}) may not know {there[0]} (floor {there[1]})"
 
 
 def check_file(root, path):
     """Offences of one file, as (line, message)."""
     offences = []
-    text = (root / path).read_text(encoding="utf-8", errors="replace")
+    if room_of(path) is None:
+        offences.append((1, "lies in no room of docs/ARCHITECTURE.md"))
+    text = cpp_scan.uncommented(house.read(root, path))
     is_header = path.endswith((".h", ".hpp"))
-    for number, line in enumerate(uncommented(text).splitlines(), 1):
-        match = INCLUDE.match(line)
-        if match:
-            why = include_offence(path, match.group(1), match.group(2), root)
+    for number, line in enumerate(text.split("\n"), 1):
+        included = cpp_scan.INCLUDE.match(line)
+        if included:
+            why = include_offence(path, included["quote"], included["name"], root)
             if why:
-                offences.append((number, f'includes "{match.group(2)}": {why}'))
-        if CONDITION.match(line) and "HOSTED" in line.upper():
-            offences.append((number, "no #if on HOSTED: link another folder or file instead"))
-        if is_header:
-            match = NUMERIC_DEFINE.match(line)
-            if match:
-                offences.append((number, f"#define {match.group(1)}: write a constexpr instead"))
+                offences.append((number, f'includes "{included["name"]}": {why}'))
+        if CONDITION.match(line):
+            offences.append((number, "no #if on the build: link another folder or file instead"))
+        number_of = NUMERIC_DEFINE.match(line) if is_header else None
+        if number_of:
+            offences.append((number, f"#define {number_of[1]}: write a constexpr instead"))
     if is_header and "#pragma once" not in text:
         offences.append((1, "no #pragma once"))
     return offences
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[2])
-    root = parser.parse_args().root
-    files = offences = 0
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
-            if path.suffix not in SUFFIXES or not path.is_file():
-                continue
-            files += 1
-            name = path.relative_to(root).as_posix()
-            for line, message in check_file(root, name):
-                offences += 1
-                print(f"{name}:{line}: {message}")
-    if files == 0:
-        print(f"check_layers: no sources below {root}", file=sys.stderr)
-        return 1
-    print(f"layers: {files} files, {offences} offences")
-    return 1 if offences else 0
+    root = house.arguments(__doc__).root
+    names = [name for name in house.sources(root, SUFFIXES) if name.startswith(FOLDERS)]
+    offences = [(name, line, message) for name in names for line, message in check_file(root, name)]
+    return house.report("layers", len(names), offences)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    house.run(main)

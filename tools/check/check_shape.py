@@ -1,22 +1,21 @@
 #!/usr/bin/env python3
-"""Nothing is too large to be read at once: functions, files, classes.
+"""No function, file or class is too large to be read at once.
 
 usage: tools/check/check_shape.py [--root DIR] [--list N]
 
-At most 70 lines for a function of C++ (from its first word to its last brace; tests count, and so
-do the lambdas within it, as part of it) or of Python, 800 lines for a source file, 20 data members
-for a class (not what is static; those of an anonymous union count). What must be larger stands in
-tools/check/shape_exceptions.txt: kind (function, file, class), path, name (- for a file), reason.
-The functions of a Python file that is data stand there as one line of the kind "data".
+A function of C++ or Python has at most 70 lines, a source file 800, and a class of C++ 20 data
+members. A C++ function counts from its first word to its last brace, with the lambdas in it; a test
+is a function too. Static members do not count; members of an anonymous union do.
+
+What must be larger stands in tools/check/shape_exceptions.txt: kind (function, file, class), path,
+name (- for a file), reason. If a Python file is data in the shape of functions, one line of the
+kind "data" stands for all of them.
 Prints file:line: message, exits 1. --list N prints the N largest of each kind instead.
 """
 import ast
-import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import cpp_scan  # noqa: E402
-import house  # noqa: E402
+import cpp_scan
+import house
 
 EXCEPTIONS = "tools/check/shape_exceptions.txt"
 LIMITS = {"function": 70, "file": 800, "class": 20}
@@ -24,7 +23,7 @@ UNITS = {"function": "lines", "file": "lines", "class": "data members"}
 
 
 def python_functions(text):
-    """[(name, first line, lines)]; none when it is no Python."""
+    """[(name, first line, lines)]; none if the text is no Python."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -34,7 +33,7 @@ def python_functions(text):
 
 
 def sizes(root, names):
-    """[(kind, path, name, line, size)] of all there is."""
+    """[(kind, path, name, line, size)] of every file, function and class."""
     found = []
     for path in names:
         text = house.read(root, path)
@@ -67,8 +66,10 @@ def main():
             continue
         if kind == "function" and path.endswith(".py") and exceptions.allows("data", path, "-"):
             continue
-        offences.append((path, line, f"{kind} {name}: {size} {UNITS[kind]}; at most {LIMITS[kind]}"))
+        unit, most = UNITS[kind], LIMITS[kind]
+        offences.append((path, line, f"{kind} {name}: {size} {unit}; at most {most}"))
     return house.report("shape", len(names), offences + exceptions.outdated())
 
 
-house.run(main)
+if __name__ == "__main__":
+    house.run(main)

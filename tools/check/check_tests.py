@@ -3,20 +3,20 @@
 
 usage: tools/check/check_tests.py [--root DIR]
 
-For each .cpp outside tests/, tools/ and third_party/ there is tests/unit/.../<name>_test.cpp; _metal
-and _hosted count for nothing in its name. When sources of one name lie in several folders, each
-wants a test whose folder below tests/unit/ is the end of its own (kernels/avx2/gemv_test.cpp for
-compute/kernels/avx2/gemv.cpp). A source without stands in tools/check/tests_elsewhere.txt: path,
-reason. The tests that a reason names (..._test.cpp, ..._fuzz.cpp, test_....py) must be there.
+Each .cpp outside tests/, tools/ and third_party/ has a test tests/unit/.../<name>_test.cpp, where
+<name> leaves out _metal and _hosted. If sources of one name lie in several folders, each has a test
+of its own: the test's folder below tests/unit/ is the end of the source's folder. So
+kernels/avx2/gemv_test.cpp tests compute/kernels/avx2/gemv.cpp.
+
+A source without a test of its name stands in tools/check/tests_elsewhere.txt: path, reason. The
+reason names what tests it. Every ..._test.cpp, ..._fuzz.cpp and test_....py in it must be there.
 Prints file:line: message, exits 1.
 """
 import collections
 import pathlib
 import re
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import house  # noqa: E402
+import house
 
 ELSEWHERE = "tools/check/tests_elsewhere.txt"
 NOT_THE_PROGRAM = ("tests/", "tools/", "third_party/")
@@ -26,12 +26,13 @@ NAMED = re.compile(r"\b(?:\w+_(?:test|fuzz)\.cpp|test_\w+\.py)\b")
 
 
 def room(name):
-    """Folders of a file, without those that only name a build."""
+    """Folders of a file, without metal/ and hosted/, which only name a build."""
     return [part for part in pathlib.PurePosixPath(name).parts[:-1]
             if part not in ("metal", "hosted")]
 
 
 def tested(name, rooms_of_tests, rooms_of_sources):
+    """Has this source a test of its name? Both {name without ending: its folders}."""
     stem = house.plain_stem(name)
     if len(rooms_of_sources[stem]) == 1:
         return stem in rooms_of_tests
@@ -55,7 +56,8 @@ def main():
             stem = pathlib.PurePosixPath(name).name.removesuffix(SUFFIX)
             rooms_of_tests[stem].append(room(name.removeprefix(UNIT)))
     elsewhere = house.Exceptions(root, ELSEWHERE, 1)
-    offences = [(name, 1, f"no {UNIT}.../{house.plain_stem(name)}{SUFFIX}, and no line in {ELSEWHERE}")
+    offences = [(name, 1, f"no {UNIT}.../{house.plain_stem(name)}{SUFFIX}, "
+                 f"and no line in {ELSEWHERE}")
                 for name in names if not tested(name, rooms_of_tests, rooms_of_sources)
                 and not elsewhere.allows(name)]
     in_tests = {pathlib.PurePosixPath(name).name for name in tracked if name.startswith("tests/")}
@@ -65,4 +67,5 @@ def main():
     return house.report("tests", len(names), offences + elsewhere.outdated())
 
 
-house.run(main)
+if __name__ == "__main__":
+    house.run(main)

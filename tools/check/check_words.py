@@ -1,34 +1,28 @@
 #!/usr/bin/env python3
-"""House rules for the text of tracked files.
+"""Checks the text and the size of every tracked file.
 
 usage: tools/check/check_words.py [--root DIR]
 
-No notes to do something later, no paths of somebody's machine, no file over 1 MiB; text files end
-with a newline and have neither trailing blanks nor CR LF. Prints file:line: message, exits 1.
-What .gitattributes marks as binary, or as no text, is checked for its size only.
+No file is over 1 MiB. A text has no note to do something later, no path of one machine, no trailing
+blanks and no CR LF, and it ends with a newline. Files that .gitattributes marks as binary, or as no
+text, are checked for their size only.
+Prints file:line: message, exits 1.
 """
-import argparse
-import pathlib
 import re
-import subprocess
-import sys
+
+import house
 
 MAX_FILE_BYTES = 1024 * 1024
-# Written so that this file does not find itself.
+# Split, so that this file has none of them itself.
 LATER = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE_PATH = re.compile(r"(?<![\w./}$-])/(?:ro" r"ot|wo" r"rk|ho" r"me)/")
 
 
-def git(root, *arguments, stdin=None):
-    return subprocess.run(["git", "-C", str(root), *arguments], check=True, input=stdin,
-                          capture_output=True).stdout
-
-
-def tracked_files(root):
-    """[(name, is text)] of what git tracks."""
-    names = git(root, "ls-files", "-z")
-    fields = git(root, "check-attr", "--stdin", "-z", "text", stdin=names).split(b"\0")
-    return [(fields[i].decode(), fields[i + 2] != b"unset") for i in range(0, len(fields) - 2, 3)]
+def is_text(root, names):
+    """{name: whether .gitattributes lets it be text}"""
+    answer = house.git(root, "check-attr", "--stdin", "-z", "text", stdin="\0".join(names).encode())
+    fields = answer.decode().split("\0")
+    return {fields[i]: fields[i + 2] != "unset" for i in range(0, len(fields) - 2, 3)}
 
 
 def check_text(data):
@@ -52,32 +46,22 @@ def check_text(data):
 
 
 def main():
-    here = pathlib.Path(__file__).resolve().parents[2]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--root", type=pathlib.Path, default=here)
-    root = parser.parse_args().root
-    try:
-        files = tracked_files(root)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"check_words: git cannot list the files of {root}: {error}", file=sys.stderr)
-        return 1
-    offences = 0
-    for name, is_text in files:
+    root = house.arguments(__doc__).root
+    names = house.tracked(root)
+    text = is_text(root, names)
+    offences = []
+    for name in names:
         path = root / name
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink():
             continue
-        found = []
-        if path.stat().st_size > MAX_FILE_BYTES:
-            found.append((1, f"{path.stat().st_size} bytes; at most {MAX_FILE_BYTES} may be tracked"))
         data = path.read_bytes()
-        if is_text and b"\0" not in data[:8192]:
-            found += check_text(data)
-        for line, message in found:
-            offences += 1
-            print(f"{name}:{line}: {message}")
-    print(f"words: {len(files)} files, {offences} offences")
-    return 1 if offences else 0
+        if len(data) > MAX_FILE_BYTES:
+            offences.append((name, 1, f"{len(data)} bytes; at most {MAX_FILE_BYTES} may be "
+                             "tracked"))
+        if text[name] and b"\0" not in data[:8192]:
+            offences += [(name, line, message) for line, message in check_text(data)]
+    return house.report("words", len(names), offences)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    house.run(main)

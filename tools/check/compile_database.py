@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
-"""Writes compile_commands.json for clangd and for tools/check/check_lint.py.
+"""Writes compile_commands.json for clangd.
 
 usage: tools/check/compile_database.py [--root DIR] [--output FILE]
 
-One entry for each tracked .cpp and .h of ours, with the flags and in the build that the Makefile
-gives it: what only the metal build has is compiled for metal, the tests as tests, all else hosted.
+Each .cpp and .h of ours has one entry, with the flags of one build from the Makefile. A file that
+only the metal build has is compiled for metal, a test as a test, and everything else hosted.
 Text that is compiled once per target (_inl.h) has no entry: it means nothing alone.
 """
 import json
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import house  # noqa: E402
+import house
 
 COMPILER = "clang++-19"
-# What a compiler writes beside its output, and what would put the folder's name into objects. A
-# warning stays one in an editor: while a line is being typed, much is unused.
+# Flags that an editor does not need: files beside the output, names of folders in it. Without
+# -Werror a warning stays a warning: while somebody types a line, much is unused.
 LEFT_OUT = ("-MMD", "-MP", "-ffile-prefix-map", "-Werror")
 
 
@@ -32,6 +30,7 @@ def build_of(name, facts):
 
 
 def entries(root):
+    """Yields the entries of the database, one a source."""
     facts = house.build_facts(root)
     for name in house.sources(root, (".cpp", ".h")):
         if name.endswith("_inl.h"):

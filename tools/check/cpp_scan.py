@@ -1,8 +1,8 @@
-"""Finds functions and classes in C++ text without compiling it.
+"""Finds functions, classes and includes in C++ text without compiling it.
 
-A declaration is read up to its ';' or '{'. What the '{' opens is told from the words before it: a
-namespace, an enumeration, a class, an initialiser or a function's body. The sources that this is
-for have no conditional compilation, so their braces match.
+A declaration is read up to its ';' or '{'. The words before a '{' tell what it opens: a namespace,
+an enumeration, a class, an initialiser or a function's body. Our sources have no conditional
+compilation, so their braces match.
 """
 import dataclasses
 import re
@@ -15,6 +15,7 @@ BLANKED = re.compile(
     r"""|(?P<string>\b(?:u8|[uUL])"(?:\\.|[^"\\\n])*"|"(?:\\.|[^"\\\n])*")"""
     r"""|(?P<number>\b\d(?:[\w.']|(?<=[eEpP])[+-])*)"""
     r"""|(?P<char>'(?:\\.|[^'\\\n])+')""", re.S)
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?P<quote>["<])(?P<name>[^">\n]+)[">]', re.M)
 DIRECTIVE = re.compile(r"^[ \t]*#(?:\\\n|[^\n])*", re.M)
 CLASS_WORDS = ("class", "struct", "union")
 TEST_MACROS = ("TEST", "TEST_F", "TEST_P", "TYPED_TEST", "TYPED_TEST_P")
@@ -46,8 +47,23 @@ class Scan:
     classes: list
 
 
+def uncommented(text):
+    """The text with a blank for each comment. Lines keep their numbers."""
+    def keep_lines(match):
+        return " " + "\n" * match[0].count("\n") if match["comment"] else match[0]
+    return BLANKED.sub(keep_lines, text)
+
+
+def includes(text):
+    """Names that the text includes in quotes, in order."""
+    return [match["name"] for match in INCLUDE.finditer(uncommented(text)) if match["quote"] == '"']
+
+
 def blank(text):
-    """The text without comments and directives; strings are "" and characters ''. Lines stay."""
+    """The text without comments and directives; strings are "" and characters ''.
+
+    Lines keep their numbers.
+    """
     def keep_lines(match):
         lines = "\n" * match[0].count("\n")
         if match["comment"]:
@@ -68,6 +84,8 @@ def tokens_of(text):
 
 
 class _Scanner:
+    """Goes through the tokens once, at `at`, and collects functions and classes."""
+
     def __init__(self, text):
         self.tokens = tokens_of(text)
         self.words = [token for token, _ in self.tokens]
@@ -88,8 +106,11 @@ class _Scanner:
         return len(self.words) - 1
 
     def scope(self, names, members):
-        """Reads declarations up to the '}' that ends the scope. `names`: of the classes around;
-        `members`: where the names of data members go, None outside of classes."""
+        """Reads declarations up to the '}' that ends the scope.
+
+        `names` are those of the classes around. `members` collects the names of data members; it is
+        None outside of classes.
+        """
         while self.at < len(self.words):
             word = self.words[self.at]
             if word == "}":
@@ -112,7 +133,7 @@ class _Scanner:
                 self.at += 1
                 return
             elif word == "}":
-                return  # not what we know; the scope ends here
+                return  # no declaration that we know; the scope ends here
             elif word == "{":
                 if self.open(start, names, members):
                     return
@@ -166,7 +187,7 @@ class _Scanner:
         return False
 
     def local_classes(self, begin, end, names):
-        """Classes inside of a function's body."""
+        """Finds the classes inside a function's body, which is tokens `begin` to `end`."""
         i = begin
         while i < end:
             if self.words[i] in CLASS_WORDS and re.match(r"[A-Za-z_]", self.words[i + 1]):
@@ -182,13 +203,17 @@ class _Scanner:
         self.at = end
 
     def end(self, start, end, members):
-        """A declaration that ends with ';' at `end`."""
+        """Notes the data members of a declaration that ends with the ';' at `end`."""
         if members is not None:
             members += _declared(self.words[start:end])
 
 
 def _flat(words):
-    """The words outside of (), [], {} and template arguments, each bracket kept as one pair."""
+    """The words outside of (), [], {} and template arguments; of each bracket, only its two ends.
+
+    An operator's name becomes one word. A '*' or '&' that comes first in parentheses is kept: it
+    tells a pointer to a function from a function.
+    """
     flat, depth, angle, i = [], 0, 0, 0
     while i < len(words):
         word = words[i]
@@ -229,7 +254,7 @@ def _flat(words):
 
 
 def _without_attributes(flat):
-    """Without [[...]], alignas(...), __attribute__((...)) and the like, and without template<>."""
+    """The words without [[...]], alignas(...), __attribute__((...)), template<> and the like."""
     kept, i = [], 0
     while i < len(flat):
         if flat[i] in ("alignas", "__attribute__", "__declspec", "decltype", "noexcept", "explicit",
@@ -237,7 +262,7 @@ def _without_attributes(flat):
             if flat[i] == "decltype":
                 kept.append("decltype")  # a type like any other
             i += flat[i:].index(")") + 1
-        elif flat[i] == "[" and flat[i + 1:i + 2] == ["]"] and (not kept or kept[-1] in ("<>", ";")):
+        elif flat[i:i + 2] == ["[", "]"] and (not kept or kept[-1] in ("<>", ";")):
             i += 2
         elif flat[i] == "template" or (flat[i] == "<>" and i and flat[i - 1] == "template"):
             i += 1
@@ -272,7 +297,8 @@ class _Head:
             at = next(i for i, word in enumerate(flat) if word in CLASS_WORDS)
             name = []
             for word in flat[at + 1:]:
-                if word == "::" or (re.match(r"[A-Za-z_]", word) and (not name or name[-1] == "::")):
+                starts = not name or name[-1] == "::"  # a part of the name is due here
+                if word == "::" or (starts and re.match(r"[A-Za-z_]", word)):
                     name.append(word)
                 elif word in ("[", "]", "<>") or word == "final":
                     continue
@@ -284,10 +310,10 @@ class _Head:
             self._find_initialisers(flat, paren)
 
     def _find_initialisers(self, flat, paren):
-        """A constructor's `: a_(1), b_{2} {`: is this brace one of a member?"""
+        """Sets `initialises`: in `A() : a_(1), b_{2} {}` the first brace opens no body."""
         after = flat[paren:]
         if ":" not in after:
-            # `int x = f(), y{1}` and `T x(1), y{2}` are not written here.
+            # Our sources have neither `int x = f(), y{1}` nor `T x(1), y{2}`.
             self.initialises = "=" in after
             return
         self.initialises = bool(re.match(r"[A-Za-z_]|<>", after[-1]))
@@ -344,5 +370,5 @@ def scan(text):
     scanner = _Scanner(text)
     while scanner.at < len(scanner.words):
         scanner.scope([], None)
-        scanner.at += 1  # a '}' too many
+        scanner.at += 1  # a '}' that closes nothing
     return Scan(scanner.functions, scanner.classes)

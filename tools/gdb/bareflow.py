@@ -1,14 +1,14 @@
-"""gdb's view of BareFlow: symbols, generated code by name, and readable values.
+"""Teaches gdb about BareFlow: symbols, names of generated code, and readable values.
 
-    gdb -x tools/gdb/bareflow.py                   in the project's folder
-    (gdb) bareflow connect                         a machine started with QEMU's -s (or: connect SOCKET)
-    (gdb) bareflow code                            names the machine code that was generated so far
-    (gdb) backtrace                                ... and calls from it have names from here on
+    gdb -x tools/gdb/bareflow.py       in the project's folder
+    (gdb) bareflow connect             joins a machine that runs with QEMU's -s (or: connect SOCKET)
+    (gdb) bareflow code                names the machine code that was generated so far
+    (gdb) backtrace                    from now on shows these names, too
 
 For the hosted program: gdb -x tools/gdb/bareflow.py --args build/hosted/bareflow --model FILE.
 
-Result, Status, Error, string_view, span, kernel bindings and slots are printed as what they hold
-(`print /r VALUE` shows the members). Needs a gdb with Python, as Debian's is.
+gdb then prints what a Result, Status, Error, string_view, span, kernel binding or slot holds;
+`print /r VALUE` shows the members. Needs a gdb with Python, such as Debian's.
 """
 import os
 import struct
@@ -26,7 +26,7 @@ BUFFERS = "'bareflow::jit::(anonymous namespace)::all_buffers'"
 
 
 def text_of(view):
-    """A std::string_view as a str."""
+    """The text of a std::string_view."""
     length = int(view["_M_len"])
     return view["_M_str"].string("utf-8", "replace", length=length) if length else ""
 
@@ -43,7 +43,7 @@ class StringViewPrinter:
 
 
 class SpanPrinter:
-    """A std::span of run-time length and its first elements."""
+    """A std::span whose length is a run-time value: the length and the first elements."""
 
     MOST = 16
 
@@ -92,7 +92,7 @@ class ResultPrinter:
 
 
 class BindingPrinter:
-    """Which function serves a shape of weights, or a float operation."""
+    """A binding: the shape or operation, and the kernel that serves it."""
 
     def __init__(self, value):
         self.value = value
@@ -108,7 +108,7 @@ class BindingPrinter:
 
 
 class SlotPrinter:
-    """A text that is being made: what counts first, the rest behind it."""
+    """A slot's members, without the large arrays."""
 
     def __init__(self, value):
         self.value = value
@@ -119,8 +119,8 @@ class SlotPrinter:
     def children(self):
         for field in self.value.type.fields():
             value = self.value[field.name]
-            # Large arrays (tokens, candidates) would hide the rest.
-            if value.type.strip_typedefs().code not in (gdb.TYPE_CODE_ARRAY,):
+            # Arrays (tokens, candidates) are so large that they would hide the other members.
+            if value.type.strip_typedefs().code != gdb.TYPE_CODE_ARRAY:
                 yield field.name, value
 
 
@@ -137,10 +137,13 @@ PRINTERS = (
 
 
 def find_printer(value):
-    name = value.type.unqualified().strip_typedefs().name or ""
+    """gdb asks this for the printer of each value; None: print it as usual."""
+    plain = value.type.unqualified().strip_typedefs()
+    name = plain.name or ""
     for beginning, printer in PRINTERS:
         if name == beginning or (beginning[-1] in "<," and name.startswith(beginning)):
-            if printer is SpanPrinter and "_M_extent" not in {f.name for f in value.type.strip_typedefs().fields()}:
+            # A span of constant length has no member for it.
+            if printer is SpanPrinter and "_M_extent" not in {f.name for f in plain.fields()}:
                 return None
             return printer(value)
     return None
@@ -150,7 +153,7 @@ def find_printer(value):
 
 
 def regions():
-    """(name, first address, bytes) of every kernel that was generated and is still there, where it runs."""
+    """(name, first address, bytes) of every generated kernel that exists now, where it runs."""
     buffer = gdb.parse_and_eval(BUFFERS)
     page_bytes = 4096
     while int(buffer):
@@ -170,12 +173,16 @@ def regions():
 
 
 def symbol_file(named):
-    """An ELF file that holds nothing but a section over all regions, and a function for each."""
+    """The bytes of an ELF file that gives each region a function symbol.
+
+    gdb takes names from ELF files only. This one has a single section over all regions, without
+    contents: gdb reads the code from memory.
+    """
     low = min(start for _, start, _ in named)
     high = max(start + size for _, start, size in named)
     strings, symbols = b"\0", struct.pack("<IBBHQQ", 0, 0, 0, 0, 0, 0)
     for name, start, size in named:
-        # Local binding is 0, a function is 2 (System V ABI, "Symbol Table").
+        # Info 2: local binding, a function (System V ABI, "Symbol Table"). Section 1 is .text.
         symbols += struct.pack("<IBBHQQ", len(strings), 2, 0, 1, start, size)
         strings += name.replace(" ", "_").encode() + b"\0"
     titles = b"\0.text\0.symtab\0.strtab\0.shstrtab\0"
@@ -186,15 +193,20 @@ def symbol_file(named):
         at += (len(part) + 7) // 8 * 8
 
     def section(title, kind, flags, address, offset, size, link=0, info=0, align=1, entry=0):
-        return struct.pack("<IIQQQQIIQQ", titles.index(title), kind, flags, address, offset, size, link, info, align, entry)
+        return struct.pack("<IIQQQQIIQQ", titles.index(title), kind, flags, address, offset, size,
+                           link, info, align, entry)
 
     table = section(b"\0", 0, 0, 0, 0, 0, align=0)
     table += section(b".text\0", 8, 6, low, 64, high - low, align=16)  # NOBITS; ALLOC, EXECINSTR
-    table += section(b".symtab\0", 2, 0, 0, places[0], len(symbols), link=3, info=len(named) + 1, align=8, entry=24)
+    table += section(b".symtab\0", 2, 0, 0, places[0], len(symbols), link=3, info=len(named) + 1,
+                     align=8, entry=24)
     table += section(b".strtab\0", 3, 0, 0, places[1], len(strings))
     table += section(b".shstrtab\0", 3, 0, 0, places[2], len(titles))
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0, 0, at, 0, 64, 0, 0, 64, 5, 4)
-    body = b"".join(part.ljust((len(part) + 7) // 8 * 8, b"\0") for part in (symbols, strings, titles))
+    # An executable (2) for x86-64 (62) without program headers. The last of 5 sections has titles.
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0, 0, at, 0, 64, 0,
+                         0, 64, 5, 4)
+    body = b"".join(part.ljust((len(part) + 7) // 8 * 8, b"\0")
+                    for part in (symbols, strings, titles))
     return header + body + table
 
 
@@ -206,7 +218,10 @@ class Bareflow(gdb.Command):
 
 
 class Connect(gdb.Command):
-    """bareflow connect [TARGET]: loads the symbols of build/bareflow.elf and joins a machine; QEMU's -s by default."""
+    """bareflow connect [TARGET]: loads the symbols of build/bareflow.elf and joins a machine.
+
+    TARGET is :1234 by default, where QEMU listens with -s.
+    """
 
     def __init__(self):
         super().__init__("bareflow connect", gdb.COMMAND_RUNNING)
@@ -220,7 +235,7 @@ class Connect(gdb.Command):
 
 
 class Code(gdb.Command):
-    """bareflow code: names the generated code that is there now. Call it again when more was generated."""
+    """bareflow code: names the generated code that exists now. Call it again after tuning."""
 
     def __init__(self):
         super().__init__("bareflow code", gdb.COMMAND_DATA)
@@ -235,7 +250,8 @@ class Code(gdb.Command):
         if not named:
             print("no code was generated yet")
             return
-        with tempfile.NamedTemporaryFile(prefix="bareflow-code-", suffix=".elf", delete=False) as file:
+        with tempfile.NamedTemporaryFile(prefix="bareflow-code-", suffix=".elf",
+                                         delete=False) as file:
             file.write(symbol_file(named))
         self.loaded = file.name
         gdb.execute(f"add-symbol-file {self.loaded}", to_string=True)

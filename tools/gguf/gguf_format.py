@@ -1,8 +1,8 @@
-"""Reading and writing GGUF files (version 3; version 2 is read, too) with numpy.
+"""Reads GGUF files of versions 2 and 3, and writes version 3, with numpy.
 
-The reader checks what it needs to be safe to print; the judge of files is llama/file/gguf.cpp.
-The writer streams: tensors are declared first and written in chunks, so a file of any size
-needs little memory.
+The reader checks only what it needs to print a file safely; llama/file/gguf.cpp decides whether a
+file is valid. The writer declares all tensors first and then writes them in chunks, so a file of
+any size needs little memory.
 """
 
 import struct
@@ -44,10 +44,11 @@ SCALARS = {
     INT64: "<q",
     FLOAT64: "<d",
 }
-# The same for numpy, which names bytes otherwise.
+# The same types by numpy's names.
 DTYPES = SCALARS | {UINT8: "u1", INT8: "i1", BOOL: "?"}
 
-# id: (name, elements of a block, bytes of a block); compute/numbers/tensor_types.cpp has the same table.
+# id: (name, elements of a block, bytes of a block). compute/numbers/tensor_types.cpp has the same
+# table.
 TENSOR_TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -86,7 +87,7 @@ TYPE_IDS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
 
 
 class GgufError(Exception):
-    """The file is no GGUF, or a broken one; the text is for people."""
+    """The file is no GGUF, or a broken one. The text is for people."""
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Tensor:
 
     @property
     def bytes(self):
-        """None where the type is unknown."""
+        """Bytes of the tensor's data; None if the type is unknown."""
         if self.type_id not in TENSOR_TYPES:
             return None
         _, elements, size = TENSOR_TYPES[self.type_id]
@@ -121,7 +122,10 @@ class Tensor:
 
 
 class Reader:
-    """version, metadata {key: value}, types {key: name}, tensors; data of one by tensor_bytes()."""
+    """A file's version, metadata {key: value}, types {key: name} and tensors.
+
+    tensor_bytes() reads the data of one tensor.
+    """
 
     def __init__(self, path):
         path = Path(path)
@@ -195,7 +199,7 @@ class Reader:
 
 
 class Writer:
-    """add_*() metadata and declare every tensor(), then begin(), then write() each in order."""
+    """Writes a file: add() and tensor() for everything, begin(), then write() for each in order."""
 
     def __init__(self, path, version=3):
         self._path, self._version = Path(path), version
@@ -207,7 +211,7 @@ class Writer:
         return struct.pack("<Q", len(data)) + data
 
     def add(self, key, kind, value):
-        """A scalar or a string."""
+        """Adds metadata: a scalar or a string."""
         data = self._text(value) if kind == STRING else struct.pack(SCALARS[kind], value)
         self._entries.append(self._text(key) + struct.pack("<I", kind) + data)
 
@@ -250,7 +254,7 @@ class Writer:
         self._file.write(data + bytes(-len(data) % ALIGNMENT))
 
     def write(self, tensor, chunks):
-        """`chunks`: the tensor's bytes, as anything with a buffer."""
+        """Writes one tensor. `chunks` are its bytes, as anything with a buffer."""
         written = 0
         for chunk in chunks:
             self._file.write(chunk)

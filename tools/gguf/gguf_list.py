@@ -8,7 +8,7 @@ from gguf_format import GgufError, Reader
 
 
 def shown(value, limit):
-    """A value on one line: control characters escaped, long ones cut."""
+    """A value on one line. Control characters are escaped, and long values are cut."""
     if isinstance(value, str):
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
         return text if len(text) <= limit else text[:limit] + f"... ({len(value)} characters)"

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Writes a synthetic GGUF: a `llama` model of any shape and type with random weights.
 
-The text it generates is nonsense; its size, its arithmetic and its vocabulary (SentencePiece
-style, with byte tokens) are real. The same options give the same bytes. Examples:
+Its size, its arithmetic and its vocabulary (SentencePiece style, with byte tokens) are those of a
+real model, but its text is nonsense. The same options give the same bytes. Examples:
 
   make_gguf.py --preset 135m --type Q4_1 /tmp/135m.gguf
   make_gguf.py --dim 64 --hidden 160 --layers 2 --heads 4 --kv-heads 2 --vocab 512 --type Q8_0 \\
@@ -42,7 +42,7 @@ PRESETS = {
     "tinyllama": dict(
         dim=2048, hidden=5632, layers=22, heads=32, kv_heads=4, vocab=32000, context=2048
     ),
-    # stories260K: nothing is a multiple of anything.
+    # stories260K: its sizes are no multiples of vector lengths.
     "tiny-awkward": dict(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, vocab=512, context=128),
 }
 DEFAULTS = dict(
@@ -56,8 +56,8 @@ DEFAULTS = dict(
     tied=False,
     rope_base=10000.0,
     rope_scale=1.0,  # linear: positions are divided by it
-    rope_freqs=False,  # each pair's angle is divided by a factor of its own, as in Llama 3
-    biases=False,  # of the seven matrices of a layer
+    rope_freqs=False,  # True: each pair's angle is divided by a factor of its own, as in Llama 3
+    biases=False,  # True: the seven matrices of a layer have biases
 )
 CHUNK_ELEMENTS = 1 << 22
 SPACE = "\u2581"
@@ -72,14 +72,14 @@ def normal_quantiles(count):
 
 
 QUANTILES = normal_quantiles(1 << 16)
-# Quantised values as a trained matrix has them: symmetric about zero, few at the ends.
+# Quantised values like those of a trained matrix: symmetric about zero, and rare at the ends.
 INT8_VALUES = np.clip(np.round(normal_quantiles(256) * 42), -127, 127).astype(np.int8)
 NIBBLES = np.array([1, 3, 4, 5, 6, 6, 7, 8, 8, 9, 10, 10, 11, 12, 13, 15], dtype=np.uint8)
 NIBBLE_PAIRS = (NIBBLES[:, None] | NIBBLES[None, :] << 4).reshape(256)
 
 
 def scales(rng, count, sigma, spread):
-    """f16 block scales that give weights of standard deviation about `sigma`."""
+    """f16 scales of blocks whose weights have a standard deviation of about `sigma`."""
     return (rng.uniform(0.6, 1.4, count).astype(np.float32) * (sigma / spread)).astype("<f2")
 
 
@@ -112,7 +112,7 @@ def random_bit_blocks(rng, type_name, blocks, size, sigma):
 
 
 def weights(rng, type_name, elements, sigma):
-    """The bytes of so many random elements of a type."""
+    """The bytes of a given number of random elements of a type."""
     if type_name in ("F32", "F16", "BF16"):
         table = QUANTILES * np.float32(sigma)
         if type_name == "BF16":
@@ -155,13 +155,15 @@ def norm_chunks(rng, dims):
 
 
 def factor_chunks(dims):
-    """From 1 to 8, the slower the pair turns, as Llama 3 has them."""
+    """A factor for each pair: from 1 for the fastest to 8 for the slowest, as in Llama 3."""
     yield np.geomspace(1, 8, dims[0]).astype("<f4")
 
 
 def vocabulary(size, rng):
-    """Texts, scores, types: as BPE training leaves them, every longer token a join of two earlier
-    ones and the score falling with its number."""
+    """(texts, scores, types) as BPE training makes them.
+
+    Every longer token joins two earlier ones, and the score falls with the token's number.
+    """
     texts = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     types = [UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256
     scores = [0.0] * len(texts)
@@ -181,7 +183,7 @@ def vocabulary(size, rng):
     known = set(parts)
     made = []
     while len(made) < joins:
-        # Short and early parts are the common ones, as in a trained vocabulary.
+        # Short and early parts occur most often, as in a trained vocabulary.
         picks = (rng.random((4096, 2)) ** 2 * len(parts)).astype(int)
         for left, right in picks:
             text = parts[left] + parts[right]
@@ -202,10 +204,14 @@ def vocabulary(size, rng):
 
 
 def tensor_list(shape):
-    """(name, dims, standard deviation; None: a norm; FACTORS) in file order."""
+    """(name, dims, spread) of every tensor in file order.
+
+    The spread is a standard deviation, None for a norm, or FACTORS.
+    """
     dim, hidden = shape["dim"], shape["hidden"]
     q_dim, kv_dim = shape["heads"] * shape["head_size"], shape["kv_heads"] * shape["head_size"]
-    # y = W x keeps the magnitude of x; what is added to the residual stream is damped by depth.
+    # y = W x keeps the magnitude of x. Matrices that add to the residual stream are smaller in a
+    # model of more layers.
     damped = (2 * shape["layers"]) ** -0.5
     tensors = [
         ("token_embd.weight", (dim, shape["vocab"]), 1.0),
@@ -241,7 +247,7 @@ def tensor_list(shape):
 
 
 def type_of(name, dims, type_name, overrides):
-    """Norms are F32; rows that are no whole number of blocks are F16."""
+    """The type of a tensor. Norms are F32; rows that are no whole number of blocks are F16."""
     if len(dims) == 1:
         return "F32"
     for pattern, other in overrides:
@@ -288,7 +294,10 @@ def write_metadata(writer, shape, name, rng):
 
 
 def make(path, shape, type_name="Q8_0", overrides=(), seed=1, name=None):
-    """shape: the keys of DEFAULTS, head_size optional. Returns the number of parameters."""
+    """Writes a model and returns its number of parameters.
+
+    `shape` has keys of DEFAULTS; head_size may be left out.
+    """
     shape = DEFAULTS | shape
     if not shape.get("head_size"):
         if shape["dim"] % shape["heads"] != 0:

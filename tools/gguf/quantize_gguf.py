@@ -3,11 +3,13 @@
 
   quantize_gguf.py --type Q4_K --widen models/stories.gguf /tmp/stories-q4k.gguf
 
-Scales are found the simple way (from the extremes of a block), so quality is that of plain rounding.
-Rows that are no whole number of the type's blocks become F16. With --widen every row becomes a
-multiple of 256 long and the model computes the same function: units of the residual stream, heads
-and hidden units are doubled, and each weight that reads such a unit is split at random between the
-two, so that all weights are still trained ones (Net2Net's widening).
+Scales come from the extremes of a block, so the quality is that of plain rounding. Rows that are no
+whole number of the type's blocks become F16.
+
+With --widen the length of every row becomes a multiple of 256, and the model computes the same
+function. Units of the residual stream, heads and hidden units are copied. Each weight that reads
+such a unit is split at random among its copies (Net2Net's widening), so all weights remain trained
+ones.
 """
 
 import argparse
@@ -31,7 +33,7 @@ def f16_bytes(scales):
 
 
 def rounded(x, scale, low, high):
-    """Of each row, whole numbers from low to high for x / scale; 0 where the scale is 0."""
+    """x / scale of each row, rounded to whole numbers from low to high; 0 if the scale is 0."""
     scale = scale.astype(F32)[..., None]
     quotient = np.divide(x, scale, out=np.zeros_like(x), where=scale != 0)
     return np.clip(np.rint(quotient), low, high).astype(np.int64)
@@ -88,7 +90,7 @@ def by_part(x, size):
 
 
 def signed_parts(x, low, sc_low, sc_high):
-    """Parts of 16 without minimum: weights from low to -low - 1, sc, d."""
+    """Quantises parts of 16 without minimum: (weights from low to -low - 1, sc, d)."""
     parts = by_part(x, 16)
     scale = extreme(parts) / F32(low)
     d = (extreme(scale) / F32(sc_low)).astype("<f2")
@@ -98,7 +100,7 @@ def signed_parts(x, low, sc_low, sc_high):
 
 
 def parts_with_minimum(x, size, top, sc_top):
-    """Weights from 0 to top, sc and mn from 0 to sc_top, d, dmin."""
+    """Quantises parts: (weights from 0 to top, sc and mn from 0 to sc_top, d, dmin)."""
     parts = by_part(x, size)
     low = np.minimum(parts.min(axis=2), 0)
     scale = (parts.max(axis=2) - low) / F32(top)
@@ -111,7 +113,7 @@ def parts_with_minimum(x, size, top, sc_top):
 
 
 def fields(values, bits, run=32):
-    """Of runs of bytes: the lowest fields of all the run's bytes first, then the next ones."""
+    """Packs fields into runs of bytes: the lowest fields of all bytes of a run first, and so on."""
     per_byte = 8 // bits
     runs = values.reshape(len(values), -1, per_byte, run)
     shifts = np.arange(0, 8, bits).reshape(1, 1, -1, 1)
@@ -169,7 +171,7 @@ BLOCKS = {
 
 
 def quantize(values, type_name):
-    """float32 -> the bytes of a type."""
+    """The bytes of float32 values in a type."""
     values = np.ascontiguousarray(values, dtype=F32)
     if type_name == "F32":
         return values
@@ -188,7 +190,7 @@ def quantize(values, type_name):
 
 
 def read_values(file, tensor):
-    """A tensor as float32, rows x columns. Of the types of a model as trained: F32, F16, Q8_0."""
+    """A tensor of type F32, F16 or Q8_0, as float32, rows x columns."""
     data = np.array(file.tensor_bytes(tensor))
     if tensor.type_name in ("F32", "F16"):
         values = data.view("<f4" if tensor.type_name == "F32" else "<f2").astype(F32)
@@ -202,12 +204,12 @@ def read_values(file, tensor):
 
 
 def wider(count):
-    """Twice as many at least, and a multiple of ROW: the unit that each one is a copy of."""
+    """For each unit of a wider model, the unit that it copies: a multiple of ROW units."""
     return np.arange(-(-count // ROW) * ROW) % count
 
 
 def split_columns(rng, matrix, copies):
-    """Each column shared out among the copies of the unit it reads."""
+    """Splits each column at random among the copies of the unit that it reads."""
     share = rng.uniform(0.2, 0.8, (len(matrix), len(copies))).astype(F32)
     total = np.zeros_like(matrix)
     np.add.at(total.T, copies, share.T)
@@ -215,7 +217,7 @@ def split_columns(rng, matrix, copies):
 
 
 def widen(metadata, tensors, seed=1):
-    """(metadata, tensors) of the wider model, which computes the same."""
+    """(metadata, tensors) of the wider model, which computes the same function."""
     rng = np.random.default_rng(seed)
     meta = dict(metadata)
     dim, hidden = int(meta["llama.embedding_length"]), int(meta["llama.feed_forward_length"])
@@ -236,7 +238,7 @@ def widen(metadata, tensors, seed=1):
     for name, values in tensors.items():
         part = name.split(".")[-2]
         if part.endswith("norm"):
-            # The mean of squares of the doubled stream is what it was.
+            # Copies of all units of the stream do not change the mean of their squares.
             out[name] = values[:, stream]
         elif part == "token_embd":
             out[name] = values[:, stream]
@@ -264,7 +266,7 @@ def write_metadata(writer, file, meta):
 
 
 def convert(source, output, type_name, widened=False, overrides=()):
-    """A model file in another type. Returns {tensor's name: its type}."""
+    """Writes a model file in another type. Returns {tensor's name: its type}."""
     file = gguf.Reader(source)
     tensors = {tensor.name: read_values(file, tensor) for tensor in file.tensors}
     vectors = {tensor.name for tensor in file.tensors if len(tensor.dims) == 1}

@@ -4,9 +4,9 @@
     export_gguf.py --model build/model/model.npz --vocab build/model/vocab.json \
         --out models/stories.gguf
 
-Q8_0: blocks of 32 along a row, each an f16 scale d = max|x| / 127 and 32 signed bytes round(x / d)
-(half away from zero, with d before it is rounded to f16, as ggml does).
-Tied embedding: there is no output.weight; readers use token_embd.weight. Needs numpy.
+Q8_0 has blocks of 32 along a row: an f16 scale d = max|x| / 127 and 32 signed bytes round(x / d).
+Halves are rounded away from zero, and the division uses d before it is rounded to f16, as in ggml.
+The embedding is tied: there is no output.weight, and readers use token_embd.weight. Needs numpy.
 """
 
 import argparse
@@ -26,7 +26,7 @@ BLOCK = 32
 
 
 def quantise_q8_0(matrix):
-    """[rows, columns] float -> the bytes of its Q8_0 blocks, row after row."""
+    """The bytes of a matrix [rows, columns] as Q8_0 blocks, row after row."""
     blocks = matrix.astype(np.float32).reshape(-1, BLOCK)
     scale = (np.abs(blocks).max(1) / np.float32(127)).astype(np.float32)
     inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale > 0)
@@ -58,6 +58,7 @@ def array(key, kind, values):
 
 
 def metadata(c, vocab):
+    """The metadata pairs of the file. `c` is CONFIG of train.py."""
     return [
         pair("general.architecture", STRING, "llama"),
         pair("general.name", STRING, "BareFlow Stories"),

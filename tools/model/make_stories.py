@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Writes the training text of BareFlow's default model: short stories from a grammar of our own.
 
-Every story is built around a small state (a hero, a friend, a thing, a place) that is chosen once
-and then kept, so names, pronouns, things and places stay the same from the first sentence to the
-last. Words are in story_words.py, the plots in plots_*.py, what they share in story.py. Standard
-library only; the same seed writes the same bytes.
+Every story has a small state (a hero, a friend, a thing, a place) that is chosen once. So names,
+pronouns, things and places stay the same from the first sentence to the last. story_words.py has
+the words, plots_*.py the plots, story.py what the plots share. Standard library only. The same seed
+writes the same bytes.
 
     make_stories.py --count 150000 --seed 1 --out build/model/stories.txt
 
-One story a line. No story occurs twice, so a split by story keeps held-out stories unseen.
+A story is a line. No story occurs twice, so training never sees a held-out story.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def make_story(rng):
 
 
 def stories(count, seed):
-    """`count` different stories, the same ones for the same seed."""
+    """Yields `count` different stories: the same ones for the same seed."""
     rng = random.Random(seed)
     seen = set()
     while len(seen) < count:
@@ -65,7 +65,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=150000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="file to write; standard output when left out")
+    parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     args = parser.parse_args()
     out = sys.stdout
     if args.out:

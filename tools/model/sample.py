@@ -5,8 +5,8 @@
     sample.py models/stories.gguf --prompt "One day," --temperature 0.8 --seed 7
     sample.py models/stories.gguf --loss build/model/stories.txt --stories 3000
 
-It shares no code with train.py's model, and computes in float64 with the weights as the file holds
-them (Q8_0 or F32), so it is a check on both the export and the training. Needs numpy.
+It shares no code with train.py's model and reads the weights from the file (Q8_0 or F32), so it
+checks both the export and the training. It computes in float64. Needs numpy.
 """
 
 import argparse
@@ -110,7 +110,7 @@ class Model:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.t[weight]
 
     def rotate(self, x, start):
-        """x[T, heads, head]: pairs (2i, 2i+1) turned by position * base^(-2i/head)."""
+        """Turns the pairs (2i, 2i+1) of x[T, heads, head] by position * base^(-2i/head)."""
         angle = (start + np.arange(len(x)))[:, None, None] * self.freq
         cos, sin = np.cos(angle), np.sin(angle)
         out = np.empty_like(x)
@@ -119,7 +119,11 @@ class Model:
         return out
 
     def forward(self, ids, cache=None):
-        """Logits [T, vocabulary] of `ids`, which follow what `cache` (filled here) holds."""
+        """Logits [T, vocabulary] of `ids`.
+
+        `cache` holds keys and values of the tokens before them, for each layer; those of `ids` are
+        added.
+        """
         cache = [] if cache is None else cache
         start = len(cache[0][0]) if cache else 0
         x = self.t["token_embd.weight"][ids]
@@ -149,7 +153,7 @@ class Model:
         return self.norm(x, "output_norm.weight") @ self.output.T
 
     def generate(self, prompt, tokens, temperature, rng):
-        """Text that follows `prompt`, the number of its tokens, and whether the story ended."""
+        """(tokens that follow `prompt`, whether the story ended)."""
         ids, cache, made = self.vocab.encode(prompt), [], []
         logits = self.forward(ids, cache)[-1]
         while len(made) < tokens and len(ids) + len(made) < self.context:
@@ -165,7 +169,7 @@ class Model:
         return made, False
 
     def loss(self, text):
-        """Sum of -ln p over the tokens of one story and its </s>, and their number."""
+        """(sum of -ln p over the tokens of one story and its </s>, number of these tokens)."""
         ids = self.vocab.encode(text) + [spm.EOS]
         logits = self.forward(ids[:-1])
         top = logits.max(1, keepdims=True)

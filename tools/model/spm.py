@@ -1,9 +1,9 @@
 """The SentencePiece-style vocabulary of the default model: its file, and how text becomes tokens.
 
-Encoding is what GGUF readers do for `tokenizer.ggml.model = llama`: a space is put in front, spaces
-become U+2581, the text is cut into characters, and the two neighbours whose joined text is the
-piece with the highest score (leftmost first) are joined until none is left. A character that is no
-piece becomes its UTF-8 bytes, tokens <0x00>..<0xFF>. Standard library only.
+Encoding is what GGUF readers do for `tokenizer.ggml.model = llama`. A space is put in front, spaces
+become U+2581, and the text is cut into characters. Then two neighbours whose joined text is a piece
+are joined, again and again: those with the highest score first, and of equals the leftmost. A
+character that is no piece becomes its UTF-8 bytes, tokens <0x00>..<0xFF>. Standard library only.
 """
 
 import heapq
@@ -39,7 +39,7 @@ class Vocabulary:
         )
 
     def encode_raw(self, text):
-        """Token ids of `text` as it stands: no space in front, no BOS; U+2581 already in place."""
+        """Token ids of `text` as it is: no space in front, no BOS. It has U+2581 for spaces."""
         symbols = list(text)
         after = list(range(1, len(symbols) + 1))
         before = list(range(-1, len(symbols) - 1))
@@ -58,7 +58,7 @@ class Vocabulary:
         while queue:
             _, left, right, joined = heapq.heappop(queue)
             if not symbols[left] or not symbols[right] or symbols[left] + symbols[right] != joined:
-                continue  # One of the two has been joined to something else since.
+                continue  # One of the two was joined with another neighbour since.
             symbols[left], symbols[right] = joined, ""
             after[left] = after[right]
             if after[left] < len(symbols):
@@ -81,7 +81,7 @@ class Vocabulary:
         return ([BOS] if bos else []) + ids
 
     def decode(self, ids):
-        """Text of `ids`, the space in front taken off; control tokens are left out."""
+        """Text of `ids` without the space in front. Control tokens have no text."""
         out = bytearray()
         for i in ids:
             if self.types[i] == TYPE_BYTE:

@@ -1,7 +1,8 @@
 """The state of one small story, who and what is in it, and how a story begins and ends.
 
-`[a|b]` in a sentence is a free choice, `{key}` is filled from the state, `{^key}` is the same with
-a capital letter. Everything random comes from the generator a Story is given.
+A sentence is a template. `[a|b]` is a random choice, `{key}` is replaced by a value of the state,
+and `{^key}` is the same with a capital letter. Everything random comes from the generator that a
+Story is given, so the same seed makes the same stories.
 """
 
 import re
@@ -67,7 +68,7 @@ class Story:
         return VOWEL_A.sub(r"\1n ", text)
 
     def shorten(self, text):
-        """Some stories are told in short forms throughout."""
+        """Replaces long forms by short ones. text() does so in 40 % of the stories."""
         for long, short in SHORT_FORMS:
             text = text.replace(long, short)
         return text
@@ -77,7 +78,7 @@ class Story:
         return value[0].upper() + value[1:] if match.group(1) else value
 
     def say(self, *templates):
-        """Adds one sentence (or a few that belong together): one of the templates."""
+        """Adds one of the templates: a sentence, or a few that belong together."""
         self.lines.append(self.pick(templates))
 
     def maybe(self, p, *templates):

@@ -14,7 +14,7 @@ NAME_STARTS = (
 BOY_ENDS = "bo ko lo mo no ro to din kin lin min ras tan vin".split()
 GIRL_ENDS = "la lia ma mi na ni ra ria sa tta lina belle".split()
 
-# Kinds of hero: what they are called, and which sex (m, f, or either) they are given.
+# Kinds of hero. PEOPLE_M are male, PEOPLE_F female; animals and others can be either.
 ANIMALS = (
     "cat dog rabbit bear fox mouse duck frog pig goat squirrel hedgehog turtle lamb pony kitten"
     " puppy owl monkey elephant lion penguin"
@@ -62,7 +62,7 @@ TOYS = (
     .split()
 )
 
-# noun, "in the ...", "to the ..." ; the preposition belongs to the noun.
+# (noun, "in the ...", "to the ..."): each noun has its own prepositions.
 PLACES = [
     ("forest", "in the forest", "into the forest"),
     ("garden", "in the garden", "to the garden"),

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Trains the default model: a small Llama, on the text of make_stories.py, without a GPU.
+"""Trains the default model, a small Llama, on the text of make_stories.py, without a GPU.
 
     train.py --text build/model/stories.txt --vocab build/model/vocab.json \
         --out build/model/model.npz
 
-Needs PyTorch (Debian: python3-torch, and libopenblas0-pthread: without it the matrix products are
-twenty times slower). Seeded, two processes of one thread whatever the machine has, deterministic
-algorithms: the same libraries on the same processor give the same weights. Every 50th story is
-held out and never trained on.
+Needs PyTorch: Debian's python3-torch and libopenblas0-pthread. Without the second one the matrix
+products are twenty times slower.
 
-Shapes, T tokens, D = dim, H heads, K key/value heads, S = D / H:
+The same libraries on the same processor give the same weights: training is seeded, uses
+deterministic algorithms, and always runs in two processes of one thread. Every 50th story is held
+out and never trained on.
+
+Shapes, for T tokens, D = dim, H heads, K key/value heads, S = D / H:
     x[T,D] = embed[token]; per layer:
     x += (softmax(rope(q) rope(k)^T / sqrt(S)) v) wo   with q = n(x) wq, ...; n = RMSNorm, eps 1e-5
     x += (silu(n(x) w1) * (n(x) w3)) w2;   at the end: logits = n(x) embed^T
@@ -24,7 +26,7 @@ import os
 import time
 from pathlib import Path
 
-# One thread a process, set before the matrix library starts its own.
+# One thread a process. Set here, before the matrix library starts threads.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -47,7 +49,7 @@ HELD_OUT_EVERY = 50
 
 
 def keep_freed_memory():
-    """glibc gives large blocks back to the system at once; every step would fault them in again."""
+    """Keeps glibc from giving large blocks back at once: each step would fault them in again."""
     libc = ctypes.CDLL(None)
     mmap_threshold, trim_threshold = -3, -1
     libc.mallopt(mmap_threshold, 1 << 30)
@@ -65,7 +67,7 @@ class Norm(torch.nn.Module):
 
 
 def rotate(x, cos, sin):
-    """x[..., T, S], cos and sin [T, S/2]."""
+    """Turns the pairs of x[..., T, S] by the angles of cos and sin, [T, S/2]."""
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
@@ -93,7 +95,7 @@ class Layer(torch.nn.Module):
         q = rotate(split(self.attn_q(h), self.heads), cos, sin) * self.head**-0.5
         k = rotate(split(self.attn_k(h), self.kv_heads), cos, sin)
         v = split(self.attn_v(h), self.kv_heads)
-        # Query heads g*group .. g*group+group-1 share key/value head g: one product a group.
+        # Query heads g*group .. g*group+group-1 share key/value head g: one product serves all.
         group = self.heads // self.kv_heads
         q = q.reshape(batch, self.kv_heads, group * length, self.head)
         scores = (q @ k.transpose(-1, -2)).view(batch, self.heads, length, length) + mask
@@ -139,14 +141,14 @@ class Llama(torch.nn.Module):
 
 
 def read_stories(path, vocab):
-    """Token ids of every story, <s> first and </s> last; two lists: to train on, held out."""
+    """Token ids of every story, from <s> to </s>, in two lists: to train on, and held out."""
     from train_tokenizer import WORDS
 
     cache, train, held = {}, [], []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             ids = [spm.BOS]
-            # No piece crosses a word, so words can be encoded one at a time.
+            # No piece crosses a word, so words can be encoded one at a time, and each only once.
             for word in WORDS.findall(spm.SPACE + line.rstrip("\n").replace(" ", spm.SPACE)):
                 if word not in cache:
                     cache[word] = vocab.encode_raw(word)
@@ -158,7 +160,7 @@ def read_stories(path, vocab):
 
 
 def pad(rows):
-    """Inputs and targets of stories of about the same length; -1 is no target."""
+    """Inputs and targets of stories of about the same length, padded. Target -1: no target."""
     length = max(len(r) for r in rows) - 1
     x = np.full((len(rows), length), spm.EOS, np.int64)
     y = np.full((len(rows), length), -1, np.int64)
@@ -168,8 +170,10 @@ def pad(rows):
 
 
 def batches(stories, context, tokens, rng):
-    """Endless. Seven of eight batches hold one story a row, of like length; the eighth has rows of
-    `context` tokens with stories one after the other, so that late positions are learned as well.
+    """Yields batches for ever.
+
+    Seven of eight batches have one story a row, all of about the same length. The eighth has rows
+    of `context` tokens, with stories one after the other, so that late positions are learned, too.
     """
     size = 2048
     while True:
@@ -200,7 +204,7 @@ def loss_of(model, x, y, reduction="mean"):
 
 
 def held_out_loss(model, held):
-    """Mean negative log-likelihood a token (nats), each story on its own, </s> included."""
+    """Mean negative log-likelihood of a token, in nats: each story alone, with its </s>."""
     total, count = 0.0, 0
     ordered = sorted(held, key=len)
     with torch.no_grad():
@@ -214,8 +218,9 @@ def held_out_loss(model, held):
 class Team:
     """Processes that each compute the gradient of their own batch and take the same step.
 
-    Two single-threaded processes are faster here than one with two threads, and a neighbour that
-    takes a core costs less. Gradients are added in the order of the ranks: the same sum for all.
+    Two processes of one thread are faster here than one with two threads, and another program that
+    takes a core costs them less. Gradients are added in the order of the ranks, so all have the
+    same sum.
     """
 
     def __init__(self, size, count):
@@ -237,7 +242,7 @@ class Team:
 
 
 def rate_at(step, args):
-    """Rises, stays, and falls in a straight line over the last `--decay` steps."""
+    """The learning rate: it rises, stays, and falls linearly in the last `--decay` steps."""
     warm = min(100, args.steps // 10)
     if step < warm:
         return args.rate * (step + 1) / warm
@@ -257,7 +262,7 @@ def optimizer_of(parameters, rate):
 
 
 def save_result(args, model, held, seen, seconds):
-    """The weights, and beside them how they came about."""
+    """Writes the weights, and with them how they were made."""
     final = held_out_loss(model, held)
     print(
         (
@@ -280,6 +285,7 @@ def save_result(args, model, held, seen, seconds):
 
 
 def work(rank, team, args, vocab, train, held):
+    """Trains, as one process of the team. Rank 0 reports, and writes checkpoints and the result."""
     torch.manual_seed(args.seed)
     model = Llama(CONFIG, len(vocab.tokens))
     parameters = list(model.parameters())
@@ -354,10 +360,10 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
-        "--stop", type=int, help="write a checkpoint after this step and end; --resume goes on"
+        "--stop", type=int, help="write a checkpoint after this step and end; --resume continues"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of this run"
+        "--resume", action="store_true", help="continue from the last checkpoint of this run"
     )
     args = parser.parse_args()
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Learns the vocabulary of the default model from its training text by byte-pair encoding.
 
-Pieces never cross a word and never mix letters with other signs (a space belongs to what follows
-it). A tie between two pairs goes to the one that sorts first: the same text, the same vocabulary.
-Token ids: <unk> <s> </s>, 256 byte tokens, the merged pieces in the order they were learned (score
--0, -1, -2, ...), then the single characters, as SentencePiece orders them. Standard library only.
+No piece crosses a word or mixes letters with other characters. A space belongs to the word after.
+Of two pairs with the same count the one that sorts first is merged, so the same text gives the same
+vocabulary. The order of token ids is SentencePiece's: <unk> <s> </s>, 256 byte tokens, the merged
+pieces as they were learned (scores -0, -1, -2, ...), and the single characters. Standard library
+only.
 
     train_tokenizer.py --text build/model/stories.txt --size 1024 --out build/model/vocab.json
 """
@@ -31,7 +32,7 @@ def count_words(path, limit):
 
 
 def learn(counts, size):
-    """The merged pieces in the order they are learned, and the characters, commonest first."""
+    """(merged pieces in the order they are learned, characters from the most frequent on)."""
     chars = Counter()
     for word, n in counts.items():
         for c in word:

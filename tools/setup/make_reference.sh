@@ -1,18 +1,19 @@
 #!/bin/bash
-# Makes build/reference-venv: llama-cpp-python built from its source, pinned by hash, for comparison
-# (tests of `make soak`, benchmarks). Takes about a quarter of an hour the first time; quiet and
-# quick when it is there already. Needs clang-19 and the package registry.
+# Makes build/reference-venv with llama-cpp-python, for the benchmarks and the tests of `make soak`,
+# which compare with it. It is built from its source, pinned by hash. The first run takes about 15
+# minutes. If the environment is there already, the script is quick and says nothing.
+# Needs clang-19 and the package registry.
 set -euo pipefail
 export LC_ALL=C
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
 pins="$root/tests/reference"
-# For this very processor. GCC 12 drops stores before `ldtilecfg`, so what it builds crashes where
-# there is AMX; clang does not.
+# For this very processor, and by clang: GCC 12 drops stores before `ldtilecfg`, so its builds crash
+# on processors with AMX.
 flags="-DGGML_NATIVE=ON -DGGML_OPENMP=OFF -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19"
 
 name_venv reference-venv "$@"
-# What it is made from; written last, so an environment with it is a whole one.
+# What the environment is made from. The file is written last: if it is there, all else is, too.
 made_from() { cat "$pins/requirements.txt"; printf '%s\n' "$flags"; }
 is_made() { cmp -s <(made_from) "$venv/made-from.txt"; }
 leave_if_made
@@ -22,7 +23,8 @@ say "building llama-cpp-python into build/reference-venv (about 15 minutes, 77 M
 new_venv
 "${pip[@]}" --only-binary :all: -r "$pins/build.txt" >> "$log" 2>&1 ||
     give_up "could not get the packages of tests/reference/build.txt; can PyPI be reached from here?"
-# The tools that build are the ones just installed; a group of their own, to end them all together.
+# Build with the tools that were just installed. The job has a process group of its own, so that the
+# trap can end all of it.
 set -m
 PATH="$venv/bin:$PATH" CMAKE_ARGS="$flags" nice -n 5 \
     "${pip[@]}" --verbose --no-cache-dir --no-build-isolation --only-binary :all: --no-binary llama-cpp-python \
@@ -30,7 +32,8 @@ PATH="$venv/bin:$PATH" CMAKE_ARGS="$flags" nice -n 5 \
 job=$!
 set +m
 trap 'kill -- "-$job" 2> /dev/null || true' EXIT
-# Ninja counts: "[12/345] Building ...". A line that moves on a terminal, else one a minute.
+# Ninja counts: "[12/345] Building ...". On a terminal one line shows the count, elsewhere a line a
+# minute.
 began=$SECONDS said=$SECONDS
 while kill -0 "$job" 2> /dev/null; do
     sleep 1

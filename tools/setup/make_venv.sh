@@ -1,13 +1,14 @@
 #!/bin/bash
 # Makes build/venv, a Python environment with exactly the packages of tests/requirements.txt, each
-# checked by its hash. Quiet and quick when it is there already; made anew when the list changed.
+# checked by its hash. If it is there already, the script is quick and says nothing. If the list has
+# changed, the environment is made anew.
 set -euo pipefail
 export LC_ALL=C
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
 wanted="$root/tests/requirements.txt"
 name_venv venv "$@"
-# Written last, so an environment with it is a whole one.
+# The copy of the list is written last: if it is there, all else is, too.
 is_made() { cmp -s "$wanted" "$venv/requirements.txt"; }
 leave_if_made
 

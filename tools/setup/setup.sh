@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what building, running and testing BareFlow needs on Debian 12, and fetches the
-# third-party sources. Quiet and quick when nothing is missing, so `make` calls it every time.
-# Never edits the machine's apt configuration and starts no service.
+# third-party sources. If nothing is missing, it is quick and says nothing.
+# It never edits the machine's apt configuration and starts no service.
 set -euo pipefail
 export LC_ALL=C
 
@@ -16,13 +16,13 @@ Groups (default: build run test):
   build     compiler, linker, assembler, third-party sources
   run       QEMU
   test      GoogleTest, pytest, numpy, clang-format, clang-tidy, promtool, Python packages (build/venv)
-  train     what trains the small model
-  bench     what the benchmarks need, `reference` among it
-  reference llama.cpp for comparison, built from source (build/reference-venv; 15 minutes)
-  browser   a browser, for looking at /profile in tests
+  train     numpy and PyTorch, to train the small model
+  bench     all that the benchmarks need, with `reference`
+  reference llama.cpp to compare with, built from source (build/reference-venv; 15 minutes)
+  browser   a browser, to look at /profile in tests
 
   --list    print the groups' Debian packages and stop
-Exit status: 0 all is there, 1 something could not be had, 2 wrong arguments.
+Exit status: 0 all is there, 1 something could not be installed, 2 wrong arguments.
 TEXT
 }
 
@@ -43,7 +43,7 @@ packages_of() {
 say() { printf 'setup: %s\n' "$*"; }
 complain() { printf 'setup: %s\n' "$*" >&2; }
 
-# Of the packages named, prints those that are not installed.
+# Prints those of the named packages that are not installed.
 missing_of() {
     dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2> /dev/null |
         awk -v want="$*" '
@@ -123,7 +123,7 @@ for group in "${groups[@]}"; do
     case "$group" in
         build) "$root/third_party/fetch.sh" || exit 1 ;;
         test)
-            # Only the checking tool: the package itself would start a server.
+            # Only this one program: the package would start a server.
             if [ ! -x "$root/build/tools/promtool" ] && ! command -v promtool > /dev/null; then
                 "$root/third_party/fetch.sh" --tool prometheus usr/bin/promtool \
                     "$root/build/tools/promtool" || exit 1

@@ -1,9 +1,10 @@
-# For tools/setup/make_venv.sh and tools/setup/make_reference.sh, which source it: a Python environment in build/
-# that counts as whole only when is_made() of the script says so; one script at a time.
+# Makes a Python environment in build/. make_venv.sh and make_reference.sh source this file.
+# An environment is complete if is_made(), which the script defines, says so. A lock lets only one
+# script at a time make it.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 
-# name_venv NAME "$@": names the environment and its log; answers --help from the script's own first lines.
+# name_venv NAME "$@": names the environment and its log. --help prints the script's first comment.
 name_venv() {
     venv="$root/build/$1"
     log="$root/build/$1.log"
@@ -23,8 +24,8 @@ give_up() {
     exit 1
 }
 
-# Ends the script when the environment is there, also when somebody else made it while we waited.
-# Otherwise nothing is left of an older one.
+# Ends the script if the environment is complete, also if another script made it while we waited for
+# the lock. Otherwise removes an older or incomplete one.
 leave_if_made() {
     if is_made; then exit 0; fi
     mkdir -p "$root/build"

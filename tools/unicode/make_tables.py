@@ -3,9 +3,9 @@
 
 usage: tools/unicode/make_tables.py [--print]
 
-The categories are those of Python's unicodedata; the header names the Unicode version. The table
-is a list of runs (so many characters of one class after another), a byte each where they are
-short, and a few checkpoints so that a look-up reads a few dozen runs at most.
+The categories are those of Python's unicodedata, and the header names the Unicode version. The
+table is a list of runs: consecutive characters of one class. A short run takes one byte. Each
+RUNS_PER_CHECKPOINT runs have a checkpoint, so that a look-up reads no more runs than these.
 """
 import argparse
 import sys
@@ -13,11 +13,12 @@ import unicodedata
 from pathlib import Path
 
 HEADER = Path(__file__).resolve().parents[2] / "llama" / "text" / "unicode_table.h"
-# CharacterClass in llama/text/unicode_class.h. White space is not in the table: there are 25 of it.
+# CharacterClass in llama/text/unicode_class.h. The table leaves out white space, which is only 25
+# characters.
 CLASSES = {"L": 1, "N": 2, "P": 3}
 RUNS_PER_CHECKPOINT = 64
-# Of a run's byte: the class in the upper two bits, below it the length up to here, or one of
-# the three values above it for one to three more bytes of length.
+# A run's first byte has the class in its upper two bits. The lower six hold the length up to this
+# one, or a greater value: this one plus the number of bytes, one to three, that hold the length.
 LONGEST_SHORT_RUN = 60
 
 

@@ -22,8 +22,8 @@
 #define LWIP_DHCP_GET_NTP_SRV 0
 #define LWIP_NETIF_HOSTNAME 1
 #define LWIP_NETIF_LINK_CALLBACK 0
-/* The first clients come together, before the router's hardware address is known: without a queue
- * only the last answer would wait for it, the others would be lost for 3 s. */
+/* The first clients may come together, before the router's hardware address is known. Without a
+ * queue only the last answer would wait for the address; the others would be lost for 3 s. */
 #define ARP_QUEUEING 1
 #define ARP_QUEUE_LEN 16
 #define MEMP_NUM_ARP_QUEUE 16

@@ -1,5 +1,5 @@
-/* The reduction of angles from 2^20 * pi / 2 on, musl's with 4 KiB of tables: nobody asks for one
- * (bf_math.h), so whoever gets here is a bug of ours, and the program stops. */
+/* Stands in for musl's reduction of angles from 2^20 * pi / 2 on, which has 4 KiB of tables. The
+ * contract in bf_math.h excludes such angles: a call is a bug of ours, and stops the program. */
 #include "third_party/musl/port/bf_math.h"
 
 int __rem_pio2_large(double *x, double *y, int exponent, int count, int precision);

@@ -26,6 +26,6 @@ unsigned int bareflow_lwip_random(void);
 #endif
 
 #define LWIP_PLATFORM_DIAG(x)
-/* Without its text: the backtrace says where, and the texts are 6 KiB. */
+/* Drops the text: the backtrace says where it failed, and all texts together are 6 KiB. */
 #define LWIP_PLATFORM_ASSERT(x) bareflow_lwip_assert()
 #define LWIP_RAND() bareflow_lwip_random()
