@@ -10,13 +10,12 @@
 #include <cstdint>
 #include <span>
 
+#include "compute/numbers/weight_formats.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/memory/buffer.h"
 
 namespace bareflow::compute {
 
-// Elements that share an f16 scale in the types that are no K-quants.
-inline constexpr uint32_t kBlockElements = 32;
 // Elements that share an f32 scale in a quantised activation.
 inline constexpr uint32_t kGroupElements = 256;
 

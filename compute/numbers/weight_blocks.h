@@ -10,12 +10,10 @@
 
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute {
 
-// Elements that share an integer scale, at least.
-inline constexpr uint32_t kPartElements = 16;
-inline constexpr uint32_t kSuperBlockElements = 256;
 // What the nibbles of IQ4_NL stand for.
 inline constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
