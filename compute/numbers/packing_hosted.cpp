@@ -21,8 +21,8 @@ struct Shape {
 
     Shape(TensorType type, uint32_t cols)
         : blocks(cols / kBlockElements),
-          headers(type == TensorType::kQ4_1 ? 2 : 1),
-          units(type == TensorType::kQ8_0 ? kBlockElements / kUnit : kBlockElements / 2 / kUnit),
+          headers(tensor_type_info(type).scales),
+          units((tensor_type_info(type).block_bytes - 2 * headers) / kUnit),
           flipped(type == TensorType::kQ8_0 ? kSigns : 0) {}
 
     // Within a strip, of the first row.

@@ -19,14 +19,6 @@ namespace bareflow::compute {
 // Elements that share an f32 scale in a quantised activation.
 inline constexpr uint32_t kGroupElements = 256;
 
-// GGUF blocks as they lie in the file: little endian, no padding, any alignment.
-//   Q8_0: scale f16 | 32 int8                          Q4_0: scale f16 | 16 bytes of nibbles
-//   Q4_1: scale f16 | minimum f16 | 16 bytes of nibbles
-// Nibbles: byte j holds element j in its low half and element j + 16 in its high half.
-inline constexpr uint32_t kQ8_0BlockBytes = 34;
-inline constexpr uint32_t kQ4_0BlockBytes = 18;
-inline constexpr uint32_t kQ4_1BlockBytes = 20;
-
 // Unaligned little-endian loads.
 inline uint16_t load_u16(const uint8_t *from) {
     uint16_t value;

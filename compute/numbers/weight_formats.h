@@ -302,12 +302,14 @@ struct FormatFacts {
     static constexpr bool kMinimum = kFormat.has_minimum();
     static constexpr uint32_t kBytes = kFormat.block_bytes;
     static constexpr uint32_t kScaleAt = kFormat.scale_at;
+    static constexpr uint32_t kMinimumAt = kFormat.minimum_at();  // where kMinimum
     static constexpr uint32_t kLowAt = kFormat.low_at;
     static constexpr uint32_t kHighAt = kFormat.high_at;
     static constexpr uint32_t kPartScalesAt = kFormat.part_scales_at;
     static constexpr uint32_t kPartColumns = kFormat.part_elements;
     static constexpr int kOffset = kFormat.offset;
     static constexpr int kMost = kFormat.most();
+    static constexpr int kMostPart = kFormat.most_part_scale();
 };
 
 // Every byte of a block has one use, and the decoders rely on these places.
@@ -318,17 +320,16 @@ constexpr bool is_sound(const WeightFormat &format) {
     const uint32_t scale_bytes = 2u * format.scales;
     const uint32_t low_bytes = format.block_elements * format.low_bits / 8u;
     const uint32_t high_bytes = format.block_elements * format.high_bits / 8u;
-    const uint32_t part_bytes = !format.is_super()                                ? 0
-                                : format.part_scales == PartScales::kBytes        ? 16
-                                : format.part_scales == PartScales::kNibbles      ? 16
-                                                                                  : 12;
+    const uint32_t part_bytes = !format.is_super()                           ? 0
+                                : format.part_scales == PartScales::kBytes   ? 16
+                                : format.part_scales == PartScales::kNibbles ? 16
+                                                                             : 12;
     const bool elements = format.is_super() ? format.block_elements == kSuperBlockElements
                                             : format.block_elements == kBlockElements;
     // Blocks of 32: scale, minimum, fifth bits, weights, in this order.
-    const bool in_order = format.is_super() || (format.scale_at == 0 &&
-                                                format.low_at == scale_bytes + high_bytes &&
-                                                (format.high_bits == 0 ||
-                                                 format.high_at == scale_bytes));
+    const bool in_order =
+        format.is_super() || (format.scale_at == 0 && format.low_at == scale_bytes + high_bytes &&
+                              (format.high_bits == 0 || format.high_at == scale_bytes));
     return elements && in_order && low_bytes % format.low_run == 0 &&
            format.block_bytes == scale_bytes + low_bytes + high_bytes + part_bytes &&
            format.scale_at + scale_bytes <= format.block_bytes &&

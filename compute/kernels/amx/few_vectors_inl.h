@@ -278,7 +278,8 @@ template <typename F>
                 _mm256_add_epi32(load256(sum), _mm256_slli_epi32(load256(sum + kFew), 4));
             total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(whole), m, total);
             if constexpr (F::kMinimum) {
-                const uint16_t least = half_at(unit.from + r * row_bytes + b * F::kBytes + 2);
+                const uint16_t least =
+                    half_at(unit.from + r * row_bytes + b * F::kBytes + F::kMinimumAt);
                 const __m512d minimum =
                     _mm512_fmadd_pd(m, _mm512_set1_pd(kCentre<F>),
                                     mantissas_f64(_mm_set1_epi16(static_cast<short>(least))));
@@ -407,8 +408,8 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
                 now.sums = &sums[u % kStages];
                 now.y = y[t];
                 now.in_file = kBytesInFile && now.rows == kTileRows;
-                now.tile =
-                    now.in_file ? now.from + 2 : reinterpret_cast<const uint8_t *>(now.weights->of);
+                now.tile = now.in_file ? now.from + F::kLowAt
+                                       : reinterpret_cast<const uint8_t *>(now.weights->of);
                 now.step = now.in_file ? F::kBytes : kBlockElements;
                 now.stride = now.in_file ? args.row_bytes : kGroupElements;
                 const __m512i rows =

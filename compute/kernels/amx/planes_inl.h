@@ -212,9 +212,9 @@ inline void expand_super(const TilePointers &w, uint64_t offset, const uint8_t *
                          uint64_t row_bytes, Planes &out) {
     alignas(64) uint16_t halves[2][kTileRows];
     for (uint32_t r = 0; r < kTileRows; ++r) {
-        const uint8_t *const factors = w[r] + offset + F::kFactors;
+        const uint8_t *const factors = w[r] + offset + F::kScaleAt;
         halves[0][r] = half_at(factors);
-        halves[1][r] = F::kMinimum ? half_at(factors + 2) : uint16_t{0};
+        halves[1][r] = F::kMinimum ? half_at(factors + F::kMinimumAt - F::kScaleAt) : uint16_t{0};
     }
     __m512i d = mantissas(load256(halves[0]));
     __m512i dmin = mantissas(load256(halves[1]));
@@ -230,8 +230,8 @@ inline void expand_super(const TilePointers &w, uint64_t offset, const uint8_t *
         fits = _mm512_cmple_epi32_mask(d_size, _mm512_set1_epi32(kMost16));
         fits = _mm512_mask_cmple_epi32_mask(fits, dmin_size, _mm512_set1_epi32(1 << 18));
         const __m512i most =
-            _mm512_add_epi32(_mm512_mullo_epi32(d_size, _mm512_set1_epi32(F::kMostScaled)),
-                             _mm512_mullo_epi32(dmin_size, _mm512_set1_epi32(F::kMostMinimum)));
+            _mm512_add_epi32(_mm512_mullo_epi32(d_size, _mm512_set1_epi32(F::kMost * F::kMostPart)),
+                             _mm512_mullo_epi32(dmin_size, _mm512_set1_epi32(F::kMostPart)));
         fits = _mm512_mask_cmplt_epi32_mask(fits, most, _mm512_set1_epi32(1 << 23));
     }
     out.unfit = static_cast<uint32_t>(fits) ^ 0xffff;

@@ -54,8 +54,9 @@ inline void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t block
         const uint8_t *const from = w[r] + offset;
         alignas(16) uint16_t halves[2][8] = {};
         for (uint32_t b = 0; b < blocks; ++b) {
-            halves[0][b] = half_at(from + b * F::kBytes);
-            halves[1][b] = F::kMinimum ? half_at(from + b * F::kBytes + 2) : uint16_t{0};
+            halves[0][b] = half_at(from + b * F::kBytes + F::kScaleAt);
+            halves[1][b] =
+                F::kMinimum ? half_at(from + b * F::kBytes + F::kMinimumAt) : uint16_t{0};
         }
         factors[r] = mantissas(load128(halves[0]));
         minimums[r] = mantissas(load128(halves[1]));
@@ -105,10 +106,10 @@ inline void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
         const __m128i scales = F::scales(block);
         low[r] = _mm256_cvtepi8_epi32(scales);
         high[r] = _mm256_cvtepi8_epi32(_mm_srli_si128(scales, 8));
-        d[r] = half_at(block + F::kFactors);
+        d[r] = half_at(block + F::kScaleAt);
         if constexpr (F::kMinimum) {
             minimums[r] = _mm256_cvtepi8_epi16(F::minimums(block));
-            dmin[r] = half_at(block + F::kFactors + 2);
+            dmin[r] = half_at(block + F::kMinimumAt);
         }
     }
     transpose(low, tile.factors);

@@ -94,66 +94,38 @@ inline __m256i five_bits_of(const uint8_t *from) {
     return _mm256_or_si256(nibbles_of(from + 4), _mm256_and_si256(set, _mm256_set1_epi8(16)));
 }
 
-struct Q8_0 {
-    static constexpr uint32_t kBytes = kQ8_0BlockBytes;
-    static constexpr int kOffset = 0;
+struct Q8_0 : FormatFacts<TensorType::kQ8_0> {
     static constexpr int kMost = 128;
     static constexpr bool kSigned = true;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return load256(block + 2); }
+    static __m256i weights(const uint8_t *block) { return load256(block + kLowAt); }
 };
 
-struct Q4_0 {
-    static constexpr uint32_t kBytes = kQ4_0BlockBytes;
-    static constexpr int kOffset = 8;
-    static constexpr int kMost = 15;
+struct Q4_0 : FormatFacts<TensorType::kQ4_0> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return nibbles_of(block + 2); }
+    static __m256i weights(const uint8_t *block) { return nibbles_of(block + kLowAt); }
 };
 
-struct Q4_1 {
-    static constexpr uint32_t kBytes = kQ4_1BlockBytes;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 15;
+struct Q4_1 : FormatFacts<TensorType::kQ4_1> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return nibbles_of(block + 4); }
+    static __m256i weights(const uint8_t *block) { return nibbles_of(block + kLowAt); }
 };
 
-struct Q5_0 {
-    static constexpr uint32_t kBytes = 22;
-    static constexpr int kOffset = 16;
-    static constexpr int kMost = 31;
+struct Q5_0 : FormatFacts<TensorType::kQ5_0> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return five_bits_of(block + 2); }
+    static __m256i weights(const uint8_t *block) { return five_bits_of(block + kHighAt); }
 };
 
-struct Q5_1 {
-    static constexpr uint32_t kBytes = 24;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 31;
+struct Q5_1 : FormatFacts<TensorType::kQ5_1> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return five_bits_of(block + 4); }
+    static __m256i weights(const uint8_t *block) { return five_bits_of(block + kHighAt); }
 };
 
-struct IQ4_NL {
-    static constexpr uint32_t kBytes = 18;
-    static constexpr int kOffset = 0;
+struct IQ4_NL : FormatFacts<TensorType::kIQ4_NL> {
     static constexpr int kMost = 128;
     static constexpr bool kSigned = true;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
     static __m256i weights(const uint8_t *block) {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(kNonLinear)),
-                                   nibbles_of(block + 2));
+                                   nibbles_of(block + kLowAt));
     }
 };
 
@@ -194,10 +166,10 @@ inline __m128 group_totals(const RowPointers &w, uint64_t offset, const int8_t *
         if constexpr (F::kOffset != 0) {
             sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(x, __builtin_ctz(F::kOffset)));
         }
-        total[r] = dot_64(sums, mantissas(in_order<F::kBytes>(from)));
+        total[r] = dot_64(sums, mantissas(in_order<F::kBytes>(from + F::kScaleAt)));
         if constexpr (F::kMinimum) {
-            total[r] =
-                _mm256_add_epi64(total[r], dot_64(x, mantissas(in_order<F::kBytes>(from + 2))));
+            total[r] = _mm256_add_epi64(
+                total[r], dot_64(x, mantissas(in_order<F::kBytes>(from + F::kMinimumAt))));
         }
     }
     const __m256i low = _mm256_add_epi64(_mm256_unpacklo_epi64(total[0], total[1]),
@@ -271,95 +243,64 @@ inline __m256i field_of(__m256i bytes, char mask) {
     return _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
 }
 
-struct Q2_K {
-    static constexpr uint32_t kBytes = 84;
-    static constexpr uint32_t kFactors = 80;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 3;
+struct Q2_K : FormatFacts<TensorType::kQ2_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return field_of<kI % 4 * 2>(load256(block + 16 + kI / 4 * 32), 3);
+        return field_of<kI % 4 * 2>(load256(block + kLowAt + kI / 4 * 32), 3);
     }
     static __m128i scales(const uint8_t *block) {
-        return _mm_and_si128(load128(block), _mm_set1_epi8(15));
+        return _mm_and_si128(load128(block + kPartScalesAt), _mm_set1_epi8(15));
     }
     static __m128i minimums(const uint8_t *block) {
-        return _mm_and_si128(_mm_srli_epi16(load128(block), 4), _mm_set1_epi8(15));
+        return _mm_and_si128(_mm_srli_epi16(load128(block + kPartScalesAt), 4), _mm_set1_epi8(15));
     }
 };
 
-struct Q3_K {
-    static constexpr uint32_t kBytes = 110;
-    static constexpr uint32_t kFactors = 108;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 4;
-    static constexpr int kMost = 7;
+struct Q3_K : FormatFacts<TensorType::kQ3_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return _mm256_or_si256(field_of<kI % 4 * 2>(load256(block + 32 + kI / 4 * 32), 3),
-                               field_of<kI - 2>(load256(block), 4));
+        return _mm256_or_si256(field_of<kI % 4 * 2>(load256(block + kLowAt + kI / 4 * 32), 3),
+                               field_of<kI - 2>(load256(block + kHighAt), 4));
     }
-    static __m128i scales(const uint8_t *block) { return q3_k_scales(block + 96); }
+    static __m128i scales(const uint8_t *block) { return q3_k_scales(block + kPartScalesAt); }
 };
 
-struct Q4_K {
-    static constexpr uint32_t kBytes = 144;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 15;
+struct Q4_K : FormatFacts<TensorType::kQ4_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return field_of<kI % 2 * 4>(load256(block + 16 + kI / 2 * 32), 15);
+        return field_of<kI % 2 * 4>(load256(block + kLowAt + kI / 2 * 32), 15);
     }
-    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m128i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + kPartScalesAt); }
+    static __m128i minimums(const uint8_t *block) {
+        return six_bit_minimums(block + kPartScalesAt);
+    }
 };
 
-struct Q5_K {
-    static constexpr uint32_t kBytes = 176;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 31;
+struct Q5_K : FormatFacts<TensorType::kQ5_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return _mm256_or_si256(field_of<kI % 2 * 4>(load256(block + 48 + kI / 2 * 32), 15),
-                               field_of<kI - 4>(load256(block + 16), 16));
+        return _mm256_or_si256(field_of<kI % 2 * 4>(load256(block + kLowAt + kI / 2 * 32), 15),
+                               field_of<kI - 4>(load256(block + kHighAt), 16));
     }
-    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m128i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + kPartScalesAt); }
+    static __m128i minimums(const uint8_t *block) {
+        return six_bit_minimums(block + kPartScalesAt);
+    }
 };
 
-struct Q6_K {
-    static constexpr uint32_t kBytes = 210;
-    static constexpr uint32_t kFactors = 208;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 32;
-    static constexpr int kMost = 63;
+struct Q6_K : FormatFacts<TensorType::kQ6_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
         return _mm256_or_si256(
-            field_of<kI % 4 / 2 * 4>(load256(block + kI / 4 * 64 + kI % 2 * 32), 15),
-            field_of<kI % 4 * 2 - 4>(load256(block + 128 + kI / 4 * 32), 0x30));
+            field_of<kI % 4 / 2 * 4>(load256(block + kLowAt + kI / 4 * 64 + kI % 2 * 32), 15),
+            field_of<kI % 4 * 2 - 4>(load256(block + kHighAt + kI / 4 * 32), 0x30));
     }
-    static __m128i scales(const uint8_t *block) { return load128(block + 192); }
+    static __m128i scales(const uint8_t *block) { return load128(block + kPartScalesAt); }
 };
 
 // 16-bit sums of q over the parts of a group, the even parts first.
@@ -436,7 +377,7 @@ inline __m128 super_totals(const RowPointers &w, uint64_t offset, const int8_t *
         scaled[r] = scaled_dots<F>(w[r] + offset, q, x);
     }
     __m256d total =
-        _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(scaled)), factors_f64(w, offset + F::kFactors));
+        _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(scaled)), factors_f64(w, offset + F::kScaleAt));
     if constexpr (F::kMinimum) {
         __m256i minimums[kRows];
 #pragma clang loop unroll(full)
@@ -444,7 +385,7 @@ inline __m128 super_totals(const RowPointers &w, uint64_t offset, const int8_t *
             minimums[r] = _mm256_madd_epi16(even_first(F::minimums(w[r] + offset)), x);
         }
         total = _mm256_sub_pd(total, _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(minimums)),
-                                                   factors_f64(w, offset + F::kFactors + 2)));
+                                                   factors_f64(w, offset + F::kMinimumAt)));
     }
     return _mm256_cvtpd_ps(total);
 }

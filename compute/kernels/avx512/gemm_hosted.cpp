@@ -54,7 +54,7 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
         }
         if (blocks == kGroupBlocks) {
             factors[r] = mantissas(_mm256_set_m128i(
-                F::kMinimum ? eight_halves<F::kBytes>(from + 2) : _mm_setzero_si128(),
+                F::kMinimum ? eight_halves<F::kBytes>(from + F::kMinimumAt) : _mm_setzero_si128(),
                 eight_halves<F::kBytes>(from)));
             continue;
         }
@@ -62,7 +62,7 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
         for (uint32_t b = 0; b < blocks; ++b) {
             halves[factor_place(b)] = half_at(from + b * F::kBytes);
             if constexpr (F::kMinimum) {
-                halves[8 + factor_place(b)] = half_at(from + b * F::kBytes + 2);
+                halves[8 + factor_place(b)] = half_at(from + b * F::kBytes + F::kMinimumAt);
             }
         }
         factors[r] = mantissas(load256(halves));
@@ -87,10 +87,10 @@ void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
         rows[2][r] = F::template columns<2>(block);
         rows[3][r] = F::template columns<3>(block);
         scales[r] = _mm512_cvtepi16_epi32(F::scales(block));
-        d[r] = half_at(block + F::kFactors);
+        d[r] = half_at(block + F::kScaleAt);
         if constexpr (F::kMinimum) {
             minimums[r] = _mm512_zextsi256_si512(F::minimums(block));
-            dmin[r] = half_at(block + F::kFactors + 2);
+            dmin[r] = half_at(block + F::kMinimumAt);
         }
     }
     for (uint32_t i = 0; i < 4; ++i) {

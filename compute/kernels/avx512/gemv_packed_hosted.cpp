@@ -10,6 +10,7 @@
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
 #pragma clang attribute push(                                                      \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
@@ -21,21 +22,17 @@ namespace {
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 constexpr uint64_t kVector = 64;
 
-struct Q8_0 {
-    static constexpr uint32_t kVectors = 8;  // of a block's weights
-    static constexpr int kOffset = 128;      // what is stored is so much more
-    static constexpr bool kMinimum = false;
+// kVectors: of 64 bytes, hold the weights of a block of each row.
+template <TensorType kType>
+struct PackedFacts : FormatFacts<kType> {
+    static constexpr uint32_t kVectors =
+        weight_format(kType).low_bits * kBlockElements / 8 * kStripRows / kVector;
 };
-struct Q4_0 {
-    static constexpr uint32_t kVectors = 4;
-    static constexpr int kOffset = 8;
-    static constexpr bool kMinimum = false;
+struct Q8_0 : PackedFacts<TensorType::kQ8_0> {
+    static constexpr int kOffset = 128;  // the packing stores w + 128
 };
-struct Q4_1 {
-    static constexpr uint32_t kVectors = 4;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-};
+struct Q4_0 : PackedFacts<TensorType::kQ4_0> {};
+struct Q4_1 : PackedFacts<TensorType::kQ4_1> {};
 
 inline __m512i four_activations(const int8_t *q) {
     int32_t four;
@@ -89,7 +86,7 @@ inline __m512i block_sums(const uint8_t *w, const int8_t *q, int32_t q_sum) {
 
 template <typename F, uint64_t kAhead>
 void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    constexpr uint32_t kHeaderBytes = (F::kMinimum ? 4 : 2) * kStripRows;
+    constexpr uint32_t kHeaderBytes = 2 * F::kFormat.scales * kStripRows;
     const uint32_t blocks = args.cols / kBlockElements;
     for (uint32_t row = row_begin - row_begin % kStripRows; row < row_end; row += kStripRows) {
         const uint8_t *w = args.weights + row * args.row_bytes;

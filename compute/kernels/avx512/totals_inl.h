@@ -91,8 +91,9 @@ inline __m256 block_totals(const UnitPointers &w, const BlockActivation *const (
         }
         total[p] = dot_64(sums, eight_mantissas<F::kBytes>(w0, w1));
         if constexpr (F::kMinimum) {
-            total[p] = _mm512_add_epi64(total[p],
-                                        dot_64(q_sums, eight_mantissas<F::kBytes>(w0 + 2, w1 + 2)));
+            total[p] = _mm512_add_epi64(
+                total[p],
+                dot_64(q_sums, eight_mantissas<F::kBytes>(w0 + F::kMinimumAt, w1 + F::kMinimumAt)));
         }
     }
     // Lanes of `low`: units (0, 2) (0, 2) (1, 3) (1, 3).
@@ -191,7 +192,7 @@ inline __m256 super_totals(const UnitPointers &w, const SuperActivation *const (
         scaled[i] = scaled_dots<F>(w[i], *x[i]);
     }
     __m512d total =
-        _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(scaled)), factors_f64(w, F::kFactors));
+        _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(scaled)), factors_f64(w, F::kScaleAt));
     if constexpr (F::kMinimum) {
         __m512i minimums[kUnits];
 #pragma clang loop unroll(full)
@@ -200,7 +201,7 @@ inline __m256 super_totals(const UnitPointers &w, const SuperActivation *const (
                 _mm512_zextsi256_si512(_mm256_madd_epi16(F::minimums(w[i]), x[i]->part_sums));
         }
         total = _mm512_sub_pd(total, _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(minimums)),
-                                                   factors_f64(w, F::kFactors + 2)));
+                                                   factors_f64(w, F::kMinimumAt)));
     }
     return _mm512_cvtpd_ps(total);
 }

@@ -14,12 +14,16 @@ namespace {
 
 // ------------------------------------------------------------------ the portable reference
 // One obvious function per block type: the integer total of one block. What a group of 256 does
-// with the totals is the same for all.
+// with the totals is the same for all. A block of 32 begins with its f16 scale.
+
+using Q8_0 = FormatFacts<TensorType::kQ8_0>;
+using Q4_0 = FormatFacts<TensorType::kQ4_0>;
+using Q4_1 = FormatFacts<TensorType::kQ4_1>;
 
 int64_t block_total_q8_0(const uint8_t *block, const int8_t *q, int32_t) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements; ++i) {
-        sum += static_cast<int8_t>(block[2 + i]) * q[i];
+        sum += static_cast<int8_t>(block[Q8_0::kLowAt + i]) * q[i];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum;
 }
@@ -27,7 +31,8 @@ int64_t block_total_q8_0(const uint8_t *block, const int8_t *q, int32_t) {
 int64_t block_total_q4_0(const uint8_t *block, const int8_t *q, int32_t) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-        sum += ((block[2 + i] & 15) - 8) * q[i] + ((block[2 + i] >> 4) - 8) * q[i + 16];
+        const uint8_t byte = block[Q4_0::kLowAt + i];
+        sum += ((byte & 15) - Q4_0::kOffset) * q[i] + ((byte >> 4) - Q4_0::kOffset) * q[i + 16];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum;
 }
@@ -35,10 +40,11 @@ int64_t block_total_q4_0(const uint8_t *block, const int8_t *q, int32_t) {
 int64_t block_total_q4_1(const uint8_t *block, const int8_t *q, int32_t q_sum) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-        sum += (block[4 + i] & 15) * q[i] + (block[4 + i] >> 4) * q[i + 16];
+        const uint8_t byte = block[Q4_1::kLowAt + i];
+        sum += (byte & 15) * q[i] + (byte >> 4) * q[i + 16];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum +
-           static_cast<int64_t>(f16_mantissa(load_u16(block + 2))) * q_sum;
+           static_cast<int64_t>(f16_mantissa(load_u16(block + Q4_1::kMinimumAt))) * q_sum;
 }
 
 template <uint32_t kBlockBytes, int64_t (*kBlockTotal)(const uint8_t *, const int8_t *, int32_t)>
@@ -145,7 +151,7 @@ constexpr uint64_t kQuadBias = 0x0000800080008000;
 // and index arithmetic cost more than the multiplications, in an emulator above all.
 
 struct SwarQ8_0 {
-    static constexpr uint32_t kBlockBytes = kQ8_0BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q8_0::kBytes;
     static constexpr uint32_t kWords = 16;  // of activations for a block
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.pairs; }
 
@@ -163,7 +169,7 @@ struct SwarQ8_0 {
             const uint64_t x3 = x[4 * k + 3];
 #pragma clang loop unroll(full)
             for (uint32_t r = 0; r < kRows; ++r) {
-                const uint64_t u = load_u64(w + r * row_bytes + 2 + 8 * k) ^ kByteSign;
+                const uint64_t u = load_u64(w + r * row_bytes + Q8_0::kLowAt + 8 * k) ^ kByteSign;
                 sum[r] += (u & kPairMask) * x0 + ((u >> 8) & kPairMask) * x1 +
                           ((u >> 16) & kPairMask) * x2 + ((u >> 24) & kPairMask) * x3;
             }
@@ -198,7 +204,7 @@ template <uint32_t kNibbles, uint32_t kRows>
 }
 
 struct SwarQ4_0 {
-    static constexpr uint32_t kBlockBytes = kQ4_0BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q4_0::kBytes;
     static constexpr uint32_t kWords = 8;
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
 
@@ -208,9 +214,9 @@ struct SwarQ4_0 {
                                                   int64_t (&total)[kRows]) {
         int64_t dot[kRows];
         for (uint32_t r = 0; r < kRows; ++r) {
-            dot[r] = -8 * int64_t{q_sum};
+            dot[r] = -Q4_0::kOffset * int64_t{q_sum};
         }
-        quad_dots<2>(w, row_bytes, x, dot);
+        quad_dots<Q4_0::kLowAt>(w, row_bytes, x, dot);
 #pragma clang loop unroll(full)
         for (uint32_t r = 0; r < kRows; ++r) {
             total[r] += dot[r] * f16_mantissa(load_u16(w + r * row_bytes));
@@ -219,7 +225,7 @@ struct SwarQ4_0 {
 };
 
 struct SwarQ4_1 {
-    static constexpr uint32_t kBlockBytes = kQ4_1BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q4_1::kBytes;
     static constexpr uint32_t kWords = 8;
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
 
@@ -228,12 +234,12 @@ struct SwarQ4_1 {
                                                   const uint64_t *x, int32_t q_sum,
                                                   int64_t (&total)[kRows]) {
         int64_t dot[kRows] = {};
-        quad_dots<4>(w, row_bytes, x, dot);
+        quad_dots<Q4_1::kLowAt>(w, row_bytes, x, dot);
 #pragma clang loop unroll(full)
         for (uint32_t r = 0; r < kRows; ++r) {
             const uint8_t *const block = w + r * row_bytes;
             total[r] += dot[r] * f16_mantissa(load_u16(block)) +
-                        int64_t{q_sum} * f16_mantissa(load_u16(block + 2));
+                        int64_t{q_sum} * f16_mantissa(load_u16(block + Q4_1::kMinimumAt));
         }
     }
 };
@@ -337,15 +343,15 @@ constexpr GemvVariant kBF16[] = {
     {"by 8", gemv_by_8<widen_8_bf16, bf16_to_f32>, 0},
 };
 constexpr GemvVariant kQ8_0[] = {
-    {"portable", gemv_blocks<kQ8_0BlockBytes, block_total_q8_0>, 0},
+    {"portable", gemv_blocks<Q8_0::kBytes, block_total_q8_0>, 0},
     {"swar2", gemv_swar<SwarQ8_0, 1>, kFormPairs},
 };
 constexpr GemvVariant kQ4_0[] = {
-    {"portable", gemv_blocks<kQ4_0BlockBytes, block_total_q4_0>, 0},
+    {"portable", gemv_blocks<Q4_0::kBytes, block_total_q4_0>, 0},
     {"swar4", gemv_swar<SwarQ4_0, 2>, kFormQuads},
 };
 constexpr GemvVariant kQ4_1[] = {
-    {"portable", gemv_blocks<kQ4_1BlockBytes, block_total_q4_1>, 0},
+    {"portable", gemv_blocks<Q4_1::kBytes, block_total_q4_1>, 0},
     {"swar4", gemv_swar<SwarQ4_1, 1>, kFormQuads},
 };
 template <TensorType kType, GemvKernel kSwar>
