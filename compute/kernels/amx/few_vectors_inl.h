@@ -357,10 +357,41 @@ inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, FewAhe
     work_on_block<F, kWhole, 7>(now, before, ahead);
 }
 
+// Group g of the tile of rows from `at` on: where its tiles lie, its scales, and its weights as
+// bytes where the file's bytes cannot be multiplied.
+template <typename F>
+[[gnu::always_inline]] inline void start_unit(const GemmArgs &args, uint32_t at, uint32_t end,
+                                              uint32_t g, const FewVectors &x, FewWeights &weights,
+                                              FewSums &sums, float (*y)[kFew], FewUnit<F> &unit) {
+    constexpr bool kBytesInFile = std::is_same_v<F, Q8_0>;
+    constexpr uint32_t kUnitBytes = kGroupBlocks * F::kBytes;
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
+    const uint32_t left = args.cols - g * kGroupElements;
+    unit.from = args.weights + at * args.row_bytes + g * uint64_t{kUnitBytes};
+    unit.rows = end - at < kTileRows ? end - at : kTileRows;
+    unit.blocks = (left < kGroupElements ? left : kGroupElements) / kBlockElements;
+    unit.x = &x;
+    unit.weights = &weights;
+    unit.sums = &sums;
+    unit.y = y;
+    unit.in_file = kBytesInFile && unit.rows == kTileRows;
+    unit.tile =
+        unit.in_file ? unit.from + F::kLowAt : reinterpret_cast<const uint8_t *>(weights.of);
+    unit.step = unit.in_file ? F::kBytes : kBlockElements;
+    unit.stride = unit.in_file ? args.row_bytes : kGroupElements;
+    const __m512i rows =
+        _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(unit.rows - 1)));
+    few_mantissas<F>(unit.from, _mm512_mullo_epi32(rows, row_bytes), unit.blocks, x.most_mantissas,
+                     weights);
+    if (!unit.in_file) {
+        few_bytes<F>(unit, args.row_bytes);
+    }
+}
+
 // Rows [row, end), at most kFewTiles tiles.
 template <typename F>
 void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
-    constexpr bool kBytesInFile = std::is_same_v<F, Q8_0>;
     constexpr uint32_t kUnitBytes = kGroupBlocks * F::kBytes;
     FewVectors packed[kFewGroups];
     FewWeights weights[kStages];
@@ -368,11 +399,9 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     alignas(64) float y[kFewTiles][kTileRows][kFew];
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
     __builtin_memset(y, 0, tiles * sizeof(y[0]));
-    // Behind tile t of the groups from `begin` on: the next one, the first of the next groups, or
-    // the first of the next rows.
+    // What follows tile t of the groups from `begin` on: the next tile, the first tile of the next
+    // groups, or the first tile of the next strip.
     const auto ahead_of = [&](uint32_t begin, uint32_t t) {
         const bool last = t + 1 == tiles;
         const bool again = last && begin + kFewGroups < all;
@@ -395,30 +424,11 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
             if (u < units) {
                 const uint32_t t = u / groups;
                 const uint32_t i = u % groups;
-                const uint32_t at = row + t * kTileRows;
                 if (i == 0) {
                     ahead = FewAhead{ahead_of(begin, t), args.row_bytes, groups};
                 }
-                const uint32_t left = args.cols - (begin + i) * kGroupElements;
-                now.from = args.weights + at * args.row_bytes + (begin + i) * uint64_t{kUnitBytes};
-                now.rows = end - at < kTileRows ? end - at : kTileRows;
-                now.blocks = (left < kGroupElements ? left : kGroupElements) / kBlockElements;
-                now.x = &packed[i];
-                now.weights = &weights[u % kStages];
-                now.sums = &sums[u % kStages];
-                now.y = y[t];
-                now.in_file = kBytesInFile && now.rows == kTileRows;
-                now.tile = now.in_file ? now.from + F::kLowAt
-                                       : reinterpret_cast<const uint8_t *>(now.weights->of);
-                now.step = now.in_file ? F::kBytes : kBlockElements;
-                now.stride = now.in_file ? args.row_bytes : kGroupElements;
-                const __m512i rows =
-                    _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(now.rows - 1)));
-                few_mantissas<F>(now.from, _mm512_mullo_epi32(rows, row_bytes), now.blocks,
-                                 now.x->most_mantissas, *now.weights);
-                if (!now.in_file) {
-                    few_bytes<F>(now, args.row_bytes);
-                }
+                start_unit<F>(args, row + t * kTileRows, end, begin + i, packed[i],
+                              weights[u % kStages], sums[u % kStages], y[t], now);
             }
             if (now.blocks == kGroupBlocks && before.blocks == kGroupBlocks) {
                 work_on_unit<F, true>(now, before, ahead);

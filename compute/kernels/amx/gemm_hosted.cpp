@@ -171,34 +171,78 @@ template <typename F>
 
 // ------------------------------------------------------------------ strips of rows
 
+// Rows of results, a vector in each column.
+using StripResults = float[kTileRows][kMaxVectors];
+
+// The results of `rows` rows from `at` on, turned: those of one vector lie one behind the other.
+[[gnu::always_inline]] inline void store_results(const GemmArgs &args, uint32_t first,
+                                                 uint32_t count, uint32_t at, uint32_t rows,
+                                                 const StripResults &y) {
+    const auto mask = static_cast<__mmask16>((1u << rows) - 1);
+    for (uint32_t v = 0; v < count; v += kTileVectors) {
+        __m512i by_row[kTileRows];
+        __m512i by_vector[kTileVectors];
+        for (uint32_t r = 0; r < kTileRows; ++r) {
+            by_row[r] = load512(y[r] + v);
+        }
+        transpose(by_row, by_vector);
+        for (uint32_t i = 0; i < kTileVectors && v + i < count; ++i) {
+            _mm512_mask_storeu_epi32(args.y + (first + v + i) * args.y_stride + at, mask,
+                                     by_vector[i]);
+        }
+    }
+}
+
+// One group of a tile of rows, its weights at w + offset, times all vectors: y += T * scale.
+template <typename F>
+[[gnu::always_inline]] inline void multiply_tile(const GemmArgs &args, uint32_t first,
+                                                 uint32_t count, uint32_t g, const TilePointers &w,
+                                                 uint64_t offset, const uint8_t *next,
+                                                 const PackedVectors *packed, StripResults &y) {
+    Planes planes;
+    TileSums sums;
+    if constexpr (F::kSuper) {
+        expand_super<F>(w, offset, next, args.row_bytes, planes);
+    } else {
+        expand_blocks<F>(w, offset, next, args.row_bytes, planes);
+    }
+    for (uint32_t v = 0; v < count; v += kTileVectors, ++packed) {
+        sum_by_tiles(planes, *packed, sums);
+        add_totals(sums, planes.unit, _mm512_load_ps(packed->scale),
+                   reinterpret_cast<float(*)[kMaxVectors]>(&y[0][v]));
+    }
+    if (planes.unfit != 0) {
+        add_unfit<F>(args, first, count, g, w, offset, planes.unfit, y);
+    }
+}
+
+// Rows [row, end), at most kStripTiles tiles, times `count` vectors from `first` on.
 template <typename F>
 void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row,
                     uint32_t end) {
     constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
     PackedVectors packed[kPacked];
-    Planes planes;
-    TileSums sums;
-    alignas(64) float y[kStripTiles][kTileRows][kMaxVectors];
+    alignas(64) StripResults y[kStripTiles];
     alignas(64) uint8_t tail[kTileRows][kUnitBytes];
-    const uint32_t turns = (count + kTileVectors - 1) / kTileVectors;
+    const uint32_t sixteens = (count + kTileVectors - 1) / kTileVectors;  // of vectors
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
     const uint32_t tail_blocks = args.cols % kGroupElements / kBlockElements;
     for (uint32_t t = 0; t < tiles; ++t) {
         for (uint32_t r = 0; r < kTileRows; ++r) {
-            __builtin_memset(y[t][r], 0, turns * kTileVectors * sizeof(float));
+            __builtin_memset(y[t][r], 0, sixteens * kTileVectors * sizeof(float));
         }
     }
     if (tail_blocks != 0) {
         __builtin_memset(tail, 0, sizeof(tail));
     }
-    const uint32_t together = kPacked / turns;
+    const uint32_t together = kPacked / sixteens;
     for (uint32_t begin = 0; begin < all; begin += together) {
         const uint32_t groups = all - begin < together ? all - begin : together;
-        for (uint32_t i = 0; i < groups * turns; ++i) {
-            const uint32_t v = i % turns * kTileVectors;
+        for (uint32_t i = 0; i < groups * sixteens; ++i) {
+            const uint32_t v = i % sixteens * kTileVectors;
             const uint32_t some = count - v < kTileVectors ? count - v : kTileVectors;
-            pack_vectors(args, first + v, some, begin + i / turns, packed[i]);
+            pack_vectors(args, first + v, some, begin + i / sixteens, packed[i]);
         }
         for (uint32_t t = 0; t < tiles; ++t) {
             TilePointers w;
@@ -209,8 +253,8 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
             for (uint32_t i = 0; i < groups; ++i) {
                 const uint32_t g = begin + i;
                 uint64_t offset = g * uint64_t{kUnitBytes};
-                // What is met after these groups: those of the next tile, of the first one again,
-                // or of the next strip.
+                // Prefetched: the same group of the next tile; behind the last tile the first one
+                // with the next groups, or with the first groups of the next strip.
                 const bool again = t + 1 == tiles && begin + groups < all;
                 const uint8_t *const next =
                     again ? w[0] - t * kTileRows * args.row_bytes + offset +
@@ -225,40 +269,14 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
                     }
                     offset = 0;
                 }
-                if constexpr (F::kSuper) {
-                    expand_super<F>(w, offset, next, args.row_bytes, planes);
-                } else {
-                    expand_blocks<F>(w, offset, next, args.row_bytes, planes);
-                }
-                for (uint32_t turn = 0; turn < turns; ++turn) {
-                    const PackedVectors &x = packed[i * turns + turn];
-                    sum_by_tiles(planes, x, sums);
-                    add_totals(
-                        sums, planes.unit, _mm512_load_ps(x.scale),
-                        reinterpret_cast<float(*)[kMaxVectors]>(&y[t][0][turn * kTileVectors]));
-                }
-                if (planes.unfit != 0) {
-                    add_unfit<F>(args, first, count, g, w, offset, planes.unfit, y[t]);
-                }
+                multiply_tile<F>(args, first, count, g, w, offset, next, &packed[i * sixteens],
+                                 y[t]);
             }
         }
     }
     for (uint32_t t = 0; t < tiles; ++t) {
         const uint32_t at = row + t * kTileRows;
-        const uint32_t rows = end - at < kTileRows ? end - at : kTileRows;
-        const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-        for (uint32_t v = 0; v < count; v += kTileVectors) {
-            __m512i by_row[kTileRows];
-            __m512i by_vector[kTileVectors];
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                by_row[r] = load512(y[t][r] + v);
-            }
-            transpose(by_row, by_vector);
-            for (uint32_t i = 0; i < kTileVectors && v + i < count; ++i) {
-                _mm512_mask_storeu_epi32(args.y + (first + v + i) * args.y_stride + at, mask,
-                                         by_vector[i]);
-            }
-        }
+        store_results(args, first, count, at, end - at < kTileRows ? end - at : kTileRows, y[t]);
     }
 }
 
