@@ -1,19 +1,18 @@
 // AMX, several vectors at once: weights become integers of 24 bits once for all of them, as three
 // planes of bytes with all scales multiplied in; a tile instruction multiplies sixteen rows by
 // sixteen vectors. Scales per 16, 32 or 256 columns cost the same.
-//
-// The target is set for the functions of this file, as in compute/kernels/avx512/gemv_hosted.cpp.
-#include <immintrin.h>
 
 #include <type_traits>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                             \
-    __attribute__((                                                                       \
-        target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,amx-tile,amx-int8"))), \
-    apply_to = function)
+#include "compute/kernels/amx/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -311,8 +310,7 @@ void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 
@@ -322,11 +320,7 @@ void use_amx_beyond(uint64_t products) {
 
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

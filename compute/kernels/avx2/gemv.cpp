@@ -1,13 +1,14 @@
-// AVX2. See gemv_inl.h.
-//
-// The target is set for the functions of this file, not for the file: an inline function of a
-// header that is compiled here must not be the copy that other files are linked with.
-#include <immintrin.h>
+// AVX2, one vector: quantised types (gemv_inl.h), and F32, F16 and BF16, which stand here.
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "compute/kernels/avx2/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -75,17 +76,12 @@ void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -1,14 +1,13 @@
-// AVX-512 for several vectors, weights of F32, F16 and BF16.
-//
-// The target is set for the functions of this file, as in gemv_hosted.cpp.
-#include <immintrin.h>
+// AVX-512, several vectors, weights of F32, F16 and BF16: weights are widened once for all vectors.
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -26,9 +25,8 @@ constexpr uint32_t kRowPairs = 4;
 constexpr uint32_t kFloatVectors = 4;
 constexpr uint32_t kChunkSteps = 64;  // of eight columns
 
-#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/float_formats_inl.h"
-#include "compute/numbers/tensor_types.h"
+
 // The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, as none is -0.
 template <typename F>
 inline __m256 load_some(const uint8_t *from, uint32_t count) {
@@ -180,8 +178,7 @@ void gemm_floats(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 

@@ -1,14 +1,13 @@
-// AVX-512 with VNNI, several vectors at once.
-//
-// The target is set for the functions of this file, as in gemv_hosted.cpp.
-#include <immintrin.h>
+// AVX-512 with VNNI, several vectors: weights are unpacked once for all vectors.
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -305,17 +304,12 @@ inline void store(Lanes y, uint32_t rows, float *to) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -1,18 +1,17 @@
-// AVX-512 with VNNI, one vector: 64 weights as unsigned bytes beside 64 activations.
-//
-// The target is set for the functions of this file, not for the file: an inline function of a
-// header that is compiled here must not be the copy that other files are linked with.
-
-#include <immintrin.h>
+// AVX-512 with VNNI, one vector: 64 weights as unsigned bytes are multiplied with 64 activations.
+// F32, F16 and BF16 use the AVX2 kernels, because memory is the limit there.
 
 #include <type_traits>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -208,18 +207,12 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

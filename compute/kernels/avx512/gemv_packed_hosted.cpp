@@ -1,7 +1,7 @@
-// AVX-512 with VNNI, one vector, strips of 16 rows: each lane is a row, so nothing is added up
-// across lanes and the scales of 16 rows are one load.
+// AVX-512 with VNNI, one vector, weights in strips of 16 rows (compute/numbers/packing.h): each
+// lane is a row, so nothing is added up across lanes and the scales of 16 rows are one load.
 
-#include <immintrin.h>
+#include <string_view>
 
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/instruction_set.h"
@@ -12,9 +12,7 @@
 #include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -124,8 +122,7 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 
