@@ -1,3 +1,5 @@
+// The list of all tensor types of GGUF: the supported ones from the table of weight formats, the
+// others to refuse them by name. The list is complete and in order; static_asserts check that.
 #include "compute/numbers/tensor_types.h"
 
 #include <cstddef>

@@ -1,3 +1,5 @@
+// The plainest reading of every block type, one weight at a time. Every other decoder is compared
+// with this one; the facts come from weight_formats.h.
 #include "compute/numbers/weight_blocks.h"
 
 #include "compute/numbers/tensor_types.h"
@@ -46,9 +48,10 @@ void unpack_32(const WeightFormat &format, const uint8_t *block, UnpackedBlock &
     }
 }
 
-// The eight scales and minimums of Q4_K and Q5_K, six bits each in twelve bytes: the first four of
-// both in the low bits of bytes 0-3 and 4-7; of the last four, four bits in the halves of bytes
-// 8-11 and two in the high bits of the others.
+// PartScales::kSixBits: eight scales and eight minimums of six bits in twelve bytes. Scales 0-3 are
+// the low six bits of bytes 0-3, minimums 0-3 those of bytes 4-7. Scales 4-7 have their low four
+// bits in the low halves of bytes 8-11 and their high two bits on top of bytes 0-3; minimums 4-7
+// in the high halves of bytes 8-11 and on top of bytes 4-7.
 void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     for (uint32_t j = 0; j < 8; ++j) {
         const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
@@ -60,6 +63,8 @@ void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     }
 }
 
+// PartScales::kSigned6Bits: the low four bits of scales 0-7 are the low halves of bytes 0-7, those
+// of scales 8-15 the high halves; the high two bits of scale i lie in byte 8 + i % 4.
 int8_t q3_k_scale(const uint8_t *s, uint32_t part) {
     const int low = s[part % 8] >> (4 * (part / 8)) & 15;
     const int high = s[8 + part % 4] >> (2 * (part / 4)) & 3;
@@ -84,7 +89,7 @@ void unpack_part_scales(const WeightFormat &format, const uint8_t *block, Unpack
     }
 }
 
-// Bits of weight i, as WeightFormat says of low bits.
+// The field of kBits bits that belongs to weight i (see WeightFormat::low_bits).
 template <uint32_t kBits, uint32_t kRun>
 int field(const uint8_t *bytes, uint32_t i) {
     constexpr uint32_t kFields = 8 / kBits;
