@@ -7,14 +7,16 @@
 // in the plainest way how it is read, and the comment of each field says where its bits lie.
 //
 // A new weight type needs:
-//   1. its number in TensorType and its name in kSupportedTensorTypes (tensor_types.h),
-//   2. a line in this table,
-//   3. a decoder for each instruction set: weight_blocks.cpp (the reference and the embedding),
-//      kernels/portable/swar.cpp, kernels/avx2/gemv_inl.h, kernels/avx512/formats_inl.h, and its
-//      name in kernels/per_target/formats_table_inl.h; AMX and the matrix kernels use these,
-//   4. tests: tests/golden/test_dequantize.py, and the lists of types in tests/unit/compute.
-// A generator for the type (compute/codegen) is optional: without one its compiled kernels run.
-// docs/HOWTO.md has the same list with the commands.
+//   1. its number in TensorType, its name in kSupportedTensorTypes (tensor_types.h) and its line in
+//      kTypes (tensor_types.cpp),
+//   2. an entry in this table,
+//   3. a decoder: weight_blocks.cpp, which serves the reference, the embedding and the loader's
+//      checks. A decoder for each instruction set makes it fast: kernels/portable/swar.cpp,
+//      kernels/avx2/gemv_inl.h and kernels/avx512/formats_inl.h, whose names stand in
+//      kernels/per_target/formats_table_inl.h. The matrix kernels and AMX use these decoders. The
+//      kernel without vectors stands in scalar_variants() (kernels/portable/gemv.cpp).
+//   4. tests: tests/golden/test_dequantize.py and the lists of types in tests/unit/compute.
+// A generator (compute/codegen) is optional. docs/HOWTO.md has the whole list with the commands.
 #pragma once
 
 #include <array>

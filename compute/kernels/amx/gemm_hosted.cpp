@@ -1,6 +1,8 @@
-// AMX, several vectors at once: weights become integers of 24 bits once for all of them, as three
-// planes of bytes with all scales multiplied in; a tile instruction multiplies sixteen rows by
-// sixteen vectors. Scales per 16, 32 or 256 columns cost the same.
+// AMX, several vectors at once. The weights are expanded once for all vectors: to integers of 24
+// bits with all scales multiplied in, stored as three planes of bytes (planes_inl.h). A tile
+// instruction multiplies sixteen rows by sixteen vectors. It makes no difference whether a type has
+// a scale for 16, 32 or 256 columns. Up to eight vectors and blocks of 32 go another way
+// (few_vectors_inl.h).
 
 #include <type_traits>
 
@@ -35,8 +37,8 @@ static_assert(sizeof(TileShapes) == 64);
 #include "compute/kernels/avx512/totals_inl.h"
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
-// Fewer don't pay for what is done once for all of them: AVX-512 is faster, and up to eight
-// vectors, if a scale has 32 columns, what stands in few_vectors_inl.h.
+// Fewer vectors do not pay for expanding the weights: AVX-512 is faster then, and for two to eight
+// vectors and blocks of 32 few_vectors_inl.h is.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kLeastFew = 2;
@@ -46,14 +48,14 @@ constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activat
 constexpr uint32_t kPacked = 8;       // groups of sixteen vectors that are packed at a time
 
 // ------------------------------------------------------------------ activations
-// A group of sixteen vectors: in a register of AMX, four columns of each vector in a row.
+// A group of sixteen vectors, as AMX tile registers want it: a row has four columns of each vector.
 
 struct alignas(64) PackedVectors {
     int8_t of[kSteps][kTileVectors][kTileColumns];
     float scale[kTileVectors];
 };
 
-// Vectors first .. first + count of group g, zeros for what is missing of sixteen.
+// Group g of `count` vectors from `first` on, filled up to sixteen vectors with zeros.
 inline void pack_vectors(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
                          PackedVectors &out) {
     const uint64_t begin = uint64_t{g} * kGroupElements;
@@ -101,8 +103,9 @@ inline void sum_by_tiles(const Planes &w, const PackedVectors &x, TileSums &out)
 // y[row][vector] += float(T) * scale.
 //
 // |c0|, |c1| <= 256 * 255 * 127 < 2^23 and |c2| <= 256 * 128 * 127 < 2^22. So low = c0 + 2^8 c1
-// fits 32 bits (8290560 * 257 < 2^31), high = c2 + (low >> 16) has no more than 23, what is left of
-// low has 16: both are exact as f32, and their fused sum rounds once, as float() of the integer.
+// fits 32 bits (8290560 * 257 < 2^31). high = c2 + (low >> 16) has at most 23 bits, low & 0xffff
+// has
+// 16. Both are exact as f32, and the fused multiply-add rounds once, like float() of the integer.
 inline void add_totals(const TileSums &sums, const float *unit, __m512 scale,
                        float (*y)[kMaxVectors]) {
     const __m512i low_words = _mm512_set1_epi32(0xffff);
@@ -119,7 +122,8 @@ inline void add_totals(const TileSums &sums, const float *unit, __m512 scale,
 }
 
 // ------------------------------------------------------------------ rows that don't fit
-// As one vector is multiplied, eight vectors at once with one row.
+// Rows whose values do not fit 24 bits: the AVX-512 text for one vector, used for eight vectors at
+// once with the same row.
 
 template <typename F>
 [[gnu::noinline]] void add_unfit(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
@@ -283,7 +287,8 @@ template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
     if constexpr (!F::kSuper) {
-        // Little is done there beside the tiles, and as much for two vectors as for eight.
+        // few_vectors_inl.h does little besides the tile instructions, and the same work for two
+        // vectors as for eight.
         const bool pays = args.batch > kFew / 2 ? products > least_products / 16
                                                 : products / args.batch * kFew > least_products / 4;
         if (args.batch >= kLeastFew && args.batch <= kFew && pays &&

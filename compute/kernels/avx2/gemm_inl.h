@@ -1,6 +1,8 @@
-// Several vectors at once with AVX2, with or without `vpdpbusd`: the plan of "several vectors" in
-// compute/kernels/avx512/gemm_hosted.cpp with eight rows. Included behind gemv_inl.h and
-// compute/kernels/per_target/matrix_pack_inl.h.
+// AVX2, several vectors at once, with or without `vpdpbusd`: as in
+// compute/kernels/avx512/gemm_hosted.cpp ("several vectors at once"), with eight rows in a tile.
+//
+// Included behind gemv_inl.h, whose head says how, and per_target/matrix_pack_inl.h. It includes
+// per_target/matrix_strip_inl.h and defines what that needs.
 #pragma once
 
 constexpr uint32_t kTileRows = 8;
@@ -15,7 +17,7 @@ struct alignas(64) Tile {
     __m256d dmin[2];
 };
 
-// Signed weights become unsigned where that saves work.
+// Whether signed weights become unsigned (weight + 128): `vpdpbusd` then needs no sign handling.
 template <typename F>
 inline constexpr bool kFlipped = kVnni && F::kSigned;
 template <typename F>
@@ -141,7 +143,7 @@ template <typename F, uint32_t kWords>
             }
         }
     } else {
-        // As many words as have sums of two products that fit 16 bits together.
+        // kFit: words that can be added up in 16 bits; each adds two products to a lane.
         constexpr uint32_t kFit = 32767 / (2 * F::kMost * 127);
         constexpr uint32_t kRun = kFit >= kWords ? kWords : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
 #pragma clang loop unroll(full)

@@ -17,7 +17,7 @@ constexpr bool kVnni = false;
 #include "compute/kernels/avx2/gemv_inl.h"
 
 // ------------------------------------------------------------------ F32, F16, BF16
-// The contract's eight lanes are one register; rows side by side hide the latency of additions.
+// The contract's eight lanes are one register. Several rows at once hide the latency of additions.
 
 #include "compute/kernels/per_target/float_formats_inl.h"
 
@@ -34,8 +34,8 @@ template <typename F>
 void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint32_t tail = args.cols % kFloatLanes;
     const uint32_t whole = args.cols - tail;
-    // What is missing of the last eight are zeros: a product of +0 or -0 changes no lane, as none
-    // is ever -0.
+    // The last eight columns are filled up with zeros: a product of +0 or -0 changes no lane,
+    // because no lane is ever -0.
     alignas(32) float tail_x[kFloatLanes] = {};
     __builtin_memcpy(tail_x, args.x + whole, tail * sizeof(float));
     for (uint32_t row = row_begin; row < row_end; row += kFloatRows) {

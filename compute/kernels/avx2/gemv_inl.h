@@ -1,7 +1,12 @@
-// The kernels for AVX2, with or without the VEX form of `vpdpbusd`: 32 weights as bytes beside 32
-// activations, four rows at once. For gemv.cpp and vnni_hosted.cpp only, which
-// include it once, with the target set and kVnni (bool) defined, inside their anonymous namespace.
-// No includes: those files have them.
+// AVX2, one vector: 32 weights as bytes are multiplied with 32 activations, four rows at once.
+//
+// Included once by each of gemv.cpp, gemm_hosted.cpp and vnni_hosted.cpp, in the part of the file
+// that is compiled for its target (target_inl.h), inside of the anonymous namespace. That file
+// defines before:
+//   kVnni  bool: whether the target has the VEX form of `vpdpbusd`
+// and includes kernels/gemv.h, numbers/quant.h, numbers/weight_blocks.h and
+// numbers/weight_formats.h. This file includes no header: its functions would be compiled for the
+// target. All per-target texts (_inl.h) are included in this way.
 #pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -12,7 +17,8 @@ using RowPointers = const uint8_t *[kRows];
 
 #include "compute/kernels/per_target/format_parts_inl.h"
 
-// f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
+// The mantissas of f16: multiplied by 2^24 they are integers, exact because magnitudes are below
+// 128.
 inline __m256i mantissas(__m128i halves) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(0x1p24f)));
 }
@@ -20,8 +26,8 @@ inline __m256d mantissas_f64(__m128i halves) {
     return _mm256_cvtps_pd(_mm_mul_ps(_mm_cvtph_ps(halves), _mm_set1_ps(0x1p24f)));
 }
 
-// int64 of magnitude up to 2^53 as doubles: the halves beside exponents that put them where they
-// belong, and what that adds taken off again.
+// int64 of magnitude up to 2^53 as doubles. Each half becomes the fraction of a double whose
+// exponent gives the half its weight; then what the exponents added is subtracted.
 inline __m256d to_f64(__m256i x) {
     const __m256i low = _mm256_blend_epi32(_mm256_set1_epi64x(0x4330000000000000), x, 0x55);
     const __m256i high =
@@ -55,7 +61,7 @@ inline void prefetch_rows(const RowPointers &w, uint64_t offset, uint32_t bytes)
     }
 }
 
-// Rows from `row` on; beyond `end` the last one again.
+// Rows from `row` on. Pointers beyond `end` repeat the last row.
 inline void point_to_rows(const GemvArgs &args, uint32_t row, uint32_t end, RowPointers &w) {
     for (uint32_t r = 0; r < kRows; ++r) {
         const uint32_t at = row + r < end ? row + r : end - 1;
@@ -76,15 +82,15 @@ inline void store_rows(float *y, uint32_t row, uint32_t end, __m128 values) {
 }
 
 // ------------------------------------------------------------------ blocks of 32
-// weights(): 32 bytes in the order of the columns: signed ones, or weight + kOffset, of at most
-// kMost.
+// weights(): 32 bytes in the order of the columns, of a magnitude of at most kMost. kSigned: int8;
+// else weight + kOffset, unsigned.
 
 inline __m256i nibbles_of(const uint8_t *from) {
     const __m128i both = load128(from);
     return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15));
 }
 
-// 32 bits, then nibbles.
+// 32 fifth bits, then nibbles.
 inline __m256i five_bits_of(const uint8_t *from) {
     const __m256i bytes = _mm256_shuffle_epi8(
         _mm256_set1_epi32(static_cast<int32_t>(word_at(from))),
@@ -134,7 +140,7 @@ inline __m128i in_order(const uint8_t *w) {
     return halves_of<kBytes, 0, 1, 2, 3, 4, 5, 6, 7>(w);
 }
 
-// Of four blocks: in each 128-bit half a partial sum of every one.
+// The sums of four blocks: in each 128-bit half a partial sum of every block.
 template <typename F>
 inline __m256i four_block_sums(const uint8_t *w, const int8_t *q) {
     const __m256i a = dot_fours<F::kSigned>(F::weights(w), load256(q));
@@ -185,7 +191,7 @@ void gemv_blocks(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     constexpr uint32_t kGroupBytes = kGroupBlocks * F::kBytes;
     const uint32_t groups = args.cols / kGroupElements;
     const uint32_t tail_blocks = args.cols % kGroupElements / kBlockElements;
-    // An incomplete last group is copied to where zeros follow it.
+    // An incomplete last group is copied, with zeros behind it.
     alignas(32) uint8_t tail[kRows][kGroupBytes];
     alignas(32) int8_t tail_q[kGroupElements];
     alignas(32) int32_t tail_sums[kGroupBlocks];
@@ -229,10 +235,10 @@ void gemv_blocks(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 // ------------------------------------------------------------------ super-blocks of 256
-// columns<i>(): the 32 weights from 32 i on, as unsigned bytes, weight + kOffset each, of at most
-// kMost. scales(): those of sixteen parts, and minimums() where there are any; bytes.
+// columns<i>(): the 32 weights from 32 i on, as unsigned bytes weight + kOffset of at most kMost.
+// scales(): the small scales of sixteen parts as bytes; minimums(): theirs, if kMinimum.
 
-// (bytes >> kRight) & mask; left where kRight is negative.
+// (bytes >> kRight) & mask; a negative kRight shifts left.
 template <int kRight>
 inline __m256i field_of(__m256i bytes, char mask) {
     if constexpr (kRight > 0) {

@@ -1,6 +1,8 @@
-// The types of quantised weights as AVX-512 reads them: 64 weights as unsigned bytes. Included
-// inside the anonymous namespace, behind the target, of every file of AVX-512 kernels, like
-// compute/kernels/avx2/gemv_inl.h and for the same reason.
+// The block types as AVX-512 reads them: 64 weights as unsigned bytes.
+//
+// Included by all files of AVX-512 and AMX kernels but gemv_packed_hosted.cpp, as
+// compute/kernels/avx2/gemv_inl.h says. Needs numbers/quant.h, numbers/weight_blocks.h and
+// numbers/weight_formats.h; nothing need be defined before.
 #pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -63,7 +65,8 @@ inline __m512i half_bytes(uint8_t low, uint8_t high) {
                 _mm256_set1_epi8(static_cast<char>(high)));
 }
 
-// f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
+// The mantissas of f16: multiplied by 2^24 they are integers, exact because magnitudes are below
+// 128.
 inline __m512i mantissas(__m256i halves) {
     return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(16777216.0f)));
 }
@@ -72,8 +75,8 @@ inline __m512d mantissas_f64(__m128i halves) {
 }
 
 // ------------------------------------------------------------------ blocks of 32
-// pair(): two blocks as 64 unsigned bytes, weight + kOffset each, in the order of the columns.
-// kWide: four of them times activations don't fit 16 bits.
+// pair(): two blocks as 64 unsigned bytes weight + kOffset, in the order of the columns.
+// kWide: the sum of four bytes times activations does not fit 16 bits.
 
 struct Q8_0 : FormatFacts<TensorType::kQ8_0> {
     static constexpr int kOffset = 128;
@@ -103,7 +106,7 @@ struct Q4_1 : FormatFacts<TensorType::kQ4_1> {
     }
 };
 
-// Fields: 32 fifth bits, then nibbles.
+// `a` and `b` point at 32 fifth bits, behind which the nibbles lie.
 inline __m512i five_bit_pair(const uint8_t *a, const uint8_t *b) {
     const __mmask64 fifth = word_at(a) | static_cast<uint64_t>(word_at(b)) << 32;
     const __m512i low = nibble_pair(a + 4, b + 4);
@@ -134,7 +137,7 @@ struct IQ4_NL : FormatFacts<TensorType::kIQ4_NL> {
     }
 };
 
-// In the order 0 2 4 6 1 3 5 7.
+// The scales (or minimums) of eight blocks in the order 0 2 4 6 1 3 5 7.
 template <uint32_t kBytes>
 inline __m128i eight_halves(const uint8_t *w) {
     return halves_of<kBytes, 0, 2, 4, 6, 1, 3, 5, 7>(w);
@@ -145,9 +148,8 @@ inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
 }
 
 // ------------------------------------------------------------------ super-blocks of 256
-// columns<i>(): the 64 weights from 64 i on, as unsigned bytes, weight + kOffset each.
-// scales(): those of sixteen parts, and minimums() where there are any. kMostScaled: the greatest
-// product of a weight and a scale.
+// columns<i>(): the 64 weights from 64 i on, as unsigned bytes weight + kOffset.
+// scales(): the small scales of sixteen parts as words; minimums(): theirs, if kMinimum.
 
 // The same 32 bytes twice.
 inline __m512i twice(const uint8_t *bytes) {

@@ -16,9 +16,9 @@ namespace {
 #include "compute/kernels/per_target/matrix_pack_inl.h"
 
 // ------------------------------------------------------------------ several vectors at once
-// Sixteen rows by 256 columns are unpacked once, so that each lane is a row: word k of every row
-// (four columns) in one vector. Then every vector of activations meets them: four of its bytes at a
-// time, broadcast, with as many sums side by side as there are registers.
+// Sixteen rows by 256 columns are unpacked once, so that each lane is a row: one register has word
+// k (four columns) of every row. Then each vector of activations is multiplied with them: four of
+// its bytes are broadcast at a time, and the sums of several vectors stay in registers.
 
 constexpr uint32_t kTileRows = 16;
 constexpr uint32_t kStripTiles = 4;  // tiles that share a packed group of activations
@@ -33,7 +33,7 @@ struct alignas(64) Tile {
 
 using TilePointers = const uint8_t *[kTileRows];
 
-// Where eight_halves has block b.
+// The place of block b in eight_halves.
 constexpr uint32_t factor_place(uint32_t b) {
     return b % 2 * 4 + b / 2;
 }
@@ -134,7 +134,7 @@ inline void add_totals(const PackedGroup &x, uint32_t v, const __m512 (&total)[k
     }
 }
 
-// Adds the sums of block b times their scales to those of rows 0 2 4 .. and of 1 3 5 ..
+// Adds the sums of block b times their scales to the totals of rows 0 2 4 .. and of 1 3 5 ..
 template <typename F, uint32_t kVectors>
 [[gnu::always_inline]] inline void add_block(const Tile &tile, const PackedGroup &x, uint32_t v,
                                              uint32_t b, const __m512i (&sum)[kVectors],

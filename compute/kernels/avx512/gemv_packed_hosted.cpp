@@ -20,7 +20,7 @@ namespace {
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 constexpr uint64_t kVector = 64;
 
-// kVectors: of 64 bytes, hold the weights of a block of each row.
+// kVectors: the vectors of 64 bytes that hold the weights of one block of all 16 rows.
 template <TensorType kType>
 struct PackedFacts : FormatFacts<kType> {
     static constexpr uint32_t kVectors =
@@ -38,7 +38,7 @@ inline __m512i four_activations(const int8_t *q) {
     return _mm512_set1_epi32(four);
 }
 
-// Of 16 finite f16: M < 2^31 in magnitude, exact in f32.
+// The mantissas of 16 finite f16: below 2^31 in magnitude, exact in f32.
 inline __m512i mantissas(const uint8_t *halves) {
     const __m512 wide =
         _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(halves)));
@@ -59,7 +59,7 @@ struct Totals {
 
 template <typename F, uint64_t kAhead>
 inline __m512i block_sums(const uint8_t *w, const int8_t *q, int32_t q_sum) {
-    // The sums of a block are below 2^21: two chains are shorter than one.
+    // The sums of a block are below 2^21. Two chains of additions are faster than one long chain.
     __m512i a = _mm512_set1_epi32(-F::kOffset * q_sum);
     __m512i b = _mm512_setzero_si512();
 #pragma clang loop unroll(full)

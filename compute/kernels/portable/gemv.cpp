@@ -1,3 +1,6 @@
+// The portable references of all weight types, and the variants of the common types that need no
+// vector instructions. Totals are exact integers; a group's total becomes a float once, so a kernel
+// may add up its products in any order and has the same bits.
 #include "compute/kernels/portable/gemv.h"
 
 #include <bit>
@@ -13,8 +16,8 @@ namespace bareflow::compute {
 namespace {
 
 // ------------------------------------------------------------------ the portable reference
-// One obvious function per block type: the integer total of one block. What a group of 256 does
-// with the totals is the same for all. A block of 32 begins with its f16 scale.
+// One plain function per block type: the integer total of one block. All types treat the totals of
+// a group in the same way. A block of 32 begins with its f16 scale.
 
 using Q8_0 = FormatFacts<TensorType::kQ8_0>;
 using Q4_0 = FormatFacts<TensorType::kQ4_0>;
@@ -75,7 +78,7 @@ void gemv_f32(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// dot8 of weights that are widened one by one.
+// dot8 (ops.h) of 16-bit weights that are widened one by one.
 template <float (*kWiden)(uint16_t)>
 float dot8_halves(const uint8_t *w, const float *x, uint32_t n) {
     float lane[kLanes] = {};
@@ -99,7 +102,7 @@ void gemv_halves(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// The other block types, by way of UnpackedBlock. One group's integer total.
+// The other block types are unpacked first (UnpackedBlock). The integer total of one block.
 int64_t block_total(const UnpackedBlock &block, const int8_t *q, uint32_t elements) {
     int32_t scaled = 0;
     int32_t offset = 0;
@@ -116,7 +119,7 @@ int64_t block_total(const UnpackedBlock &block, const int8_t *q, uint32_t elemen
     return int64_t{f16_mantissa(block.d)} * scaled - int64_t{f16_mantissa(block.dmin)} * offset;
 }
 
-// The types that have no portable kernel of their own.
+// For the types that have no portable kernel of their own.
 template <TensorType kType>
 void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     gemv_unpacked(kType, args, row_begin, row_end);
@@ -134,12 +137,14 @@ void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 //
 // Bounds, |q| <= 127:
 //   Q8_0  f = 32, weights + 128: 0..255. A block of 32 is 16 words. Low field: 16 * 255 * 127 =
-//         518,160; top field: twice that. Both far below 2^31: one flush a block.
-//   Q4_x  f = 16, nibbles 0..15. Four words (16 nibbles, one u64 load) a flush. Fields hold
-//         1, 2, 3 and 4 products a word: at most 4 * 4 * 15 * 127 = 30,480 < 2^15 = 32,768. A fifth
-//         word would not fit (38,100).
-// What the offsets (128 and 8) add is taken off with the block's sum of activations. Sums of a
-// block stay below 2^21, mantissas below 2^31, eight blocks: an int64 holds every total.
+//         518,160; top field: twice that. Both are far below 2^31, so the top field is read once a
+//         block.
+//   Q4_x  f = 16, nibbles 0..15. The top field is read after four words (16 nibbles, one u64 load).
+//         Fields hold 1, 2, 3 and 4 products a word: at most 4 * 4 * 15 * 127 = 30,480 < 2^15 =
+//         32,768. A fifth word would not fit (38,100).
+// The block's sum of activations times the offset (128 or 8) is subtracted afterwards. Sums of a
+// block stay below 2^21, mantissas below 2^31, and a group has eight blocks: an int64 holds every
+// total.
 
 constexpr uint64_t kByteSign = 0x8080808080808080;
 constexpr uint64_t kPairMask = 0x000000ff000000ff;
@@ -147,8 +152,8 @@ constexpr uint64_t kPairBias = 0x0000000080000000;
 constexpr uint64_t kQuadMask = 0x000f000f000f000f;
 constexpr uint64_t kQuadBias = 0x0000800080008000;
 
-// Everything below is one function for the compiler, unrolled over a block: calls, spilled words
-// and index arithmetic cost more than the multiplications, in an emulator above all.
+// The compiler makes one function of all that follows and unrolls a block: calls, spilled words and
+// index arithmetic cost more than the multiplications, above all in an emulator.
 
 struct SwarQ8_0 {
     static constexpr uint32_t kBlockBytes = Q8_0::kBytes;
@@ -244,7 +249,7 @@ struct SwarQ4_1 {
     }
 };
 
-// kRows rows side by side, so that a loaded activation word serves them all.
+// Computes kRows rows together, so that an activation word is loaded once for all of them.
 template <typename Format, uint32_t kRows>
 [[gnu::always_inline]] inline void swar_rows(const GemvArgs &args, uint32_t row) {
     constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -288,8 +293,8 @@ void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 // ------------------------------------------------------------------ F16 and BF16, eight at a time
-// A normal f16 is widened by moving its exponent and fraction and adding to the exponent: no branch
-// for each of eight when a look at them all has shown that none is zero, denormal or special.
+// A normal f16 is widened by moving its exponent and fraction and adding to the exponent. One test
+// of eight numbers shows whether all are normal; then none of them needs a branch.
 
 void widen_8_f16(const uint8_t *from, float *wide) {
     if (all_normal_f16(load_u64(from)) && all_normal_f16(load_u64(from + 8))) {
@@ -331,7 +336,7 @@ void gemv_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// ------------------------------------------------------------------ which there are
+// ------------------------------------------------------------------ the lists
 
 constexpr GemvVariant kF32[] = {{"portable", gemv_f32, 0}};
 constexpr GemvVariant kF16[] = {

@@ -1,3 +1,5 @@
+// SWAR kernels of the rarer block types, and the direct one of IQ4_NL. A block is decoded into
+// bytes of 64-bit words; part_dot() multiplies sixteen of them with four multiplications.
 #include "compute/kernels/portable/swar.h"
 
 #include "compute/numbers/quant.h"
@@ -6,13 +8,15 @@
 namespace bareflow::compute {
 namespace {
 
-// Eight weights lie in the bytes of a word, in order, stored as 0 or more. The bytes with even
-// numbers are one factor, the others the next; what they meet are the `quads` of the activation.
-// Word (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
-// begins at 16 * half + 8 * k. What a type takes off each stored value is taken off the fields of
-// the factor: borrows between them vanish like those of the activations (gemv.cpp, "SWAR").
-// A field of a product holds up to four products of a weight and an activation, so with weights up
-// to 32 in magnitude two words fit (2 * 4 * 32 * 127 = 32,512 < 2^15), with 16 all four.
+// A word has eight stored weights in its bytes, in order. Its even bytes are one factor of four
+// fields, its odd bytes another. They are multiplied with the `quads` of the activation: word
+// (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
+// begin at 16 * half + 8 * k. The offset of a type is subtracted from the fields of the factor;
+// borrows between fields vanish like those of the activations (gemv.cpp, "SWAR").
+//
+// A field of a 64-bit product holds up to four products of a weight and an activation. With weights
+// of at most 32 in magnitude the sum of two words fits (2 * 4 * 32 * 127 = 32,512 < 2^15), with at
+// most 16 the sum of four.
 using Q5_0 = FormatFacts<TensorType::kQ5_0>;
 using Q5_1 = FormatFacts<TensorType::kQ5_1>;
 using IQ4_NL = FormatFacts<TensorType::kIQ4_NL>;
@@ -36,8 +40,8 @@ inline int64_t top_field(uint64_t sum) {
     return static_cast<int64_t>(sum + kBias) >> 48;
 }
 
-// The sum of (w_i - kOffset) * q_i over sixteen: `low` the first eight stored weights, `high` the
-// others, of at most kMost; `x` the words of their block from number `half` on.
+// The sum of (w_i - kOffset) * q_i over sixteen weights of at most kMost: the first eight are in
+// `low`, the others in `high`. `x` points at word `half` of the block's quads.
 template <uint32_t kMost, uint32_t kOffset = 0>
 [[gnu::always_inline]] inline int64_t part_dot(uint64_t low, uint64_t high, const uint64_t *x) {
     constexpr uint64_t kTakenOff = kOffset * kFields;
@@ -59,8 +63,9 @@ inline int64_t part_sum(const uint64_t *x) {
     return top_field((x[0] + x[2] + x[4] + x[6]) * kFields);
 }
 
-// A super-block's total, with the quads [8 * 8] and block_sums [8] that it meets. Two or four rows
-// side by side are a fifth slower under TCG: sixteen registers don't hold what they share.
+// The total of a super-block with quads[8 * 8] and block_sums[8] of its group. Computing two or
+// four rows together is a fifth slower under TCG: sixteen registers do not hold what the rows
+// share.
 using SuperBlockTotal = int64_t (*)(const uint8_t *block, const uint64_t *quads,
                                     const int32_t *block_sums);
 
@@ -87,8 +92,8 @@ inline int64_t combine(const uint8_t *factors, int64_t scaled, int64_t offset) {
     return scaled * f16_mantissa(load_u16(factors)) - offset * f16_mantissa(load_u16(factors + 2));
 }
 
-// Parts 8h + 2s + c (h, c = 0..1, s = 0..3) of types with fields of two bits, or high fields of two
-// bits, lie in the sixteen bytes from 32h + 16c on, s pairs of bits up.
+// Fields of two bits, low or high: those of part 8h + 2s + c (h, c = 0..1, s = 0..3) are bits 2s
+// and 2s + 1 of the sixteen bytes from 32h + 16c on.
 
 int64_t total_q2_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
     int64_t scaled = 0;
@@ -112,7 +117,7 @@ int64_t total_q2_k(const uint8_t *block, const uint64_t *quads, const int32_t *)
 }
 
 int64_t total_q3_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
-    // Four bits of sixteen scales, then the two bits above.
+    // The low four bits of sixteen scales, then the high two bits.
     uint64_t scales[2];
     uint32_t above;
     __builtin_memcpy(&scales[0], block + Q3_K::kPartScalesAt, sizeof(scales[0]));
@@ -146,7 +151,7 @@ int64_t total_q3_k(const uint8_t *block, const uint64_t *quads, const int32_t *)
     return scaled * f16_mantissa(load_u16(block + Q3_K::kScaleAt));
 }
 
-// The eight scales and minimums of Q4_K and Q5_K (see weight_blocks.cpp), four at a time.
+// PartScales::kSixBits (see weight_blocks.cpp), four scales or minimums at a time.
 struct SixBits {
     uint8_t scale[8];
     uint8_t minimum[8];
@@ -265,7 +270,7 @@ void gemv_blocks_of_32(const GemvArgs &args, uint32_t row_begin, uint32_t row_en
     }
 }
 
-// Eight bits as eight bytes of 0 or 16.
+// Spreads eight bits over eight bytes of 0 or 16.
 inline uint64_t fifth_bits(uint32_t bits) {
     const uint64_t spread = ((bits & 0xff) * kOnes) & 0x8040201008040201;
     return ((spread + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) >> 3;
