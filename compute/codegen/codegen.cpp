@@ -8,6 +8,7 @@
 #include "compute/kernels/gemv.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 #include "kernel_lib/jit/assembler.h"
 #include "kernel_lib/platform/platform.h"
 
@@ -72,22 +73,22 @@ struct Format {
     uint64_t constant;  // Q8_0: signs to flip; Q4_x: E
     ActivationForms form;
 };
-constexpr Format kQ8_0Format = {.block_bytes = kQ8_0BlockBytes,
-                                .header_bytes = 2,
+constexpr Format kQ8_0Format = {.block_bytes = weight_format(TensorType::kQ8_0).block_bytes,
+                                .header_bytes = weight_format(TensorType::kQ8_0).low_at,
                                 .loads = 4,
                                 .field_bits = 8,
                                 .mask = 0x000000ff000000ff,
                                 .constant = 0x8080808080808080,
                                 .form = kFormPairs};
-constexpr Format kQ4_0Format = {.block_bytes = kQ4_0BlockBytes,
-                                .header_bytes = 2,
+constexpr Format kQ4_0Format = {.block_bytes = weight_format(TensorType::kQ4_0).block_bytes,
+                                .header_bytes = weight_format(TensorType::kQ4_0).low_at,
                                 .loads = 2,
                                 .field_bits = 4,
                                 .mask = 0x000f000f000f000f,
                                 .constant = 0x0008000800080008,
                                 .form = kFormQuads};
-constexpr Format kQ4_1Format = {.block_bytes = kQ4_1BlockBytes,
-                                .header_bytes = 4,
+constexpr Format kQ4_1Format = {.block_bytes = weight_format(TensorType::kQ4_1).block_bytes,
+                                .header_bytes = weight_format(TensorType::kQ4_1).low_at,
                                 .loads = 2,
                                 .field_bits = 4,
                                 .mask = 0x000f000f000f000f,

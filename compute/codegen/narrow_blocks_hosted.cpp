@@ -19,24 +19,44 @@
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute::gemv_narrow {
 namespace {
 
 constexpr uint32_t kSuperParts = kGroupElements / kBlockElements;
 
+// What the code adds to the facts: whether decoded weights have a sign, and whether a part is
+// multiplied as 32 columns or as 16.
+constexpr Format narrow_format(const WeightFormat &format, bool has_sign, bool whole) {
+    const bool minimum = format.has_minimum();
+    const uint32_t high_mask = format.most() & ~((1u << format.low_bits) - 1);
+    return {.type = format.type,
+            .block_bytes = static_cast<uint8_t>(format.block_bytes),
+            .factor_at = format.scale_at,
+            .minimum_at = static_cast<uint8_t>(minimum ? format.minimum_at() : 0),
+            .weights_at = format.low_at,
+            .low_bits = format.low_bits,
+            .high_at = format.high_at,
+            .high_mask = static_cast<uint8_t>(high_mask),
+            .offset = format.offset,
+            .has_sign = has_sign,
+            .whole = whole,
+            .scales = format.part_scales,
+            .scales_at = format.part_scales_at};
+}
 constexpr Format kFormats[] = {
-    {TensorType::kQ8_0, 34, 0, 0, 2, 8, 0, 0, 0, true, false},
-    {TensorType::kQ4_0, 18, 0, 0, 2, 4, 0, 0, 8, false, true},
-    {TensorType::kQ4_1, 20, 0, 2, 4, 4, 0, 0, 0, false, true},
-    {TensorType::kQ5_0, 22, 0, 0, 6, 4, 2, 0x10, 16, false, true},
-    {TensorType::kQ5_1, 24, 0, 2, 8, 4, 4, 0x10, 0, false, true},
-    {TensorType::kIQ4_NL, 18, 0, 0, 2, 4, 0, 0, 0, true, false},
-    {TensorType::kQ2_K, 84, 80, 82, 16, 2, 0, 0, 0, false, false, Scales::kNibbles, 0},
-    {TensorType::kQ3_K, 110, 108, 0, 32, 2, 0, 0x04, 4, true, false, Scales::kSigned6Bits, 96},
-    {TensorType::kQ4_K, 144, 0, 2, 16, 4, 0, 0, 0, false, true, Scales::kSixBits, 4},
-    {TensorType::kQ5_K, 176, 0, 2, 48, 4, 16, 0x10, 0, false, true, Scales::kSixBits, 4},
-    {TensorType::kQ6_K, 210, 208, 0, 0, 4, 128, 0x30, 32, true, false, Scales::kBytes, 192},
+    narrow_format(weight_format(TensorType::kQ8_0), true, false),
+    narrow_format(weight_format(TensorType::kQ4_0), false, true),
+    narrow_format(weight_format(TensorType::kQ4_1), false, true),
+    narrow_format(weight_format(TensorType::kQ5_0), false, true),
+    narrow_format(weight_format(TensorType::kQ5_1), false, true),
+    narrow_format(weight_format(TensorType::kIQ4_NL), true, false),
+    narrow_format(weight_format(TensorType::kQ2_K), false, false),
+    narrow_format(weight_format(TensorType::kQ3_K), true, false),
+    narrow_format(weight_format(TensorType::kQ4_K), false, true),
+    narrow_format(weight_format(TensorType::kQ5_K), false, true),
+    narrow_format(weight_format(TensorType::kQ6_K), true, false),
 };
 
 // Scales 0-3, 4-7, minimums 0-3, 4-7.

@@ -9,6 +9,7 @@
 #include "compute/codegen/narrow.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute::gemv_narrow {
 
@@ -28,8 +29,7 @@ namespace op = jit::op;
 
 inline constexpr uint32_t kRows = 4;
 
-// Where the small scales of a super-block come from.
-enum class Scales : uint8_t { kNone, kBytes, kNibbles, kSixBits, kSigned6Bits };
+using Scales = PartScales;
 
 struct Format {
     TensorType type;

@@ -25,48 +25,44 @@
 #include "compute/kernels/instruction_set.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute::gemv_vector {
 
 namespace {
 
-constexpr Format kQ8_0Format = {
-    .block_bytes = kQ8_0BlockBytes, .header_bytes = 2, .window_blocks = 2, .offset_shift = 7};
-constexpr Format kQ4_0Format = {.block_bytes = kQ4_0BlockBytes,
-                                .header_bytes = 2,
-                                .window_blocks = 4,
-                                .offset_shift = 3,
-                                .nibbles = true};
-constexpr Format kQ4_1Format = {.block_bytes = kQ4_1BlockBytes,
-                                .header_bytes = 4,
-                                .window_blocks = 4,
-                                .nibbles = true,
-                                .minimum = true};
-constexpr Format kQ5_0Format = {.block_bytes = 22,
-                                .header_bytes = 6,
-                                .window_blocks = 2,
-                                .offset_shift = 4,
-                                .nibbles = true,
-                                .fifth = true};
-constexpr Format kQ5_1Format = {.block_bytes = 24,
-                                .header_bytes = 8,
-                                .window_blocks = 2,
-                                .nibbles = true,
-                                .minimum = true,
-                                .fifth = true};
-constexpr Format kIQ4_NLFormat = {.block_bytes = kQ4_0BlockBytes,
-                                  .header_bytes = 2,
-                                  .window_blocks = 4,
-                                  .offset_shift = 7,
-                                  .nibbles = true,
-                                  .table = true};
-constexpr Format kQ2_KFormat = {
-    .minimum = true, .two_bits = true, .super_bytes = 84, .factor_at = 80};
-constexpr Format kQ3_KFormat = {.two_bits = true, .super_bytes = 110, .factor_at = 106};
-constexpr Format kQ4_KFormat = {.nibbles = true, .minimum = true, .super_bytes = 144};
-constexpr Format kQ5_KFormat = {
-    .nibbles = true, .minimum = true, .fifth = true, .super_bytes = 176};
-constexpr Format kQ6_KFormat = {.nibbles = true, .super_bytes = 210, .factor_at = 206};
+// What the code adds to the facts: windows, and how stored weights become unsigned.
+constexpr Format block_format(const WeightFormat &format, uint8_t window_blocks,
+                              uint8_t offset_shift = 0) {
+    return {.block_bytes = static_cast<uint8_t>(format.block_bytes),
+            .header_bytes = format.low_at,
+            .window_blocks = window_blocks,
+            .offset_shift = offset_shift,
+            .nibbles = format.low_bits == 4,
+            .minimum = format.has_minimum(),
+            .fifth = format.high_bits == 1,
+            .table = format.stored == Stored::kTable};
+}
+constexpr Format super_format(const WeightFormat &format) {
+    const uint32_t before = format.has_minimum() ? 0 : 2;
+    return {.nibbles = format.low_bits == 4,
+            .minimum = format.has_minimum(),
+            .fifth = format.low_bits == 4 && format.high_bits == 1,
+            .two_bits = format.low_bits == 2,
+            .super_bytes = format.block_bytes,
+            .factor_at = static_cast<uint16_t>(format.scale_at - before)};
+}
+constexpr Format kQ8_0Format = block_format(weight_format(TensorType::kQ8_0), 2, 7);
+constexpr Format kQ4_0Format = block_format(weight_format(TensorType::kQ4_0), 4, 3);
+constexpr Format kQ4_1Format = block_format(weight_format(TensorType::kQ4_1), 4);
+constexpr Format kQ5_0Format = block_format(weight_format(TensorType::kQ5_0), 2, 4);
+constexpr Format kQ5_1Format = block_format(weight_format(TensorType::kQ5_1), 2);
+constexpr Format kIQ4_NLFormat = block_format(weight_format(TensorType::kIQ4_NL), 4, 7);
+constexpr Format kQ2_KFormat = super_format(weight_format(TensorType::kQ2_K));
+constexpr Format kQ3_KFormat = super_format(weight_format(TensorType::kQ3_K));
+constexpr Format kQ4_KFormat = super_format(weight_format(TensorType::kQ4_K));
+constexpr Format kQ5_KFormat = super_format(weight_format(TensorType::kQ5_K));
+constexpr Format kQ6_KFormat = super_format(weight_format(TensorType::kQ6_K));
 
 }  // namespace
 

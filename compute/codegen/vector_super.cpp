@@ -1,7 +1,22 @@
 // Units that are a super-block: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
 #include "compute/codegen/vector_generator.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute::gemv_vector {
+
+namespace {
+
+using Q2_K = FormatFacts<TensorType::kQ2_K>;
+using Q3_K = FormatFacts<TensorType::kQ3_K>;
+using Q4_K = FormatFacts<TensorType::kQ4_K>;
+using Q5_K = FormatFacts<TensorType::kQ5_K>;
+using Q6_K = FormatFacts<TensorType::kQ6_K>;
+// Q4_K and Q5_K: part_scales() loads d, dmin and the small scales together.
+static_assert(Q4_K::kScaleAt == 0 && Q4_K::kPartScalesAt == 4);
+static_assert(Q5_K::kScaleAt == 0 && Q5_K::kPartScalesAt == 4);
+static_assert(Q2_K::kPartScalesAt == 0 && Q3_K::kHighAt == 0 && Q6_K::kLowAt == 0);
+
+}  // namespace
 
 void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
     const auto count = static_cast<uint32_t>(units.size());
@@ -92,14 +107,15 @@ void VectorGenerator::super_sums(const Unit &unit, unsigned scaled, unsigned min
         op3(op::vperm2i128, kPartScales, kPartScales, kPartScales, 0);
     }
     for (int32_t at = 0; at < 128; at += bytes_) {
-        const int32_t nibbles = format_.fifth ? 48 : 16;
+        const int32_t nibbles = format_.fifth ? Q5_K::kLowAt : Q4_K::kLowAt;
         a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + nibbles + at));
         op2(op::psrlw, kHigh, kLow, 4);
         bits(kLow, kLow);
         bits(kHigh, kHigh);
         if (format_.fifth) {
             // Bit p of byte j belongs to part p, column j.
-            part_bits(kSpread, unit.weights + 16, static_cast<uint32_t>(at) / 16);
+            part_bits(kSpread, unit.weights + int32_t{Q5_K::kHighAt},
+                      static_cast<uint32_t>(at) / 16);
             op2(op::psrlw, kProduct, kSpread, 1);
             add_pair_bits(kLow, kSpread);
             add_pair_bits(kHigh, kProduct);
@@ -140,7 +156,7 @@ void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
     constexpr unsigned kLow = kTemp + 1;
     constexpr unsigned kHigh = kTemp + 2;
     constexpr unsigned kPairs = kTemp + 3;  // of bits, above the nibbles
-    const Mem scales = mem(kWeights, unit.weights + 192);
+    const Mem scales = mem(kWeights, unit.weights + int32_t{Q6_K::kPartScalesAt});
     a_.avx(op::pmovsxbw, ymm(scaled), scales);
     a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), mem(kSums, unit.q / 256 * 32));
     a_.avx(op::pslld, ymm(scaled), ymm(scaled), 5);
@@ -149,7 +165,7 @@ void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
     a_.avx(wide_ ? op::vbroadcasti32x4 : op::vbroadcasti128, v(kScaleBytes), scales);
     for (int32_t at = 0; at < 128; at += bytes_) {
         const int32_t half_at = at / 64 * 64;
-        const Mem pairs = mem(kWeights, unit.weights + 128 + half_at / 2);
+        const Mem pairs = mem(kWeights, unit.weights + int32_t{Q6_K::kHighAt} + half_at / 2);
         if (wide_) {
             constexpr std::array<uint32_t, 16> kShifts = {0, 0, 0, 0, 0, 0, 0, 0,
                                                           2, 2, 2, 2, 2, 2, 2, 2};
@@ -256,11 +272,11 @@ void VectorGenerator::two_bit_scales(const Unit &unit, unsigned to, unsigned sca
     constexpr std::array<uint32_t, 4> kLowShifts = {0, 0, 4, 4};
     constexpr std::array<uint32_t, 4> kHighShifts = {0, 2, 4, 6};
     const Vec high = xmm(kTemp + 1);
-    a_.avx(op::movq, xmm(to), mem(kWeights, unit.weights + 96));
+    a_.avx(op::movq, xmm(to), mem(kWeights, unit.weights + int32_t{Q3_K::kPartScalesAt}));
     a_.avx(op::pshufd, xmm(to), xmm(to), 0x44);
     a_.avx(op::vpsrlvd, xmm(to), xmm(to), a_.constant_of(kLowShifts));
     a_.avx(op::pand, xmm(to), xmm(to), everywhere(uint8_t{0x0f}));
-    a_.avx(op::vpbroadcastd, high, mem(kWeights, unit.weights + 104));
+    a_.avx(op::vpbroadcastd, high, mem(kWeights, unit.weights + int32_t{Q3_K::kPartScalesAt} + 8));
     a_.avx(op::vpsrlvd, high, high, a_.constant_of(kHighShifts));
     a_.avx(op::pand, high, high, everywhere(uint8_t{0x03}));
     a_.avx(op::pslld, high, high, 4);
@@ -277,7 +293,8 @@ void VectorGenerator::two_bit_weights(unsigned to, const Unit &unit, uint32_t bl
     constexpr unsigned kThird = kTemp + 3;
     const uint32_t number = wide_ ? block : block % 4;
     const auto half = static_cast<int32_t>(block - number) * 8;
-    a_.avx(op::movups, v(to), mem(kWeights, unit.weights + (format_.minimum ? 16 : 32) + half));
+    const int32_t fields = format_.minimum ? Q2_K::kLowAt : Q3_K::kLowAt;
+    a_.avx(op::movups, v(to), mem(kWeights, unit.weights + fields + half));
     if (number != 0) {
         op2(op::psrlw, to, to, 2 * number);
     }

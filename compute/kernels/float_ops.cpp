@@ -1,10 +1,10 @@
 #include "compute/kernels/float_ops.h"
 
-#include "compute/kernels/instruction_set.h"
-#include "compute/kernels/registry.h"
-
 #include <array>
 #include <utility>
+
+#include "compute/kernels/instruction_set.h"
+#include "compute/kernels/registry.h"
 
 namespace bareflow::compute {
 namespace {

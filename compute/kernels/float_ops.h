@@ -1,10 +1,11 @@
-// The float operations of a transformer behind one seam, as gemv.h is for matrix products: an
-// operation of one shape is a FloatBinding, and what runs is the FloatVariant that the binding
-// points at. All variants of an operation but those called relaxed equal the portable one bit for
-// bit (docs/decisions/0001-numeric-contract.md; of a NaN, that it is one), read and write the same
-// intermediate states, and can therefore be exchanged between any two calls.
+// The float operations of a transformer behind one seam, as gemv.h is the seam of matrix products.
+// A FloatBinding is an operation of one shape; it points at the FloatVariant that runs.
 //
-// Everything here is compiled; nothing allocates, fails or traps.
+// All variants that are not relaxed have the bits of the portable one
+// (docs/decisions/0001-numeric-contract.md; of a NaN only that it is one). They read and write the
+// same intermediate states, so they can be exchanged between any two calls.
+//
+// Every variant is compiled. Nothing allocates, fails or traps.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ enum class FloatOp : uint8_t {
 };
 inline constexpr uint32_t kFloatOps = 5;
 inline constexpr size_t kMaxFloatVariants = 32;
-// What a result of a relaxed variant may differ from the reference's, as part of the greatest
-// magnitude among the results: for the numbers that models compute.
+// How far a result of a relaxed variant may be from the reference's, as a fraction of the greatest
+// magnitude among the results. It holds for the numbers that models compute.
 inline constexpr float kRelaxedTolerance = 0x1p-12f;
 
 // rms_norm(x, w, eps, n, y), then, unless `out` is nullptr, quantize_activation of all of y.
@@ -42,14 +43,15 @@ using StoreKernel = void (*)(KvType type, const float *x, uint32_t head_size, ui
 using AttentionKernel = void (*)(const AttentionTile &tile, uint32_t begin, uint32_t end);
 using SiluKernel = void (*)(const float *g, const float *u, uint32_t begin, uint32_t end, float *y);
 
-// One way of doing the operations; what it does not do is nullptr.
+// One way to compute some of the operations; a kernel that it does not have is nullptr.
 struct FloatVariant {
     std::string_view name;  // "portable", "avx2"
     InstructionSet needs = InstructionSet::kSse2;
-    // Several operations in one pass, or made for some shapes only: tried for what is very hot.
+    // Several operations in one pass, or for some shapes only. The optimiser tries it for very hot
+    // functions.
     bool special = false;
-    // Breaks the numeric contract, within kRelaxedTolerance; `special` as well. In the lists with
-    // allow_relaxed_numerics() only.
+    // Differs from the numeric contract by at most kRelaxedTolerance, and is `special` as well.
+    // Listed after allow_relaxed_numerics() only.
     bool relaxed = false;
     NormKernel norm = nullptr;
     QuantizeKernel quantize = nullptr;
@@ -59,13 +61,14 @@ struct FloatVariant {
     AttentionKernel exp = nullptr;  // with `scores`
     AttentionKernel mix = nullptr;  // with `scores`
     SiluKernel silu = nullptr;
-    uint32_t head_size = 0;  // what `scores` and `mix` are made for; 0: any
-    bool f16_only = false;   // gains nothing with another kind of cache
+    uint32_t head_size = 0;  // the head size that `scores` and `mix` are made for; 0: any
+    bool f16_only = false;   // no faster with a cache of another type
 
     [[nodiscard]] bool does(FloatOp op, uint32_t head) const;
 };
 
-// An operation of one shape and what serves it. Written between two calls of Engine::advance.
+// An operation of one shape and the variant that serves it. It is written between two calls of
+// Engine::advance.
 struct FloatBinding {
     const char *name = nullptr;  // "rms_norm 288", as in the profile; never freed
     FloatOp op = FloatOp::kNorm;
@@ -78,31 +81,31 @@ struct FloatBinding {
     const FloatVariant *variant = nullptr;
 };
 
-// Those that this processor can run, below limit_instruction_set(), the portable one first and what
-// a rule of thumb thinks better behind it; the special ones last.
+// The variants that this processor can run, within limit_instruction_set(). The portable one comes
+// first, then better ones by the rule of thumb, then the special ones.
 [[nodiscard]] std::span<const FloatVariant *const> float_variants();
 [[nodiscard]] const FloatVariant &portable_float_ops();
-// For tests: these instead, whatever they need; returns what was there before (empty: those that
-// are linked).
+// For tests: replaces the list by `variants`, whatever they need. Returns the list that was set
+// before (empty: the linked variants).
 std::span<const FloatVariant *const> set_float_variants(
     std::span<const FloatVariant *const> variants);
-// The one to start with: the rule of thumb, but where the processor says that it is emulated by
-// QEMU the best one without wide vectors, as kernel_for().
+// The variant to start with: the rule of thumb, except on a processor that QEMU emulates. There it
+// is the best variant without wide vectors, as in kernel_for().
 [[nodiscard]] const FloatVariant &float_variant_for(FloatOp op, uint32_t head_size);
-// The best by CPUID alone.
+// The best variant by CPUID alone.
 [[nodiscard]] const FloatVariant &float_rule_of_thumb(FloatOp op, uint32_t head_size);
 
-// What is linked, in that order.
+// The variants that are linked into this program, in the order of float_variants().
 [[nodiscard]] std::span<const FloatVariant *const> linked_float_variants();
 [[nodiscard]] const FloatVariant &sse2_float_ops();
-// Attention of one row, heads of 16 elements.
+// Attention of one row of heads of 16 elements.
 [[nodiscard]] const FloatVariant &sse2_head16_float_ops();
 [[nodiscard]] const FloatVariant &sse2_fused_float_ops();
 [[nodiscard]] const FloatVariant &sse2_relaxed_float_ops();
 [[nodiscard]] const FloatVariant &avx2_float_ops();
 [[nodiscard]] const FloatVariant &avx2_relaxed_float_ops();
 [[nodiscard]] const FloatVariant &avx2_fused_float_ops();
-// Hosted only: attention for the usual sizes of heads; each size exact, then relaxed.
+// Hosted only: attention for the usual head sizes. Each size comes twice: exact, then relaxed.
 [[nodiscard]] std::span<const FloatVariant> avx2_sized_float_ops();
 
 }  // namespace bareflow::compute

@@ -7,7 +7,7 @@ void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32
     if (matrix != nullptr && args.batch > 1) {
         return matrix(args, row_begin, row_end);
     }
-    // Weights that stay in the first-level cache while the vectors take turns.
+    // Bytes of weights that stay in the L1 cache while all vectors are multiplied with them.
     constexpr uint64_t kStripBytes = 16384;
     const uint64_t rows_in_cache = kStripBytes / args.row_bytes;
     const uint32_t strip = rows_in_cache > 1 ? static_cast<uint32_t>(rows_in_cache) : 1;

@@ -1,6 +1,6 @@
-// The matrix-vector product behind one seam: a kernel is a function that computes a range of rows.
-// Everything that is fast (compiled or generated at run time) is a drop-in for the portable
-// reference and equals it bit for bit (docs/decisions/0001-numeric-contract.md).
+// The matrix product behind one seam: a kernel is a function that computes a range of rows. Every
+// kernel, compiled or generated at run time, has the bits of the portable reference
+// (docs/decisions/0001-numeric-contract.md).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace bareflow::compute {
 
-// y[row] = W[row] . x for one matrix W as it lies in the file. Standard layout, read by generated
-// code as well. Weights have any alignment (F32: 4); y, x and xq don't overlap.
+// y[row] = W[row] . x for one matrix W in the file's layout. Standard layout, because generated
+// code reads it. Weights have any alignment (F32: 4); y, x and xq don't overlap.
 struct GemvArgs {
     const uint8_t *weights = nullptr;  // row 0
     uint64_t row_bytes = 0;
@@ -39,8 +39,8 @@ struct GemmArgs {
 // Writes y[b][row_begin .. row_end) for every b and nothing else; the bits are those of GemvKernel.
 using GemmKernel = void (*)(const GemmArgs &args, uint32_t row_begin, uint32_t row_end);
 
-// Several vectors, by `matrix` or, where that is nullptr, by `kernel` for one vector after the
-// other, a few rows at a time, so that weights are read from memory once. One vector: by `kernel`.
+// One vector: calls `kernel`. Several: calls `matrix`. If that is nullptr, it calls `kernel` for
+// one vector after the other, a few rows at a time, so that weights are read from memory once.
 void run_gemm(GemvKernel kernel, GemmKernel matrix, const GemmArgs &args, uint32_t row_begin,
               uint32_t row_end);
 

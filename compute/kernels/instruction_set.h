@@ -1,4 +1,4 @@
-// What a kernel asks of the processor, and whether this processor has it.
+// The instruction sets that kernels need, and which of them this processor has.
 #pragma once
 
 #include <cstdint>
@@ -9,25 +9,26 @@
 
 namespace bareflow::compute {
 
-// What a kernel asks of the processor, the greater ones containing the lesser.
+// What a kernel asks of the processor. A greater one includes the lesser ones, except that kAvx512
+// and kAmx do not need AVX-VNNI.
 enum class InstructionSet : uint8_t {
     kSse2,     // every x86-64
     kSsse3,    //
     kAvx2,     // with FMA and F16C
     kAvxVnni,  // AVX2 and the VEX form of `vpdpbusd`
-    kAvx512,   // F, BW, DQ, VL and VNNI; needs no AVX-VNNI
+    kAvx512,   // F, BW, DQ, VL and VNNI
     kAmx,      // AVX-512 as above, and tiles of int8
 };
 // "sse2", "ssse3", "avx2", "avx_vnni", "avx512", "amx"; nothing for any other text.
 [[nodiscard]] std::optional<InstructionSet> instruction_set_named(std::string_view name);
 [[nodiscard]] bool can_run(InstructionSet set, const CpuFeatures &features);
-// On this processor, and within limit_instruction_set().
+// Whether this processor can run it and limit_instruction_set() allows it.
 [[nodiscard]] bool may_use(InstructionSet set);
-// The processor says that it is QEMU's emulation.
+// Whether CPUID names QEMU's emulation.
 [[nodiscard]] bool is_emulated();
 
-// Kernels that need more are out of the lists from now on (setting `jit.isa`). Before any list is
-// asked for by an engine: spans and references handed out earlier are no longer what they were.
+// From now on no list has kernels that need more (setting `jit.isa`). Must be called before an
+// engine asks for a list: spans and references that were handed out earlier become meaningless.
 void limit_instruction_set(InstructionSet most);
 [[nodiscard]] InstructionSet instruction_set_limit();
 

@@ -15,7 +15,7 @@ GemvVariant avx2_with_matrix(TensorType type) {
     return variant;
 }
 
-// Linux keeps the tile registers of a process that asked for them (arch_prctl(2),
+// Linux lets a process use tile registers only after it has asked for them (arch_prctl(2),
 // "ARCH_REQ_XCOMP_PERM").
 bool tiles_permitted() {
     constexpr long kRequestPermission = 0x1023;

@@ -1,6 +1,6 @@
-// Kernels of matrices in Packing::kRows16 (compute/numbers/packing.h): a GemvKernel each, `weights`
-// being the first strip, equal to the portable reference on the file's layout bit for bit. Hosted
-// only.
+// Kernels for matrices in Packing::kRows16 (compute/numbers/packing.h). Each is a GemvKernel whose
+// `weights` points at the first strip. It has the bits of the portable reference on the file's
+// layout. Hosted only.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace bareflow::compute {
 
-// Those that this processor can run, within limit_instruction_set(); empty: there is none.
+// The kernels for a type that this processor can run, within limit_instruction_set(). May be empty.
 struct PackedVariants {
     static constexpr uint32_t kMost = 4;
     std::array<GemvVariant, kMost> list;
@@ -19,7 +19,7 @@ struct PackedVariants {
 };
 [[nodiscard]] PackedVariants packed_variants(TensorType type);
 
-// Number `index` for the type, with `kernel` nullptr where there is none.
+// Kernel number `index` for the type; `kernel` is nullptr if there is none.
 [[nodiscard]] GemvVariant avx512_packed_variant(TensorType type, uint32_t index);
 [[nodiscard]] GemvVariant scalar_packed_variant(TensorType type, uint32_t index);
 

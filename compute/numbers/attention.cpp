@@ -1,3 +1,6 @@
+// The reference of attention and of the KV cache's number formats: every variant of
+// compute/kernels must have these bits. Four positions are widened at a time, and each query vector
+// meets all four.
 #include "compute/numbers/attention.h"
 
 #include <bit>
@@ -12,8 +15,8 @@ namespace {
 // vector is read once for all of them.
 constexpr uint32_t kTogether = 4;
 
-// Eight stored f16: word j of four holds element j in its low half and element j + 4 in its high
-// one, so that shifts alone bring four of them into their places.
+// Eight stored f16 are four words: word j holds element j in its low half and element j + 4 in its
+// high half, so that shifts alone widen four elements at once.
 constexpr uint32_t kF16GroupBytes = 16;
 
 void store_f16(const float *x, uint32_t head_size, uint8_t *to) {
@@ -27,8 +30,8 @@ void store_f16(const float *x, uint32_t head_size, uint8_t *to) {
     }
 }
 
-// Whether the eight are neither zero nor denormal (infinities and NaN are not stored): for these,
-// widening moves exponent and fraction and adds to the exponent.
+// Whether none of the eight is zero or denormal (infinities and NaN are never stored). A normal
+// number is widened by moving exponent and fraction and adding to the exponent.
 inline bool all_normal(const uint8_t *from) {
     constexpr uint64_t kMagnitudes = 0x7fff7fff7fff7fff;
     constexpr uint64_t kToTop = 0x7c007c007c007c00;  // 2^15 less the smallest normal's bits
@@ -57,8 +60,8 @@ void load_f16(const uint8_t *from, uint32_t padded, float *x) {
     }
 }
 
-// Blocks of 32: the scale, then the integers; the last block is as long as what is left, in whole
-// groups of eight.
+// Blocks of 32: the scale, then the integers. The last block may be shorter: its length is a
+// multiple of eight.
 constexpr uint32_t kScaleBytes = 2;
 
 void store_q8_0(const float *x, uint32_t head_size, uint8_t *to) {

@@ -1,7 +1,7 @@
-// Attention over cached positions, and how the cache keeps a key or a value. What the results are
-// is docs/decisions/0001-numeric-contract.md; how they are come by: each stored number is widened
-// once for all query vectors that look at it (the query heads that share a KV head, and several
-// rows of one sequence), a few positions at a time.
+// Attention over cached positions, and how the cache stores a key or a value.
+// docs/decisions/0001-numeric-contract.md defines the results. A few positions are computed at a
+// time: each stored number is widened once for all query vectors that read it. These are the query
+// heads that share a KV head, in several rows of one sequence.
 //
 // Nothing allocates, fails or traps. Heads of up to kMaxHead elements.
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace bareflow::compute {
 
-// How keys and values are kept.
+// How keys and values are stored.
 enum class KvType : uint8_t {
     kF16,   // 2 bytes an element
     kQ8_0,  // int8, and an f16 scale for each 32
@@ -20,21 +20,23 @@ enum class KvType : uint8_t {
 
 inline constexpr uint32_t kMaxHead = 512;
 
-// A head as the operations read it: whole groups of eight, zeros behind the last element.
+// Elements of a head as the operations read it: a multiple of eight, with zeros behind the last
+// element.
 [[nodiscard]] constexpr uint32_t padded_head(uint32_t head_size) {
     return (head_size + kLanes - 1) / kLanes * kLanes;
 }
 // Bytes of one stored head.
 [[nodiscard]] uint32_t kv_head_bytes(KvType type, uint32_t head_size);
-// Stores x[head_size]; to[kv_head_bytes], any alignment.
+// Stores x[head_size] in to[kv_head_bytes], which has any alignment.
 void kv_store(KvType type, const float *x, uint32_t head_size, uint8_t *to);
-// The numbers that are stored: x[padded_head(head_size)].
+// Writes the stored numbers to x[padded_head(head_size)].
 void kv_load(KvType type, const uint8_t *from, uint32_t head_size, float *x);
 
-// `rows` rows of one sequence, consecutive positions, and in each `heads` query heads that read the
-// same KV head. Row r sees the positions below `positions` - (rows - 1 - r), itself the last.
-// The three passes come in ranges [begin, end) of positions, each beginning at a multiple of eight
-// and a pass complete before the next; any such split gives the same bits.
+// `rows` consecutive positions of one sequence, and in each row `heads` query heads that read the
+// same KV head. Row r sees the positions below `positions` - (rows - 1 - r); the last of them is
+// its own. Each of the three passes is called for ranges [begin, end) of positions that begin at
+// multiples of eight. A pass is complete before the next one starts. Any such split gives the same
+// bits.
 struct AttentionTile {
     KvType type = KvType::kF16;
     uint32_t head_size = 0;

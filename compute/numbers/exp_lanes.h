@@ -1,14 +1,15 @@
-// exp_f32 (ops.h) of as many lanes as a vector has, for the compiler's vectors of any width.
+// exp_f32 (ops.h) in every lane of a vector, for the compiler's vectors of any width.
 //
-// Every float operation counts, in an emulator above all: what integers can do is done by them.
-// Vectors are passed by reference: so callers may be compiled for wider ones than this file is.
+// Integer instructions do all that they can do exactly, because float operations are slow, above
+// all in an emulator. Vectors are passed by reference, so that callers may be compiled for wider
+// vectors than this file.
 #pragma once
 
 #include <cstdint>
 
 namespace bareflow::compute {
 
-// The bits that make a magnitude of 64 or more, or a NaN, reach the top bit when they are added.
+// Added to the bits of a magnitude, it sets the top bit if the magnitude is 64 or more, or a NaN.
 inline constexpr int32_t kModerateToTop = 0x3d800000;  // 2^31 less the bits of 64.0f
 
 // `moderate`: all magnitudes are below 64. Integers has as many int32 as Floats has floats.
@@ -18,7 +19,7 @@ template <typename Floats, typename Integers>
     constexpr int32_t kRoundBits = 0x4b400000;
     Floats v = x;
     if (!moderate) {
-        // Clamped by comparisons: one fate for NaN, and 2^n below always has a normal exponent.
+        // Comparisons clamp, so that a NaN becomes 88, and 2^n below has a normal exponent.
         const Floats high = x < 88.0f ? x : Floats{} + 88.0f;
         v = high > -87.0f ? high : Floats{} - 87.0f;
     }
@@ -35,7 +36,7 @@ template <typename Floats, typename Integers>
     // n, an integer of -126 .. 127, is the difference of the bits.
     const Integers exponent = (__builtin_bit_cast(Integers, rounded) - kRoundBits) << 23;
     if (moderate) {
-        // y is from 0.7 to 1.5 and n beyond -126 by far: no exponent overflows or underflows.
+        // y is from 0.7 to 1.5 and |n| is at most 92: no exponent overflows or underflows.
         result = __builtin_bit_cast(Floats, __builtin_bit_cast(Integers, y) + exponent);
         return;
     }

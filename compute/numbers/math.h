@@ -1,6 +1,7 @@
-// Scalar mathematics of the engine. Doubles come from musl (the same code on bare metal and hosted,
-// so that RoPE's tables have the same bits everywhere); square roots are the processor's, correctly
-// rounded; exp_f32 is ours (ops.h). This header is the only place that says where they come from.
+// Scalar mathematics of the engine. Functions of doubles come from musl: the same code on bare
+// metal and hosted, so that RoPE's tables have the same bits everywhere. Square roots are the
+// processor's and correctly rounded. exp_f32 is ours (ops.h). No other file knows where they come
+// from.
 #pragma once
 
 #include "third_party/musl/port/bf_math.h"

@@ -1,3 +1,5 @@
+// The references of the float operations, four floats at a time (vec.h). The order of every
+// addition is part of the numeric contract.
 #include "compute/numbers/ops.h"
 
 #include <array>
@@ -10,7 +12,7 @@
 namespace bareflow::compute {
 namespace {
 
-// Whether all magnitudes are below 64 (a NaN's is not): integer additions that reach the top bit.
+// Whether all magnitudes are below 64; a NaN's is not. Integer additions carry into the top bit.
 inline bool all_moderate(F32x4 x) {
     const auto words = std::bit_cast<std::array<uint64_t, 2>>(x);
     constexpr uint64_t kMagnitudes = 0x7fffffff7fffffff;
@@ -65,8 +67,8 @@ void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y) {
 
 namespace {
 
-// base^(-1/n), base >= 1. Newton's method for base * r^n = 1 comes down from 1, ever slower, until
-// rounding stops it.
+// base^(-1/n), base >= 1. Newton's method for base * r^n = 1 starts at 1 and decreases until a step
+// no longer makes the root smaller.
 double inverse_root(double base, uint32_t n) {
     const auto degree = static_cast<double>(n);
     for (double root = 1.0;;) {

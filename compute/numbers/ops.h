@@ -1,12 +1,11 @@
-// The float operations of a transformer, in the one arithmetic that
-// docs/decisions/0001-numeric-contract.md allows: eight virtual lanes for every sum, no
-// contraction, exp of our own. These are the references every faster version must equal bit for
-// bit.
+// The float operations of a transformer in the arithmetic of
+// docs/decisions/0001-numeric-contract.md: eight virtual lanes for every sum, no contraction, an
+// exp of our own. These are the references: every faster version must have their bits.
 //
 // Vectors are f32, dense, any alignment. Nothing allocates, fails or traps; NaN and infinity pass
 // through. "In place" says which output may be the same array as which input; others don't overlap.
-// Operations that can be long come in ranges with their state outside, so that a caller can stop
-// between two ranges; any split gives the same bits.
+// Operations that can take long are called for ranges, and the caller keeps their state, so that it
+// can stop between two ranges. Any split gives the same bits.
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,6 @@
+// Moves weights between the file's layout and strips of 16 rows. Every packed byte has one place in
+// the file, so the same loop packs and unpacks: units of four bytes are transposed between four
+// rows and four columns at a time, and f16 headers are copied one by one.
 #include "compute/numbers/packing.h"
 
 #include <cstddef>
@@ -12,17 +15,17 @@ namespace {
 constexpr uint32_t kUnit = 4;  // bytes of a row that stay together
 constexpr uint32_t kSigns = 0x80808080;
 
-// Of a block in the file: f16 scale (and minimum), then weights.
+// A block in the file: the f16 scale, perhaps the f16 minimum, then the weights.
 struct Shape {
-    uint32_t blocks;
-    uint32_t headers;
-    uint32_t units;
-    uint32_t flipped;
+    uint32_t blocks;   // of a row
+    uint32_t headers;  // f16 of a block
+    uint32_t units;    // of a block's weights
+    uint32_t flipped;  // bits of a unit that the packing inverts
 
     Shape(TensorType type, uint32_t cols)
         : blocks(cols / kBlockElements),
-          headers(type == TensorType::kQ4_1 ? 2 : 1),
-          units(type == TensorType::kQ8_0 ? kBlockElements / kUnit : kBlockElements / 2 / kUnit),
+          headers(tensor_type_info(type).scales),
+          units((tensor_type_info(type).block_bytes - 2 * headers) / kUnit),
           flipped(type == TensorType::kQ8_0 ? kSigns : 0) {}
 
     // Within a strip, of the first row.
@@ -36,7 +39,7 @@ struct Shape {
 
 using Vector = uint32_t __attribute__((vector_size(16)));
 
-// Four times four units between rows and columns; is its own inverse.
+// Transposes four by four units. Its own inverse.
 void transpose(Vector (&v)[4]) {
     const Vector a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
     const Vector b = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
@@ -52,7 +55,8 @@ void transpose(Vector (&v)[4]) {
 void move_strip(const Shape &shape, uint64_t row_bytes, const uint8_t *from, uint8_t *to,
                 bool pack) {
     constexpr uint32_t kFour = 4;
-    // What lies at `in_file` in the first row's place and at `in_strip` of the strip.
+    // Copies `bytes` bytes that lie at `in_file` in the file's layout and at `in_strip` in the
+    // strip.
     const auto move = [&](uint64_t in_file, uint64_t in_strip, auto bytes) {
         __builtin_memcpy(to + (pack ? in_strip : in_file), from + (pack ? in_file : in_strip),
                          bytes);

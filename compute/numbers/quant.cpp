@@ -1,3 +1,5 @@
+// The reference of f16 conversion and of quantising activations. A group's scale follows from its
+// greatest magnitude; every step is an IEEE operation in the order of the numeric contract.
 #include "compute/numbers/quant.h"
 
 #include <bit>
@@ -22,14 +24,14 @@ constexpr uint64_t block_count(uint64_t count) {
     return (count + kBlockElements - 1) / kBlockElements;
 }
 
-// Comparisons, not min and max, so that a NaN has one fate: -127.
+// Comparisons instead of min and max, so that a NaN always becomes -127.
 inline I32x4 round4(F32x4 value) {
     const F32x4 rounded = (value + kRoundMagic) - kRoundMagic;
     const F32x4 low = rounded > -127.0f ? rounded : splat4(-127.0f);
     return __builtin_convertvector(low < 127.0f ? low : splat4(127.0f), I32x4);
 }
 
-// max |x_i|; a NaN has no say.
+// max |x_i|; a NaN is ignored.
 float max_magnitude(const float *x, uint64_t count) {
     F32x4 max = {};
     uint64_t i = 0;

@@ -1,5 +1,7 @@
-// The tensor types of GGUF files: their numbers, names and block shapes. Source: GGUF specification
-// ("ggml_type") and the block layouts of the reference implementation (ggml-common.h).
+// The tensor types of GGUF files: their numbers, names and block shapes, for code that learns the
+// type from a file. Code that is made for one type reads weight_formats.h. Source: GGUF
+// specification ("ggml_type") and the block layouts of the reference implementation
+// (ggml-common.h).
 #pragma once
 
 #include <cstdint>
@@ -28,17 +30,14 @@ enum class TensorType : uint32_t {
 
 struct TensorTypeInfo {
     uint32_t id;
-    std::string_view name;  // as llama.cpp prints it: "Q8_0"
-    uint32_t
-        block_elements;  // consecutive elements of a row that are stored together; a power of 2
+    std::string_view name;    // as llama.cpp prints it: "Q8_0"
+    uint32_t block_elements;  // consecutive elements of a row stored together; a power of 2
     uint32_t block_bytes;
     bool supported = false;  // the engine can compute with it
-    // Of supported block types: where the f16 scales of a block lie, one after the other (the
-    // scale, then perhaps the minimum or its scale), and the f16 that their magnitudes must be
-    // below (numeric contract, "Bounds"). 0: no block type.
-    uint8_t scales = 0;
-    uint8_t scale_offset = 0;
-    uint16_t scale_limit = 0;
+    // Of supported types, as in WeightFormat (weight_formats.h).
+    uint8_t scales = 0;        // f16 scales of a block, one behind the other; 0: no block type
+    uint8_t scale_offset = 0;  // byte of the first
+    uint16_t scale_limit = 0;  // f16 that their magnitudes must be below
 };
 
 inline constexpr uint32_t kLastTensorTypeId = 39;
@@ -46,7 +45,7 @@ inline constexpr uint32_t kLastTensorTypeId = 39;
 [[nodiscard]] const TensorTypeInfo *find_tensor_type(uint32_t id);
 // Of a supported type.
 [[nodiscard]] const TensorTypeInfo &tensor_type_info(TensorType type);
-// The names of all supported types, for messages.
+// The names of all supported types, for messages, in the order of kWeightFormats.
 inline constexpr std::string_view kSupportedTensorTypes =
     "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL";
 

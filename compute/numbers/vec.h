@@ -1,7 +1,7 @@
-// Four or eight floats at once, for the inner loops: the compiler's vector types, SSE2 on every
-// x86-64. Each element goes through the same IEEE operations in the same order as in a scalar loop,
-// so results have the same bits; an emulator that calls a function for every float operation calls
-// it once for four. Eight floats are the contract's eight lanes (ops.h).
+// Four or eight floats at once, for the inner loops, in the compiler's vector types (SSE2, which
+// every x86-64 has). Each element goes through the same IEEE operations in the same order as in a
+// scalar loop, so results have the same bits. An emulator calls a function for every float
+// instruction: four floats then cost one call. Eight floats are the contract's eight lanes (ops.h).
 #pragma once
 
 #include <bit>
@@ -34,8 +34,8 @@ struct Lanes {
     F32x4 low = {};
     F32x4 high = {};
 
-    // The first product: lane_j = +0 + a_j * b_j. Adding +0 only makes a +0 of a -0, which integer
-    // instructions do for less.
+    // The first product: lane_j = +0 + a_j * b_j. Adding +0 only turns a -0 into +0; integer
+    // instructions do that faster.
     static Lanes of_product(const float *a, const float *b) {
         return {without_negative_zero(load4(a) * load4(b)),
                 without_negative_zero(load4(a + 4) * load4(b + 4))};

@@ -1,5 +1,9 @@
+// The plainest reading of every block type, one weight at a time. Every other decoder is compared
+// with this one; the facts come from weight_formats.h.
 #include "compute/numbers/weight_blocks.h"
 
+#include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::compute {
@@ -7,54 +11,47 @@ namespace {
 
 constexpr uint32_t kHalf = kBlockElements / 2;
 
-// Element i of a block of 32 nibbles: low halves first.
-int nibble(const uint8_t *nibbles, uint32_t i) {
-    return i < kHalf ? nibbles[i] & 15 : nibbles[i - kHalf] >> 4;
+const WeightFormat &format_of(TensorType type) {
+    for (const WeightFormat &format : kWeightFormats) {
+        if (format.type == type) {
+            return format;
+        }
+    }
+    platform::panic("unpack_block: no such type");
 }
 
-// Element i of a super-block of `bits` wide fields: a run of 32 bytes holds its lowest fields
-// first, then the next ones, and so on.
-int field(const uint8_t *bytes, uint32_t bits, uint32_t i) {
-    const uint32_t fields = 8 / bits;
-    const uint32_t run = i / (32 * fields);
-    return bytes[32 * run + i % 32] >> (bits * (i / 32 % fields)) & ((1 << bits) - 1);
-}
-
-void unpack_32(TensorType type, const uint8_t *block, UnpackedBlock &out) {
-    const bool has_minimum = type == TensorType::kQ4_1 || type == TensorType::kQ5_1;
-    const bool five_bits = type == TensorType::kQ5_0 || type == TensorType::kQ5_1;
-    const uint8_t *at = block + 2;
-    out.d = load_u16(block);
-    out.dmin = 0;
-    if (has_minimum) {
-        out.dmin = load_u16(at);
-        at += 2;
-    }
-    uint32_t high = 0;
-    if (five_bits) {
-        __builtin_memcpy(&high, at, sizeof(high));
-        at += sizeof(high);
-    }
+void unpack_32(const WeightFormat &format, const uint8_t *block, UnpackedBlock &out) {
+    const bool has_minimum = format.has_minimum();
+    out.d = load_u16(block + format.scale_at);
+    out.dmin = has_minimum ? load_u16(block + format.minimum_at()) : uint16_t{0};
     for (uint32_t part = 0; part < kBlockElements / kPartElements; ++part) {
         out.scales[part] = 1;
         out.minimums[part] = has_minimum ? -1 : 0;
     }
-    const int offset = type == TensorType::kQ4_0 ? 8 : type == TensorType::kQ5_0 ? 16 : 0;
+    const uint8_t *const low = block + format.low_at;
+    uint32_t high = 0;
+    if (format.high_bits != 0) {
+        __builtin_memcpy(&high, block + format.high_at, sizeof(high));
+    }
     for (uint32_t i = 0; i < kBlockElements; ++i) {
-        if (type == TensorType::kQ8_0) {
-            out.weights[i] = static_cast<int8_t>(at[i]);
-        } else if (type == TensorType::kIQ4_NL) {
-            out.weights[i] = kNonLinear[nibble(at, i)];
+        if (format.stored == Stored::kSigned) {
+            out.weights[i] = static_cast<int8_t>(low[i]);
+            continue;
+        }
+        const int nibble = i < kHalf ? low[i] & 15 : low[i - kHalf] >> 4;
+        if (format.stored == Stored::kTable) {
+            out.weights[i] = kNonLinear[nibble];
         } else {
-            const int fifth = five_bits ? static_cast<int>(high >> i & 1) << 4 : 0;
-            out.weights[i] = static_cast<int8_t>((nibble(at, i) | fifth) - offset);
+            const int fifth = static_cast<int>(high >> i & 1) << 4;
+            out.weights[i] = static_cast<int8_t>((nibble | fifth) - format.offset);
         }
     }
 }
 
-// The eight scales and minimums of Q4_K and Q5_K, six bits each in twelve bytes: the first four of
-// both in the low bits of bytes 0-3 and 4-7; of the last four, four bits in the halves of bytes
-// 8-11 and two in the high bits of the others.
+// PartScales::kSixBits: eight scales and eight minimums of six bits in twelve bytes. Scales 0-3 are
+// the low six bits of bytes 0-3, minimums 0-3 those of bytes 4-7. Scales 4-7 have their low four
+// bits in the low halves of bytes 8-11 and their high two bits on top of bytes 0-3; minimums 4-7
+// in the high halves of bytes 8-11 and on top of bytes 4-7.
 void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     for (uint32_t j = 0; j < 8; ++j) {
         const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
@@ -66,72 +63,82 @@ void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     }
 }
 
-void unpack_256(TensorType type, const uint8_t *block, UnpackedBlock &out) {
-    const TensorTypeInfo &info = tensor_type_info(type);
-    out.d = load_u16(block + info.scale_offset);
-    out.dmin = info.scales == 2 ? load_u16(block + info.scale_offset + 2) : uint16_t{0};
-    if (type == TensorType::kQ4_K || type == TensorType::kQ5_K) {
-        unpack_six_bits(block + 4, out);
-    } else {
-        for (uint32_t part = 0; part < kSuperBlockElements / kPartElements; ++part) {
-            int scale;
-            int minimum = 0;
-            if (type == TensorType::kQ2_K) {
-                scale = block[part] & 15;
-                minimum = block[part] >> 4;
-            } else if (type == TensorType::kQ3_K) {
-                const uint8_t *const s = block + 96;
-                const int low = s[part % 8] >> (4 * (part / 8)) & 15;
-                const int high = s[8 + part % 4] >> (2 * (part / 4)) & 3;
-                scale = (low | high << 4) - 32;
-            } else {
-                scale = static_cast<int8_t>(block[192 + part]);
-            }
-            out.scales[part] = static_cast<int8_t>(scale);
-            out.minimums[part] = static_cast<int8_t>(minimum);
-        }
+// PartScales::kSigned6Bits: the low four bits of scales 0-7 are the low halves of bytes 0-7, those
+// of scales 8-15 the high halves; the high two bits of scale i lie in byte 8 + i % 4.
+int8_t q3_k_scale(const uint8_t *s, uint32_t part) {
+    const int low = s[part % 8] >> (4 * (part / 8)) & 15;
+    const int high = s[8 + part % 4] >> (2 * (part / 4)) & 3;
+    return static_cast<int8_t>((low | high << 4) - 32);
+}
+
+void unpack_part_scales(const WeightFormat &format, const uint8_t *block, UnpackedBlock &out) {
+    const uint8_t *const from = block + format.part_scales_at;
+    if (format.part_scales == PartScales::kSixBits) {
+        return unpack_six_bits(from, out);
     }
-    for (uint32_t i = 0; i < kSuperBlockElements; ++i) {
-        int weight;
-        switch (type) {
-            case TensorType::kQ2_K:
-                weight = field(block + 16, 2, i);
-                break;
-            case TensorType::kQ3_K:  // the high bit is stored inverted
-                weight = (field(block + 32, 2, i) | field(block, 1, i) << 2) - 4;
-                break;
-            case TensorType::kQ4_K:
-                weight = field(block + 16, 4, i);
-                break;
-            case TensorType::kQ5_K:
-                weight = field(block + 48, 4, i) | field(block + 16, 1, i) << 4;
-                break;
-            default: {  // Q6_K; its nibbles come in runs of 64 bytes
-                const uint8_t low = block[i / 128 * 64 + i % 64];
-                weight =
-                    ((i % 128 < 64 ? low & 15 : low >> 4) | field(block + 128, 2, i) << 4) - 32;
-                break;
-            }
+    for (uint32_t part = 0; part < kSuperBlockElements / kPartElements; ++part) {
+        out.minimums[part] = 0;
+        if (format.part_scales == PartScales::kNibbles) {
+            out.scales[part] = from[part] & 15;
+            out.minimums[part] = static_cast<int8_t>(from[part] >> 4);
+        } else if (format.part_scales == PartScales::kSigned6Bits) {
+            out.scales[part] = q3_k_scale(from, part);
+        } else {
+            out.scales[part] = static_cast<int8_t>(from[part]);
         }
-        out.weights[i] = static_cast<int8_t>(weight);
     }
 }
 
-uint32_t block_elements(TensorType type) {
-    return tensor_type_info(type).block_elements;
+// The field of kBits bits that belongs to weight i (see WeightFormat::low_bits).
+template <uint32_t kBits, uint32_t kRun>
+int field(const uint8_t *bytes, uint32_t i) {
+    constexpr uint32_t kFields = 8 / kBits;
+    const uint32_t run = i / (kRun * kFields);
+    return bytes[kRun * run + i % kRun] >> (kBits * (i / kRun % kFields)) & ((1 << kBits) - 1);
+}
+
+template <TensorType kType>
+void unpack_weights(const uint8_t *block, UnpackedBlock &out) {
+    constexpr WeightFormat kFormat = weight_format(kType);
+    constexpr uint32_t kHighRun = 32;
+    for (uint32_t i = 0; i < kSuperBlockElements; ++i) {
+        int weight = field<kFormat.low_bits, kFormat.low_run>(block + kFormat.low_at, i);
+        if constexpr (kFormat.high_bits != 0) {
+            weight |= field<kFormat.high_bits, kHighRun>(block + kFormat.high_at, i)
+                      << kFormat.low_bits;
+        }
+        out.weights[i] = static_cast<int8_t>(weight - kFormat.offset);
+    }
+}
+
+void unpack_256(const WeightFormat &format, const uint8_t *block, UnpackedBlock &out) {
+    out.d = load_u16(block + format.scale_at);
+    out.dmin = format.has_minimum() ? load_u16(block + format.minimum_at()) : uint16_t{0};
+    unpack_part_scales(format, block, out);
+    switch (format.type) {
+        case TensorType::kQ2_K:
+            return unpack_weights<TensorType::kQ2_K>(block, out);
+        case TensorType::kQ3_K:
+            return unpack_weights<TensorType::kQ3_K>(block, out);
+        case TensorType::kQ4_K:
+            return unpack_weights<TensorType::kQ4_K>(block, out);
+        case TensorType::kQ5_K:
+            return unpack_weights<TensorType::kQ5_K>(block, out);
+        case TensorType::kQ6_K:
+            return unpack_weights<TensorType::kQ6_K>(block, out);
+        default:
+            platform::panic("unpack_block: no super-block");
+    }
 }
 
 }  // namespace
 
 void unpack_block(TensorType type, const uint8_t *block, UnpackedBlock &out) {
-    switch (block_elements(type)) {
-        case kBlockElements:
-            return unpack_32(type, block, out);
-        case kSuperBlockElements:
-            return unpack_256(type, block, out);
-        default:
-            platform::panic("unpack_block: no block type");
+    const WeightFormat &format = format_of(type);
+    if (!format.is_block()) {
+        platform::panic("unpack_block: no block type");
     }
+    format.is_super() ? unpack_256(format, block, out) : unpack_32(format, block, out);
 }
 
 void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y) {

@@ -1,7 +1,7 @@
-// Every block type of GGUF in one common form: small integer weights, integer scales for each
-// sixteen, and one or two f16 factors. What dequantises rows and what the portable kernels of the
-// rarer types multiply. Block layouts: ggml-common.h and `gguf.quants` of the reference
-// implementation, to whose bits dequantize_row is compared.
+// Unpacks a block of any supported type into one common layout: small integer weights, an integer
+// scale for each sixteen, and one or two f16 factors. The embedding and the portable kernels of the
+// rarer types are built on it. The layouts are those of ggml-common.h and `gguf.quants` of the
+// reference implementation; tests/golden/test_dequantize.py compares the bits.
 //
 // No allocation, no errors: shapes and scales are the caller's (checked at load).
 #pragma once
@@ -10,19 +10,17 @@
 
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
 namespace bareflow::compute {
 
-// Elements that share an integer scale, at least.
-inline constexpr uint32_t kPartElements = 16;
-inline constexpr uint32_t kSuperBlockElements = 256;
-// What the nibbles of IQ4_NL stand for.
+// The weights that the nibbles of IQ4_NL stand for.
 inline constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
 
-// Element i of the block means  (d * scales[i / 16]) * weights[i] - (dmin * minimums[i / 16]),
-// d and dmin being finite f16. Blocks of 32 have scales of 1, and minimums of -1 where they have
-// one; types without a minimum have dmin = +0.
+// Element i of the block is  (d * scales[i / 16]) * weights[i] - (dmin * minimums[i / 16]),  where
+// d and dmin are finite f16. In blocks of 32 all scales are 1 and, if the type has a minimum, all
+// minimums are -1. Types without a minimum have dmin = +0.
 struct UnpackedBlock {
     uint16_t d;
     uint16_t dmin;
@@ -34,7 +32,8 @@ struct UnpackedBlock {
 // `type` is a block type.
 void unpack_block(TensorType type, const uint8_t *block, UnpackedBlock &out);
 
-// One row of a tensor of any supported type as floats: y[cols]. The contract's "Embedding".
+// Writes one row of a tensor of any supported type to y[cols] as floats. The contract's
+// "Embedding".
 void dequantize_row(TensorType type, const uint8_t *row, uint32_t cols, float *y);
 
 }  // namespace bareflow::compute

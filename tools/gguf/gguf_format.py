@@ -47,8 +47,9 @@ SCALARS = {
 # The same types by numpy's names.
 DTYPES = SCALARS | {UINT8: "u1", INT8: "i1", BOOL: "?"}
 
-# id: (name, elements of a block, bytes of a block). compute/numbers/tensor_types.cpp has the same
-# table.
+# id: (name, elements of a block, bytes of a block). The tables for C++ are
+# compute/numbers/weight_formats.h and, for types that are refused, tensor_types.cpp beside it;
+# tests/golden/test_weight_formats.py compares them with this one.
 TENSOR_TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),

@@ -1,25 +1,25 @@
-// AMX, up to eight vectors and formats of blocks: too few vectors to pay for weights of 24 bits, so
-// each block is multiplied apart, with the rows of weights as the first operand. That is how they
-// lie in the file: bytes are taken from there, others are widened without being turned.
+// AMX, two to eight vectors and blocks of 32. These are too few vectors to pay for weights of 24
+// bits, so each block is multiplied on its own. The rows of weights are the first operand, in the
+// order of the file: bytes are read from the file itself (Q8_0), nibbles are widened but not
+// transposed. Included behind planes_inl.h and TileShapes (gemm_hosted.cpp).
 //
-// Sixteen columns are multiplied in the time of eight, so each vector is there twice:
-// q = 16 h + l with l from -7 to 8. The sums of a block, sum w l and sum w h, then fit 16 bits, and
-// an instruction for words adds them up, each times its block's (M_b >> e) (see
-// planes_inl.h), without any conversion:
+// A tile instruction takes the same time for eight columns of the second operand as for sixteen. So
+// each vector has two columns: q = 16 h + l with l from -7 to 8. The sums of a block, sum w l and
+// sum w h, then fit 16 bits. An instruction for 16-bit words multiplies each with its block's
+// (M_b >> e) (see planes_inl.h) and adds them up, without any conversion:
 //
 //     T = 2^e * (sum over b of (M_b >> e) * L_b + 16 * sum over b of (M_b >> e) * H_b)
 //
-// Rows whose sums could be too great for that are added up in doubles. Formats with minimums have
-// weights around zero here, too: n - c instead of n, and Mm_b + c M_b instead of Mm_b.
-// Included behind planes_inl.h.
+// Rows whose sums could be too great for that are added up in doubles. Weights of types with
+// minimums are moved around zero, too: n - c instead of n, and Mm_b + c M_b instead of Mm_b.
 #pragma once
 
 constexpr uint32_t kFew = 8;          // vectors
 constexpr uint32_t kFewColumns = 16;  // of a tile: l of each vector, then h of each
 constexpr uint32_t kFewGroups = 8;    // whose activations are packed at a time
-constexpr uint32_t kFewTiles = 16;    // tiles of rows that share them
-// Units of work in hand at a time: tiles of one are multiplied while the sums of the one before
-// meet their scales; nobody waits for what was just stored.
+constexpr uint32_t kFewTiles = 16;    // tiles of rows that share packed activations
+// Units in progress: the tiles of one are multiplied while the sums of the one before are
+// multiplied with their scales. So no instruction waits for sums that were stored a moment ago.
 constexpr uint32_t kStages = 2;
 // Rows are found by 32-bit offsets.
 constexpr uint64_t kMostFewRowBytes = uint64_t{1} << 26;
@@ -37,8 +37,8 @@ constexpr TileShapes few_shapes() {
 struct alignas(64) FewVectors {
     int8_t of[kGroupElements / 4][kFewColumns][4];
     int32_t pairs[kGroupBlocks / 2][kFewColumns];  // sums of two blocks, 16 bits each; then zeros
-    float scale[2 * kFew];                         // twice
-    int32_t most_mantissas;                        // greatest sum of |M_b >> e| with which all fits
+    float scale[2 * kFew];                         // of each vector, in both halves
+    int32_t most_mantissas;                        // a row fits if its sum of |M_b >> e| is no more
 };
 
 struct alignas(64) FewSums {
@@ -53,20 +53,20 @@ struct alignas(64) FewWeights {
     uint32_t unfit;                                 // bit r: row r has zeros for mantissas
 };
 
-// Taken off F::pair()'s bytes; no weight has a greater magnitude then.
+// c: subtracted from the bytes of F::pair(). No weight has a greater magnitude afterwards.
 template <typename F>
 constexpr int32_t kCentre = F::kMinimum ? (std::is_same_v<F, Q5_1> ? 16 : 8) : F::kOffset;
-// What `sum` of 32 bits is left below, with room for what is added below.
+// The greatest sum of products in 32 bits that leaves room for the minimums.
 constexpr int64_t kMostFewSum = (int64_t{1} << 31) - (1 << 12);
 
-// Sums of the magnitudes of 32 bytes, each in its own two 64-bit lanes of four.
+// The sums of the magnitudes of 32 bytes each. All four 64-bit lanes of a half have its sum.
 inline __m512i block_magnitudes(__m512i bytes) {
     const __m512i eights = _mm512_sad_epu8(_mm512_abs_epi8(bytes), _mm512_setzero_si512());
     const __m512i halves = _mm512_add_epi64(eights, _mm512_permutex_epi64(eights, 0x4e));
     return _mm512_add_epi64(halves, _mm512_permutex_epi64(halves, 0xb1));
 }
 
-// Group g of all vectors, zeros for what is missing of eight.
+// Group g of all vectors, filled up to eight vectors with zeros.
 template <typename F>
 inline void pack_few(const GemmArgs &args, uint32_t g, FewVectors &out) {
     const uint64_t begin = uint64_t{g} * kGroupElements;
@@ -113,7 +113,7 @@ inline void pack_few(const GemmArgs &args, uint32_t g, FewVectors &out) {
         out.scale[v] = v < args.batch ? args.xq[v].group_scales[g] : 0.0f;
         out.scale[kFew + v] = out.scale[v];
     }
-    // |sum of a block| <= kCentre * low or * high; what meets in add_rows() is high + low / 16.
+    // |sum of a block| <= kCentre * low or kCentre * high; add_rows() adds high + low / 16.
     const auto low = static_cast<int64_t>(_mm512_reduce_max_epi32(most_low));
     const auto high = static_cast<int64_t>(_mm512_reduce_max_epi32(most_high));
     const int64_t both = high + low / 16 + 1;
@@ -158,11 +158,12 @@ inline void few_mantissas(const uint8_t *from, __m512i rows, uint32_t blocks, in
             greatest_minimum = _mm512_or_si512(greatest_minimum, _mm512_abs_epi32(minimum[b]));
         }
     }
-    // Where `greatest` fits, so does `sum`.
+    // If `greatest` fits 16 bits, `sum` has not overflowed.
     __mmask16 fits = _mm512_cmple_epi32_mask(greatest, _mm512_set1_epi32(kMost16));
     fits = _mm512_mask_cmple_epi32_mask(fits, sum, _mm512_set1_epi32(most));
     if constexpr (F::kMinimum) {
-        // Beside eight sums of at most 16 * 256 times 32767 those of 32 * 127 times 32767 fit.
+        // The sums of the minimums, 32 * 127 times 32767 each, fit beside eight sums of at most
+        // 16 * 256 times 32767.
         fits = _mm512_mask_cmple_epi32_mask(fits, greatest_minimum, _mm512_set1_epi32(1 << 24));
         greatest_minimum = _mm512_setzero_si512();
 #pragma clang loop unroll(full)
@@ -186,7 +187,7 @@ inline void few_mantissas(const uint8_t *from, __m512i rows, uint32_t blocks, in
     }
 }
 
-// Block b of a tile, in sums register b % 4; block b begins at weights + b * step.
+// Multiplies block kB of a tile into the sums register kB % 4. It begins at weights + kB * step.
 template <uint32_t kB>
 inline void sum_block(const uint8_t *weights, uint64_t step, uint64_t stride, const FewVectors &x) {
     constexpr uint32_t kRow = kFewColumns * sizeof(int32_t);
@@ -204,9 +205,10 @@ inline void store_block(FewSums &out) {
 
 // Rows r and r + 1: y[row][vector] += float(T) * scale.
 //
-// With low and high the two sums: 16 high + low = 2^12 * (c >> 8) + 16 * (c & 255) + (low & 15),
-// c = high + (low >> 4). |c| < 2^31, so the first has 24 bits and the rest twelve: both are exact
-// as f32, and their fused sum rounds once, as float() of the integer.
+// Let low and high be the two sums and c = high + (low >> 4). Then
+//     16 high + low = 2^12 * (c >> 8) + 16 * (c & 255) + (low & 15).
+// |c| < 2^31, so c >> 8 has 24 bits, and the other two together have twelve. Both are exact as f32,
+// and the fused multiply-add rounds once, like float() of the integer.
 template <bool kMinimum>
 inline void add_rows(const FewSums &sums, const FewWeights &w, const FewVectors &x, uint32_t r,
                      uint32_t blocks, float (*y)[kFew]) {
@@ -245,7 +247,7 @@ inline void add_rows(const FewSums &sums, const FewWeights &w, const FewVectors 
         y[r], _mm512_add_ps(_mm512_load_ps(y[r]), _mm512_mul_ps(total, _mm512_load_ps(x.scale))));
 }
 
-// A tile of rows by a group; no blocks: nothing.
+// A tile of rows by a group. blocks 0: there is no unit.
 template <typename F>
 struct FewUnit {
     const uint8_t *from;  // the first block of the first row
@@ -255,14 +257,13 @@ struct FewUnit {
     FewWeights *weights;
     FewSums *sums;
     float (*y)[kFew];
-    // The tiles: bytes of the first block, from block to block, from row to row.
-    bool in_file;  // or widened
-    const uint8_t *tile;
-    uint64_t step;
-    uint64_t stride;
+    bool in_file;         // tiles are read from the file; else from weights->of
+    const uint8_t *tile;  // the weights of the first row's first block
+    uint64_t step;        // bytes from block to block
+    uint64_t stride;      // bytes from row to row
 };
 
-// Rows that don't fit.
+// Adds the rows that do not fit (FewWeights::unfit).
 template <typename F>
 [[gnu::noinline]] void add_few_unfit(const FewUnit<F> &unit, uint64_t row_bytes) {
     for (uint32_t r = 0; r < unit.rows; ++r) {
@@ -278,11 +279,12 @@ template <typename F>
                 _mm256_add_epi32(load256(sum), _mm256_slli_epi32(load256(sum + kFew), 4));
             total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(whole), m, total);
             if constexpr (F::kMinimum) {
-                const uint16_t least = half_at(unit.from + r * row_bytes + b * F::kBytes + 2);
+                const uint16_t least =
+                    half_at(unit.from + r * row_bytes + b * F::kBytes + F::kMinimumAt);
                 const __m512d minimum =
                     _mm512_fmadd_pd(m, _mm512_set1_pd(kCentre<F>),
                                     mantissas_f64(_mm_set1_epi16(static_cast<short>(least))));
-                // Words to the top, and down again with their sign.
+                // The signed 16-bit sum of block b.
                 const __m256i x_sums = _mm256_srai_epi32(
                     _mm256_slli_epi32(load256(unit.x->pairs[b / 2]), b % 2 == 0 ? 16 : 0), 16);
                 total = _mm512_fmadd_pd(_mm512_cvtepi32_pd(x_sums), minimum, total);
@@ -294,7 +296,7 @@ template <typename F>
     }
 }
 
-// What is multiplied after the present tile, fetched piece by piece in the order of the memory.
+// Prefetches what is multiplied after the present tile, piece by piece in the order of the memory.
 struct FewAhead {
     const uint8_t *row = nullptr;
     uint64_t row_bytes = 0;
@@ -311,7 +313,7 @@ struct FewAhead {
     }
 };
 
-// What isn't taken from the file.
+// Widens weights to bytes that cannot be read from the file.
 template <typename F>
 inline void few_bytes(const FewUnit<F> &unit, uint64_t row_bytes) {
     const __m512i taken_off = _mm512_set1_epi8(static_cast<char>(kCentre<F>));
@@ -326,8 +328,8 @@ inline void few_bytes(const FewUnit<F> &unit, uint64_t row_bytes) {
     }
 }
 
-// Tiles of block kB of `now` are multiplied and two rows of `before` added up: different parts of
-// the processor do the two.
+// Multiplies the tiles of block kB of `now` and adds up two rows of `before`. Different parts of
+// the processor do the two, so they overlap.
 template <typename F, bool kWhole, uint32_t kB>
 inline void work_on_block(const FewUnit<F> &now, const FewUnit<F> &before, FewAhead &ahead) {
     ahead.fetch<kGroupBlocks * F::kBytes>();
@@ -356,10 +358,41 @@ inline void work_on_unit(const FewUnit<F> &now, const FewUnit<F> &before, FewAhe
     work_on_block<F, kWhole, 7>(now, before, ahead);
 }
 
+// Group g of the tile of rows from `at` on: where its tiles lie, its scales, and its weights as
+// bytes where the file's bytes cannot be multiplied.
+template <typename F>
+[[gnu::always_inline]] inline void start_unit(const GemmArgs &args, uint32_t at, uint32_t end,
+                                              uint32_t g, const FewVectors &x, FewWeights &weights,
+                                              FewSums &sums, float (*y)[kFew], FewUnit<F> &unit) {
+    constexpr bool kBytesInFile = std::is_same_v<F, Q8_0>;
+    constexpr uint32_t kUnitBytes = kGroupBlocks * F::kBytes;
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
+    const uint32_t left = args.cols - g * kGroupElements;
+    unit.from = args.weights + at * args.row_bytes + g * uint64_t{kUnitBytes};
+    unit.rows = end - at < kTileRows ? end - at : kTileRows;
+    unit.blocks = (left < kGroupElements ? left : kGroupElements) / kBlockElements;
+    unit.x = &x;
+    unit.weights = &weights;
+    unit.sums = &sums;
+    unit.y = y;
+    unit.in_file = kBytesInFile && unit.rows == kTileRows;
+    unit.tile =
+        unit.in_file ? unit.from + F::kLowAt : reinterpret_cast<const uint8_t *>(weights.of);
+    unit.step = unit.in_file ? F::kBytes : kBlockElements;
+    unit.stride = unit.in_file ? args.row_bytes : kGroupElements;
+    const __m512i rows =
+        _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(unit.rows - 1)));
+    few_mantissas<F>(unit.from, _mm512_mullo_epi32(rows, row_bytes), unit.blocks, x.most_mantissas,
+                     weights);
+    if (!unit.in_file) {
+        few_bytes<F>(unit, args.row_bytes);
+    }
+}
+
 // Rows [row, end), at most kFewTiles tiles.
 template <typename F>
 void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
-    constexpr bool kBytesInFile = std::is_same_v<F, Q8_0>;
     constexpr uint32_t kUnitBytes = kGroupBlocks * F::kBytes;
     FewVectors packed[kFewGroups];
     FewWeights weights[kStages];
@@ -367,11 +400,9 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
     alignas(64) float y[kFewTiles][kTileRows][kFew];
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i row_bytes = _mm512_set1_epi32(static_cast<int32_t>(args.row_bytes));
     __builtin_memset(y, 0, tiles * sizeof(y[0]));
-    // Behind tile t of the groups from `begin` on: the next one, the first of the next groups, or
-    // the first of the next rows.
+    // What follows tile t of the groups from `begin` on: the next tile, the first tile of the next
+    // groups, or the first tile of the next strip.
     const auto ahead_of = [&](uint32_t begin, uint32_t t) {
         const bool last = t + 1 == tiles;
         const bool again = last && begin + kFewGroups < all;
@@ -394,30 +425,11 @@ void multiply_few(const GemmArgs &args, uint32_t row, uint32_t end) {
             if (u < units) {
                 const uint32_t t = u / groups;
                 const uint32_t i = u % groups;
-                const uint32_t at = row + t * kTileRows;
                 if (i == 0) {
                     ahead = FewAhead{ahead_of(begin, t), args.row_bytes, groups};
                 }
-                const uint32_t left = args.cols - (begin + i) * kGroupElements;
-                now.from = args.weights + at * args.row_bytes + (begin + i) * uint64_t{kUnitBytes};
-                now.rows = end - at < kTileRows ? end - at : kTileRows;
-                now.blocks = (left < kGroupElements ? left : kGroupElements) / kBlockElements;
-                now.x = &packed[i];
-                now.weights = &weights[u % kStages];
-                now.sums = &sums[u % kStages];
-                now.y = y[t];
-                now.in_file = kBytesInFile && now.rows == kTileRows;
-                now.tile =
-                    now.in_file ? now.from + 2 : reinterpret_cast<const uint8_t *>(now.weights->of);
-                now.step = now.in_file ? F::kBytes : kBlockElements;
-                now.stride = now.in_file ? args.row_bytes : kGroupElements;
-                const __m512i rows =
-                    _mm512_min_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(now.rows - 1)));
-                few_mantissas<F>(now.from, _mm512_mullo_epi32(rows, row_bytes), now.blocks,
-                                 now.x->most_mantissas, *now.weights);
-                if (!now.in_file) {
-                    few_bytes<F>(now, args.row_bytes);
-                }
+                start_unit<F>(args, row + t * kTileRows, end, begin + i, packed[i],
+                              weights[u % kStages], sums[u % kStages], y[t], now);
             }
             if (now.blocks == kGroupBlocks && before.blocks == kGroupBlocks) {
                 work_on_unit<F, true>(now, before, ahead);

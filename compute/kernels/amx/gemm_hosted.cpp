@@ -1,19 +1,20 @@
-// AMX, several vectors at once: weights become integers of 24 bits once for all of them, as three
-// planes of bytes with all scales multiplied in; a tile instruction multiplies sixteen rows by
-// sixteen vectors. Scales per 16, 32 or 256 columns cost the same.
-//
-// The target is set for the functions of this file, as in compute/kernels/avx512/gemv_hosted.cpp.
-#include <immintrin.h>
+// AMX, several vectors at once. The weights are expanded once for all vectors: to integers of 24
+// bits with all scales multiplied in, stored as three planes of bytes (planes_inl.h). A tile
+// instruction multiplies sixteen rows by sixteen vectors. It makes no difference whether a type has
+// a scale for 16, 32 or 256 columns. Up to eight vectors and blocks of 32 go another way
+// (few_vectors_inl.h).
 
 #include <type_traits>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                             \
-    __attribute__((                                                                       \
-        target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,amx-tile,amx-int8"))), \
-    apply_to = function)
+#include "compute/kernels/amx/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -36,8 +37,8 @@ static_assert(sizeof(TileShapes) == 64);
 #include "compute/kernels/avx512/totals_inl.h"
 
 constexpr uint32_t kMaxVectors = 128;  // in one pass
-// Fewer don't pay for what is done once for all of them: AVX-512 is faster, and up to eight
-// vectors, if a scale has 32 columns, what stands in few_vectors_inl.h.
+// Fewer vectors do not pay for expanding the weights: AVX-512 is faster then, and for two to eight
+// vectors and blocks of 32 few_vectors_inl.h is.
 template <typename F>
 constexpr uint32_t kFewVectors = F::kMinimum ? 12 : 8;
 constexpr uint32_t kLeastFew = 2;
@@ -47,14 +48,14 @@ constexpr uint32_t kStripTiles = 16;  // tiles of rows that share packed activat
 constexpr uint32_t kPacked = 8;       // groups of sixteen vectors that are packed at a time
 
 // ------------------------------------------------------------------ activations
-// A group of sixteen vectors: in a register of AMX, four columns of each vector in a row.
+// A group of sixteen vectors, as AMX tile registers want it: a row has four columns of each vector.
 
 struct alignas(64) PackedVectors {
     int8_t of[kSteps][kTileVectors][kTileColumns];
     float scale[kTileVectors];
 };
 
-// Vectors first .. first + count of group g, zeros for what is missing of sixteen.
+// Group g of `count` vectors from `first` on, filled up to sixteen vectors with zeros.
 inline void pack_vectors(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
                          PackedVectors &out) {
     const uint64_t begin = uint64_t{g} * kGroupElements;
@@ -102,8 +103,9 @@ inline void sum_by_tiles(const Planes &w, const PackedVectors &x, TileSums &out)
 // y[row][vector] += float(T) * scale.
 //
 // |c0|, |c1| <= 256 * 255 * 127 < 2^23 and |c2| <= 256 * 128 * 127 < 2^22. So low = c0 + 2^8 c1
-// fits 32 bits (8290560 * 257 < 2^31), high = c2 + (low >> 16) has no more than 23, what is left of
-// low has 16: both are exact as f32, and their fused sum rounds once, as float() of the integer.
+// fits 32 bits (8290560 * 257 < 2^31). high = c2 + (low >> 16) has at most 23 bits, low & 0xffff
+// has
+// 16. Both are exact as f32, and the fused multiply-add rounds once, like float() of the integer.
 inline void add_totals(const TileSums &sums, const float *unit, __m512 scale,
                        float (*y)[kMaxVectors]) {
     const __m512i low_words = _mm512_set1_epi32(0xffff);
@@ -120,7 +122,8 @@ inline void add_totals(const TileSums &sums, const float *unit, __m512 scale,
 }
 
 // ------------------------------------------------------------------ rows that don't fit
-// As one vector is multiplied, eight vectors at once with one row.
+// Rows whose values do not fit 24 bits: the AVX-512 text for one vector, used for eight vectors at
+// once with the same row.
 
 template <typename F>
 [[gnu::noinline]] void add_unfit(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
@@ -171,34 +174,78 @@ template <typename F>
 
 // ------------------------------------------------------------------ strips of rows
 
+// Rows of results, a vector in each column.
+using StripResults = float[kTileRows][kMaxVectors];
+
+// The results of `rows` rows from `at` on, turned: those of one vector lie one behind the other.
+[[gnu::always_inline]] inline void store_results(const GemmArgs &args, uint32_t first,
+                                                 uint32_t count, uint32_t at, uint32_t rows,
+                                                 const StripResults &y) {
+    const auto mask = static_cast<__mmask16>((1u << rows) - 1);
+    for (uint32_t v = 0; v < count; v += kTileVectors) {
+        __m512i by_row[kTileRows];
+        __m512i by_vector[kTileVectors];
+        for (uint32_t r = 0; r < kTileRows; ++r) {
+            by_row[r] = load512(y[r] + v);
+        }
+        transpose(by_row, by_vector);
+        for (uint32_t i = 0; i < kTileVectors && v + i < count; ++i) {
+            _mm512_mask_storeu_epi32(args.y + (first + v + i) * args.y_stride + at, mask,
+                                     by_vector[i]);
+        }
+    }
+}
+
+// One group of a tile of rows, its weights at w + offset, times all vectors: y += T * scale.
+template <typename F>
+[[gnu::always_inline]] inline void multiply_tile(const GemmArgs &args, uint32_t first,
+                                                 uint32_t count, uint32_t g, const TilePointers &w,
+                                                 uint64_t offset, const uint8_t *next,
+                                                 const PackedVectors *packed, StripResults &y) {
+    Planes planes;
+    TileSums sums;
+    if constexpr (F::kSuper) {
+        expand_super<F>(w, offset, next, args.row_bytes, planes);
+    } else {
+        expand_blocks<F>(w, offset, next, args.row_bytes, planes);
+    }
+    for (uint32_t v = 0; v < count; v += kTileVectors, ++packed) {
+        sum_by_tiles(planes, *packed, sums);
+        add_totals(sums, planes.unit, _mm512_load_ps(packed->scale),
+                   reinterpret_cast<float(*)[kMaxVectors]>(&y[0][v]));
+    }
+    if (planes.unfit != 0) {
+        add_unfit<F>(args, first, count, g, w, offset, planes.unfit, y);
+    }
+}
+
+// Rows [row, end), at most kStripTiles tiles, times `count` vectors from `first` on.
 template <typename F>
 void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t row,
                     uint32_t end) {
     constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
     PackedVectors packed[kPacked];
-    Planes planes;
-    TileSums sums;
-    alignas(64) float y[kStripTiles][kTileRows][kMaxVectors];
+    alignas(64) StripResults y[kStripTiles];
     alignas(64) uint8_t tail[kTileRows][kUnitBytes];
-    const uint32_t turns = (count + kTileVectors - 1) / kTileVectors;
+    const uint32_t sixteens = (count + kTileVectors - 1) / kTileVectors;  // of vectors
     const uint32_t tiles = (end - row + kTileRows - 1) / kTileRows;
     const uint32_t all = group_count(args.cols);
     const uint32_t tail_blocks = args.cols % kGroupElements / kBlockElements;
     for (uint32_t t = 0; t < tiles; ++t) {
         for (uint32_t r = 0; r < kTileRows; ++r) {
-            __builtin_memset(y[t][r], 0, turns * kTileVectors * sizeof(float));
+            __builtin_memset(y[t][r], 0, sixteens * kTileVectors * sizeof(float));
         }
     }
     if (tail_blocks != 0) {
         __builtin_memset(tail, 0, sizeof(tail));
     }
-    const uint32_t together = kPacked / turns;
+    const uint32_t together = kPacked / sixteens;
     for (uint32_t begin = 0; begin < all; begin += together) {
         const uint32_t groups = all - begin < together ? all - begin : together;
-        for (uint32_t i = 0; i < groups * turns; ++i) {
-            const uint32_t v = i % turns * kTileVectors;
+        for (uint32_t i = 0; i < groups * sixteens; ++i) {
+            const uint32_t v = i % sixteens * kTileVectors;
             const uint32_t some = count - v < kTileVectors ? count - v : kTileVectors;
-            pack_vectors(args, first + v, some, begin + i / turns, packed[i]);
+            pack_vectors(args, first + v, some, begin + i / sixteens, packed[i]);
         }
         for (uint32_t t = 0; t < tiles; ++t) {
             TilePointers w;
@@ -209,8 +256,8 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
             for (uint32_t i = 0; i < groups; ++i) {
                 const uint32_t g = begin + i;
                 uint64_t offset = g * uint64_t{kUnitBytes};
-                // What is met after these groups: those of the next tile, of the first one again,
-                // or of the next strip.
+                // Prefetched: the same group of the next tile; behind the last tile the first one
+                // with the next groups, or with the first groups of the next strip.
                 const bool again = t + 1 == tiles && begin + groups < all;
                 const uint8_t *const next =
                     again ? w[0] - t * kTileRows * args.row_bytes + offset +
@@ -225,40 +272,14 @@ void multiply_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32
                     }
                     offset = 0;
                 }
-                if constexpr (F::kSuper) {
-                    expand_super<F>(w, offset, next, args.row_bytes, planes);
-                } else {
-                    expand_blocks<F>(w, offset, next, args.row_bytes, planes);
-                }
-                for (uint32_t turn = 0; turn < turns; ++turn) {
-                    const PackedVectors &x = packed[i * turns + turn];
-                    sum_by_tiles(planes, x, sums);
-                    add_totals(
-                        sums, planes.unit, _mm512_load_ps(x.scale),
-                        reinterpret_cast<float(*)[kMaxVectors]>(&y[t][0][turn * kTileVectors]));
-                }
-                if (planes.unfit != 0) {
-                    add_unfit<F>(args, first, count, g, w, offset, planes.unfit, y[t]);
-                }
+                multiply_tile<F>(args, first, count, g, w, offset, next, &packed[i * sixteens],
+                                 y[t]);
             }
         }
     }
     for (uint32_t t = 0; t < tiles; ++t) {
         const uint32_t at = row + t * kTileRows;
-        const uint32_t rows = end - at < kTileRows ? end - at : kTileRows;
-        const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-        for (uint32_t v = 0; v < count; v += kTileVectors) {
-            __m512i by_row[kTileRows];
-            __m512i by_vector[kTileVectors];
-            for (uint32_t r = 0; r < kTileRows; ++r) {
-                by_row[r] = load512(y[t][r] + v);
-            }
-            transpose(by_row, by_vector);
-            for (uint32_t i = 0; i < kTileVectors && v + i < count; ++i) {
-                _mm512_mask_storeu_epi32(args.y + (first + v + i) * args.y_stride + at, mask,
-                                         by_vector[i]);
-            }
-        }
+        store_results(args, first, count, at, end - at < kTileRows ? end - at : kTileRows, y[t]);
     }
 }
 
@@ -266,7 +287,8 @@ template <typename F, TensorType kType>
 void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint64_t products = uint64_t{args.batch} * (row_end - row_begin) * args.cols;
     if constexpr (!F::kSuper) {
-        // Little is done there beside the tiles, and as much for two vectors as for eight.
+        // few_vectors_inl.h does little besides the tile instructions, and the same work for two
+        // vectors as for eight.
         const bool pays = args.batch > kFew / 2 ? products > least_products / 16
                                                 : products / args.batch * kFew > least_products / 4;
         if (args.batch >= kLeastFew && args.batch <= kFew && pays &&
@@ -293,8 +315,7 @@ void gemm_amx(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 
@@ -304,11 +325,7 @@ void use_amx_beyond(uint64_t products) {
 
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

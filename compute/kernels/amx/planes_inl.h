@@ -1,16 +1,18 @@
-// Sixteen rows by 256 columns as integers of 24 bits, a byte of them to a plane, as AMX multiplies
-// them. Included behind compute/kernels/avx512/formats_inl.h.
+// Sixteen rows by 256 columns as integers of 24 bits. Each of their three bytes goes into a plane
+// of its own, because AMX multiplies bytes. Included behind compute/kernels/avx512/formats_inl.h,
+// as compute/kernels/avx2/gemv_inl.h says; nothing need be defined before.
 //
-// A mantissa M is a power of two times a number of eleven bits, and those of a group are seldom far
-// apart. So with 2^e the greatest power of two in all that a row's group has of them,
+// A mantissa M is a power of two times a number of eleven bits, and the powers within a group are
+// seldom far apart. So let 2^e be the greatest power of two that divides all mantissas of a row's
+// group. Then
 //
 //     T = 2^e * sum over its 256 columns of v_i * q_i,
 //     v_i = (M_b >> e) * w_i  [+ Mm_b >> e]          or  (M_d >> e) * sc_j * w_i  [- (M_dmin >> e)
 //     * mn_j]
 //
-// and where all |v_i| < 2^23 it is T = 2^e * (c0 + 2^8 c1 + 2^16 c2), each c a sum of bytes times
-// bytes over all columns: two unsigned ones and the signed highest. All else of a format is gone.
-// Rows that don't fit become zeros here, and are told of.
+// and if all |v_i| < 2^23, then T = 2^e * (c0 + 2^8 c1 + 2^16 c2), where each c is a sum of bytes
+// times bytes over all columns. The bytes of c0 and c1 are unsigned, those of c2 signed. Nothing
+// else of the format is needed. Rows with greater values become zeros here, and `unfit` names them.
 #pragma once
 
 constexpr uint32_t kTileRows = 16;
@@ -26,7 +28,7 @@ struct alignas(64) Planes {
 
 using TilePointers = const uint8_t *[kTileRows];
 
-// What the rows of a tile multiply with; lane or element: row.
+// Mantissas of the rows of a tile, a row in each element.
 template <uint32_t kCount>
 struct alignas(64) Mantissas {
     int32_t of[kCount][kTileRows];
@@ -36,7 +38,8 @@ inline __m512i choose(__m512i mask, __m512i set, __m512i clear) {
     return _mm512_ternarylogic_epi32(mask, set, clear, 0xca);
 }
 
-// Words of 64 values, columns 0 2 4 .. and 1 3 5 .. : bits 0-15 and 16-23 of each.
+// Stores 64 values of one row. `even` has columns 0 2 4 .., `odd` 1 3 5 ..; `low` has bits 0-15 of
+// each value, `high` bits 16-23.
 inline void store_planes(__m512i low_even, __m512i high_even, __m512i low_odd, __m512i high_odd,
                          uint32_t step, uint32_t row, Planes &out) {
     const __m512i low_bytes = _mm512_set1_epi16(0xff);
@@ -48,7 +51,7 @@ inline void store_planes(__m512i low_even, __m512i high_even, __m512i low_odd, _
                        choose(low_bytes, high_even, _mm512_slli_epi16(high_odd, 8)));
 }
 
-// Values `even` and `odd` times m, 16 bits each.
+// Stores `even` and `odd` times m, all of 16 bits.
 inline void store_products(__m512i even, __m512i odd, __m512i m, uint32_t step, uint32_t row,
                            Planes &out) {
     store_planes(_mm512_mullo_epi16(even, m), _mm512_mulhi_epi16(even, m),
@@ -88,7 +91,7 @@ inline void to_words(__m512i bytes, __m512i &even, __m512i &odd) {
     }
 }
 
-// 2^e of the greatest power of two in each lane, 0 for 0, and e; lanes are below 2^31.
+// The greatest power of two 2^e that divides the lane, and e. 0 for 0. Lanes are below 2^31.
 inline __m512 common_power(__m512i any, __m512i &e) {
     const __m512i lowest = _mm512_and_si512(any, _mm512_sub_epi32(_mm512_setzero_si512(), any));
     const __m512 power = _mm512_cvtepi32_ps(lowest);
@@ -96,7 +99,7 @@ inline __m512 common_power(__m512i any, __m512i &e) {
     return power;
 }
 
-// 16-bit numbers twice.
+// 16-bit numbers, each in both halves of its lane.
 inline __m512i doubled_words(__m512i value) {
     return _mm512_or_si512(_mm512_and_si512(value, _mm512_set1_epi32(0xffff)),
                            _mm512_slli_epi32(value, 16));
@@ -108,10 +111,10 @@ inline __m512i two_blocks(const int32_t &first, const int32_t &second) {
 }
 
 constexpr int32_t kMost16 = 32767;
-// Beside 31 * 32767 that leaves room below 2^23.
+// Added to 31 * 32767, the greatest scaled weight, it stays below 2^23.
 constexpr int32_t kMostMinimum = 1 << 22;
 
-// Into the second level: few requests of the first one can be open.
+// Prefetches into L2: the L1 cache can have few requests open.
 template <uint32_t kBytes>
 inline void prefetch(const uint8_t *from) {
 #pragma clang loop unroll(full)
@@ -120,7 +123,7 @@ inline void prefetch(const uint8_t *from) {
     }
 }
 
-// Eight blocks of each row, at w + offset. Rows at `next` are what comes after these.
+// Expands eight blocks of each row, at w + offset, and prefetches the rows at `next`.
 template <typename F>
 inline void expand_blocks(const TilePointers &w, uint64_t offset, const uint8_t *next,
                           uint64_t row_bytes, Planes &out) {
@@ -212,9 +215,9 @@ inline void expand_super(const TilePointers &w, uint64_t offset, const uint8_t *
                          uint64_t row_bytes, Planes &out) {
     alignas(64) uint16_t halves[2][kTileRows];
     for (uint32_t r = 0; r < kTileRows; ++r) {
-        const uint8_t *const factors = w[r] + offset + F::kFactors;
+        const uint8_t *const factors = w[r] + offset + F::kScaleAt;
         halves[0][r] = half_at(factors);
-        halves[1][r] = F::kMinimum ? half_at(factors + 2) : uint16_t{0};
+        halves[1][r] = F::kMinimum ? half_at(factors + F::kMinimumAt - F::kScaleAt) : uint16_t{0};
     }
     __m512i d = mantissas(load256(halves[0]));
     __m512i dmin = mantissas(load256(halves[1]));
@@ -222,7 +225,7 @@ inline void expand_super(const TilePointers &w, uint64_t offset, const uint8_t *
     _mm512_store_ps(out.unit, common_power(_mm512_or_si512(d, dmin), e));
     d = _mm512_srav_epi32(d, e);
     dmin = _mm512_srav_epi32(dmin, e);
-    // d alone has eleven bits: beside scales of at most 128 * 32 that fits.
+    // Without minimums everything fits: M_d >> e has eleven bits, scale times weight at most 2^12.
     __mmask16 fits = 0xffff;
     if constexpr (F::kMinimum) {
         const __m512i d_size = _mm512_abs_epi32(d);
@@ -230,8 +233,8 @@ inline void expand_super(const TilePointers &w, uint64_t offset, const uint8_t *
         fits = _mm512_cmple_epi32_mask(d_size, _mm512_set1_epi32(kMost16));
         fits = _mm512_mask_cmple_epi32_mask(fits, dmin_size, _mm512_set1_epi32(1 << 18));
         const __m512i most =
-            _mm512_add_epi32(_mm512_mullo_epi32(d_size, _mm512_set1_epi32(F::kMostScaled)),
-                             _mm512_mullo_epi32(dmin_size, _mm512_set1_epi32(F::kMostMinimum)));
+            _mm512_add_epi32(_mm512_mullo_epi32(d_size, _mm512_set1_epi32(F::kMost * F::kMostPart)),
+                             _mm512_mullo_epi32(dmin_size, _mm512_set1_epi32(F::kMostPart)));
         fits = _mm512_mask_cmplt_epi32_mask(fits, most, _mm512_set1_epi32(1 << 23));
     }
     out.unfit = static_cast<uint32_t>(fits) ^ 0xffff;

@@ -1,25 +1,26 @@
-// Attention for the usual sizes of heads with AVX2. See
-// compute/kernels/per_target/attention_sized_inl.h.
+// Attention for the usual sizes of heads with AVX2: per_target/attention_sized_inl.h.
+
 #include <array>
+#include <span>
 
 #include "compute/kernels/float_ops.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/numbers/exp_lanes.h"
 #include "compute/numbers/math.h"
 #include "compute/numbers/vec.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "compute/kernels/avx2/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = true;
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/attention_sized_inl.h"
 
 }  // namespace
 }  // namespace bareflow::compute
 
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 

@@ -1,24 +1,25 @@
-// The float operations for one instruction set. See compute/kernels/per_target/float_ops_inl.h.
+// The float operations with AVX2: per_target/float_ops_inl.h.
+
 #include <array>
 
 #include "compute/kernels/float_ops.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/numbers/exp_lanes.h"
 #include "compute/numbers/math.h"
 #include "compute/numbers/vec.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "compute/kernels/avx2/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = true;
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/float_ops_inl.h"
 
 }  // namespace
 }  // namespace bareflow::compute
 
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 

@@ -1,13 +1,14 @@
-// AVX2 for several vectors. Apart from gemv.cpp because the bootable image has no room for
-// both.
-//
-// The target is set for the functions of this file, as in gemv.cpp.
-#include <immintrin.h>
+// AVX2, several vectors. A file of its own because the bootable image has no room for it beside
+// gemv.cpp.
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "compute/kernels/avx2/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -21,16 +22,12 @@ constexpr bool kVnni = false;
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

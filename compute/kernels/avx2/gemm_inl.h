@@ -1,6 +1,8 @@
-// Several vectors at once with AVX2, with or without `vpdpbusd`: the plan of "several vectors" in
-// compute/kernels/avx512/gemm_hosted.cpp with eight rows. Included behind gemv_inl.h and
-// compute/kernels/per_target/matrix_pack_inl.h.
+// AVX2, several vectors at once, with or without `vpdpbusd`: as in
+// compute/kernels/avx512/gemm_hosted.cpp ("several vectors at once"), with eight rows in a tile.
+//
+// Included behind gemv_inl.h, whose head says how, and per_target/matrix_pack_inl.h. It includes
+// per_target/matrix_strip_inl.h and defines what that needs.
 #pragma once
 
 constexpr uint32_t kTileRows = 8;
@@ -15,7 +17,7 @@ struct alignas(64) Tile {
     __m256d dmin[2];
 };
 
-// Signed weights become unsigned where that saves work.
+// Whether signed weights become unsigned (weight + 128): `vpdpbusd` then needs no sign handling.
 template <typename F>
 inline constexpr bool kFlipped = kVnni && F::kSigned;
 template <typename F>
@@ -54,8 +56,9 @@ inline void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t block
         const uint8_t *const from = w[r] + offset;
         alignas(16) uint16_t halves[2][8] = {};
         for (uint32_t b = 0; b < blocks; ++b) {
-            halves[0][b] = half_at(from + b * F::kBytes);
-            halves[1][b] = F::kMinimum ? half_at(from + b * F::kBytes + 2) : uint16_t{0};
+            halves[0][b] = half_at(from + b * F::kBytes + F::kScaleAt);
+            halves[1][b] =
+                F::kMinimum ? half_at(from + b * F::kBytes + F::kMinimumAt) : uint16_t{0};
         }
         factors[r] = mantissas(load128(halves[0]));
         minimums[r] = mantissas(load128(halves[1]));
@@ -105,10 +108,10 @@ inline void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
         const __m128i scales = F::scales(block);
         low[r] = _mm256_cvtepi8_epi32(scales);
         high[r] = _mm256_cvtepi8_epi32(_mm_srli_si128(scales, 8));
-        d[r] = half_at(block + F::kFactors);
+        d[r] = half_at(block + F::kScaleAt);
         if constexpr (F::kMinimum) {
             minimums[r] = _mm256_cvtepi8_epi16(F::minimums(block));
-            dmin[r] = half_at(block + F::kFactors + 2);
+            dmin[r] = half_at(block + F::kMinimumAt);
         }
     }
     transpose(low, tile.factors);
@@ -140,7 +143,7 @@ template <typename F, uint32_t kWords>
             }
         }
     } else {
-        // As many words as have sums of two products that fit 16 bits together.
+        // kFit: words that can be added up in 16 bits; each adds two products to a lane.
         constexpr uint32_t kFit = 32767 / (2 * F::kMost * 127);
         constexpr uint32_t kRun = kFit >= kWords ? kWords : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
 #pragma clang loop unroll(full)

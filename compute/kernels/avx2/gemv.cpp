@@ -1,13 +1,14 @@
-// AVX2. See gemv_inl.h.
-//
-// The target is set for the functions of this file, not for the file: an inline function of a
-// header that is compiled here must not be the copy that other files are linked with.
-#include <immintrin.h>
+// AVX2, one vector: quantised types (gemv_inl.h), and F32, F16 and BF16, which stand here.
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "compute/kernels/avx2/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -16,7 +17,7 @@ constexpr bool kVnni = false;
 #include "compute/kernels/avx2/gemv_inl.h"
 
 // ------------------------------------------------------------------ F32, F16, BF16
-// The contract's eight lanes are one register; rows side by side hide the latency of additions.
+// The contract's eight lanes are one register. Several rows at once hide the latency of additions.
 
 #include "compute/kernels/per_target/float_formats_inl.h"
 
@@ -33,8 +34,8 @@ template <typename F>
 void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     const uint32_t tail = args.cols % kFloatLanes;
     const uint32_t whole = args.cols - tail;
-    // What is missing of the last eight are zeros: a product of +0 or -0 changes no lane, as none
-    // is ever -0.
+    // The last eight columns are filled up with zeros: a product of +0 or -0 changes no lane,
+    // because no lane is ever -0.
     alignas(32) float tail_x[kFloatLanes] = {};
     __builtin_memcpy(tail_x, args.x + whole, tail * sizeof(float));
     for (uint32_t row = row_begin; row < row_end; row += kFloatRows) {
@@ -75,17 +76,12 @@ void gemv_floats(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -1,7 +1,12 @@
-// The kernels for AVX2, with or without the VEX form of `vpdpbusd`: 32 weights as bytes beside 32
-// activations, four rows at once. For gemv.cpp and vnni_hosted.cpp only, which
-// include it once, with the target set and kVnni (bool) defined, inside their anonymous namespace.
-// No includes: those files have them.
+// AVX2, one vector: 32 weights as bytes are multiplied with 32 activations, four rows at once.
+//
+// Included once by each of gemv.cpp, gemm_hosted.cpp and vnni_hosted.cpp, in the part of the file
+// that is compiled for its target (target_inl.h), inside of the anonymous namespace. That file
+// defines before:
+//   kVnni  bool: whether the target has the VEX form of `vpdpbusd`
+// and includes kernels/gemv.h, numbers/quant.h, numbers/weight_blocks.h and
+// numbers/weight_formats.h. This file includes no header: its functions would be compiled for the
+// target. All per-target texts (_inl.h) are included in this way.
 #pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -12,7 +17,8 @@ using RowPointers = const uint8_t *[kRows];
 
 #include "compute/kernels/per_target/format_parts_inl.h"
 
-// f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
+// The mantissas of f16: multiplied by 2^24 they are integers, exact because magnitudes are below
+// 128.
 inline __m256i mantissas(__m128i halves) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(0x1p24f)));
 }
@@ -20,8 +26,8 @@ inline __m256d mantissas_f64(__m128i halves) {
     return _mm256_cvtps_pd(_mm_mul_ps(_mm_cvtph_ps(halves), _mm_set1_ps(0x1p24f)));
 }
 
-// int64 of magnitude up to 2^53 as doubles: the halves beside exponents that put them where they
-// belong, and what that adds taken off again.
+// int64 of magnitude up to 2^53 as doubles. Each half becomes the fraction of a double whose
+// exponent gives the half its weight; then what the exponents added is subtracted.
 inline __m256d to_f64(__m256i x) {
     const __m256i low = _mm256_blend_epi32(_mm256_set1_epi64x(0x4330000000000000), x, 0x55);
     const __m256i high =
@@ -55,7 +61,7 @@ inline void prefetch_rows(const RowPointers &w, uint64_t offset, uint32_t bytes)
     }
 }
 
-// Rows from `row` on; beyond `end` the last one again.
+// Rows from `row` on. Pointers beyond `end` repeat the last row.
 inline void point_to_rows(const GemvArgs &args, uint32_t row, uint32_t end, RowPointers &w) {
     for (uint32_t r = 0; r < kRows; ++r) {
         const uint32_t at = row + r < end ? row + r : end - 1;
@@ -76,15 +82,15 @@ inline void store_rows(float *y, uint32_t row, uint32_t end, __m128 values) {
 }
 
 // ------------------------------------------------------------------ blocks of 32
-// weights(): 32 bytes in the order of the columns: signed ones, or weight + kOffset, of at most
-// kMost.
+// weights(): 32 bytes in the order of the columns, of a magnitude of at most kMost. kSigned: int8;
+// else weight + kOffset, unsigned.
 
 inline __m256i nibbles_of(const uint8_t *from) {
     const __m128i both = load128(from);
     return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15));
 }
 
-// 32 bits, then nibbles.
+// 32 fifth bits, then nibbles.
 inline __m256i five_bits_of(const uint8_t *from) {
     const __m256i bytes = _mm256_shuffle_epi8(
         _mm256_set1_epi32(static_cast<int32_t>(word_at(from))),
@@ -94,66 +100,38 @@ inline __m256i five_bits_of(const uint8_t *from) {
     return _mm256_or_si256(nibbles_of(from + 4), _mm256_and_si256(set, _mm256_set1_epi8(16)));
 }
 
-struct Q8_0 {
-    static constexpr uint32_t kBytes = kQ8_0BlockBytes;
-    static constexpr int kOffset = 0;
+struct Q8_0 : FormatFacts<TensorType::kQ8_0> {
     static constexpr int kMost = 128;
     static constexpr bool kSigned = true;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return load256(block + 2); }
+    static __m256i weights(const uint8_t *block) { return load256(block + kLowAt); }
 };
 
-struct Q4_0 {
-    static constexpr uint32_t kBytes = kQ4_0BlockBytes;
-    static constexpr int kOffset = 8;
-    static constexpr int kMost = 15;
+struct Q4_0 : FormatFacts<TensorType::kQ4_0> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return nibbles_of(block + 2); }
+    static __m256i weights(const uint8_t *block) { return nibbles_of(block + kLowAt); }
 };
 
-struct Q4_1 {
-    static constexpr uint32_t kBytes = kQ4_1BlockBytes;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 15;
+struct Q4_1 : FormatFacts<TensorType::kQ4_1> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return nibbles_of(block + 4); }
+    static __m256i weights(const uint8_t *block) { return nibbles_of(block + kLowAt); }
 };
 
-struct Q5_0 {
-    static constexpr uint32_t kBytes = 22;
-    static constexpr int kOffset = 16;
-    static constexpr int kMost = 31;
+struct Q5_0 : FormatFacts<TensorType::kQ5_0> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return five_bits_of(block + 2); }
+    static __m256i weights(const uint8_t *block) { return five_bits_of(block + kHighAt); }
 };
 
-struct Q5_1 {
-    static constexpr uint32_t kBytes = 24;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 31;
+struct Q5_1 : FormatFacts<TensorType::kQ5_1> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = false;
-    static __m256i weights(const uint8_t *block) { return five_bits_of(block + 4); }
+    static __m256i weights(const uint8_t *block) { return five_bits_of(block + kHighAt); }
 };
 
-struct IQ4_NL {
-    static constexpr uint32_t kBytes = 18;
-    static constexpr int kOffset = 0;
+struct IQ4_NL : FormatFacts<TensorType::kIQ4_NL> {
     static constexpr int kMost = 128;
     static constexpr bool kSigned = true;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = false;
     static __m256i weights(const uint8_t *block) {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(kNonLinear)),
-                                   nibbles_of(block + 2));
+                                   nibbles_of(block + kLowAt));
     }
 };
 
@@ -162,7 +140,7 @@ inline __m128i in_order(const uint8_t *w) {
     return halves_of<kBytes, 0, 1, 2, 3, 4, 5, 6, 7>(w);
 }
 
-// Of four blocks: in each 128-bit half a partial sum of every one.
+// The sums of four blocks: in each 128-bit half a partial sum of every block.
 template <typename F>
 inline __m256i four_block_sums(const uint8_t *w, const int8_t *q) {
     const __m256i a = dot_fours<F::kSigned>(F::weights(w), load256(q));
@@ -194,10 +172,10 @@ inline __m128 group_totals(const RowPointers &w, uint64_t offset, const int8_t *
         if constexpr (F::kOffset != 0) {
             sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(x, __builtin_ctz(F::kOffset)));
         }
-        total[r] = dot_64(sums, mantissas(in_order<F::kBytes>(from)));
+        total[r] = dot_64(sums, mantissas(in_order<F::kBytes>(from + F::kScaleAt)));
         if constexpr (F::kMinimum) {
-            total[r] =
-                _mm256_add_epi64(total[r], dot_64(x, mantissas(in_order<F::kBytes>(from + 2))));
+            total[r] = _mm256_add_epi64(
+                total[r], dot_64(x, mantissas(in_order<F::kBytes>(from + F::kMinimumAt))));
         }
     }
     const __m256i low = _mm256_add_epi64(_mm256_unpacklo_epi64(total[0], total[1]),
@@ -213,7 +191,7 @@ void gemv_blocks(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     constexpr uint32_t kGroupBytes = kGroupBlocks * F::kBytes;
     const uint32_t groups = args.cols / kGroupElements;
     const uint32_t tail_blocks = args.cols % kGroupElements / kBlockElements;
-    // An incomplete last group is copied to where zeros follow it.
+    // An incomplete last group is copied, with zeros behind it.
     alignas(32) uint8_t tail[kRows][kGroupBytes];
     alignas(32) int8_t tail_q[kGroupElements];
     alignas(32) int32_t tail_sums[kGroupBlocks];
@@ -257,10 +235,10 @@ void gemv_blocks(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 // ------------------------------------------------------------------ super-blocks of 256
-// columns<i>(): the 32 weights from 32 i on, as unsigned bytes, weight + kOffset each, of at most
-// kMost. scales(): those of sixteen parts, and minimums() where there are any; bytes.
+// columns<i>(): the 32 weights from 32 i on, as unsigned bytes weight + kOffset of at most kMost.
+// scales(): the small scales of sixteen parts as bytes; minimums(): theirs, if kMinimum.
 
-// (bytes >> kRight) & mask; left where kRight is negative.
+// (bytes >> kRight) & mask; a negative kRight shifts left.
 template <int kRight>
 inline __m256i field_of(__m256i bytes, char mask) {
     if constexpr (kRight > 0) {
@@ -271,95 +249,64 @@ inline __m256i field_of(__m256i bytes, char mask) {
     return _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
 }
 
-struct Q2_K {
-    static constexpr uint32_t kBytes = 84;
-    static constexpr uint32_t kFactors = 80;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 3;
+struct Q2_K : FormatFacts<TensorType::kQ2_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return field_of<kI % 4 * 2>(load256(block + 16 + kI / 4 * 32), 3);
+        return field_of<kI % 4 * 2>(load256(block + kLowAt + kI / 4 * 32), 3);
     }
     static __m128i scales(const uint8_t *block) {
-        return _mm_and_si128(load128(block), _mm_set1_epi8(15));
+        return _mm_and_si128(load128(block + kPartScalesAt), _mm_set1_epi8(15));
     }
     static __m128i minimums(const uint8_t *block) {
-        return _mm_and_si128(_mm_srli_epi16(load128(block), 4), _mm_set1_epi8(15));
+        return _mm_and_si128(_mm_srli_epi16(load128(block + kPartScalesAt), 4), _mm_set1_epi8(15));
     }
 };
 
-struct Q3_K {
-    static constexpr uint32_t kBytes = 110;
-    static constexpr uint32_t kFactors = 108;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 4;
-    static constexpr int kMost = 7;
+struct Q3_K : FormatFacts<TensorType::kQ3_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return _mm256_or_si256(field_of<kI % 4 * 2>(load256(block + 32 + kI / 4 * 32), 3),
-                               field_of<kI - 2>(load256(block), 4));
+        return _mm256_or_si256(field_of<kI % 4 * 2>(load256(block + kLowAt + kI / 4 * 32), 3),
+                               field_of<kI - 2>(load256(block + kHighAt), 4));
     }
-    static __m128i scales(const uint8_t *block) { return q3_k_scales(block + 96); }
+    static __m128i scales(const uint8_t *block) { return q3_k_scales(block + kPartScalesAt); }
 };
 
-struct Q4_K {
-    static constexpr uint32_t kBytes = 144;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 15;
+struct Q4_K : FormatFacts<TensorType::kQ4_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return field_of<kI % 2 * 4>(load256(block + 16 + kI / 2 * 32), 15);
+        return field_of<kI % 2 * 4>(load256(block + kLowAt + kI / 2 * 32), 15);
     }
-    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m128i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + kPartScalesAt); }
+    static __m128i minimums(const uint8_t *block) {
+        return six_bit_minimums(block + kPartScalesAt);
+    }
 };
 
-struct Q5_K {
-    static constexpr uint32_t kBytes = 176;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr int kOffset = 0;
-    static constexpr int kMost = 31;
+struct Q5_K : FormatFacts<TensorType::kQ5_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
-        return _mm256_or_si256(field_of<kI % 2 * 4>(load256(block + 48 + kI / 2 * 32), 15),
-                               field_of<kI - 4>(load256(block + 16), 16));
+        return _mm256_or_si256(field_of<kI % 2 * 4>(load256(block + kLowAt + kI / 2 * 32), 15),
+                               field_of<kI - 4>(load256(block + kHighAt), 16));
     }
-    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + 4); }
-    static __m128i minimums(const uint8_t *block) { return six_bit_minimums(block + 4); }
+    static __m128i scales(const uint8_t *block) { return six_bit_scales(block + kPartScalesAt); }
+    static __m128i minimums(const uint8_t *block) {
+        return six_bit_minimums(block + kPartScalesAt);
+    }
 };
 
-struct Q6_K {
-    static constexpr uint32_t kBytes = 210;
-    static constexpr uint32_t kFactors = 208;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr int kOffset = 32;
-    static constexpr int kMost = 63;
+struct Q6_K : FormatFacts<TensorType::kQ6_K> {
     static constexpr bool kSigned = false;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kSuper = true;
     template <int kI>
     static __m256i columns(const uint8_t *block) {
         return _mm256_or_si256(
-            field_of<kI % 4 / 2 * 4>(load256(block + kI / 4 * 64 + kI % 2 * 32), 15),
-            field_of<kI % 4 * 2 - 4>(load256(block + 128 + kI / 4 * 32), 0x30));
+            field_of<kI % 4 / 2 * 4>(load256(block + kLowAt + kI / 4 * 64 + kI % 2 * 32), 15),
+            field_of<kI % 4 * 2 - 4>(load256(block + kHighAt + kI / 4 * 32), 0x30));
     }
-    static __m128i scales(const uint8_t *block) { return load128(block + 192); }
+    static __m128i scales(const uint8_t *block) { return load128(block + kPartScalesAt); }
 };
 
 // 16-bit sums of q over the parts of a group, the even parts first.
@@ -436,7 +383,7 @@ inline __m128 super_totals(const RowPointers &w, uint64_t offset, const int8_t *
         scaled[r] = scaled_dots<F>(w[r] + offset, q, x);
     }
     __m256d total =
-        _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(scaled)), factors_f64(w, offset + F::kFactors));
+        _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(scaled)), factors_f64(w, offset + F::kScaleAt));
     if constexpr (F::kMinimum) {
         __m256i minimums[kRows];
 #pragma clang loop unroll(full)
@@ -444,7 +391,7 @@ inline __m128 super_totals(const RowPointers &w, uint64_t offset, const int8_t *
             minimums[r] = _mm256_madd_epi16(even_first(F::minimums(w[r] + offset)), x);
         }
         total = _mm256_sub_pd(total, _mm256_mul_pd(_mm256_cvtepi32_pd(sum_each(minimums)),
-                                                   factors_f64(w, offset + F::kFactors + 2)));
+                                                   factors_f64(w, offset + F::kMinimumAt)));
     }
     return _mm256_cvtpd_ps(total);
 }

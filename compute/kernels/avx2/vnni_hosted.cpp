@@ -1,12 +1,15 @@
-// AVX2 with the VEX form of `vpdpbusd`, of processors without AVX-512. See gemv_inl.h.
-//
-// The target is set for the functions of this file, as in gemv.cpp.
-#include <immintrin.h>
+// AVX2 with the VEX form of `vpdpbusd`, for processors that have it without AVX-512: the texts of
+// gemv.cpp and gemm_hosted.cpp once more.
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#include "compute/kernels/avx2/vnni_target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -20,16 +23,12 @@ constexpr bool kVnni = true;
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -1,6 +1,8 @@
-// The types of quantised weights as AVX-512 reads them: 64 weights as unsigned bytes. Included
-// inside the anonymous namespace, behind the target, of every file of AVX-512 kernels, like
-// compute/kernels/avx2/gemv_inl.h and for the same reason.
+// The block types as AVX-512 reads them: 64 weights as unsigned bytes.
+//
+// Included by all files of AVX-512 and AMX kernels but gemv_packed_hosted.cpp, as
+// compute/kernels/avx2/gemv_inl.h says. Needs numbers/quant.h, numbers/weight_blocks.h and
+// numbers/weight_formats.h; nothing need be defined before.
 #pragma once
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -63,7 +65,8 @@ inline __m512i half_bytes(uint8_t low, uint8_t high) {
                 _mm256_set1_epi8(static_cast<char>(high)));
 }
 
-// f16 as integers once multiplied by 2^24: exact, as their magnitudes are below 128.
+// The mantissas of f16: multiplied by 2^24 they are integers, exact because magnitudes are below
+// 128.
 inline __m512i mantissas(__m256i halves) {
     return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(16777216.0f)));
 }
@@ -72,17 +75,15 @@ inline __m512d mantissas_f64(__m128i halves) {
 }
 
 // ------------------------------------------------------------------ blocks of 32
-// pair(): two blocks as 64 unsigned bytes, weight + kOffset each, in the order of the columns.
-// kWide: four of them times activations don't fit 16 bits.
+// pair(): two blocks as 64 unsigned bytes weight + kOffset, in the order of the columns.
+// kWide: the sum of four bytes times activations does not fit 16 bits.
 
-struct Q8_0 {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = kQ8_0BlockBytes;
+struct Q8_0 : FormatFacts<TensorType::kQ8_0> {
     static constexpr int kOffset = 128;
-    static constexpr bool kMinimum = false;
     static constexpr bool kWide = true;
     static __m512i pair(const uint8_t *a, const uint8_t *b) {
-        return _mm512_xor_si512(join(load256(a + 2), load256(b + 2)), _mm512_set1_epi8(-128));
+        return _mm512_xor_si512(join(load256(a + kLowAt), load256(b + kLowAt)),
+                                _mm512_set1_epi8(-128));
     }
 };
 
@@ -91,62 +92,52 @@ inline __m512i nibble_pair(const uint8_t *a, const uint8_t *b) {
                             _mm512_set1_epi8(15));
 }
 
-struct Q4_0 {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = kQ4_0BlockBytes;
-    static constexpr int kOffset = 8;
-    static constexpr bool kMinimum = false;
+struct Q4_0 : FormatFacts<TensorType::kQ4_0> {
     static constexpr bool kWide = false;
-    static __m512i pair(const uint8_t *a, const uint8_t *b) { return nibble_pair(a + 2, b + 2); }
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        return nibble_pair(a + kLowAt, b + kLowAt);
+    }
 };
 
-struct Q4_1 {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = kQ4_1BlockBytes;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
+struct Q4_1 : FormatFacts<TensorType::kQ4_1> {
     static constexpr bool kWide = false;
-    static __m512i pair(const uint8_t *a, const uint8_t *b) { return nibble_pair(a + 4, b + 4); }
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        return nibble_pair(a + kLowAt, b + kLowAt);
+    }
 };
 
-// Fields: 32 fifth bits, then nibbles.
+// `a` and `b` point at 32 fifth bits, behind which the nibbles lie.
 inline __m512i five_bit_pair(const uint8_t *a, const uint8_t *b) {
     const __mmask64 fifth = word_at(a) | static_cast<uint64_t>(word_at(b)) << 32;
     const __m512i low = nibble_pair(a + 4, b + 4);
     return _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
 }
 
-struct Q5_0 {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = 22;
-    static constexpr int kOffset = 16;
-    static constexpr bool kMinimum = false;
+struct Q5_0 : FormatFacts<TensorType::kQ5_0> {
     static constexpr bool kWide = false;
-    static __m512i pair(const uint8_t *a, const uint8_t *b) { return five_bit_pair(a + 2, b + 2); }
-};
-
-struct Q5_1 {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = 24;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-    static constexpr bool kWide = false;
-    static __m512i pair(const uint8_t *a, const uint8_t *b) { return five_bit_pair(a + 4, b + 4); }
-};
-
-struct IQ4_NL {
-    static constexpr bool kSuper = false;
-    static constexpr uint32_t kBytes = 18;
-    static constexpr int kOffset = 128;
-    static constexpr bool kMinimum = false;
-    static constexpr bool kWide = true;
     static __m512i pair(const uint8_t *a, const uint8_t *b) {
-        const __m128i values = _mm_xor_si128(load128(kNonLinear), _mm_set1_epi8(-128));
-        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), nibble_pair(a + 2, b + 2));
+        return five_bit_pair(a + kHighAt, b + kHighAt);
     }
 };
 
-// In the order 0 2 4 6 1 3 5 7.
+struct Q5_1 : FormatFacts<TensorType::kQ5_1> {
+    static constexpr bool kWide = false;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        return five_bit_pair(a + kHighAt, b + kHighAt);
+    }
+};
+
+struct IQ4_NL : FormatFacts<TensorType::kIQ4_NL> {
+    static constexpr int kOffset = 128;
+    static constexpr bool kWide = true;
+    static __m512i pair(const uint8_t *a, const uint8_t *b) {
+        const __m128i values = _mm_xor_si128(load128(kNonLinear), _mm_set1_epi8(-128));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values),
+                                   nibble_pair(a + kLowAt, b + kLowAt));
+    }
+};
+
+// The scales (or minimums) of eight blocks in the order 0 2 4 6 1 3 5 7.
 template <uint32_t kBytes>
 inline __m128i eight_halves(const uint8_t *w) {
     return halves_of<kBytes, 0, 2, 4, 6, 1, 3, 5, 7>(w);
@@ -157,123 +148,87 @@ inline __m512i eight_mantissas(const uint8_t *w0, const uint8_t *w1) {
 }
 
 // ------------------------------------------------------------------ super-blocks of 256
-// columns<i>(): the 64 weights from 64 i on, as unsigned bytes, weight + kOffset each.
-// scales(): those of sixteen parts, and minimums() where there are any. kMostScaled: the greatest
-// product of a weight and a scale.
+// columns<i>(): the 64 weights from 64 i on, as unsigned bytes weight + kOffset.
+// scales(): the small scales of sixteen parts as words; minimums(): theirs, if kMinimum.
 
 // The same 32 bytes twice.
 inline __m512i twice(const uint8_t *bytes) {
     return _mm512_broadcast_i64x4(load256(bytes));
 }
-struct Q2_K {
-    static constexpr bool kSuper = true;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr uint32_t kBytes = 84;
-    static constexpr uint32_t kFactors = 80;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-    static constexpr int kMostScaled = 3 * 15;
-    static constexpr int kMostMinimum = 15;
+struct Q2_K : FormatFacts<TensorType::kQ2_K> {
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         constexpr short kShift = kI % 2 * 4;
         return _mm512_and_si512(
-            _mm512_srlv_epi16(twice(block + 16 + kI / 2 * 32),
+            _mm512_srlv_epi16(twice(block + kLowAt + kI / 2 * 32),
                               lane_counts(kShift, kShift, kShift + 2, kShift + 2)),
             _mm512_set1_epi8(3));
     }
     static __m256i scales(const uint8_t *block) {
-        return _mm256_cvtepu8_epi16(_mm_and_si128(load128(block), _mm_set1_epi8(15)));
+        return _mm256_cvtepu8_epi16(
+            _mm_and_si128(load128(block + kPartScalesAt), _mm_set1_epi8(15)));
     }
     static __m256i minimums(const uint8_t *block) {
         return _mm256_cvtepu8_epi16(
-            _mm_and_si128(_mm_srli_epi16(load128(block), 4), _mm_set1_epi8(15)));
+            _mm_and_si128(_mm_srli_epi16(load128(block + kPartScalesAt), 4), _mm_set1_epi8(15)));
     }
 };
 
-struct Q3_K {
-    static constexpr bool kSuper = true;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr uint32_t kBytes = 110;
-    static constexpr uint32_t kFactors = 108;
-    static constexpr int kOffset = 4;
-    static constexpr bool kMinimum = false;
+struct Q3_K : FormatFacts<TensorType::kQ3_K> {
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         constexpr short kShift = kI % 2 * 4;
         const __m512i low =
-            _mm512_and_si512(_mm512_srlv_epi16(twice(block + 32 + kI / 2 * 32),
+            _mm512_and_si512(_mm512_srlv_epi16(twice(block + kLowAt + kI / 2 * 32),
                                                lane_counts(kShift, kShift, kShift + 2, kShift + 2)),
                              _mm512_set1_epi8(3));
         const __mmask64 third =
-            _mm512_test_epi8_mask(twice(block), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
+            _mm512_test_epi8_mask(twice(block + kHighAt), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
         return _mm512_mask_add_epi8(low, third, low, _mm512_set1_epi8(4));
     }
     static __m256i scales(const uint8_t *block) {
-        return _mm256_cvtepi8_epi16(q3_k_scales(block + 96));
+        return _mm256_cvtepi8_epi16(q3_k_scales(block + kPartScalesAt));
     }
 };
 
-struct Q4_K {
-    static constexpr bool kSuper = true;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr uint32_t kBytes = 144;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-    static constexpr int kMostScaled = 15 * 63;
-    static constexpr int kMostMinimum = 63;
+struct Q4_K : FormatFacts<TensorType::kQ4_K> {
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         return _mm512_and_si512(
-            _mm512_srlv_epi16(twice(block + 16 + 32 * kI), lane_counts(0, 0, 4, 4)),
+            _mm512_srlv_epi16(twice(block + kLowAt + 32 * kI), lane_counts(0, 0, 4, 4)),
             _mm512_set1_epi8(15));
     }
     static __m256i scales(const uint8_t *block) {
-        return _mm256_cvtepu8_epi16(six_bit_scales(block + 4));
+        return _mm256_cvtepu8_epi16(six_bit_scales(block + kPartScalesAt));
     }
     static __m256i minimums(const uint8_t *block) {
-        return _mm256_cvtepu8_epi16(six_bit_minimums(block + 4));
+        return _mm256_cvtepu8_epi16(six_bit_minimums(block + kPartScalesAt));
     }
 };
 
-struct Q5_K {
-    static constexpr bool kSuper = true;
-    static constexpr uint32_t kPartColumns = 32;
-    static constexpr uint32_t kBytes = 176;
-    static constexpr uint32_t kFactors = 0;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-    static constexpr int kMostScaled = 31 * 63;
-    static constexpr int kMostMinimum = 63;
+struct Q5_K : FormatFacts<TensorType::kQ5_K> {
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
         const __m512i low = _mm512_and_si512(
-            _mm512_srlv_epi16(twice(block + 48 + 32 * kI), lane_counts(0, 0, 4, 4)),
+            _mm512_srlv_epi16(twice(block + kLowAt + 32 * kI), lane_counts(0, 0, 4, 4)),
             _mm512_set1_epi8(15));
         const __mmask64 fifth =
-            _mm512_test_epi8_mask(twice(block + 16), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
+            _mm512_test_epi8_mask(twice(block + kHighAt), half_bytes(1 << (2 * kI), 2 << (2 * kI)));
         return _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
     }
     static __m256i scales(const uint8_t *block) {
-        return _mm256_cvtepu8_epi16(six_bit_scales(block + 4));
+        return _mm256_cvtepu8_epi16(six_bit_scales(block + kPartScalesAt));
     }
     static __m256i minimums(const uint8_t *block) {
-        return _mm256_cvtepu8_epi16(six_bit_minimums(block + 4));
+        return _mm256_cvtepu8_epi16(six_bit_minimums(block + kPartScalesAt));
     }
 };
 
-struct Q6_K {
-    static constexpr bool kSuper = true;
-    static constexpr uint32_t kPartColumns = 16;
-    static constexpr uint32_t kBytes = 210;
-    static constexpr uint32_t kFactors = 208;
-    static constexpr int kOffset = 32;
-    static constexpr bool kMinimum = false;
+struct Q6_K : FormatFacts<TensorType::kQ6_K> {
     template <uint32_t kI>
     static __m512i columns(const uint8_t *block) {
-        const __m512i nibbles = load512(block + kI / 2 * 64);
-        const __m512i pairs = twice(block + 128 + kI / 2 * 32);  // of bits
+        const __m512i nibbles = load512(block + kLowAt + kI / 2 * 64);
+        const __m512i pairs = twice(block + kHighAt + kI / 2 * 32);  // of bits
         const __m512i low = _mm512_and_si512(kI % 2 == 0 ? nibbles : _mm512_srli_epi16(nibbles, 4),
                                              _mm512_set1_epi8(15));
         const __m512i high = kI % 2 == 0 ? _mm512_sllv_epi16(pairs, lane_counts(4, 4, 2, 2))
@@ -281,6 +236,6 @@ struct Q6_K {
         return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x30), 0xf8);  // a | b & c
     }
     static __m256i scales(const uint8_t *block) {
-        return _mm256_cvtepi8_epi16(load128(block + 192));
+        return _mm256_cvtepi8_epi16(load128(block + kPartScalesAt));
     }
 };

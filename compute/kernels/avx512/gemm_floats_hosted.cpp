@@ -1,14 +1,13 @@
-// AVX-512 for several vectors, weights of F32, F16 and BF16.
-//
-// The target is set for the functions of this file, as in gemv_hosted.cpp.
-#include <immintrin.h>
+// AVX-512, several vectors, weights of F32, F16 and BF16: weights are widened once for all vectors.
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -18,18 +17,19 @@ namespace {
 constexpr uint32_t kMaxVectors = 64;  // in one pass
 
 // ------------------------------------------------------------------ floats, several vectors
-// Two rows in one register, eight lanes each, as the contract wants them. Weights are widened once
-// for a chunk of columns; lanes wait in memory while other vectors take their turn.
+// A register has the contract's eight lanes of two rows. The weights of a chunk of columns are
+// widened once; then a few vectors at a time are multiplied with them, while the lanes of the other
+// vectors are in memory.
 
 constexpr uint32_t kFloatLanes = 8;
 constexpr uint32_t kRowPairs = 4;
 constexpr uint32_t kFloatVectors = 4;
 constexpr uint32_t kChunkSteps = 64;  // of eight columns
 
-#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/float_formats_inl.h"
-#include "compute/numbers/tensor_types.h"
-// The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, as none is -0.
+
+// The first `count` of eight, then zeros: a product of +0 or -0 changes no lane, because no lane is
+// ever -0.
 template <typename F>
 inline __m256 load_some(const uint8_t *from, uint32_t count) {
     alignas(32) uint8_t bytes[kFloatLanes * F::kBytes] = {};
@@ -61,8 +61,8 @@ inline __m512 fold_two(const __m512 (&a)[kRowPairs], const __m512 (&b)[kRowPairs
     return _mm512_permutexvar_ps(order, sums);
 }
 
-// The weights that come next are brought near while these are multiplied: reading them takes as
-// long as a sixth of the multiplications if nothing else is done meanwhile.
+// Prefetches the next weights while the present ones are multiplied. Reading them without that adds
+// a sixth to the time of the multiplications.
 struct Ahead {
     const uint8_t *rows[kRows];
     uint32_t lines;  // of each row
@@ -76,8 +76,8 @@ struct Ahead {
 };
 constexpr uint32_t kStepsBetween = 4;
 
-// sums += wide * x for `steps` times eight columns, x[j] being vector j; `fresh`: from +0. Now and
-// then `lines` of what is ahead are fetched.
+// sums += wide * x for `steps` times eight columns, where x[j] is vector j. `fresh`: the sums start
+// from +0. `lines` cache lines of `ahead` are prefetched every kStepsBetween steps.
 inline void multiply_floats(const __m512 (&wide)[kRowPairs][kChunkSteps], uint32_t steps,
                             const float *const (&x)[kFloatVectors], FloatSums &sums, bool fresh,
                             Ahead &ahead, uint32_t lines) {
@@ -180,8 +180,7 @@ void gemm_floats(const GemmArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 

@@ -1,14 +1,13 @@
-// AVX-512 with VNNI, several vectors at once.
-//
-// The target is set for the functions of this file, as in gemv_hosted.cpp.
-#include <immintrin.h>
+// AVX-512 with VNNI, several vectors: weights are unpacked once for all vectors.
 
+#include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -17,9 +16,9 @@ namespace {
 #include "compute/kernels/per_target/matrix_pack_inl.h"
 
 // ------------------------------------------------------------------ several vectors at once
-// Sixteen rows by 256 columns are unpacked once, so that each lane is a row: word k of every row
-// (four columns) in one vector. Then every vector of activations meets them: four of its bytes at a
-// time, broadcast, with as many sums side by side as there are registers.
+// Sixteen rows by 256 columns are unpacked once, so that each lane is a row: one register has word
+// k (four columns) of every row. Then each vector of activations is multiplied with them: four of
+// its bytes are broadcast at a time, and the sums of several vectors stay in registers.
 
 constexpr uint32_t kTileRows = 16;
 constexpr uint32_t kStripTiles = 4;  // tiles that share a packed group of activations
@@ -34,7 +33,7 @@ struct alignas(64) Tile {
 
 using TilePointers = const uint8_t *[kTileRows];
 
-// Where eight_halves has block b.
+// The place of block b in eight_halves.
 constexpr uint32_t factor_place(uint32_t b) {
     return b % 2 * 4 + b / 2;
 }
@@ -54,7 +53,7 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
         }
         if (blocks == kGroupBlocks) {
             factors[r] = mantissas(_mm256_set_m128i(
-                F::kMinimum ? eight_halves<F::kBytes>(from + 2) : _mm_setzero_si128(),
+                F::kMinimum ? eight_halves<F::kBytes>(from + F::kMinimumAt) : _mm_setzero_si128(),
                 eight_halves<F::kBytes>(from)));
             continue;
         }
@@ -62,7 +61,7 @@ void unpack_blocks(const TilePointers &w, uint64_t offset, uint32_t blocks, Tile
         for (uint32_t b = 0; b < blocks; ++b) {
             halves[factor_place(b)] = half_at(from + b * F::kBytes);
             if constexpr (F::kMinimum) {
-                halves[8 + factor_place(b)] = half_at(from + b * F::kBytes + 2);
+                halves[8 + factor_place(b)] = half_at(from + b * F::kBytes + F::kMinimumAt);
             }
         }
         factors[r] = mantissas(load256(halves));
@@ -87,10 +86,10 @@ void unpack_super(const TilePointers &w, uint64_t offset, Tile &tile) {
         rows[2][r] = F::template columns<2>(block);
         rows[3][r] = F::template columns<3>(block);
         scales[r] = _mm512_cvtepi16_epi32(F::scales(block));
-        d[r] = half_at(block + F::kFactors);
+        d[r] = half_at(block + F::kScaleAt);
         if constexpr (F::kMinimum) {
             minimums[r] = _mm512_zextsi256_si512(F::minimums(block));
-            dmin[r] = half_at(block + F::kFactors + 2);
+            dmin[r] = half_at(block + F::kMinimumAt);
         }
     }
     for (uint32_t i = 0; i < 4; ++i) {
@@ -135,7 +134,7 @@ inline void add_totals(const PackedGroup &x, uint32_t v, const __m512 (&total)[k
     }
 }
 
-// Adds the sums of block b times their scales to those of rows 0 2 4 .. and of 1 3 5 ..
+// Adds the sums of block b times their scales to the totals of rows 0 2 4 .. and of 1 3 5 ..
 template <typename F, uint32_t kVectors>
 [[gnu::always_inline]] inline void add_block(const Tile &tile, const PackedGroup &x, uint32_t v,
                                              uint32_t b, const __m512i (&sum)[kVectors],
@@ -305,17 +304,12 @@ inline void store(Lanes y, uint32_t rows, float *to) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

@@ -1,18 +1,17 @@
-// AVX-512 with VNNI, one vector: 64 weights as unsigned bytes beside 64 activations.
-//
-// The target is set for the functions of this file, not for the file: an inline function of a
-// header that is compiled here must not be the copy that other files are linked with.
-
-#include <immintrin.h>
+// AVX-512 with VNNI, one vector: 64 weights as unsigned bytes are multiplied with 64 activations.
+// F32, F16 and BF16 use the AVX2 kernels, because memory is the limit there.
 
 #include <type_traits>
 
+#include "compute/kernels/gemv.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"
+#include "compute/numbers/quant.h"
+#include "compute/numbers/tensor_types.h"
 #include "compute/numbers/weight_blocks.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -23,128 +22,184 @@ namespace {
 
 // ------------------------------------------------------------------ one vector
 
-// Units are taken along a row, in the order in which they lie in memory: this streams weights a
-// fifth faster than eight rows side by side. Rows of four parts of the matrix take turns, unit by
-// unit: while one of the streams of memory comes to a new page, the others go on. The parts are a
-// row longer than they need be: with a quarter of the rows each, which is mostly a multiple of a
-// page, all streams would come to new pages at once.
+// Units are multiplied along a row, in the order in which they lie in memory: this streams weights
+// a fifth faster than eight rows side by side. The rows are divided into kStreams parts, and each
+// part is read as a stream of its own: one unit of the first part's row, one of the second's, and
+// so on. While one stream crosses into a new page, the others go on. A part has one row more than a
+// quarter of the rows: a quarter is mostly a multiple of a page, and all streams would cross at
+// once.
 
 constexpr uint32_t kChunkGroups = 32;  // whose activations are prepared at a time
 constexpr uint32_t kRows = 8;          // whose totals are collected before they are added up
 constexpr uint32_t kAhead = 2048;      // bytes that are prefetched: the best of 256 to 16384
 constexpr uint32_t kStreams = 4;       // the best of 1, 2, 4, 8
-constexpr uint32_t kManyRows = 256;    // a row more is nothing
+constexpr uint32_t kManyRows = 256;    // from here on, an additional row costs nothing
 static_assert(kRows % kStreams == 0 && kUnits % kStreams == 0);
 
 template <typename F>
-void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    constexpr uint32_t kBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;  // of a unit
-    using Activation = std::conditional_t<F::kSuper, SuperActivation, BlockActivation>;
-    Activation prepared[kChunkGroups];
-    alignas(32) float totals[kRows * kChunkGroups] = {};
-    const uint32_t all = group_count(args.cols);
-    // An incomplete last group is copied to where zeros follow it.
-    const uint32_t tail_blocks = args.cols % kGroupElements / kBlockElements;
-    alignas(64) uint8_t tail[kUnits][kBytes];
-    alignas(64) int8_t tail_q[kGroupElements];
-    alignas(32) int32_t tail_sums[kGroupBlocks];
-    if (tail_blocks != 0) {
-        __builtin_memset(tail, 0, sizeof(tail));
-        __builtin_memset(tail_q, 0, sizeof(tail_q));
-        __builtin_memset(tail_sums, 0, sizeof(tail_sums));
-        __builtin_memcpy(tail_q, args.xq.q + (all - 1) * uint64_t{kGroupElements},
-                         tail_blocks * kBlockElements);
-        __builtin_memcpy(tail_sums, args.xq.block_sums + (all - 1) * uint64_t{kGroupBlocks},
-                         tail_blocks * sizeof(int32_t));
+using ActivationOf = std::conditional_t<F::kSuper, SuperActivation, BlockActivation>;
+template <typename F>
+constexpr uint32_t kUnitBytes = F::kSuper ? F::kBytes : kGroupBlocks * F::kBytes;
+
+// The last group, if it is incomplete: a copy of its activation and room for its weights, both with
+// zeros behind them.
+template <typename F>
+struct ShortGroup {
+    uint32_t blocks;  // 0: the last group is whole
+    alignas(64) uint8_t weights[kUnits][kUnitBytes<F>];
+    alignas(64) int8_t q[kGroupElements];
+    alignas(32) int32_t sums[kGroupBlocks];
+
+    [[gnu::always_inline]] inline explicit ShortGroup(const GemvArgs &args)
+        : blocks(args.cols % kGroupElements / kBlockElements) {
+        if (blocks == 0) {
+            return;
+        }
+        const uint64_t group = group_count(args.cols) - 1;
+        __builtin_memset(weights, 0, sizeof(weights));
+        __builtin_memset(q, 0, sizeof(q));
+        __builtin_memset(sums, 0, sizeof(sums));
+        __builtin_memcpy(q, args.xq.q + group * kGroupElements, blocks * kBlockElements);
+        __builtin_memcpy(sums, args.xq.block_sums + group * kGroupBlocks, blocks * sizeof(int32_t));
     }
-    for (uint32_t first = 0; first < all; first += kChunkGroups) {
-        const uint32_t groups = all - first < kChunkGroups ? all - first : kChunkGroups;
-        const uint32_t whole = groups - (tail_blocks != 0 && first + groups == all);
-        for (uint32_t g = 0; g < groups; ++g) {
-            const int8_t *const q =
-                g < whole ? args.xq.q + uint64_t{first + g} * kGroupElements : tail_q;
-            if constexpr (F::kSuper) {
-                prepare_activation<F>(q, prepared[g]);
-            } else {
-                prepare_activation(
-                    q,
-                    g < whole ? args.xq.block_sums + uint64_t{first + g} * kGroupBlocks : tail_sums,
-                    prepared[g]);
+};
+
+// Groups that are computed together, of which the first `whole` are not short.
+struct Chunk {
+    uint32_t first;
+    uint32_t groups;
+    uint32_t whole;
+};
+
+template <typename F>
+[[gnu::always_inline]] inline void prepare_chunk(const GemvArgs &args, const Chunk &chunk,
+                                                 const ShortGroup<F> &last,
+                                                 ActivationOf<F> *prepared) {
+    for (uint32_t g = 0; g < chunk.groups; ++g) {
+        const bool whole = g < chunk.whole;
+        const int8_t *const q =
+            whole ? args.xq.q + uint64_t{chunk.first + g} * kGroupElements : last.q;
+        if constexpr (F::kSuper) {
+            prepare_activation<F>(q, prepared[g]);
+        } else {
+            prepare_activation(
+                q,
+                whole ? args.xq.block_sums + uint64_t{chunk.first + g} * kGroupBlocks : last.sums,
+                prepared[g]);
+        }
+    }
+}
+
+// How the rows of a call are divided into streams.
+struct Streams {
+    uint32_t row_begin;
+    uint32_t all_rows;
+    uint32_t rows;  // of a stream; the last ones have fewer
+
+    [[gnu::always_inline]] inline Streams(uint32_t begin, uint32_t end)
+        : row_begin(begin),
+          all_rows(end - begin),
+          rows((all_rows + kStreams - 1) / kStreams + (all_rows >= kManyRows ? 1 : 0)) {}
+
+    // Number r of the rows that are collected from `begin` on in each stream; all_rows or more:
+    // there is no such row.
+    [[nodiscard, gnu::always_inline]] inline uint32_t row_of(uint32_t begin, uint32_t r) const {
+        const uint32_t within = begin + r / kStreams;
+        return within < rows ? r % kStreams * rows + within : all_rows;
+    }
+};
+
+// float(T) of `rows` rows by the groups of a chunk, unit by unit: totals[unit].
+template <typename F>
+[[gnu::always_inline]] inline void multiply_rows(const GemvArgs &args, const Streams &streams,
+                                                 uint32_t begin, uint32_t rows, const Chunk &chunk,
+                                                 const ActivationOf<F> *prepared,
+                                                 ShortGroup<F> &last, float *totals) {
+    const uint32_t units = rows * chunk.groups;
+    const uint8_t *at[kStreams];
+    const auto start = [&](uint32_t r) __attribute__((always_inline)) {
+        for (uint32_t s = 0; s < kStreams; ++s) {
+            const uint32_t row = streams.row_of(begin, r + s);
+            // A row that does not exist is replaced by another; its sums are not used.
+            const uint64_t index = streams.row_begin + (row < streams.all_rows ? row : begin);
+            at[s] = args.weights + index * args.row_bytes + uint64_t{chunk.first} * kUnitBytes<F>;
+        }
+    };
+    start(0);
+    uint32_t row = 0;
+    uint32_t g = 0;
+    UnitPointers w;
+    const ActivationOf<F> *x[kUnits];
+    for (uint32_t unit = 0; unit < units; unit += kUnits) {
+#pragma clang loop unroll(full)
+        for (uint32_t i = 0; i < kUnits; i += kStreams) {
+            const bool used = unit + i < units;
+            for (uint32_t s = 0; s < kStreams; ++s) {
+                w[i + s] = used ? at[s] : w[s];
+                x[i + s] = used ? &prepared[g] : x[s];
+                if (used && g == chunk.whole) {
+                    __builtin_memcpy(last.weights[i + s], at[s], last.blocks * F::kBytes);
+                    w[i + s] = last.weights[i + s];
+                }
+                at[s] += kUnitBytes<F>;
+            }
+            if (++g == chunk.groups && used) {
+                g = 0;
+                row += kStreams;
+                if (row < rows) {
+                    start(row);
+                }
             }
         }
-        const uint32_t all_rows = row_end - row_begin;
-        const uint32_t stream_rows =
-            (all_rows + kStreams - 1) / kStreams + (all_rows >= kManyRows ? 1 : 0);
-        // Row r of those that are collected from `begin` on in each part; all_rows or more: there
-        // is none.
-        const auto row_of = [&](uint32_t begin, uint32_t r) {
-            const uint32_t within = begin + r / kStreams;
-            return within < stream_rows ? r % kStreams * stream_rows + within : all_rows;
-        };
-        for (uint32_t begin = 0; begin < stream_rows; begin += kRows / kStreams) {
-            const uint32_t left = stream_rows - begin;
+        if constexpr (F::kSuper) {
+            _mm256_store_ps(totals + unit, super_totals<F, kAhead>(w, x));
+        } else {
+            _mm256_store_ps(totals + unit, block_totals<F, kAhead>(w, x));
+        }
+    }
+}
+
+// y += total * scale for kRows rows, group by group.
+[[gnu::always_inline]] inline void add_up(const GemvArgs &args, const Streams &streams,
+                                          uint32_t begin, const Chunk &chunk, const float *totals) {
+    float y[kRows];
+    float *out[kRows];
+    float nowhere = 0.0f;
+    for (uint32_t r = 0; r < kRows; ++r) {
+        const uint32_t index = streams.row_of(begin, r);
+        out[r] = index < streams.all_rows ? args.y + streams.row_begin + index : &nowhere;
+        y[r] = chunk.first == 0 ? 0.0f : *out[r];
+    }
+    for (uint32_t i = 0; i < chunk.groups; ++i) {
+        const float scale = args.xq.group_scales[chunk.first + i];
+#pragma clang loop unroll(full)
+        for (uint32_t r = 0; r < kRows; ++r) {
+            const uint32_t of = r / kStreams * kStreams * chunk.groups + i * kStreams;
+            y[r] = y[r] + totals[of + r % kStreams] * scale;
+        }
+    }
+    for (uint32_t r = 0; r < kRows; ++r) {
+        *out[r] = y[r];
+    }
+}
+
+template <typename F>
+void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
+    ActivationOf<F> prepared[kChunkGroups];
+    alignas(32) float totals[kRows * kChunkGroups] = {};
+    const uint32_t all = group_count(args.cols);
+    ShortGroup<F> last(args);
+    const Streams streams(row_begin, row_end);
+    for (uint32_t first = 0; first < all; first += kChunkGroups) {
+        const uint32_t groups = all - first < kChunkGroups ? all - first : kChunkGroups;
+        const bool has_short = last.blocks != 0 && first + groups == all;
+        const Chunk chunk = {first, groups, groups - (has_short ? 1 : 0)};
+        prepare_chunk<F>(args, chunk, last, prepared);
+        for (uint32_t begin = 0; begin < streams.rows; begin += kRows / kStreams) {
+            const uint32_t left = streams.rows - begin;
             const uint32_t rows = left < kRows / kStreams ? left * kStreams : kRows;
-            const uint32_t units = rows * groups;
-            const uint8_t *at[kStreams];
-            const auto start = [&](uint32_t r) {
-                for (uint32_t s = 0; s < kStreams; ++s) {
-                    const uint32_t row = row_of(begin, r + s);
-                    // Instead of one that is not there any other; its sums are not used.
-                    const uint64_t index = row_begin + (row < all_rows ? row : begin);
-                    at[s] = args.weights + index * args.row_bytes + uint64_t{first} * kBytes;
-                }
-            };
-            start(0);
-            uint32_t row = 0;
-            uint32_t g = 0;
-            UnitPointers w;
-            const Activation *x[kUnits];
-            for (uint32_t unit = 0; unit < units; unit += kUnits) {
-#pragma clang loop unroll(full)
-                for (uint32_t i = 0; i < kUnits; i += kStreams) {
-                    const bool used = unit + i < units;
-                    for (uint32_t s = 0; s < kStreams; ++s) {
-                        w[i + s] = used ? at[s] : w[s];
-                        x[i + s] = used ? &prepared[g] : x[s];
-                        if (used && g == whole) {
-                            __builtin_memcpy(tail[i + s], at[s], tail_blocks * F::kBytes);
-                            w[i + s] = tail[i + s];
-                        }
-                        at[s] += kBytes;
-                    }
-                    if (++g == groups && used) {
-                        g = 0;
-                        row += kStreams;
-                        if (row < rows) {
-                            start(row);
-                        }
-                    }
-                }
-                if constexpr (F::kSuper) {
-                    _mm256_store_ps(totals + unit, super_totals<F, kAhead>(w, x));
-                } else {
-                    _mm256_store_ps(totals + unit, block_totals<F, kAhead>(w, x));
-                }
-            }
-            float y[kRows];
-            float *out[kRows];
-            float nowhere = 0.0f;
-            for (uint32_t r = 0; r < kRows; ++r) {
-                const uint32_t index = row_of(begin, r);
-                out[r] = index < all_rows ? args.y + row_begin + index : &nowhere;
-                y[r] = first == 0 ? 0.0f : *out[r];
-            }
-            for (uint32_t i = 0; i < groups; ++i) {
-                const float scale = args.xq.group_scales[first + i];
-#pragma clang loop unroll(full)
-                for (uint32_t r = 0; r < kRows; ++r) {
-                    const uint32_t of = r / kStreams * kStreams * groups + i * kStreams;
-                    y[r] = y[r] + totals[of + r % kStreams] * scale;
-                }
-            }
-            for (uint32_t r = 0; r < kRows; ++r) {
-                *out[r] = y[r];
-            }
+            multiply_rows<F>(args, streams, begin, rows, chunk, prepared, last, totals);
+            add_up(args, streams, begin, chunk, totals);
         }
     }
 }
@@ -152,18 +207,12 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
-
 namespace {
 
-#include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/formats_table_inl.h"
-#include "compute/numbers/quant.h"
-#include "compute/numbers/tensor_types.h"
 
 }  // namespace
 

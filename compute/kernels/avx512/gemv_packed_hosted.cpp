@@ -1,7 +1,7 @@
-// AVX-512 with VNNI, one vector, strips of 16 rows: each lane is a row, so nothing is added up
-// across lanes and the scales of 16 rows are one load.
+// AVX-512 with VNNI, one vector, weights in strips of 16 rows (compute/numbers/packing.h): each
+// lane is a row, so nothing is added up across lanes and the scales of 16 rows are one load.
 
-#include <immintrin.h>
+#include <string_view>
 
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/instruction_set.h"
@@ -10,10 +10,9 @@
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
+#include "compute/numbers/weight_formats.h"
 
-#pragma clang attribute push(                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c"))), \
-    apply_to = function)
+#include "compute/kernels/avx512/target_inl.h"
 
 namespace bareflow::compute {
 namespace {
@@ -21,21 +20,17 @@ namespace {
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 constexpr uint64_t kVector = 64;
 
-struct Q8_0 {
-    static constexpr uint32_t kVectors = 8;  // of a block's weights
-    static constexpr int kOffset = 128;      // what is stored is so much more
-    static constexpr bool kMinimum = false;
+// kVectors: the vectors of 64 bytes that hold the weights of one block of all 16 rows.
+template <TensorType kType>
+struct PackedFacts : FormatFacts<kType> {
+    static constexpr uint32_t kVectors =
+        weight_format(kType).low_bits * kBlockElements / 8 * kStripRows / kVector;
 };
-struct Q4_0 {
-    static constexpr uint32_t kVectors = 4;
-    static constexpr int kOffset = 8;
-    static constexpr bool kMinimum = false;
+struct Q8_0 : PackedFacts<TensorType::kQ8_0> {
+    static constexpr int kOffset = 128;  // the packing stores w + 128
 };
-struct Q4_1 {
-    static constexpr uint32_t kVectors = 4;
-    static constexpr int kOffset = 0;
-    static constexpr bool kMinimum = true;
-};
+struct Q4_0 : PackedFacts<TensorType::kQ4_0> {};
+struct Q4_1 : PackedFacts<TensorType::kQ4_1> {};
 
 inline __m512i four_activations(const int8_t *q) {
     int32_t four;
@@ -43,7 +38,7 @@ inline __m512i four_activations(const int8_t *q) {
     return _mm512_set1_epi32(four);
 }
 
-// Of 16 finite f16: M < 2^31 in magnitude, exact in f32.
+// The mantissas of 16 finite f16: below 2^31 in magnitude, exact in f32.
 inline __m512i mantissas(const uint8_t *halves) {
     const __m512 wide =
         _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(halves)));
@@ -64,7 +59,7 @@ struct Totals {
 
 template <typename F, uint64_t kAhead>
 inline __m512i block_sums(const uint8_t *w, const int8_t *q, int32_t q_sum) {
-    // The sums of a block are below 2^21: two chains are shorter than one.
+    // The sums of a block are below 2^21. Two chains of additions are faster than one long chain.
     __m512i a = _mm512_set1_epi32(-F::kOffset * q_sum);
     __m512i b = _mm512_setzero_si512();
 #pragma clang loop unroll(full)
@@ -89,7 +84,7 @@ inline __m512i block_sums(const uint8_t *w, const int8_t *q, int32_t q_sum) {
 
 template <typename F, uint64_t kAhead>
 void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    constexpr uint32_t kHeaderBytes = (F::kMinimum ? 4 : 2) * kStripRows;
+    constexpr uint32_t kHeaderBytes = 2 * F::kFormat.scales * kStripRows;
     const uint32_t blocks = args.cols / kBlockElements;
     for (uint32_t row = row_begin - row_begin % kStripRows; row < row_end; row += kStripRows) {
         const uint8_t *w = args.weights + row * args.row_bytes;
@@ -127,8 +122,7 @@ void gemv(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }  // namespace
 }  // namespace bareflow::compute
 
-// What follows runs on any processor.
-#pragma clang attribute pop
+#include "compute/kernels/per_target/end_target_inl.h"
 
 namespace bareflow::compute {
 

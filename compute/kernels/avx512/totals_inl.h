@@ -1,12 +1,12 @@
-// float(T) of the contract for units of 256 columns of a row, eight at once, each with the
-// activation that it is multiplied by. Included behind formats_inl.h.
+// float(T) of the contract for eight units at once. A unit is 256 columns of one row, with the
+// activation that it is multiplied by. Included behind formats_inl.h, whose head says how.
 #pragma once
 
 constexpr uint32_t kUnits = 8;
 using UnitPointers = const uint8_t *[kUnits];
 
-// The lines of a unit that lies so many bytes ahead; 0: none. Called between the units' products,
-// since prefetches that come all together wait for each other.
+// Prefetches the cache lines of the unit kAhead bytes further on (kAhead 0: none). Interleaved with
+// the products: prefetches issued back to back queue behind each other.
 template <typename F, uint32_t kAhead>
 [[gnu::always_inline]] inline void prefetch_unit(const uint8_t *unit) {
     if constexpr (kAhead != 0) {
@@ -18,7 +18,7 @@ template <typename F, uint32_t kAhead>
     }
 }
 
-// Sums of neighbours; in each 128-bit lane two of a, then two of b.
+// Sums of neighbouring 32-bit numbers; in each 128-bit lane two of a, then two of b.
 inline __m512i add_pairs(__m512i a, __m512i b) {
     const __m512 x = _mm512_castsi512_ps(a);
     const __m512 y = _mm512_castsi512_ps(b);
@@ -55,7 +55,8 @@ inline __m512i dot_64(__m512i a, __m512i b) {
                             _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32)));
 }
 
-// What a group of activations is to all rows: the sums of its blocks, in the order of eight_halves.
+// A group of activations, prepared once for all rows. sums: of its blocks, in the order of
+// eight_halves.
 struct BlockActivation {
     const int8_t *q;
     __m256i sums;
@@ -91,8 +92,9 @@ inline __m256 block_totals(const UnitPointers &w, const BlockActivation *const (
         }
         total[p] = dot_64(sums, eight_mantissas<F::kBytes>(w0, w1));
         if constexpr (F::kMinimum) {
-            total[p] = _mm512_add_epi64(total[p],
-                                        dot_64(q_sums, eight_mantissas<F::kBytes>(w0 + 2, w1 + 2)));
+            total[p] = _mm512_add_epi64(
+                total[p],
+                dot_64(q_sums, eight_mantissas<F::kBytes>(w0 + F::kMinimumAt, w1 + F::kMinimumAt)));
         }
     }
     // Lanes of `low`: units (0, 2) (0, 2) (1, 3) (1, 3).
@@ -106,7 +108,7 @@ inline __m256 block_totals(const UnitPointers &w, const BlockActivation *const (
 
 // ------------------------------------------------------------------ super-blocks of 256
 
-// What a group of activations is to all rows.
+// A group of activations, prepared once for all rows.
 struct SuperActivation {
     const int8_t *q;
     __m512i taken_off[2];  // kOffset times sums of four, packed like the dots
@@ -130,8 +132,8 @@ inline void prepare_activation(const int8_t *q, SuperActivation &out) {
     out.part_sums = _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(order, parts));
 }
 
-// Dots of four packed to 16 bits: lane l holds four of part l and four of part 4 + l, the next
-// vector those of parts 8 + l and 12 + l. This spreads the scales alike.
+// The dots of four columns, packed to 16 bits: 128-bit lane l holds four of part l and four of part
+// 4 + l; the next vector those of parts 8 + l and 12 + l. Spreads the scales in the same order.
 inline __m512i spread_scales(__m256i scales, short first) {
     const __m512i order = _mm512_add_epi16(
         _mm512_set1_epi16(first), _mm512_set_epi16(7, 7, 7, 7, 3, 3, 3, 3, 6, 6, 6, 6, 2, 2, 2, 2,
@@ -191,7 +193,7 @@ inline __m256 super_totals(const UnitPointers &w, const SuperActivation *const (
         scaled[i] = scaled_dots<F>(w[i], *x[i]);
     }
     __m512d total =
-        _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(scaled)), factors_f64(w, F::kFactors));
+        _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(scaled)), factors_f64(w, F::kScaleAt));
     if constexpr (F::kMinimum) {
         __m512i minimums[kUnits];
 #pragma clang loop unroll(full)
@@ -200,7 +202,7 @@ inline __m256 super_totals(const UnitPointers &w, const SuperActivation *const (
                 _mm512_zextsi256_si512(_mm256_madd_epi16(F::minimums(w[i]), x[i]->part_sums));
         }
         total = _mm512_sub_pd(total, _mm512_mul_pd(_mm512_cvtepi32_pd(sum_each(minimums)),
-                                                   factors_f64(w, F::kFactors + 2)));
+                                                   factors_f64(w, F::kMinimumAt)));
     }
     return _mm512_cvtpd_ps(total);
 }

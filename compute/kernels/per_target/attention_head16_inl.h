@@ -1,10 +1,10 @@
-// Attention of one row, decoding, for heads of 16 elements: built on
-// float_ops_inl.h, whose comments hold here, too.
+// Attention of one row (decoding) for heads of 16 elements. It includes float_ops_inl.h, whose head
+// says what must be defined before.
 //
-// Numbers are widened where they are used and never written down; a query vector, or the results of
-// two heads, stay in registers while all positions go by, in one loop without calls. That is for
-// emulators, where an access to memory is a search for the page and a return a search for code: a
-// fifth of a small model's token. Longer heads gain nothing by it: they do not fit into registers.
+// Numbers are widened where they are used and not stored. A query vector, or the results of two
+// heads, stay in registers for all positions, in one loop without calls. That helps in an emulator,
+// where each access to memory looks up a page and each return looks up code: it saves a fifth of
+// the time of a small model's token. Longer heads do not fit into registers.
 
 #pragma once
 
@@ -23,7 +23,7 @@ bool is_one_row(const AttentionTile &tile) {
 constexpr uint32_t kGroup = 4;             // positions whose sums are folded together
 constexpr uint32_t kScored = 64 * kGroup;  // positions that a set of odd groups covers
 
-// Widens by integers, which only normal numbers bear, and remembers the least magnitude.
+// Widens by integers, which is right for normal numbers only, and remembers the least magnitude.
 struct WatchedHalves {
     static constexpr Halves kMagnitude = {0x7fff, 0x7fff, 0x7fff, 0x7fff,
                                           0x7fff, 0x7fff, 0x7fff, 0x7fff};
@@ -40,8 +40,9 @@ struct WatchedHalves {
     }
 };
 
-// One head, [begin, end) at most kScored positions. Bit g of `odd`: group g must be widened another
-// way; the first head, which watches, finds these.
+// Scores of one head for the positions [begin, end), at most kScored. Bit g of `odd`: group g has
+// numbers that integers cannot widen, and is left out. The first head is called with kWatch, which
+// finds these groups.
 template <bool kWatch>
 [[gnu::always_inline]] inline void score_head(const AttentionTile &tile, const float *q,
                                               uint32_t begin, uint32_t end, float *row_scores,
@@ -60,7 +61,7 @@ template <bool kWatch>
     uint64_t bit = 1;
     for (uint32_t t = begin; t < end; t += kGroup) {
         if (end - t < kGroup) {
-            // The last one again for those that are not there: no greatest score changes by it.
+            // Missing positions repeat the last one, which does not change the greatest score.
             for (uint32_t i = end - t; i < kGroup; ++i) {
                 offsets[i] = offsets[i - 1];
             }
@@ -80,7 +81,8 @@ template <bool kWatch>
             }
             u[pair] = __builtin_shufflevector(sum[0], sum[1], 0, 1, 4, 5) +
                       __builtin_shufflevector(sum[0], sum[1], 2, 3, 6, 7);
-            asm volatile("" : "+x"(u[pair]));  // one pair after the other: registers for all
+            // Keeps the compiler from computing both pairs at once, which needs too many registers.
+            asm volatile("" : "+x"(u[pair]));
         }
         if (kWatch && !halves_are_normal(keys.least)) {
             odd |= bit;
@@ -88,7 +90,7 @@ template <bool kWatch>
         if ((odd & bit) == 0) {
             const F32x4 sums = __builtin_shufflevector(u[0], u[1], 0, 2, 4, 6) +
                                __builtin_shufflevector(u[0], u[1], 1, 3, 5, 7);
-            // A sum is -0 if all products are, which the contract's, begun with +0, never is.
+            // A sum is -0 if all products are -0. The contract's sums start from +0 and never are.
             const Bits4 bits = __builtin_bit_cast(Bits4, sums);
             const F32x4 scores = __builtin_bit_cast(F32x4, bits & ~(bits == INT32_MIN)) * scale;
             __builtin_memcpy(to, &scores, sizeof(scores));
@@ -105,7 +107,7 @@ template <bool kWatch>
 }
 
 void head16_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
-    // Whoever scores the first position says what the greatest scores begin with.
+    // The call that scores position 0 sets the initial greatest scores.
     if (!is_one_row(tile) ||
         (begin == 0 && !can_widen(tile.keys, kHeadBytes * (end < kGroup ? end : kGroup)))) {
         fast_scores(tile, begin, end);
@@ -129,9 +131,9 @@ void head16_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
 
 // ------------------------------------------------------------------ mixing
 
-constexpr uint32_t kMixed = 16;  // positions that are looked at, then mixed
+constexpr uint32_t kMixed = 16;  // positions that are tested for normal numbers, then mixed
 
-// One head, whatever the values are.
+// One head and any values.
 [[gnu::noinline]] void mix_any(const float *p, uint32_t count, const uint8_t *values, bool first,
                                float *out) {
     alignas(16) float widened[kMixed * kHead];
@@ -142,7 +144,7 @@ constexpr uint32_t kMixed = 16;  // positions that are looked at, then mixed
                            kHead * sizeof(float), first, out);
 }
 
-// `kHeads` heads, whose results lie one behind the other, and normal numbers.
+// `kHeads` heads, whose results lie one behind the other. All values are normal numbers.
 template <uint32_t kHeads>
 [[gnu::always_inline]] inline void mix_normal(const float *p, uint32_t count, const uint8_t *values,
                                               bool first, float *out) {
@@ -182,7 +184,7 @@ template <uint32_t kHeads>
         float *const row_scores = tile.scores + (head + h) * tile.scores_stride;
         const float *const e = row_scores + kScoreHeader + t;
         const float inverse = state_of(row_scores).inverse;
-        // There is room up to a multiple of four.
+        // A row of scores has room up to a multiple of four.
 #pragma clang loop unroll(disable)
         for (uint32_t i = 0; i < count; i += 4) {
             F32x4 some;

@@ -1,11 +1,10 @@
-// Attention made for one size of head: included by one file for each instruction set, built on
-// float_ops_inl.h, whose comments hold here, too.
+// Attention for one head size that the compiler knows. It includes float_ops_inl.h, whose head says
+// what must be defined before. The target must have F16C.
 //
-// The processor widens halves, denormal or not, in the order in which they are stored: elements 0,
-// 4, 1, 5, 2, 6, 3, 7 of eight. So query vectors and results are brought into that order, and
-// sums add neighbours up. The numbers of a position are as many registers as the size says, known
-// to the compiler: everything is unrolled, and a result stays in registers for all positions of a
-// call.
+// The processor widens f16, denormal or not, in stored order: elements 0, 4, 1, 5, 2, 6, 3, 7 of
+// eight. So query vectors and results are brought into that order, and sums add up neighbours. The
+// compiler knows how many registers the numbers of a position need: it unrolls everything, and a
+// result stays in registers for all positions of a call.
 
 #pragma once
 
@@ -52,7 +51,7 @@ template <typename From, uint32_t kHead, bool kRelaxed>
     return fold_stored(lanes);
 }
 
-// Where `there` of eight positions are, the last one again for those that are not.
+// The addresses of `there` positions; up to eight, the last one is repeated.
 [[gnu::always_inline]] inline void find_positions(const uint8_t *first, uint64_t stride,
                                                   uint32_t there, const uint8_t **from) {
 #pragma clang loop unroll(full)
@@ -61,7 +60,7 @@ template <typename From, uint32_t kHead, bool kRelaxed>
     }
 }
 
-// The numbers of `there` positions, in stored order.
+// Widens the numbers of `there` positions, in stored order.
 template <uint32_t kHead>
 [[gnu::always_inline]] inline void widen_stored(const uint8_t *stored, uint32_t there, float *x) {
     for (uint32_t i = 0; i < there * kHead; i += kLanes) {
@@ -69,7 +68,7 @@ template <uint32_t kHead>
     }
 }
 
-// So few query vectors read what is stored; for more it is widened once.
+// At most this many query vectors read the stored f16; for more, positions are widened once.
 constexpr uint32_t kDirectVectors = 2;
 
 template <uint32_t kHead>
@@ -80,7 +79,7 @@ template <uint32_t kHead>
     }
 }
 
-// put_scores, of all eight without a call.
+// put_scores, without a call if the row sees all eight.
 [[gnu::always_inline]] inline void put_sized(F32x8 scores, uint32_t t, uint32_t now,
                                              float *row_scores) {
     if (now != kTogether) {
@@ -100,7 +99,7 @@ template <uint32_t kHead>
     __builtin_memcpy(state.max, &max, sizeof(max));
 }
 
-// Query vectors that are brought into stored order together, once for all positions of a call.
+// Query vectors that are brought into stored order at a time, once for all positions of a call.
 constexpr uint32_t kOrderedVectors = 16;
 
 template <typename From, uint32_t kHead, bool kRelaxed>
@@ -155,7 +154,7 @@ void sized_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     }
 }
 
-// out[0 .. kEights * 8) += p_t * values_t for `count` positions, for as many heads: head h has the
+// out[0 .. kEights * 8) += p_t * values_t for `count` positions and kHeads heads. Head h has the
 // probabilities p + h * p_stride and the results out + h * out_stride.
 template <typename From, uint32_t kEights, uint32_t kHeads, bool kRelaxed>
 [[gnu::always_inline]] inline void sized_mix_part(const float *p, uint64_t p_stride, uint32_t count,
@@ -211,7 +210,7 @@ template <typename From, uint32_t kHead, uint32_t kHeads, bool kRelaxed>
     }
 }
 
-// Small heads have too few results to hide how long an addition takes: several at a time.
+// Small heads have too few results to hide the latency of additions, so two are computed together.
 template <uint32_t kHead>
 constexpr uint32_t kHeadsTogether = kHead <= 32 ? 2 : 1;
 
@@ -251,7 +250,7 @@ void sized_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
         return;
     }
     constexpr uint64_t kStride = uint64_t{kHead} * UnorderedHalves::kBytes;
-    // What is widened stays in the first cache.
+    // The widened positions fit into the L1 cache.
     constexpr uint32_t kPositions = kHead <= 64 ? kMixPositions : kMixPositions / 2;
     alignas(32) float widened[kPositions * kHead];
     const bool direct = tile.rows * tile.heads <= kDirectVectors;

@@ -1,6 +1,5 @@
-// Eight weights of F32, F16 or BF16, widened. Included inside the anonymous namespace and the
-// target of the files of vector kernels, like compute/kernels/avx2/gemv_inl.h and for the same
-// reason.
+// Loads eight weights of F32, F16 or BF16 as floats. Included behind format_parts_inl.h, as
+// avx2/gemv_inl.h says; nothing need be defined before.
 #pragma once
 
 struct F32 {

@@ -1,14 +1,18 @@
-// The float operations eight lanes at a time, in the compiler's vectors: included by one file for
-// each instruction set, inside its anonymous namespace and behind its target; `kWide` says whether
-// there are registers of eight floats. Eight floats are the
+// The float operations, eight lanes at a time, in the compiler's vectors. Eight floats are the
 // contract's eight lanes: one register with AVX, two with SSE.
 //
-// Float instructions are what costs in an emulator (one call of a function each, however many lanes
-// it has), shuffles of floats and conversions as well; integer additions, logic, comparisons and
-// shifts by constants are translated. So whatever integers can do exactly is done by them.
+// Included by one file for each instruction set, as compute/kernels/avx2/gemv_inl.h says. That file
+// defines before:
+//   kWide  bool: whether the target has registers of eight floats
+// and includes <array>, kernels/float_ops.h, kernels/instruction_set.h, numbers/exp_lanes.h,
+// numbers/math.h and numbers/vec.h.
 //
-// What is not covered here (tails that no model has, values that the fast way would get wrong) goes
-// to the portable functions.
+// An emulator calls a function for every float instruction, whatever its number of lanes, and for
+// shuffles of floats and conversions. It translates integer additions, logic, comparisons and
+// shifts by constants. So integers do whatever they can do exactly.
+//
+// The portable functions compute the other cases: tails that no model has, and values for which the
+// fast way would be wrong.
 
 #pragma once
 
@@ -59,7 +63,7 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
     }
 }
 
-// A lane's first addition, to +0, only makes a +0 of a -0.
+// +0 + value: it only turns a -0 into +0.
 [[gnu::always_inline]] inline F32x8 plus_zero(F32x8 value) {
     return float_of(bits_of(value) & ~(bits_of(value) == INT32_MIN));
 }
@@ -72,7 +76,7 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
     return u[0] + u[1];
 }
 
-// Whether the top bit of a lane is set.
+// Whether the top bit of any lane is set.
 [[gnu::always_inline]] inline bool any_top_bit(I32x8 v) {
     const Bits4 both = low4(v) | high4(v);
     const auto words = __builtin_bit_cast(std::array<uint64_t, 2>, both);
@@ -88,7 +92,7 @@ using Bytes8 = int8_t __attribute__((vector_size(8)));
     return result;
 }
 
-// a * b + c. Relaxed: rounded once where there is an instruction for it.
+// a * b + c. Relaxed: rounded once if the target has an instruction for it.
 template <bool kRelaxed>
 [[gnu::always_inline]] inline F32x8 mul_add(F32x8 a, F32x8 b, F32x8 c) {
     if constexpr (kRelaxed && kWide) {
@@ -97,8 +101,8 @@ template <bool kRelaxed>
     return a * b + c;
 }
 
-// e^x as 2^n * 2^f: a third of the operations, relative error below 2^-16 (of f, then of the
-// polynomial of degree four, fitted to 2^f from -1/2 to 1/2 for the least relative error, 2.6e-6).
+// e^x as 2^n * 2^f, in a third of the operations. The relative error is below 2^-16: that of f and
+// that of the polynomial of degree four, which is fitted to 2^f from -1/2 to 1/2 (2.6e-6).
 [[gnu::always_inline]] inline F32x8 relaxed_exp8(F32x8 x) {
     constexpr float kLog2E = 1.44269504f;
     constexpr float kRound = 12582912.0f;
@@ -205,9 +209,9 @@ constexpr int32_t kInfinityBits = 0x7f800000;
     }
 }
 
-// One group of whole blocks whose greatest magnitude has the bits `amax_bits`; finite numbers only,
-// so that no product is beyond +-127 and nothing needs a clamp: 127 / amax is less than
-// 127 / amax * (1 + 2^-24), and a product that is rounded to 127 or below stays so.
+// One group of whole blocks of finite numbers, whose greatest magnitude has the bits `amax_bits`.
+// No product is beyond +-127, so nothing needs a clamp: the rounded quotient is below
+// 127 / amax * (1 + 2^-24), and its products round to 127 or less.
 [[gnu::noinline]] void quantize_blocks(const float *x, uint32_t group, uint64_t begin, uint64_t end,
                                        int32_t amax_bits, const QuantizedActivation &out,
                                        ActivationForms forms) {
@@ -237,7 +241,8 @@ constexpr int32_t kInfinityBits = 0x7f800000;
     }
 }
 
-// Infinities, NaN, groups that count as zero, parts of blocks: as the reference does it.
+// False for infinities, NaN, groups that count as zero, and parts of blocks: the reference computes
+// these.
 [[gnu::always_inline]] inline bool is_plain(int32_t amax_bits, uint64_t count) {
     return amax_bits < kInfinityBits && amax_bits >= __builtin_bit_cast(int32_t, kZeroGroup) &&
            count % kBlockElements == 0;
@@ -295,7 +300,7 @@ void fast_norm(const float *x, const float *w, float eps, uint32_t n, float *y,
     }
 }
 
-// The same, each group's greatest magnitude found while it is made.
+// The same, but each group's greatest magnitude is found while the group is computed.
 void fused_norm(const float *x, const float *w, float eps, uint32_t n, float *y,
                 const QuantizedActivation *out, ActivationForms forms) {
     if (out == nullptr || n % kBlockElements != 0) {
@@ -323,7 +328,7 @@ void fused_norm(const float *x, const float *w, float eps, uint32_t n, float *y,
 // ------------------------------------------------------------------ RoPE and the cache
 
 void fast_rope(RopePairing pairing, const float *cos_sin, uint32_t pairs, float *x) {
-    // a * c - b * s is a * c + (-(b * s)): signs are integers.
+    // a * c - b * s is a * c + (-(b * s)), and an integer operation changes the sign.
     const I32x8 signs = {INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0};
     uint32_t i = 0;
     if (pairing == RopePairing::kAdjacent) {
@@ -360,8 +365,8 @@ void fast_rope(RopePairing pairing, const float *cos_sin, uint32_t pairs, float 
     }
 }
 
-// Eight numbers as the cache keeps them (compute/numbers/attention.cpp): rounded by integers.
-// False, and nothing written, if one is too great or a denormal as f16.
+// Stores eight numbers as the cache has them (compute/numbers/attention.cpp); integers round them.
+// Returns false and writes nothing if a number is too great for f16 or a denormal there.
 [[gnu::always_inline]] inline bool store_halves(F32x8 x, uint8_t *to) {
     const I32x8 bits = bits_of(x);
     const I32x8 magnitude = bits & 0x7fffffff;
@@ -392,18 +397,18 @@ void fast_store(KvType type, const float *x, uint32_t head_size, uint8_t *to) {
 
 // ------------------------------------------------------------------ attention
 
-// Positions that are done together.
+// Positions that are computed together.
 constexpr uint32_t kTogether = 8;
 constexpr uint32_t kMaxFastHead = 256;
 
-// Whether eight magnitudes, or the least of some, are of normal numbers.
+// Whether eight magnitudes, or eight least magnitudes of several, are of normal numbers.
 [[gnu::always_inline]] inline bool halves_are_normal(Halves magnitudes) {
     constexpr uint64_t kToTop = 0x7c007c007c007c00;  // 2^15 less the smallest normal's bits
     const auto words = __builtin_bit_cast(std::array<uint64_t, 2>, magnitudes);
     return (((words[0] + kToTop) & (words[1] + kToTop)) | 0x7fff7fff7fff7fff) == ~uint64_t{0};
 }
 
-// Whether StoredHalves can widen them all: by integers only normal numbers.
+// Whether StoredHalves can widen all of them. Integers can widen normal numbers only.
 [[gnu::noinline]] bool can_widen(const uint8_t *from, uint32_t bytes) {
     if constexpr (kWide) {
         return true;
@@ -425,7 +430,7 @@ constexpr uint32_t kMaxFastHead = 256;
     return __builtin_shufflevector(x, x, 0, 2, 4, 6, 1, 3, 5, 7);
 }
 
-// Where the numbers of a position come from, eight at a time.
+// The two ways to load eight numbers of a position: widened before, or as the cache has them.
 struct Widened {
     static constexpr uint32_t kBytes = 4;
     [[gnu::always_inline]] static inline F32x8 load(const uint8_t *from) {
@@ -434,7 +439,7 @@ struct Widened {
 };
 struct StoredHalves {
     static constexpr uint32_t kBytes = 2;
-    // As they lie there: 0, 4, 1, 5, 2, 6, 3, 7.
+    // In stored order: 0, 4, 1, 5, 2, 6, 3, 7.
     [[gnu::always_inline]] static inline F32x8 load_unordered(const uint8_t *from) {
         Stored8 halves;
         __builtin_memcpy(&halves, from, sizeof(halves));
@@ -486,7 +491,7 @@ struct StoredHalves {
            __builtin_shufflevector(u01, u23, 1, 3, 5, 7);
 }
 
-// The lanes of the dot8 of q with so many positions.
+// The lanes of the dot8 of q with kPositions positions.
 template <typename From, uint32_t kPositions>
 [[gnu::always_inline]] inline void dot_lanes(const float *q, const uint8_t *keys, uint32_t padded,
                                              F32x8 *lanes) {
@@ -507,7 +512,7 @@ template <typename From, uint32_t kPositions>
     }
 }
 
-// The dot8 of q with eight positions: as many at once as there are registers for.
+// The dot8 of q with eight positions: eight at once, or four if registers have four floats.
 template <typename From>
 [[gnu::noinline]] F32x8 eight_dots(const float *q, const uint8_t *keys, uint32_t padded) {
     if constexpr (kWide) {
@@ -566,7 +571,7 @@ template <typename From>
         j += kLanes;
     }
     if (j < head_size) {
-        // What is stored behind the head's last element is zero.
+        // The stored head has zeros behind its last element.
         float last[kLanes];
         store8(last, load_some(out + j, first ? 0 : head_size - j));
         mix_eights<From, 1>(p, count, values + j * From::kBytes, stride, first, last);
@@ -574,7 +579,7 @@ template <typename From>
     }
 }
 
-// The numbers of `now` positions, and zeros up to kTogether.
+// Widens the numbers of `now` positions and fills up to kTogether positions with zeros.
 [[gnu::noinline]] const uint8_t *widen_positions(const AttentionTile &tile, const uint8_t *stored,
                                                  uint32_t now, uint32_t padded, float *x) {
     const uint64_t bytes = kv_head_bytes(tile.type, tile.head_size);
@@ -595,7 +600,7 @@ template <typename From>
     return reinterpret_cast<const uint8_t *>(x);
 }
 
-// Scores of eight positions, of which `count` are there and the row sees `now`.
+// Stores the scores of eight positions, of which the row sees `now`, and updates its maximum.
 [[gnu::noinline]] void put_scores(F32x8 scores, uint32_t t, uint32_t now, float *row_scores) {
     AttentionState &state = state_of(row_scores);
     if (now == kTogether) {
@@ -620,8 +625,8 @@ template <typename From>
     __builtin_memcpy(state.max, &max, sizeof(max));
 }
 
-// `direct`: one query vector reads the halves themselves, if they can be widened; where several do,
-// or the cache keeps something else, they are widened once before.
+// A single query vector reads the stored f16 itself, if they can be widened. For several query
+// vectors, or another type of cache, positions are widened once before.
 void fast_scores(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     if (tile.head_size > kMaxFastHead) {
         attention_scores(tile, begin, end);
@@ -702,7 +707,7 @@ void fast_mix(const AttentionTile &tile, uint32_t begin, uint32_t end) {
     }
 }
 
-// ------------------------------------------------------------------ what there is
+// ------------------------------------------------------------------ the variants
 
 constexpr FloatVariant general_variant(std::string_view name, InstructionSet needs) {
     return {.name = name,

@@ -1,6 +1,5 @@
-// Loads from blocks of quantised weights and the scales of super-blocks, for the AVX2 and the
-// AVX-512 kernels: included inside their anonymous namespace and target, like
-// compute/kernels/avx2/gemv_inl.h and for the same reason.
+// Loads from blocks, and the small scales of super-blocks, for AVX2 and AVX-512 kernels. Included
+// by avx2/gemv_inl.h and avx512/formats_inl.h; nothing need be defined before.
 #pragma once
 
 inline __m128i load128(const void *from) {
@@ -25,7 +24,7 @@ inline uint64_t long_at(const uint8_t *from) {
     return value;
 }
 
-// The f16 at `w` of eight blocks, in this order.
+// The f16 at `w` + k * kBytes for eight blocks k, in this order.
 template <uint32_t kBytes, uint32_t k0, uint32_t k1, uint32_t k2, uint32_t k3, uint32_t k4,
           uint32_t k5, uint32_t k6, uint32_t k7>
 inline __m128i halves_of(const uint8_t *w) {
@@ -39,11 +38,11 @@ inline __m128i halves_of(const uint8_t *w) {
     return _mm_insert_epi16(out, half_at(w + k7 * kBytes), 7);
 }
 
-// Six bits each (see weight_blocks.cpp).
+// PartScales::kSixBits (see weight_blocks.cpp).
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f;
 constexpr uint64_t kSixBits = 0x3f3f3f3f;
 constexpr uint64_t kTwoBits = 0x03030303;
-// Eight bytes, each twice.
+// Eight bytes, each of them twice: a part of 32 columns is two parts of 16.
 inline __m128i doubled(uint64_t bytes) {
     const __m128i once = _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
     return _mm_unpacklo_epi8(once, once);
@@ -58,7 +57,7 @@ inline __m128i six_bit_minimums(const uint8_t *s) {
     const uint64_t c = word_at(s + 8);
     return doubled((b & kSixBits) | ((c >> 4 & kLowNibbles) | (b >> 6 & kTwoBits) << 4) << 32);
 }
-// Of sixteen parts, signed.
+// PartScales::kSigned6Bits: the signed scales of sixteen parts.
 inline __m128i q3_k_scales(const uint8_t *s) {
     const uint64_t low = long_at(s);
     const uint64_t above = word_at(s + 8);

@@ -1,6 +1,6 @@
-// From a quantised type to the format of the file's kernels. Included inside the anonymous
-// namespace of each file of vector kernels, whose formats have the same names, and outside of its
-// target: what is here runs on any processor.
+// From a weight type to the decoder of the including file. Included by each file of vector kernels
+// for block types, inside of its anonymous namespace and behind end_target_inl.h, because this runs
+// on any processor. That file has a decoder named Q8_0, Q4_0 and so on for each block type.
 #pragma once
 
 template <typename T, TensorType kTensorType>
@@ -9,7 +9,7 @@ struct Format {
     static constexpr TensorType kType = kTensorType;
 };
 
-// use(Format<...>{}); what the result's type is without a value where there is no such format.
+// Returns use(Format<...>{}), or a value of the same type made of {} if no decoder has this type.
 template <typename Use>
 auto with_format(TensorType type, Use use) -> decltype(use(Format<Q8_0, TensorType::kQ8_0>{})) {
     switch (type) {

@@ -1,6 +1,5 @@
-// One group of 256 columns of several activations, side by side, as the matrix kernels want them.
-// Included inside the anonymous namespace of the AVX-512 and AVX2 matrix kernels, like
-// compute/kernels/avx2/gemv_inl.h and for the same reason.
+// One group of several activations, as the AVX2 and AVX-512 matrix kernels read it. Included by
+// these, as avx2/gemv_inl.h says, behind gemv_inl.h or formats_inl.h.
 #pragma once
 
 constexpr uint32_t kMaxVectors = 64;  // in one pass
@@ -13,8 +12,8 @@ struct alignas(64) PackedGroup {
     float scale[kMaxVectors];
 };
 
-// Group g of `count` vectors from `first` on, and zeros up to a multiple of four. kPartColumns: of
-// a super-block 16 or 32, and 0 for blocks of 32.
+// Group g of `count` vectors from `first` on, filled up to a multiple of four vectors with zeros.
+// kPartColumns: 16 or 32 for super-blocks, 0 for blocks of 32.
 template <uint32_t kPartColumns, int kOffset>
 void pack_group(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g,
                 PackedGroup &out) {
@@ -41,7 +40,7 @@ void pack_group(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t g
                 sums[part] = sum;
             }
             for (uint32_t part = 0; part < kParts; ++part) {
-                // Parts of 32: at the first of two.
+                // Parts of 32 columns use the even entries.
                 const int32_t sum = sums[part] + (kPartColumns == 32 ? sums[part ^ 1] : 0);
                 out.start[i][part] = -kOffset * sum;
             }

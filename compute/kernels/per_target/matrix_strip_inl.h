@@ -1,9 +1,15 @@
 // The loops of the matrix kernels: strips of rows, groups of 256 columns, tiles of rows that are
-// unpacked once for all vectors. Included inside the anonymous namespace of the AVX-512 and AVX2
-// matrix kernels, like compute/kernels/avx2/gemv_inl.h and for the same reason. They bring along
-//   Tile, kTileRows, kStripTiles, unpack_super, unpack_blocks;
-//   Lanes: a register with a row in every lane, clear(), store<F>() of so many rows in order;
-//   kLeastVectors that are multiplied at once, multiply<F>(); kTakenOff<F> from every weight.
+// unpacked once for all vectors. Included at the end of the AVX2 and AVX-512 matrix kernels, as
+// avx2/gemv_inl.h says, behind matrix_pack_inl.h. The including file defines before:
+//   Tile, kTileRows       a group of kTileRows rows, a row in every lane
+//   TilePointers          the rows of a tile
+//   unpack_blocks<F>(), unpack_super<F>()
+//   kTakenOff<F>          what is subtracted from every byte of a tile
+//   kStripTiles           tiles that share a packed group of activations
+//   Lanes, clear()        a register with the results of a row in every lane
+//   kLeastVectors         vectors that are multiplied at once, at least
+//   multiply<F>()         adds the products of a tile to the Lanes of each vector
+//   store<F>()            stores the first `rows` results of a Lanes in order
 #pragma once
 
 template <typename F>
@@ -38,7 +44,7 @@ void gemm_strip(const GemmArgs &args, uint32_t first, uint32_t count, uint32_t r
             } else {
                 unpack_blocks<F>(w, g * uint64_t{kGroupBlocks * F::kBytes}, blocks, tile);
             }
-            // What this tile meets next: its next group, or the first one of the next strip.
+            // Prefetched: this tile's next group or, behind the last, the next strip's first group.
             const bool last = (g + 1) * uint64_t{kGroupElements} >= args.cols;
             for (uint32_t r = 0; r < kTileRows; ++r) {
                 const uint8_t *const next = last ? w[r] + kStripTiles * kTileRows * args.row_bytes

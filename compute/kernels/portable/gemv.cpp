@@ -1,3 +1,6 @@
+// The portable references of all weight types, and the variants of the common types that need no
+// vector instructions. Totals are exact integers; a group's total becomes a float once, so a kernel
+// may add up its products in any order and has the same bits.
 #include "compute/kernels/portable/gemv.h"
 
 #include <bit>
@@ -13,13 +16,17 @@ namespace bareflow::compute {
 namespace {
 
 // ------------------------------------------------------------------ the portable reference
-// One obvious function per block type: the integer total of one block. What a group of 256 does
-// with the totals is the same for all.
+// One plain function per block type: the integer total of one block. All types treat the totals of
+// a group in the same way. A block of 32 begins with its f16 scale.
+
+using Q8_0 = FormatFacts<TensorType::kQ8_0>;
+using Q4_0 = FormatFacts<TensorType::kQ4_0>;
+using Q4_1 = FormatFacts<TensorType::kQ4_1>;
 
 int64_t block_total_q8_0(const uint8_t *block, const int8_t *q, int32_t) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements; ++i) {
-        sum += static_cast<int8_t>(block[2 + i]) * q[i];
+        sum += static_cast<int8_t>(block[Q8_0::kLowAt + i]) * q[i];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum;
 }
@@ -27,7 +34,8 @@ int64_t block_total_q8_0(const uint8_t *block, const int8_t *q, int32_t) {
 int64_t block_total_q4_0(const uint8_t *block, const int8_t *q, int32_t) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-        sum += ((block[2 + i] & 15) - 8) * q[i] + ((block[2 + i] >> 4) - 8) * q[i + 16];
+        const uint8_t byte = block[Q4_0::kLowAt + i];
+        sum += ((byte & 15) - Q4_0::kOffset) * q[i] + ((byte >> 4) - Q4_0::kOffset) * q[i + 16];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum;
 }
@@ -35,10 +43,11 @@ int64_t block_total_q4_0(const uint8_t *block, const int8_t *q, int32_t) {
 int64_t block_total_q4_1(const uint8_t *block, const int8_t *q, int32_t q_sum) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-        sum += (block[4 + i] & 15) * q[i] + (block[4 + i] >> 4) * q[i + 16];
+        const uint8_t byte = block[Q4_1::kLowAt + i];
+        sum += (byte & 15) * q[i] + (byte >> 4) * q[i + 16];
     }
     return static_cast<int64_t>(f16_mantissa(load_u16(block))) * sum +
-           static_cast<int64_t>(f16_mantissa(load_u16(block + 2))) * q_sum;
+           static_cast<int64_t>(f16_mantissa(load_u16(block + Q4_1::kMinimumAt))) * q_sum;
 }
 
 template <uint32_t kBlockBytes, int64_t (*kBlockTotal)(const uint8_t *, const int8_t *, int32_t)>
@@ -69,7 +78,7 @@ void gemv_f32(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// dot8 of weights that are widened one by one.
+// dot8 (ops.h) of 16-bit weights that are widened one by one.
 template <float (*kWiden)(uint16_t)>
 float dot8_halves(const uint8_t *w, const float *x, uint32_t n) {
     float lane[kLanes] = {};
@@ -93,7 +102,7 @@ void gemv_halves(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// The other block types, by way of UnpackedBlock. One group's integer total.
+// The other block types are unpacked first (UnpackedBlock). The integer total of one block.
 int64_t block_total(const UnpackedBlock &block, const int8_t *q, uint32_t elements) {
     int32_t scaled = 0;
     int32_t offset = 0;
@@ -110,7 +119,7 @@ int64_t block_total(const UnpackedBlock &block, const int8_t *q, uint32_t elemen
     return int64_t{f16_mantissa(block.d)} * scaled - int64_t{f16_mantissa(block.dmin)} * offset;
 }
 
-// The types that have no portable kernel of their own.
+// For the types that have no portable kernel of their own.
 template <TensorType kType>
 void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     gemv_unpacked(kType, args, row_begin, row_end);
@@ -128,12 +137,14 @@ void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 //
 // Bounds, |q| <= 127:
 //   Q8_0  f = 32, weights + 128: 0..255. A block of 32 is 16 words. Low field: 16 * 255 * 127 =
-//         518,160; top field: twice that. Both far below 2^31: one flush a block.
-//   Q4_x  f = 16, nibbles 0..15. Four words (16 nibbles, one u64 load) a flush. Fields hold
-//         1, 2, 3 and 4 products a word: at most 4 * 4 * 15 * 127 = 30,480 < 2^15 = 32,768. A fifth
-//         word would not fit (38,100).
-// What the offsets (128 and 8) add is taken off with the block's sum of activations. Sums of a
-// block stay below 2^21, mantissas below 2^31, eight blocks: an int64 holds every total.
+//         518,160; top field: twice that. Both are far below 2^31, so the top field is read once a
+//         block.
+//   Q4_x  f = 16, nibbles 0..15. The top field is read after four words (16 nibbles, one u64 load).
+//         Fields hold 1, 2, 3 and 4 products a word: at most 4 * 4 * 15 * 127 = 30,480 < 2^15 =
+//         32,768. A fifth word would not fit (38,100).
+// The block's sum of activations times the offset (128 or 8) is subtracted afterwards. Sums of a
+// block stay below 2^21, mantissas below 2^31, and a group has eight blocks: an int64 holds every
+// total.
 
 constexpr uint64_t kByteSign = 0x8080808080808080;
 constexpr uint64_t kPairMask = 0x000000ff000000ff;
@@ -141,11 +152,11 @@ constexpr uint64_t kPairBias = 0x0000000080000000;
 constexpr uint64_t kQuadMask = 0x000f000f000f000f;
 constexpr uint64_t kQuadBias = 0x0000800080008000;
 
-// Everything below is one function for the compiler, unrolled over a block: calls, spilled words
-// and index arithmetic cost more than the multiplications, in an emulator above all.
+// The compiler makes one function of all that follows and unrolls a block: calls, spilled words and
+// index arithmetic cost more than the multiplications, above all in an emulator.
 
 struct SwarQ8_0 {
-    static constexpr uint32_t kBlockBytes = kQ8_0BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q8_0::kBytes;
     static constexpr uint32_t kWords = 16;  // of activations for a block
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.pairs; }
 
@@ -163,7 +174,7 @@ struct SwarQ8_0 {
             const uint64_t x3 = x[4 * k + 3];
 #pragma clang loop unroll(full)
             for (uint32_t r = 0; r < kRows; ++r) {
-                const uint64_t u = load_u64(w + r * row_bytes + 2 + 8 * k) ^ kByteSign;
+                const uint64_t u = load_u64(w + r * row_bytes + Q8_0::kLowAt + 8 * k) ^ kByteSign;
                 sum[r] += (u & kPairMask) * x0 + ((u >> 8) & kPairMask) * x1 +
                           ((u >> 16) & kPairMask) * x2 + ((u >> 24) & kPairMask) * x3;
             }
@@ -198,7 +209,7 @@ template <uint32_t kNibbles, uint32_t kRows>
 }
 
 struct SwarQ4_0 {
-    static constexpr uint32_t kBlockBytes = kQ4_0BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q4_0::kBytes;
     static constexpr uint32_t kWords = 8;
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
 
@@ -208,9 +219,9 @@ struct SwarQ4_0 {
                                                   int64_t (&total)[kRows]) {
         int64_t dot[kRows];
         for (uint32_t r = 0; r < kRows; ++r) {
-            dot[r] = -8 * int64_t{q_sum};
+            dot[r] = -Q4_0::kOffset * int64_t{q_sum};
         }
-        quad_dots<2>(w, row_bytes, x, dot);
+        quad_dots<Q4_0::kLowAt>(w, row_bytes, x, dot);
 #pragma clang loop unroll(full)
         for (uint32_t r = 0; r < kRows; ++r) {
             total[r] += dot[r] * f16_mantissa(load_u16(w + r * row_bytes));
@@ -219,7 +230,7 @@ struct SwarQ4_0 {
 };
 
 struct SwarQ4_1 {
-    static constexpr uint32_t kBlockBytes = kQ4_1BlockBytes;
+    static constexpr uint32_t kBlockBytes = Q4_1::kBytes;
     static constexpr uint32_t kWords = 8;
     static const uint64_t *words(const QuantizedActivation &xq) { return xq.quads; }
 
@@ -228,17 +239,17 @@ struct SwarQ4_1 {
                                                   const uint64_t *x, int32_t q_sum,
                                                   int64_t (&total)[kRows]) {
         int64_t dot[kRows] = {};
-        quad_dots<4>(w, row_bytes, x, dot);
+        quad_dots<Q4_1::kLowAt>(w, row_bytes, x, dot);
 #pragma clang loop unroll(full)
         for (uint32_t r = 0; r < kRows; ++r) {
             const uint8_t *const block = w + r * row_bytes;
             total[r] += dot[r] * f16_mantissa(load_u16(block)) +
-                        int64_t{q_sum} * f16_mantissa(load_u16(block + 2));
+                        int64_t{q_sum} * f16_mantissa(load_u16(block + Q4_1::kMinimumAt));
         }
     }
 };
 
-// kRows rows side by side, so that a loaded activation word serves them all.
+// Computes kRows rows together, so that an activation word is loaded once for all of them.
 template <typename Format, uint32_t kRows>
 [[gnu::always_inline]] inline void swar_rows(const GemvArgs &args, uint32_t row) {
     constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
@@ -282,8 +293,8 @@ void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 // ------------------------------------------------------------------ F16 and BF16, eight at a time
-// A normal f16 is widened by moving its exponent and fraction and adding to the exponent: no branch
-// for each of eight when a look at them all has shown that none is zero, denormal or special.
+// A normal f16 is widened by moving its exponent and fraction and adding to the exponent. One test
+// of eight numbers shows whether all are normal; then none of them needs a branch.
 
 void widen_8_f16(const uint8_t *from, float *wide) {
     if (all_normal_f16(load_u64(from)) && all_normal_f16(load_u64(from + 8))) {
@@ -325,7 +336,7 @@ void gemv_by_8(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     }
 }
 
-// ------------------------------------------------------------------ which there are
+// ------------------------------------------------------------------ the lists
 
 constexpr GemvVariant kF32[] = {{"portable", gemv_f32, 0}};
 constexpr GemvVariant kF16[] = {
@@ -337,15 +348,15 @@ constexpr GemvVariant kBF16[] = {
     {"by 8", gemv_by_8<widen_8_bf16, bf16_to_f32>, 0},
 };
 constexpr GemvVariant kQ8_0[] = {
-    {"portable", gemv_blocks<kQ8_0BlockBytes, block_total_q8_0>, 0},
+    {"portable", gemv_blocks<Q8_0::kBytes, block_total_q8_0>, 0},
     {"swar2", gemv_swar<SwarQ8_0, 1>, kFormPairs},
 };
 constexpr GemvVariant kQ4_0[] = {
-    {"portable", gemv_blocks<kQ4_0BlockBytes, block_total_q4_0>, 0},
+    {"portable", gemv_blocks<Q4_0::kBytes, block_total_q4_0>, 0},
     {"swar4", gemv_swar<SwarQ4_0, 2>, kFormQuads},
 };
 constexpr GemvVariant kQ4_1[] = {
-    {"portable", gemv_blocks<kQ4_1BlockBytes, block_total_q4_1>, 0},
+    {"portable", gemv_blocks<Q4_1::kBytes, block_total_q4_1>, 0},
     {"swar4", gemv_swar<SwarQ4_1, 1>, kFormQuads},
 };
 template <TensorType kType, GemvKernel kSwar>

@@ -1,6 +1,5 @@
-// The kernels that every processor can run: the portable references, which every other kernel must
-// equal bit for bit, and the general-purpose-register (SWAR) forms of Q8_0, Q4_0, Q4_1, F16 and
-// BF16.
+// The kernels that every processor can run: the portable references, whose bits every other kernel
+// must have, and faster variants of Q8_0, Q4_0, Q4_1 (SWAR), F16 and BF16.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +11,7 @@
 
 namespace bareflow::compute {
 
-// Those of a type, the portable reference first.
+// The variants of a type, the portable reference first.
 [[nodiscard]] std::span<const GemvVariant> scalar_variants(TensorType type);
 
 // The portable kernel of any block type, following the contract literally.

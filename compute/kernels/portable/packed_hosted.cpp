@@ -1,3 +1,4 @@
+// The packed kernels that every processor can run, and the list of all packed kernels.
 #include "compute/kernels/packed.h"
 
 #include "compute/kernels/gemv.h"
@@ -10,10 +11,11 @@
 namespace bareflow::compute {
 namespace {
 
-// Q8_0, two products in one 64-bit multiply: a word of weights has four columns of two rows, the
-// two lanes of 32 bits, and each activation meets one column of both. Lanes hold unsigned weights
-// (0..255) times signed activations: of a block at most 32 * 255 * 127 = 1,036,320 in magnitude.
-// Starting from 2^31 a lane stays positive and below 2^32, so no lane borrows from the other.
+// Q8_0, two products in one 64-bit multiply. A word of weights has four columns of two rows, a row
+// in each half of 32 bits; each activation is multiplied with one column of both rows. A half adds
+// up unsigned weights (0..255) times signed activations: in a block at most 32 * 255 * 127 =
+// 1,036,320 in magnitude. It starts from 2^31, so it stays positive and below 2^32, and no half
+// borrows from the other.
 constexpr uint32_t kRowsAtOnce = 2;
 
 void gemv_q8_0(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {

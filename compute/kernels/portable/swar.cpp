@@ -1,3 +1,5 @@
+// SWAR kernels of the rarer block types, and the direct one of IQ4_NL. A block is decoded into
+// bytes of 64-bit words; part_dot() multiplies sixteen of them with four multiplications.
 #include "compute/kernels/portable/swar.h"
 
 #include "compute/numbers/quant.h"
@@ -6,13 +8,24 @@
 namespace bareflow::compute {
 namespace {
 
-// Eight weights lie in the bytes of a word, in order, stored as 0 or more. The bytes with even
-// numbers are one factor, the others the next; what they meet are the `quads` of the activation.
-// Word (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
-// begins at 16 * half + 8 * k. What a type takes off each stored value is taken off the fields of
-// the factor: borrows between them vanish like those of the activations (gemv.cpp, "SWAR").
-// A field of a product holds up to four products of a weight and an activation, so with weights up
-// to 32 in magnitude two words fit (2 * 4 * 32 * 127 = 32,512 < 2^15), with 16 all four.
+// A word has eight stored weights in its bytes, in order. Its even bytes are one factor of four
+// fields, its odd bytes another. They are multiplied with the `quads` of the activation: word
+// (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
+// begin at 16 * half + 8 * k. The offset of a type is subtracted from the fields of the factor;
+// borrows between fields vanish like those of the activations (gemv.cpp, "SWAR").
+//
+// A field of a 64-bit product holds up to four products of a weight and an activation. With weights
+// of at most 32 in magnitude the sum of two words fits (2 * 4 * 32 * 127 = 32,512 < 2^15), with at
+// most 16 the sum of four.
+using Q5_0 = FormatFacts<TensorType::kQ5_0>;
+using Q5_1 = FormatFacts<TensorType::kQ5_1>;
+using IQ4_NL = FormatFacts<TensorType::kIQ4_NL>;
+using Q2_K = FormatFacts<TensorType::kQ2_K>;
+using Q3_K = FormatFacts<TensorType::kQ3_K>;
+using Q4_K = FormatFacts<TensorType::kQ4_K>;
+using Q5_K = FormatFacts<TensorType::kQ5_K>;
+using Q6_K = FormatFacts<TensorType::kQ6_K>;
+
 constexpr uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f;
 constexpr uint64_t kTwoBits = 0x0303030303030303;
 constexpr uint64_t kOnes = 0x0101010101010101;
@@ -27,8 +40,8 @@ inline int64_t top_field(uint64_t sum) {
     return static_cast<int64_t>(sum + kBias) >> 48;
 }
 
-// The sum of (w_i - kOffset) * q_i over sixteen: `low` the first eight stored weights, `high` the
-// others, of at most kMost; `x` the words of their block from number `half` on.
+// The sum of (w_i - kOffset) * q_i over sixteen weights of at most kMost: the first eight are in
+// `low`, the others in `high`. `x` points at word `half` of the block's quads.
 template <uint32_t kMost, uint32_t kOffset = 0>
 [[gnu::always_inline]] inline int64_t part_dot(uint64_t low, uint64_t high, const uint64_t *x) {
     constexpr uint64_t kTakenOff = kOffset * kFields;
@@ -50,8 +63,9 @@ inline int64_t part_sum(const uint64_t *x) {
     return top_field((x[0] + x[2] + x[4] + x[6]) * kFields);
 }
 
-// A super-block's total, with the quads [8 * 8] and block_sums [8] that it meets. Two or four rows
-// side by side are a fifth slower under TCG: sixteen registers don't hold what they share.
+// The total of a super-block with quads[8 * 8] and block_sums[8] of its group. Computing two or
+// four rows together is a fifth slower under TCG: sixteen registers do not hold what the rows
+// share.
 using SuperBlockTotal = int64_t (*)(const uint8_t *block, const uint64_t *quads,
                                     const int32_t *block_sums);
 
@@ -78,35 +92,36 @@ inline int64_t combine(const uint8_t *factors, int64_t scaled, int64_t offset) {
     return scaled * f16_mantissa(load_u16(factors)) - offset * f16_mantissa(load_u16(factors + 2));
 }
 
-// Parts 8h + 2s + c (h, c = 0..1, s = 0..3) of types with fields of two bits, or high fields of two
-// bits, lie in the sixteen bytes from 32h + 16c on, s pairs of bits up.
+// Fields of two bits, low or high: those of part 8h + 2s + c (h, c = 0..1, s = 0..3) are bits 2s
+// and 2s + 1 of the sixteen bytes from 32h + 16c on.
 
 int64_t total_q2_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
     int64_t scaled = 0;
     int64_t offset = 0;
     for (uint32_t hc = 0; hc < 4; ++hc) {
-        const uint64_t low = load_u64(block + 16 + 16 * hc);
-        const uint64_t high = load_u64(block + 16 + 16 * hc + 8);
+        const uint64_t low = load_u64(block + Q2_K::kLowAt + 16 * hc);
+        const uint64_t high = load_u64(block + Q2_K::kLowAt + 16 * hc + 8);
         const uint32_t first = hc / 2 * 8 + hc % 2;
 #pragma clang loop unroll(full)
         for (uint32_t s = 0; s < 4; ++s) {
             const uint32_t part = first + 2 * s;
             const uint64_t *const q = quads + part / 2 * kBlockWords + hc % 2;
             const int64_t dot =
-                part_dot<3>(low >> (2 * s) & kTwoBits, high >> (2 * s) & kTwoBits, q);
-            scaled += (block[part] & 15) * dot;
-            offset += (block[part] >> 4) * part_sum(q);
+                part_dot<Q2_K::kMost>(low >> (2 * s) & kTwoBits, high >> (2 * s) & kTwoBits, q);
+            const uint8_t nibbles = block[Q2_K::kPartScalesAt + part];
+            scaled += (nibbles & 15) * dot;
+            offset += (nibbles >> 4) * part_sum(q);
         }
     }
-    return combine(block + 80, scaled, offset);
+    return combine(block + Q2_K::kScaleAt, scaled, offset);
 }
 
 int64_t total_q3_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
-    // Four bits of sixteen scales, then the two bits above.
+    // The low four bits of sixteen scales, then the high two bits.
     uint64_t scales[2];
     uint32_t above;
-    __builtin_memcpy(&scales[0], block + 96, sizeof(scales[0]));
-    __builtin_memcpy(&above, block + 104, sizeof(above));
+    __builtin_memcpy(&scales[0], block + Q3_K::kPartScalesAt, sizeof(scales[0]));
+    __builtin_memcpy(&above, block + Q3_K::kPartScalesAt + 8, sizeof(above));
     const uint64_t above_low = (above & 0x03030303u) | uint64_t{above >> 2 & 0x03030303u} << 32;
     const uint64_t above_high = (above >> 4 & 0x03030303u) | uint64_t{above >> 6 & 0x03030303u}
                                                                  << 32;
@@ -116,10 +131,10 @@ int64_t total_q3_k(const uint8_t *block, const uint64_t *quads, const int32_t *)
     __builtin_memcpy(scale, scales, sizeof(scale));
     int64_t scaled = 0;
     for (uint32_t hc = 0; hc < 4; ++hc) {
-        const uint8_t *const at = block + 32 + 16 * hc;
+        const uint8_t *const at = block + Q3_K::kLowAt + 16 * hc;
         const uint64_t low = load_u64(at);
         const uint64_t high = load_u64(at + 8);
-        const uint8_t *const third = block + hc % 2 * 16;
+        const uint8_t *const third = block + Q3_K::kHighAt + hc % 2 * 16;
         const uint64_t third_low = load_u64(third) >> (hc / 2 * 4);
         const uint64_t third_high = load_u64(third + 8) >> (hc / 2 * 4);
         const uint32_t first = hc / 2 * 8 + hc % 2;
@@ -127,16 +142,16 @@ int64_t total_q3_k(const uint8_t *block, const uint64_t *quads, const int32_t *)
         for (uint32_t s = 0; s < 4; ++s) {
             const uint32_t part = first + 2 * s;
             const uint64_t *const q = quads + part / 2 * kBlockWords + hc % 2;
-            const int64_t dot =
-                part_dot<7, 4>((low >> (2 * s) & kTwoBits) | (third_low >> s & kOnes) << 2,
-                               (high >> (2 * s) & kTwoBits) | (third_high >> s & kOnes) << 2, q);
+            const int64_t dot = part_dot<Q3_K::kMost, Q3_K::kOffset>(
+                (low >> (2 * s) & kTwoBits) | (third_low >> s & kOnes) << 2,
+                (high >> (2 * s) & kTwoBits) | (third_high >> s & kOnes) << 2, q);
             scaled += (scale[part] - 32) * dot;
         }
     }
-    return scaled * f16_mantissa(load_u16(block + 108));
+    return scaled * f16_mantissa(load_u16(block + Q3_K::kScaleAt));
 }
 
-// The eight scales and minimums of Q4_K and Q5_K (see weight_blocks.cpp), four at a time.
+// PartScales::kSixBits (see weight_blocks.cpp), four scales or minimums at a time.
 struct SixBits {
     uint8_t scale[8];
     uint8_t minimum[8];
@@ -163,57 +178,58 @@ struct SixBits {
 };
 
 int64_t total_q4_k(const uint8_t *block, const uint64_t *quads, const int32_t *block_sums) {
-    const SixBits six(block + 4);
+    const SixBits six(block + Q4_K::kPartScalesAt);
     const uint64_t *q = quads;
     int64_t scaled = 0;
     for (uint32_t pair = 0; pair < 4; ++pair) {
-        const uint8_t *const at = block + 16 + 32 * pair;
+        const uint8_t *const at = block + Q4_K::kLowAt + 32 * pair;
         int64_t dot[2] = {};
 #pragma clang loop unroll(full)
         for (uint32_t c = 0; c < 2; ++c) {
             const uint64_t low = load_u64(at + 16 * c);
             const uint64_t high = load_u64(at + 16 * c + 8);
-            dot[0] += part_dot<15>(low & kNibbles, high & kNibbles, q + c);
-            dot[1] += part_dot<15>(low >> 4 & kNibbles, high >> 4 & kNibbles, q + kBlockWords + c);
+            dot[0] += part_dot<Q4_K::kMost>(low & kNibbles, high & kNibbles, q + c);
+            dot[1] += part_dot<Q4_K::kMost>(low >> 4 & kNibbles, high >> 4 & kNibbles,
+                                            q + kBlockWords + c);
         }
         scaled += six.scale[2 * pair] * dot[0] + six.scale[2 * pair + 1] * dot[1];
         q += 2 * kBlockWords;
     }
-    return combine(block, scaled, six.offset(block_sums));
+    return combine(block + Q4_K::kScaleAt, scaled, six.offset(block_sums));
 }
 
 int64_t total_q5_k(const uint8_t *block, const uint64_t *quads, const int32_t *block_sums) {
-    const SixBits six(block + 4);
+    const SixBits six(block + Q5_K::kPartScalesAt);
     const uint64_t *q = quads;
     int64_t scaled = 0;
     for (uint32_t pair = 0; pair < 4; ++pair) {
-        const uint8_t *const at = block + 48 + 32 * pair;
+        const uint8_t *const at = block + Q5_K::kLowAt + 32 * pair;
         int64_t dot[2] = {};
 #pragma clang loop unroll(full)
         for (uint32_t c = 0; c < 2; ++c) {
             const uint64_t low = load_u64(at + 16 * c);
             const uint64_t high = load_u64(at + 16 * c + 8);
-            const uint64_t fifth_low = load_u64(block + 16 + 16 * c) >> (2 * pair);
-            const uint64_t fifth_high = load_u64(block + 24 + 16 * c) >> (2 * pair);
-            dot[0] += part_dot<31>((low & kNibbles) | (fifth_low & kOnes) << 4,
-                                   (high & kNibbles) | (fifth_high & kOnes) << 4, q + c);
-            dot[1] += part_dot<31>((low >> 4 & kNibbles) | (fifth_low >> 1 & kOnes) << 4,
-                                   (high >> 4 & kNibbles) | (fifth_high >> 1 & kOnes) << 4,
-                                   q + kBlockWords + c);
+            const uint64_t fifth_low = load_u64(block + Q5_K::kHighAt + 16 * c) >> (2 * pair);
+            const uint64_t fifth_high = load_u64(block + Q5_K::kHighAt + 16 * c + 8) >> (2 * pair);
+            dot[0] += part_dot<Q5_K::kMost>((low & kNibbles) | (fifth_low & kOnes) << 4,
+                                            (high & kNibbles) | (fifth_high & kOnes) << 4, q + c);
+            dot[1] += part_dot<Q5_K::kMost>((low >> 4 & kNibbles) | (fifth_low >> 1 & kOnes) << 4,
+                                            (high >> 4 & kNibbles) | (fifth_high >> 1 & kOnes) << 4,
+                                            q + kBlockWords + c);
         }
         scaled += six.scale[2 * pair] * dot[0] + six.scale[2 * pair + 1] * dot[1];
         q += 2 * kBlockWords;
     }
-    return combine(block, scaled, six.offset(block_sums));
+    return combine(block + Q5_K::kScaleAt, scaled, six.offset(block_sums));
 }
 
 int64_t total_q6_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
     int64_t scaled = 0;
     for (uint32_t hc = 0; hc < 4; ++hc) {
-        const uint8_t *const above = block + 128 + 16 * hc;
+        const uint8_t *const above = block + Q6_K::kHighAt + 16 * hc;
         const uint64_t above_low = load_u64(above);
         const uint64_t above_high = load_u64(above + 8);
-        const uint8_t *const nibbles = block + hc / 2 * 64 + hc % 2 * 16;
+        const uint8_t *const nibbles = block + Q6_K::kLowAt + hc / 2 * 64 + hc % 2 * 16;
         const uint32_t first = hc / 2 * 8 + hc % 2;
 #pragma clang loop unroll(full)
         for (uint32_t s = 0; s < 4; ++s) {
@@ -222,12 +238,13 @@ int64_t total_q6_k(const uint8_t *block, const uint64_t *quads, const int32_t *)
             const uint8_t *const at = nibbles + s % 2 * 32;
             const uint64_t low = load_u64(at) >> (s / 2 * 4) & kNibbles;
             const uint64_t high = load_u64(at + 8) >> (s / 2 * 4) & kNibbles;
-            const int64_t dot = part_dot<63, 32>(low | (above_low >> (2 * s) & kTwoBits) << 4,
-                                                 high | (above_high >> (2 * s) & kTwoBits) << 4, q);
-            scaled += static_cast<int8_t>(block[192 + part]) * dot;
+            const int64_t dot = part_dot<Q6_K::kMost, Q6_K::kOffset>(
+                low | (above_low >> (2 * s) & kTwoBits) << 4,
+                high | (above_high >> (2 * s) & kTwoBits) << 4, q);
+            scaled += static_cast<int8_t>(block[Q6_K::kPartScalesAt + part]) * dot;
         }
     }
-    return scaled * f16_mantissa(load_u16(block + 208));
+    return scaled * f16_mantissa(load_u16(block + Q6_K::kScaleAt));
 }
 
 // ------------------------------------------------------------------ blocks of 32
@@ -253,7 +270,7 @@ void gemv_blocks_of_32(const GemvArgs &args, uint32_t row_begin, uint32_t row_en
     }
 }
 
-// Eight bits as eight bytes of 0 or 16.
+// Spreads eight bits over eight bytes of 0 or 16.
 inline uint64_t fifth_bits(uint32_t bits) {
     const uint64_t spread = ((bits & 0xff) * kOnes) & 0x8040201008040201;
     return ((spread + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) >> 3;
@@ -266,28 +283,30 @@ inline int64_t five_bit_dot(const uint8_t *fields, const uint64_t *q) {
     __builtin_memcpy(&bits, fields, sizeof(bits));
     const uint64_t first = load_u64(fields + 4);
     const uint64_t second = load_u64(fields + 12);
-    return part_dot<31, kOffset>((first & kNibbles) | fifth_bits(bits),
-                                 (second & kNibbles) | fifth_bits(bits >> 8), q) +
-           part_dot<31, kOffset>((first >> 4 & kNibbles) | fifth_bits(bits >> 16),
-                                 (second >> 4 & kNibbles) | fifth_bits(bits >> 24), q + 1);
+    return part_dot<Q5_0::kMost, kOffset>((first & kNibbles) | fifth_bits(bits),
+                                          (second & kNibbles) | fifth_bits(bits >> 8), q) +
+           part_dot<Q5_0::kMost, kOffset>((first >> 4 & kNibbles) | fifth_bits(bits >> 16),
+                                          (second >> 4 & kNibbles) | fifth_bits(bits >> 24), q + 1);
 }
 
 int64_t total_q5_0(const uint8_t *block, const QuantizedActivation &xq, uint32_t index) {
-    const int64_t dot = five_bit_dot<16>(block + 2, xq.quads + uint64_t{index} * kBlockWords);
+    const int64_t dot = five_bit_dot<Q5_0::kOffset>(block + Q5_0::kHighAt,
+                                                    xq.quads + uint64_t{index} * kBlockWords);
     return dot * f16_mantissa(load_u16(block));
 }
 
 int64_t total_q5_1(const uint8_t *block, const QuantizedActivation &xq, uint32_t index) {
-    const int64_t dot = five_bit_dot<0>(block + 4, xq.quads + uint64_t{index} * kBlockWords);
+    const int64_t dot = five_bit_dot<Q5_1::kOffset>(block + Q5_1::kHighAt,
+                                                    xq.quads + uint64_t{index} * kBlockWords);
     return dot * f16_mantissa(load_u16(block)) +
-           int64_t{xq.block_sums[index]} * f16_mantissa(load_u16(block + 2));
+           int64_t{xq.block_sums[index]} * f16_mantissa(load_u16(block + Q5_1::kMinimumAt));
 }
 
 int64_t total_iq4_nl(const uint8_t *block, const QuantizedActivation &xq, uint32_t index) {
     const int8_t *const q = xq.q + uint64_t{index} * kBlockElements;
     int32_t dot = 0;
     for (uint32_t i = 0; i < kBlockElements / 2; ++i) {
-        const uint32_t byte = block[2 + i];
+        const uint32_t byte = block[IQ4_NL::kLowAt + i];
         dot += kNonLinear[byte & 15] * q[i] + kNonLinear[byte >> 4] * q[i + 16];
     }
     return int64_t{dot} * f16_mantissa(load_u16(block));
@@ -296,35 +315,35 @@ int64_t total_iq4_nl(const uint8_t *block, const QuantizedActivation &xq, uint32
 }  // namespace
 
 void gemv_swar_q5_0(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_blocks_of_32<22, total_q5_0>(args, row_begin, row_end);
+    gemv_blocks_of_32<Q5_0::kBytes, total_q5_0>(args, row_begin, row_end);
 }
 
 void gemv_swar_q5_1(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_blocks_of_32<24, total_q5_1>(args, row_begin, row_end);
+    gemv_blocks_of_32<Q5_1::kBytes, total_q5_1>(args, row_begin, row_end);
 }
 
 void gemv_direct_iq4_nl(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_blocks_of_32<18, total_iq4_nl>(args, row_begin, row_end);
+    gemv_blocks_of_32<IQ4_NL::kBytes, total_iq4_nl>(args, row_begin, row_end);
 }
 
 void gemv_swar_q2_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_super_blocks<84, total_q2_k>(args, row_begin, row_end);
+    gemv_super_blocks<Q2_K::kBytes, total_q2_k>(args, row_begin, row_end);
 }
 
 void gemv_swar_q3_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_super_blocks<110, total_q3_k>(args, row_begin, row_end);
+    gemv_super_blocks<Q3_K::kBytes, total_q3_k>(args, row_begin, row_end);
 }
 
 void gemv_swar_q4_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_super_blocks<144, total_q4_k>(args, row_begin, row_end);
+    gemv_super_blocks<Q4_K::kBytes, total_q4_k>(args, row_begin, row_end);
 }
 
 void gemv_swar_q5_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_super_blocks<176, total_q5_k>(args, row_begin, row_end);
+    gemv_super_blocks<Q5_K::kBytes, total_q5_k>(args, row_begin, row_end);
 }
 
 void gemv_swar_q6_k(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
-    gemv_super_blocks<210, total_q6_k>(args, row_begin, row_end);
+    gemv_super_blocks<Q6_K::kBytes, total_q6_k>(args, row_begin, row_end);
 }
 
 }  // namespace bareflow::compute

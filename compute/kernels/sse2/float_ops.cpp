@@ -1,7 +1,9 @@
-// The float operations for one instruction set. See compute/kernels/per_target/float_ops_inl.h.
+// The float operations with SSE2, which every x86-64 has, so there is no target to set:
+// per_target/float_ops_inl.h, and attention for heads of 16 elements (attention_head16_inl.h).
 #include <array>
 
 #include "compute/kernels/float_ops.h"
+#include "compute/kernels/instruction_set.h"
 #include "compute/numbers/exp_lanes.h"
 #include "compute/numbers/math.h"
 #include "compute/numbers/vec.h"
@@ -13,13 +15,9 @@ namespace bareflow::compute {
 namespace {
 
 constexpr bool kWide = false;
-#include "compute/kernels/instruction_set.h"
 #include "compute/kernels/per_target/attention_head16_inl.h"
 
 }  // namespace
-}  // namespace bareflow::compute
-
-namespace bareflow::compute {
 
 const FloatVariant &sse2_float_ops() {
     static constexpr FloatVariant kVariant = general_variant("sse2", InstructionSet::kSse2);

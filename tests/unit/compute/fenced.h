@@ -1,4 +1,5 @@
-// Memory whose neighbours cannot be touched.
+// Memory between two pages that cannot be accessed, for tests that a kernel reads and writes
+// nothing beside its operands.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,8 +12,8 @@
 
 namespace bareflow::compute::testing {
 
-// Ends where an inaccessible page begins (and an inaccessible one lies before it); or, if
-// `at_start`, begins right behind the one before.
+// The memory ends right before the second inaccessible page. If `at_start`, it begins right behind
+// the first one instead.
 class Fenced {
   public:
     explicit Fenced(size_t bytes, bool at_start = false) {

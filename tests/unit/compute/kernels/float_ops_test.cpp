@@ -21,7 +21,7 @@ namespace {
 using testing::Fenced;
 using testing::Random;
 
-// Where a value has no meaning of its own, NaN is as good as any other NaN.
+// Every NaN counts as equal to every other NaN.
 bool same(const float *a, const float *b, size_t count) {
     for (size_t i = 0; i < count; ++i) {
         if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]) &&
@@ -32,7 +32,7 @@ bool same(const float *a, const float *b, size_t count) {
     return true;
 }
 
-// What models compute, and what they should not.
+// Kinds of values: those that models compute, and those that they should not.
 enum class Values { kOrdinary, kSmall, kHuge, kBits, kZeros, kHalves, kSpecial };
 constexpr Values kValues[] = {Values::kOrdinary, Values::kSmall,  Values::kHuge,   Values::kBits,
                               Values::kZeros,    Values::kHalves, Values::kSpecial};
@@ -63,7 +63,7 @@ float value(Values values, Random &random) {
     return 0.0f;
 }
 
-// An array that ends, or begins, where memory ends.
+// An array beside an inaccessible page.
 class Array {
   public:
     Array(size_t count, bool at_start)
@@ -141,7 +141,7 @@ TEST_P(FloatOpsTest, Quantize) {
     }
 }
 
-// Groups with the greatest and the least scales, and products right beside 127.
+// Groups with the greatest and the smallest scales, and products close to 127.
 TEST_P(FloatOpsTest, QuantizeAtTheLimits) {
     if (variant().quantize == nullptr) {
         return;
@@ -321,7 +321,7 @@ struct Tiles {
             for (Fenced *const to : {&keys, &kept_values}) {
                 std::vector<float> x(head_size);
                 for (float &v : x) {
-                    // A zero or a denormal now and then.
+                    // Some numbers are zero or denormal.
                     v = random.below(200) == 0 ? 1e-6f : value(values, random);
                 }
                 kv_store(type, x.data(), head_size, to->as<uint8_t>() + t * bytes);
@@ -345,7 +345,7 @@ struct Tiles {
                 .out = nullptr,
                 .out_stride = uint64_t{heads} * head_size};
     }
-    // The passes by one variant after the other, whole or cut.
+    // The passes of each variant, in one call or in several.
     std::vector<float> results(const FloatVariant &first, const FloatVariant &second, Random *cut) {
         Fenced scores(vectors * stride * 4);
         tile.scores = scores.as<float>();
@@ -396,7 +396,7 @@ TEST_P(FloatOpsTest, Attention) {
                     ASSERT_TRUE(same(whole.data(), expected.data(), expected.size()))
                         << head_size << " " << rows << " " << heads << " " << positions << " "
                         << static_cast<int>(values);
-                    // A variant may take the place of another between any two calls.
+                    // A variant may be exchanged for another between any two calls.
                     const auto mixed = tiles.results(variant(), reference(), &random);
                     ASSERT_TRUE(same(mixed.data(), expected.data(), expected.size()))
                         << head_size << " " << rows << " " << heads << " " << positions;
@@ -460,7 +460,7 @@ TEST_P(RelaxedOpsTest, Silu) {
     }
 }
 
-// Each number against its own size, from the least to the greatest exponential.
+// The error of each number relative to itself, from the smallest to the greatest exponential.
 TEST_P(RelaxedOpsTest, ExpOfEverySizeOfNumber) {
     if (variant().silu == nullptr) {
         return;
@@ -477,7 +477,7 @@ TEST_P(RelaxedOpsTest, ExpOfEverySizeOfNumber) {
     variant().silu(g.data(), u.data(), 0, static_cast<uint32_t>(g.size()), got.data());
     bool different = false;
     for (size_t i = 0; i < g.size(); ++i) {
-        // The reciprocal of what is near the greatest number may be 0.
+        // The reciprocal of a number near the greatest float may be 0.
         const float most = std::max(std::fabs(expected[i]) * 0x1p-15f, 1e-34f);
         ASSERT_NEAR(got[i], expected[i], most) << g[i];
         different |= got[i] != expected[i];

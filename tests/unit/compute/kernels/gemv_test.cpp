@@ -17,7 +17,7 @@
 namespace bareflow::compute {
 namespace {
 
-// While it lives, tiles multiply however little there is.
+// While an object exists, AMX multiplies every product, however small.
 class EveryTile {
   public:
     EveryTile() { use_amx_beyond(0); }
@@ -104,7 +104,7 @@ void expect_all_variants_agree(TensorType type, const Operands &operands, uint32
                 << variant.name << " split at " << split << " of " << rows;
         }
         if (variant.matrix != nullptr) {
-            // AMX leaves less than twelve to AVX-512.
+            // With fewer than twelve vectors the AMX kernel calls AVX-512.
             for (const uint32_t batch : {2u, 8u, 13u}) {
                 std::vector<float> y(uint64_t{rows} * batch, 12345.0f);
                 const std::vector<QuantizedActivation> same(batch, args.xq);
@@ -149,7 +149,7 @@ TEST(KernelsTest, EveryVariantEqualsTheReferenceAtEveryLength) {
 // end, in every arrangement of signs that repeats within a word or a block.
 TEST(KernelsTest, ExtremesDoNotOverflow) {
     const EveryTile every_tile;
-    constexpr uint16_t kGreatest = 0x7bff;  // below the type's limit; or with a sign its negative
+    constexpr uint16_t kGreatest = 0x7bff;  // stands for the greatest scale of the type
     const uint16_t scales[] = {
         kGreatest, kGreatest | 0x8000,
         0x0001,  // the smallest denormal
@@ -216,7 +216,7 @@ TEST(KernelsTest, MisalignedWeights) {
     }
 }
 
-// Zeros, denormals, both signs: the shortcut for eight normal halves is taken and not taken.
+// Zeros, denormals and both signs, so that the shortcut for eight normal f16 is and is not used.
 TEST(KernelsTest, F16WeightsOfEveryKind) {
     Random random(3);
     const uint32_t cols = 0x7c00;
@@ -235,7 +235,7 @@ TEST(KernelsTest, F16WeightsOfEveryKind) {
               dot8(wide.data(), operands.x.data(), cols));
 }
 
-// Not only equal to one another: close to what the weights mean.
+// The variants are not only equal: their results are close to the exact product.
 TEST(KernelsTest, ResultsAreCloseToFloat64) {
     Random random(4);
     for (const TensorType type : kAllTypes) {
@@ -270,8 +270,8 @@ TEST(KernelsTest, ResultsAreCloseToFloat64) {
     }
 }
 
-// Rows begin .. rows of several random vectors: equal to the reference for each, and nothing else
-// written.
+// Rows [begin, rows) for several random vectors equal the reference for each vector, and nothing
+// else is written.
 void expect_matrix_kernels_agree(TensorType type, const std::vector<uint8_t> &weights,
                                  uint32_t rows, uint32_t begin, uint32_t cols, uint32_t batch,
                                  Random &random) {
@@ -308,7 +308,7 @@ void expect_matrix_kernels_agree(TensorType type, const std::vector<uint8_t> &we
     }
 }
 
-// Large enough for tiles as the program uses them.
+// Large enough for AMX under the program's own limits.
 TEST(KernelsTest, LargeMatricesOfSeveralVectors) {
     Random random(9);
     for (const TensorType type : kAllTypes) {
@@ -319,8 +319,8 @@ TEST(KernelsTest, LargeMatricesOfSeveralVectors) {
     }
 }
 
-// One vector and every remainder of rows, where parts of a matrix are read in turns; more columns
-// than are prepared at a time, and a short last group.
+// One vector and every remainder of rows, for kernels that read several parts of a matrix as
+// streams; more columns than are prepared at a time, and a short last group.
 TEST(KernelsTest, ManyRowsOfOneVector) {
     Random random(10);
     for (const TensorType type : kAllTypes) {
@@ -354,8 +354,8 @@ TEST(KernelsTest, MatrixKernelsEqualTheReferenceForEveryVector) {
     }
 }
 
-// Scales of a row close to one another and far apart, and rows of either kind beside each other:
-// what is summed in 24 bits by AMX, what is not, and what is just below the limit.
+// Scales of a row that are close together and far apart, with both kinds of rows next to each
+// other: AMX sums some rows in 24 bits and some not, and some are just below the limit.
 TEST(KernelsTest, MatrixKernelsWithScalesOfEverySpread) {
     const EveryTile every_tile;
     Random random(7);
@@ -460,7 +460,7 @@ CpuFeatures with(std::initializer_list<CpuFeature> features) {
     for (const CpuFeature feature : features) {
         out.usable |= uint64_t{1} << static_cast<int>(feature);
     }
-    out.present = ~uint64_t{0};  // there, but not switched on: must not count
+    out.present = ~uint64_t{0};  // CPUID has them, but XCR0 does not: they must not count
     return out;
 }
 

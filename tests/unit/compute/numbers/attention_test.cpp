@@ -96,7 +96,7 @@ TEST(KvFormatTest, WhatIsStoredIsWhatTheContractSays) {
     }
 }
 
-// Everything for one query vector, by the contract's text.
+// Attention of one query vector, written as the contract's text has it.
 std::vector<float> slow_attention(const std::vector<float> &q,
                                   const std::vector<std::vector<float>> &keys,
                                   const std::vector<std::vector<float>> &values, uint32_t positions,

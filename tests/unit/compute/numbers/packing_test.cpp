@@ -20,7 +20,7 @@ namespace {
 using testing::Random;
 
 constexpr TensorType kPackable[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1};
-// Of columns: one block, incomplete groups of 256, whole ones.
+// Numbers of columns: one block, incomplete groups of 256, whole groups.
 constexpr uint32_t kCols[] = {32, 64, 96, 256, 288, 480, 512, 768, 1056};
 constexpr uint32_t kRows = 48;
 
@@ -76,7 +76,7 @@ TEST(PackingTest, AllThereAndBack) {
             const uint64_t row_bytes = testing::row_bytes(type, cols);
             const std::vector<uint8_t> file = testing::random_weights(type, kRows, cols, random);
             const PlacedWeights as_in_file{file.data(), Packing::kFile};
-            // Right up against what is not mapped: nothing beside the rows is touched.
+            // The rows lie beside a page that is not mapped: nothing else may be accessed.
             const testing::Fenced packed(file.size());
             const testing::Fenced back(file.size());
             auto *const p = packed.as<uint8_t>();

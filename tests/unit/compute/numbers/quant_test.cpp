@@ -47,7 +47,7 @@ TEST(QuantTest, MantissaTimes2ToMinus24IsTheF16) {
     }
 }
 
-// The contract, spelled out once more with the host's own functions.
+// The contract's text, written with the functions of the C++ library.
 void expect_quantized(const std::vector<float> &x) {
     const auto count = static_cast<uint32_t>(x.size());
     auto buffer = ActivationBuffer::create(count);
