@@ -4,6 +4,7 @@
 #include <bit>
 #include <new>
 
+#include "compute/codegen/generators.h"
 #include "compute/codegen/plans.h"
 #include "compute/kernels/bindings.h"
 #include "compute/kernels/instruction_set.h"
@@ -119,7 +120,7 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
     constexpr uint16_t kPrefetchUnit = 64;
     const GemvPlan &plan = gemv_plan(binding_->type, index - compiled).plan;
     // Weights from memory want one row after the other, those in caches several at once.
-    const bool one_row = !plan.swar() && plan.rows == 1;
+    const bool one_row = plan.kind() != PlanKind::kSwar && plan.rows == 1;
     return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
                                             2 * plan.narrow + (plan.direct || one_row)),
             .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
@@ -156,7 +157,8 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
 
 Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::string_view name) {
     const GemvShape shape = {binding_->type, binding_->cols, binding_->row_bytes};
-    if (!can_generate(shape, plan)) {
+    const Generator *const generator = generator_for(shape.type, plan);
+    if (generator == nullptr || !generator->fits(shape, plan)) {
         return {ErrorCode::kUnsupported, "no generator for this shape"};
     }
     if (owner_->retired_count_ == kMaxRetired) {
@@ -167,9 +169,9 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     full_name.put(binding_->name, " ", name);
     jit::CodeBuffer &code = owner_->code_;
     const uint64_t heat = owner_->warm_regions(*this);
-    BF_ASSIGN(const auto region,
-              code.open(full_name.view(), gemv_code_room(plan), gemv_constant_room(plan), heat));
-    const auto bytes = generate_gemv(shape, plan, code.room(region), code.constants(region));
+    BF_ASSIGN(const auto region, code.open(full_name.view(), generator->code_room(plan),
+                                           generator->constant_room, heat));
+    const auto bytes = generator->generate(shape, plan, code.room(region), code.constants(region));
     if (!bytes) {
         code.release(region);
         return bytes.error();
@@ -177,7 +179,7 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     const void *const start = code.seal(region, bytes.value());
     // Code made a moment ago: the one place where data becomes a function.
     return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
-                     gemv_code_forms(shape.type, plan), region, name, Packing::kFile};
+                     generator->forms_of(shape.type), region, name, Packing::kFile};
 }
 
 OptimizationTarget::Check GemvJit::Target::check_some() {

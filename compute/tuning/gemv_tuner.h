@@ -26,7 +26,7 @@
 #include <span>
 #include <string_view>
 
-#include "compute/codegen/codegen.h"
+#include "compute/codegen/plan.h"
 #include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"

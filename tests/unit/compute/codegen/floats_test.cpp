@@ -56,7 +56,7 @@ TEST(GemvFloatTest, WhatCanBeGenerated) {
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 4, 4, InstructionSet::kAvx2));
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 3, 1, InstructionSet::kAvx2));
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 4, 1, InstructionSet::kAvx512));
-    EXPECT_FALSE(can_generate_float_type(TensorType::kQ8_0, InstructionSet::kAvx2));
+    EXPECT_FALSE(kFloatGenerator.writes(TensorType::kQ8_0, InstructionSet::kAvx2));
 }
 
 TEST(GemvFloatTest, EveryPlanEqualsTheReferenceAtEveryLength) {
@@ -166,7 +166,7 @@ TEST(GemvFloatTest, RoomIsAlwaysEnough) {
                 const uint32_t cols = 3 * unroll * 8 - 1;
                 const GemvShape shape = {type, cols, testing::row_bytes(type, cols)};
                 if (can_generate(shape, plan)) {
-                    const auto room = std::span(out).first(gemv_code_room(plan));
+                    const auto room = std::span(out).first(kFloatGenerator.code_room(plan));
                     EXPECT_TRUE(generate_gemv(shape, plan, room, {}).ok())
                         << about(type, 1, cols, plan);
                 }

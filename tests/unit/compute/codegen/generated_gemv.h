@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "compute/codegen/codegen.h"
+#include "compute/codegen/generators.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
 #include "compute/numbers/quant.h"
@@ -59,7 +59,13 @@ class Generated {
   public:
     Generated(const GemvShape &shape, const GemvPlan &plan) {
         EXPECT_TRUE(buffer_.create(16).ok());
-        const auto region = buffer_.open("test", gemv_code_room(plan), gemv_constant_room(plan));
+        const Generator *const generator = generator_for(shape.type, plan);
+        EXPECT_NE(generator, nullptr);
+        if (generator == nullptr) {
+            return;
+        }
+        const auto region =
+            buffer_.open("test", generator->code_room(plan), generator->constant_room);
         EXPECT_TRUE(region.ok());
         const auto bytes = generate_gemv(shape, plan, buffer_.room(region.value()),
                                          buffer_.constants(region.value()));
