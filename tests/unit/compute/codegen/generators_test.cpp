@@ -17,9 +17,9 @@
 namespace bareflow::compute {
 namespace {
 
-constexpr InstructionSet kSets[] = {InstructionSet::kSse2,    InstructionSet::kSsse3,
-                                    InstructionSet::kAvx2,    InstructionSet::kAvxVnni,
-                                    InstructionSet::kAvx512,  InstructionSet::kAmx};
+constexpr InstructionSet kSets[] = {InstructionSet::kSse2,   InstructionSet::kSsse3,
+                                    InstructionSet::kAvx2,   InstructionSet::kAvxVnni,
+                                    InstructionSet::kAvx512, InstructionSet::kAmx};
 constexpr PlanKind kKinds[] = {PlanKind::kSwar, PlanKind::kNarrow, PlanKind::kVector};
 
 std::vector<TensorType> all_types() {

@@ -62,8 +62,7 @@ uint32_t aligned(TensorType type) {
 TEST(GemvNarrowTest, EveryTypeHasOne) {
     EXPECT_EQ(narrow_types().size(), 14u);
     for (const TensorType type : narrow_types()) {
-        EXPECT_EQ(narrow_writes(type, InstructionSet::kSse2),
-                  type != TensorType::kIQ4_NL);
+        EXPECT_EQ(narrow_writes(type, InstructionSet::kSse2), type != TensorType::kIQ4_NL);
     }
     EXPECT_FALSE(narrow_writes(TensorType::kQ8_0, InstructionSet::kAvx2));
 }

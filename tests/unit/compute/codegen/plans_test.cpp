@@ -22,35 +22,35 @@ using enum InstructionSet;
 
 // Saved profiles contain these names. They and their order are what they have always been.
 const Names kAvx512Names = {
-    "avx512 r1 u4 p2048", "avx512 r1 u4 p0", "avx512 r1 u4 p1024", "avx512 r1 u4 p512",
-    "avx512 r1 u4 p4096", "avx512 r1 u8 p2048", "avx512 r1 u8 p0", "avx512 r1 u8 p1024",
-    "avx512 r1 u8 p512", "avx512 r1 u8 p4096", "avx512 r2 u4 p2048", "avx512 r2 u4 p0",
-    "avx512 r2 u4 p1024", "avx512 r2 u4 p512", "avx512 r2 u4 p4096", "avx512 r2 u2 p2048",
-    "avx512 r2 u2 p0", "avx512 r2 u2 p1024", "avx512 r2 u2 p512", "avx512 r2 u2 p4096",
-    "avx512 r4 u2 p2048", "avx512 r4 u2 p0", "avx512 r4 u2 p1024", "avx512 r4 u2 p512",
-    "avx512 r4 u2 p4096", "avx512 r4 u1 p2048", "avx512 r4 u1 p0", "avx512 r4 u1 p1024",
-    "avx512 r4 u1 p512", "avx512 r4 u1 p4096", "avx512 r8 u1 p2048", "avx512 r8 u1 p0",
-    "avx512 r8 u1 p1024", "avx512 r8 u1 p512", "avx512 r8 u1 p4096"};
-const Names kAvxVnniNames = {
-    "avx_vnni r1 u4 p2048", "avx_vnni r1 u4 p0", "avx_vnni r1 u4 p1024", "avx_vnni r1 u8 p2048",
-    "avx_vnni r1 u8 p0", "avx_vnni r1 u8 p1024", "avx_vnni r2 u4 p2048", "avx_vnni r2 u4 p0",
-    "avx_vnni r2 u4 p1024", "avx_vnni r2 u2 p2048", "avx_vnni r2 u2 p0", "avx_vnni r2 u2 p1024",
-    "avx_vnni r4 u2 p2048", "avx_vnni r4 u2 p0", "avx_vnni r4 u2 p1024", "avx_vnni r4 u1 p2048",
-    "avx_vnni r4 u1 p0", "avx_vnni r4 u1 p1024", "avx_vnni r8 u1 p2048", "avx_vnni r8 u1 p0",
-    "avx_vnni r8 u1 p1024"};
-const Names kAvx2Names = {
-    "avx2 r1 u4 p2048", "avx2 r1 u4 p0", "avx2 r1 u4 p1024", "avx2 r1 u8 p2048", "avx2 r1 u8 p0",
-    "avx2 r1 u8 p1024", "avx2 r2 u4 p2048", "avx2 r2 u4 p0", "avx2 r2 u4 p1024",
-    "avx2 r2 u2 p2048", "avx2 r2 u2 p0", "avx2 r2 u2 p1024", "avx2 r4 u2 p2048", "avx2 r4 u2 p0",
-    "avx2 r4 u2 p1024", "avx2 r4 u1 p2048", "avx2 r4 u1 p0", "avx2 r4 u1 p1024",
-    "avx2 r8 u1 p2048", "avx2 r8 u1 p0", "avx2 r8 u1 p1024"};
+    "avx512 r1 u4 p2048", "avx512 r1 u4 p0",    "avx512 r1 u4 p1024", "avx512 r1 u4 p512",
+    "avx512 r1 u4 p4096", "avx512 r1 u8 p2048", "avx512 r1 u8 p0",    "avx512 r1 u8 p1024",
+    "avx512 r1 u8 p512",  "avx512 r1 u8 p4096", "avx512 r2 u4 p2048", "avx512 r2 u4 p0",
+    "avx512 r2 u4 p1024", "avx512 r2 u4 p512",  "avx512 r2 u4 p4096", "avx512 r2 u2 p2048",
+    "avx512 r2 u2 p0",    "avx512 r2 u2 p1024", "avx512 r2 u2 p512",  "avx512 r2 u2 p4096",
+    "avx512 r4 u2 p2048", "avx512 r4 u2 p0",    "avx512 r4 u2 p1024", "avx512 r4 u2 p512",
+    "avx512 r4 u2 p4096", "avx512 r4 u1 p2048", "avx512 r4 u1 p0",    "avx512 r4 u1 p1024",
+    "avx512 r4 u1 p512",  "avx512 r4 u1 p4096", "avx512 r8 u1 p2048", "avx512 r8 u1 p0",
+    "avx512 r8 u1 p1024", "avx512 r8 u1 p512",  "avx512 r8 u1 p4096"};
+const Names kAvxVnniNames = {"avx_vnni r1 u4 p2048", "avx_vnni r1 u4 p0", "avx_vnni r1 u4 p1024",
+                             "avx_vnni r1 u8 p2048", "avx_vnni r1 u8 p0", "avx_vnni r1 u8 p1024",
+                             "avx_vnni r2 u4 p2048", "avx_vnni r2 u4 p0", "avx_vnni r2 u4 p1024",
+                             "avx_vnni r2 u2 p2048", "avx_vnni r2 u2 p0", "avx_vnni r2 u2 p1024",
+                             "avx_vnni r4 u2 p2048", "avx_vnni r4 u2 p0", "avx_vnni r4 u2 p1024",
+                             "avx_vnni r4 u1 p2048", "avx_vnni r4 u1 p0", "avx_vnni r4 u1 p1024",
+                             "avx_vnni r8 u1 p2048", "avx_vnni r8 u1 p0", "avx_vnni r8 u1 p1024"};
+const Names kAvx2Names = {"avx2 r1 u4 p2048", "avx2 r1 u4 p0", "avx2 r1 u4 p1024",
+                          "avx2 r1 u8 p2048", "avx2 r1 u8 p0", "avx2 r1 u8 p1024",
+                          "avx2 r2 u4 p2048", "avx2 r2 u4 p0", "avx2 r2 u4 p1024",
+                          "avx2 r2 u2 p2048", "avx2 r2 u2 p0", "avx2 r2 u2 p1024",
+                          "avx2 r4 u2 p2048", "avx2 r4 u2 p0", "avx2 r4 u2 p1024",
+                          "avx2 r4 u1 p2048", "avx2 r4 u1 p0", "avx2 r4 u1 p1024",
+                          "avx2 r8 u1 p2048", "avx2 r8 u1 p0", "avx2 r8 u1 p1024"};
 const Names kSsse3Names = {"ssse3 r4 u1 p0", "ssse3 r4 u2 p0", "ssse3 r4 u1 p1024",
                            "ssse3 r4 u2 p1024"};
-const Names kSse2Names = {"sse2 r4 u1 p0", "sse2 r4 u2 p0", "sse2 r4 u1 p1024",
-                          "sse2 r4 u2 p1024"};
-const Names kSwarNames = {"jit r4 u2", "jit r2 u2", "jit r3 u2", "jit r2 u2 direct",
-                          "jit r1 u4 direct", "jit r2 u1", "jit r2 u4", "jit r4 u4", "jit r1 u4",
-                          "jit r1 u1 direct", "jit r1 u8 direct"};
+const Names kSse2Names = {"sse2 r4 u1 p0", "sse2 r4 u2 p0", "sse2 r4 u1 p1024", "sse2 r4 u2 p1024"};
+const Names kSwarNames = {
+    "jit r4 u2", "jit r2 u2", "jit r3 u2", "jit r2 u2 direct", "jit r1 u4 direct", "jit r2 u1",
+    "jit r2 u4", "jit r4 u4", "jit r1 u4", "jit r1 u1 direct", "jit r1 u8 direct"};
 
 Names joined(std::initializer_list<Names> lists) {
     Names all;
@@ -162,8 +162,7 @@ TEST(GemvPlansTest, OfAnEmulator) {
     const auto old = processor_with({kSse2, kSsse3}, true);
     expect_offered(kLinearBlockTypes, old, joined({kSsse3Names, kSse2Names}));
     expect_offered(kTableTypes, old, kSsse3Names);
-    expect_offered(kSuperBlockTypes, old,
-                   without_unrolling(joined({kSsse3Names, kSse2Names})));
+    expect_offered(kSuperBlockTypes, old, without_unrolling(joined({kSsse3Names, kSse2Names})));
     expect_offered(kFloatTypes, old, kSse2Names);
 }
 

@@ -15,9 +15,9 @@ Profiler &profile() {
     return *test_profiler;
 }
 
-class FloatJitTest : public ::testing::Test {
+class FloatTunerTest : public ::testing::Test {
   protected:
-    FloatJitTest() {
+    FloatTunerTest() {
         test_profiler = std::make_unique<Profiler>();
         EXPECT_TRUE(profile().set_thresholds({.warm = 2, .hot = 4, .very_hot = 8}));
         bindings_ = {
@@ -48,11 +48,11 @@ class FloatJitTest : public ::testing::Test {
              .kv_heads = 8,
              .head_size = 64},
         };
-        auto made = FloatJit::create(bindings_, optimizer_);
+        auto made = FloatTuner::create(bindings_, optimizer_);
         EXPECT_TRUE(made.ok());
         jit_ = made.value();
     }
-    ~FloatJitTest() override {
+    ~FloatTunerTest() override {
         optimizer_.remove_all();
         jit_->destroy();
     }
@@ -75,10 +75,10 @@ class FloatJitTest : public ::testing::Test {
     std::vector<FloatBinding> bindings_;
     std::array<OptimizationTry, 256> log_;
     Optimizer optimizer_{profile, platform::ticks, log_};
-    FloatJit *jit_ = nullptr;
+    FloatTuner *jit_ = nullptr;
 };
 
-TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
+TEST_F(FloatTunerTest, EveryVariantIsTriedAndNoneDiffers) {
     for (const FloatBinding &binding : bindings_) {
         EXPECT_EQ(binding.variant, &float_variant_for(binding.op, binding.head_size));
     }
@@ -112,7 +112,7 @@ TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
     }
 }
 
-TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
+TEST_F(FloatTunerTest, ARememberedChoiceComesBack) {
     heat(8);
     work();
     std::array<TunedChoice, 16> choices;
@@ -121,7 +121,7 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     Optimizer again(profile, platform::ticks, log_);
     optimizer_.remove_all();
     jit_->destroy();
-    auto made = FloatJit::create(bindings_, again);
+    auto made = FloatTuner::create(bindings_, again);
     ASSERT_TRUE(made.ok());
     jit_ = made.value();
     for (size_t i = 0; i < count; ++i) {
@@ -145,7 +145,7 @@ void slow_silu(const float *g, const float *u, uint32_t begin, uint32_t end, flo
     }
 }
 
-TEST_F(FloatJitTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
+TEST_F(FloatTunerTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
     const FloatVariant slow[] = {
         {.name = "slow", .silu = slow_silu<3>},
         {.name = "slower", .needs = InstructionSet::kAvx2, .silu = slow_silu<5>}};
@@ -174,7 +174,7 @@ void wrong_silu(const float *g, const float *u, uint32_t begin, uint32_t end, fl
     }
 }
 
-TEST_F(FloatJitTest, WhatComputesSomethingElseIsNotInstalled) {
+TEST_F(FloatTunerTest, WhatComputesSomethingElseIsNotInstalled) {
     const FloatVariant wrong[] = {{.name = "wrong", .silu = wrong_silu<0>},
                                   {.name = "before", .silu = wrong_silu<1>},
                                   {.name = "behind", .silu = wrong_silu<2>}};
@@ -202,7 +202,7 @@ void inexact_silu(const float *g, const float *u, uint32_t begin, uint32_t end, 
     y[begin] += greatest * kRelaxedTolerance * (kPartsOfTolerance / 4.0f);
 }
 
-TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
+TEST_F(FloatTunerTest, ARelaxedCandidateIsHeldToItsTolerance) {
     const FloatVariant near = {
         .name = "near", .special = true, .relaxed = true, .silu = inexact_silu<3>};
     const FloatVariant far = {
@@ -227,7 +227,7 @@ TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
     EXPECT_TRUE(tried[0] && tried[1] && tried[2]);
 }
 
-TEST_F(FloatJitTest, NumericsFastTriesTheRelaxedOnes) {
+TEST_F(FloatTunerTest, NumericsFastTriesTheRelaxedOnes) {
     allow_relaxed_numerics(true);
     heat(8);
     work();

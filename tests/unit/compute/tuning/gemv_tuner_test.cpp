@@ -57,19 +57,19 @@ Profiler &profile() {
     return *test_profiler;
 }
 
-class GemvJitTest : public ::testing::Test {
+class GemvTunerTest : public ::testing::Test {
   protected:
-    GemvJitTest() {
+    GemvTunerTest() {
         test_profiler = std::make_unique<Profiler>();
         EXPECT_TRUE(profile().set_thresholds({.warm = 2, .hot = 4, .very_hot = 8}));
     }
-    ~GemvJitTest() override {
+    ~GemvTunerTest() override {
         if (jit_ != nullptr) {
             jit_->destroy();
         }
     }
-    void start(size_t code_pages = GemvJit::kCodePages) {
-        auto made = GemvJit::create(model_.bindings, optimizer_, code_pages);
+    void start(size_t code_pages = GemvTuner::kCodePages) {
+        auto made = GemvTuner::create(model_.bindings, optimizer_, code_pages);
         ASSERT_TRUE(made.ok());
         jit_ = made.value();
     }
@@ -116,10 +116,10 @@ class GemvJitTest : public ::testing::Test {
     Model model_;
     std::array<OptimizationTry, 128> log_;
     Optimizer optimizer_{profile, platform::ticks, log_};
-    GemvJit *jit_ = nullptr;
+    GemvTuner *jit_ = nullptr;
 };
 
-TEST_F(GemvJitTest, FromReferenceToTheFastestMeasured) {
+TEST_F(GemvTunerTest, FromReferenceToTheFastestMeasured) {
     model_.add("q8_0_gemv 352x128", TensorType::kQ8_0, 352, 128);
     model_.add("q4_0_gemv 70x288", TensorType::kQ4_0, 70, 288);
     model_.add("q4_1_gemv 1x32", TensorType::kQ4_1, 1, 32);
@@ -158,7 +158,7 @@ TEST_F(GemvJitTest, FromReferenceToTheFastestMeasured) {
 
 // A buffer too small for all: shapes that do more work take the room of those that do less, which
 // go back to what is compiled, and everything stays right.
-TEST_F(GemvJitTest, WhenRoomIsShortTheHotterShapesHaveIt) {
+TEST_F(GemvTunerTest, WhenRoomIsShortTheHotterShapesHaveIt) {
     static std::array<std::string, 12> names;
     for (uint32_t i = 0; i < names.size(); ++i) {
         names[i] = "q4_1_gemv 64x" + std::to_string(32 * (i + 1));
@@ -201,7 +201,7 @@ void recording_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_
 }
 
 // Timed runs go through all matrices of a shape, so that the first cache doesn't flatter them.
-TEST_F(GemvJitTest, TimedRunsGoThroughTheMatrices) {
+TEST_F(GemvTunerTest, TimedRunsGoThroughTheMatrices) {
     runs_seen.clear();
     constexpr uint32_t kRows = 12288;
     model_.add("q8_0_gemv 12288x256", TensorType::kQ8_0, kRows, 256);
@@ -224,7 +224,7 @@ TEST_F(GemvJitTest, TimedRunsGoThroughTheMatrices) {
 }
 
 // The engine may be in the middle of a token with a kernel that has been replaced meanwhile.
-TEST_F(GemvJitTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
+TEST_F(GemvTunerTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
     model_.add("q8_0_gemv 64x256", TensorType::kQ8_0, 64, 256);
     start();
     KernelBinding &binding = model_.bindings[0];
@@ -272,7 +272,7 @@ void almost_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_end
 }
 
 // Everything that is not like the reference is wrong, so a wrong reference makes wrong candidates.
-TEST_F(GemvJitTest, ADifferentResultIsNeverInstalled) {
+TEST_F(GemvTunerTest, ADifferentResultIsNeverInstalled) {
     model_.add("q8_0_gemv 40x96", TensorType::kQ8_0, 40, 96);
     model_.bindings[0].reference = almost_reference;
     start();
@@ -298,7 +298,7 @@ void remembering_reference(const GemvArgs &args, uint32_t row_begin, uint32_t ro
     std::copy(known.begin(), known.end(), args.y + row_begin);
 }
 
-TEST_F(GemvJitTest, ASlowerCandidateIsReportedAndNotInstalled) {
+TEST_F(GemvTunerTest, ASlowerCandidateIsReportedAndNotInstalled) {
     remembered.clear();
     model_.add("q8_0_gemv 100x512", TensorType::kQ8_0, 100, 512);
     model_.bindings[0].reference = remembering_reference;
@@ -320,7 +320,7 @@ TEST_F(GemvJitTest, ASlowerCandidateIsReportedAndNotInstalled) {
 }
 
 // Off: the reference, for prompts too.
-TEST_F(GemvJitTest, OffIsPortableEverywhere) {
+TEST_F(GemvTunerTest, OffIsPortableEverywhere) {
     optimizer_.set_mode(JitMode::kOff);
     model_.add("q4_0_gemv 64x256", TensorType::kQ4_0, 64, 256);
     const GemmKernel matrix = [](const GemmArgs &, uint32_t, uint32_t) {};
@@ -335,7 +335,7 @@ TEST_F(GemvJitTest, OffIsPortableEverywhere) {
     EXPECT_EQ(model_.bindings[0].matrix, matrix);
 }
 
-TEST_F(GemvJitTest, BaselineStopsAtTheRuleOfThumb) {
+TEST_F(GemvTunerTest, BaselineStopsAtTheRuleOfThumb) {
     optimizer_.set_mode(JitMode::kBaseline);
     model_.add("q4_0_gemv 64x256", TensorType::kQ4_0, 64, 256);
     start();
@@ -349,7 +349,7 @@ TEST_F(GemvJitTest, BaselineStopsAtTheRuleOfThumb) {
 }
 
 // One slice never takes much longer than it may, whatever the size of the matrix.
-TEST_F(GemvJitTest, SlicesAreBounded) {
+TEST_F(GemvTunerTest, SlicesAreBounded) {
     model_.add("q8_0_gemv 4000x1024", TensorType::kQ8_0, 4000, 1024);
     start();
     heat(1000);

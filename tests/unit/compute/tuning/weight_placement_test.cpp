@@ -222,7 +222,7 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kAuto, true);
     auto jit =
-        GemvJit::create(loaded->kernel_bindings(), optimizer, GemvJit::kCodePages, &placement);
+        GemvTuner::create(loaded->kernel_bindings(), optimizer, GemvTuner::kCodePages, &placement);
     ASSERT_TRUE(jit.ok());
     for (const KernelBinding &binding : loaded->kernel_bindings()) {
         const FunctionId id = profile().key(binding.name);
