@@ -376,7 +376,7 @@ void NarrowBlocks::high_bits(uint32_t row, unsigned half, unsigned to) {
     v(op::movd_from, to, weight(row, format_->high_at));
     v(op::punpcklbw, to, to);
     v(op::pshuflw, to, to, half == 0 ? 0x50 : 0xfa);
-    v(op::pshufd, to, to, 0x50);  // eight times each of two bytes
+    v(op::pshufd, to, to, 0x50);  // each of two bytes eight times
     v(op::pand, to, everywhere(kBitOfByte));
     v(op::pcmpeqb, to, everywhere(kBitOfByte));
 }

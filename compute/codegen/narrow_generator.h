@@ -90,7 +90,7 @@ inline constexpr int32_t kOutAt = 0;  // where each row's result goes
 inline constexpr int32_t kYAt = 32;
 inline constexpr int32_t kWordsAt = 48;
 inline constexpr int32_t kPartSumsAt = 64;  // sums of a part's activations, in lanes of 16 bits
-inline constexpr int32_t kScalesAt = 96;    // of each row 16 scales, then 16 minimums, 16 bits each
+inline constexpr int32_t kScalesAt = 96;    // each row: 16 scales, then 16 minimums, 16 bits each
 inline constexpr int32_t kScalesBytes = 64;
 inline constexpr int32_t kFrameBytes = kScalesAt + static_cast<int32_t>(kRows) * kScalesBytes;
 

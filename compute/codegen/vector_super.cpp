@@ -102,7 +102,7 @@ void VectorGenerator::super_sums(const RowGroup &unit, unsigned scaled, unsigned
         bits(kLow, kLow);
         bits(kHigh, kHigh);
         if (format_.fifth) {
-            // Bit p of byte j is the fifth bit of part p, column j.
+            // Bit p of byte j belongs to part p, column j.
             part_bits(kSpread, unit.weights + 16, static_cast<uint32_t>(at) / 16);
             op2(op::psrlw, kProduct, kSpread, 1);
             add_pair_bits(kLow, kSpread);
@@ -143,7 +143,7 @@ void VectorGenerator::super_sums_16(const RowGroup &unit, unsigned scaled) {
     constexpr unsigned kScaleBytes = kTemp;
     constexpr unsigned kLow = kTemp + 1;
     constexpr unsigned kHigh = kTemp + 2;
-    constexpr unsigned kPairs = kTemp + 3;  // the pairs of bits above the nibbles
+    constexpr unsigned kPairs = kTemp + 3;  // of bits, above the nibbles
     const Mem scales = mem(kWeights, unit.weights + 192);
     a_.avx(op::pmovsxbw, ymm(scaled), scales);
     a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), mem(kSums, unit.q / 256 * 32));

@@ -89,7 +89,7 @@ class GemvTuner {
         Packing packing = Packing::kFile;
     };
 
-    // An activation in every form. Each array has pages of its own and lies at their begin or end.
+    // An activation in every form. Each array has pages of its own and lies at their start or end.
     struct GuardedActivation {
         GuardedPages x, q, block_sums, group_scales, pairs, quads;
 

@@ -21,7 +21,7 @@ using testing::Random;
 
 constexpr TensorType kTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kBF16};
 
-// Of AVX2, and of SSE2 (compute/codegen/narrow.h), whose tests of floats are these, too.
+// Plans of AVX2, and those of SSE2 (compute/codegen/narrow.h), which are tested here as well.
 std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     std::vector<GemvPlan> plans;
     const auto offer = [&](const GemvPlan &plan) {
@@ -106,7 +106,8 @@ TEST(GemvFloatTest, EveryNumberOfSixteenBits) {
         auto *const weights = operands.weights.as<uint16_t>();
         for (uint32_t i = 0; i < kCols * kRows; ++i) {
             const uint32_t exponents = type == TensorType::kF16 ? 0x7c00 : 0x7f80;
-            // A row's are of about one size, else the greatest would hide the others.
+            // The numbers of a row are of about one size; otherwise the greatest would hide the
+            // others.
             const uint32_t bits = i % kRows * kCols + i / kRows;
             weights[bits] = static_cast<uint16_t>((bits & exponents) == exponents ? 0 : bits);
         }
@@ -155,7 +156,7 @@ TEST(GemvFloatTest, FloatsAtTheirLimits) {
     }
 }
 
-// The longest code is that of the tails, which stand one after the other.
+// The tails make the longest code, since they stand one after the other.
 TEST(GemvFloatTest, RoomIsAlwaysEnough) {
     std::vector<uint8_t> out(1 << 16);
     for (const TensorType type : kTypes) {

@@ -80,7 +80,7 @@ TEST(GemvNarrowTest, EveryPlanEqualsTheReferenceAtEveryLength) {
     }
 }
 
-// Shapes of real models, with more rows than any plan has at once.
+// Shapes of real models, with more rows than any plan computes together.
 TEST(GemvNarrowTest, LongRows) {
     Random random(2);
     for (const TensorType type : narrow_types()) {

@@ -104,7 +104,7 @@ TEST(GemvSwarTest, ExtremesDoNotOverflow) {
     }
 }
 
-// All 65,536 scales that the loader lets through, as the mantissa table sees them.
+// All scales that the loader accepts, as the mantissa table sees them.
 TEST(GemvSwarTest, EveryScale) {
     constexpr uint32_t kCols = 1024;
     for (const TensorType type : kTypes) {
@@ -166,7 +166,7 @@ TEST(GemvSwarTest, RoomIsAlwaysEnough) {
             }
         }
     }
-    // And too little is refused, not exceeded.
+    // Too little room is refused, not exceeded.
     const GemvShape shape = {TensorType::kQ8_0, 64, testing::row_bytes(TensorType::kQ8_0, 64)};
     EXPECT_FALSE(generate_gemv(shape, {1, 1}, std::span(out).first(300)).ok());
 }

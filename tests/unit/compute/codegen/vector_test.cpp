@@ -42,7 +42,7 @@ std::vector<InstructionSet> usable_sets() {
     return sets;
 }
 
-// Every arrangement of rows and groups that there is, of every set.
+// Every arrangement of rows and groups, of every instruction set.
 std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     std::vector<GemvPlan> plans;
     for (const InstructionSet set : usable_sets()) {
@@ -78,7 +78,7 @@ TEST(GemvVectorTest, EveryPlanEqualsTheReferenceAtEveryLength) {
     }
 }
 
-// Shapes of real models, with more rows than any plan has at once.
+// Shapes of real models, with more rows than any plan computes together.
 TEST(GemvVectorTest, LongRows) {
     Random random(2);
     for (const TensorType type : vector_types()) {

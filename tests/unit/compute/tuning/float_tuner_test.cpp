@@ -100,7 +100,7 @@ TEST_F(FloatTunerTest, EveryVariantIsTriedAndNoneDiffers) {
             EXPECT_EQ(tried, wanted) << binding.name << " " << variant->name;
         }
     }
-    // What is in force is what was kept, and can be remembered.
+    // The choices to be remembered are the variants in force.
     std::array<TunedChoice, 16> choices;
     const size_t count = optimizer_.choices(choices);
     for (size_t i = 0; i < count; ++i) {
@@ -137,7 +137,8 @@ TEST_F(FloatTunerTest, ARememberedChoiceComesBack) {
     }
 }
 
-// What started by rule and lost is taken back; the rest of its field is still looked at.
+// A start by rule that loses to the reference is replaced. The other candidates of its field are
+// still tried.
 template <int kTimes>
 void slow_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     for (int i = 0; i < kTimes; ++i) {
@@ -161,7 +162,7 @@ TEST_F(FloatTunerTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
     EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
 }
 
-// Computes something else, now and then: for one head in a hundred, only after a NaN, ...
+// Computes something else: a last element that is slightly off, or a write beside the results.
 template <int kHow>
 void wrong_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     silu_mul(g, u, begin, end, y);
@@ -191,7 +192,7 @@ TEST_F(FloatTunerTest, WhatComputesSomethingElseIsNotInstalled) {
     EXPECT_EQ(bindings_[2].variant, &portable_float_ops());
 }
 
-// With numerics=fast, candidates that say so may differ by so much and no more.
+// With numerics=fast, relaxed candidates may differ by the tolerance and no more.
 template <int kPartsOfTolerance>
 void inexact_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     float_rule_of_thumb(FloatOp::kSilu, 0).silu(g, u, begin, end, y);

@@ -25,7 +25,8 @@ namespace {
 
 using testing::Random;
 
-// "jit r4 u2", "avx2 r4 u2 p0": the compiled ones are single words.
+// Generated variants have names like "jit r4 u2" and "avx2 r4 u2 p0"; compiled ones are single
+// words.
 bool is_generated_name(std::string_view name) {
     return name.find(" r") != std::string_view::npos;
 }
@@ -127,7 +128,7 @@ TEST_F(GemvTunerTest, FromReferenceToTheFastestMeasured) {
     model_.add("f16_gemv 20x100", TensorType::kF16, 20, 100);
     model_.add("f32_gemv 20x100", TensorType::kF32, 20, 100);
     start();
-    // What a rule names is in force before anything was measured.
+    // Before anything was measured, what a rule names is in force.
     for (const KernelBinding &binding : model_.bindings) {
         const GemvVariant &variant = kernel_for(binding.type);
         EXPECT_EQ(binding.kernel, variant.kernel);
@@ -156,8 +157,8 @@ TEST_F(GemvTunerTest, FromReferenceToTheFastestMeasured) {
     expect_bindings_right();
 }
 
-// A buffer too small for all: shapes that do more work take the room of those that do less, which
-// go back to what is compiled, and everything stays right.
+// The buffer is too small for all shapes. Those that do more work take the room of those that do
+// less, which go back to a compiled kernel, and all results stay right.
 TEST_F(GemvTunerTest, WhenRoomIsShortTheHotterShapesHaveIt) {
     static std::array<std::string, 12> names;
     for (uint32_t i = 0; i < names.size(); ++i) {
@@ -166,7 +167,7 @@ TEST_F(GemvTunerTest, WhenRoomIsShortTheHotterShapesHaveIt) {
     }
     constexpr size_t kPages = 6;
     start(kPages);
-    // The coldest is looked at first.
+    // The coldest shape is tuned first.
     heat(4);
     size_t generated_before = 0;
     size_t given_up = 0;
@@ -200,7 +201,8 @@ void recording_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_
     gemv_variants(TensorType::kQ8_0)[0].kernel(args, row_begin, row_end);
 }
 
-// Timed runs go through all matrices of a shape, so that the first cache doesn't flatter them.
+// Timed runs go through all matrices of a shape: weights that stay in the first cache would make
+// candidates look faster than they are.
 TEST_F(GemvTunerTest, TimedRunsGoThroughTheMatrices) {
     runs_seen.clear();
     constexpr uint32_t kRows = 12288;
@@ -223,13 +225,13 @@ TEST_F(GemvTunerTest, TimedRunsGoThroughTheMatrices) {
     binding.reference = gemv_variants(TensorType::kQ8_0)[0].kernel;
 }
 
-// The engine may be in the middle of a token with a kernel that has been replaced meanwhile.
+// The engine may be in the middle of a batch with a kernel that was replaced meanwhile.
 TEST_F(GemvTunerTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
     model_.add("q8_0_gemv 64x256", TensorType::kQ8_0, 64, 256);
     start();
     KernelBinding &binding = model_.bindings[0];
     heat(4);
-    // As an engine that takes over every kernel the moment it is published.
+    // Acts like an engine that uses every kernel from the moment it is published.
     const uint64_t short_ticks = platform::ticks_per_second() / 50000;
     size_t slices = 0;
     bool generated_in_use = false;
@@ -252,7 +254,7 @@ TEST_F(GemvTunerTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
         EXPECT_TRUE(jit_->code().lookup(reinterpret_cast<uintptr_t>(held)).has_value());
         EXPECT_GT(jit_->code().pages_in_use(), 0u);
     }
-    // The next token begins; the next candidate finds the old code free.
+    // The next batch starts; when the next candidate is prepared, the old code is released.
     binding.active = binding.kernel;
     optimizer_.set_mode(JitMode::kFull);
     optimizer_.work(platform::ticks() + short_ticks);
@@ -261,7 +263,7 @@ TEST_F(GemvTunerTest, ReplacedCodeStaysUntilTheEngineLetsGo) {
     expect_bindings_right();
 }
 
-// The right answer but for the last bit of one row in seven.
+// Right, except for the last bit of one row in seven.
 void almost_reference(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
     gemv_variants(TensorType::kQ8_0)[0].kernel(args, row_begin, row_end);
     for (uint32_t row = row_begin; row < row_end; ++row) {
@@ -309,8 +311,8 @@ TEST_F(GemvTunerTest, ASlowerCandidateIsReportedAndNotInstalled) {
     work();
     EXPECT_EQ(count(TryVerdict::kWon), 0u);
     EXPECT_EQ(count(TryVerdict::kDiffered), 0u);
-    EXPECT_GT(count(TryVerdict::kLost), 4u);       // those that the search looked at
-    EXPECT_EQ(model_.bindings[0].matrix, matrix);  // says nothing of several vectors
+    EXPECT_GT(count(TryVerdict::kLost), 4u);       // those that the search timed
+    EXPECT_EQ(model_.bindings[0].matrix, matrix);  // several vectors were not timed
     EXPECT_EQ(model_.bindings[0].kernel, &remembering_reference);
     EXPECT_EQ(level("q8_0_gemv 100x512"), 0);
     for (size_t i = 0; i < optimizer_.try_count(); ++i) {
@@ -319,7 +321,7 @@ TEST_F(GemvTunerTest, ASlowerCandidateIsReportedAndNotInstalled) {
     remembered.clear();
 }
 
-// Off: the reference, for prompts too.
+// jit=off: the reference runs, for prompts as well.
 TEST_F(GemvTunerTest, OffIsPortableEverywhere) {
     optimizer_.set_mode(JitMode::kOff);
     model_.add("q4_0_gemv 64x256", TensorType::kQ4_0, 64, 256);
@@ -348,7 +350,7 @@ TEST_F(GemvTunerTest, BaselineStopsAtTheRuleOfThumb) {
     EXPECT_EQ(model_.bindings[0].kernel, gemv_rule_of_thumb(TensorType::kQ4_0).kernel);
 }
 
-// One slice never takes much longer than it may, whatever the size of the matrix.
+// A slice never takes much longer than its deadline allows, whatever the size of the matrix.
 TEST_F(GemvTunerTest, SlicesAreBounded) {
     model_.add("q8_0_gemv 4000x1024", TensorType::kQ8_0, 4000, 1024);
     start();
