@@ -25,8 +25,7 @@ enum class PlanKind : uint8_t {
 // How a generator writes one kernel.
 struct GemvPlan {
     uint8_t rows = 1;     // rows computed together
-    uint8_t unroll = 1;   // written without a loop: blocks (SWAR, narrow), groups of 256 columns
-                          // (vector), or eights of columns (float types)
+    uint8_t unroll = 1;   // without a loop: groups (vector), blocks (others), eights (float types)
     bool direct = false;  // SWAR only: activations stay in memory operands, not in registers
     InstructionSet set = InstructionSet::kSse2;  // what the code asks of the processor
     uint16_t ahead = 0;                          // prefetch distance in bytes; 0: no prefetch

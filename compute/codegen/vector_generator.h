@@ -42,7 +42,7 @@ struct Format {
     uint8_t block_bytes = 0;
     uint8_t header_bytes = 0;
     uint8_t window_blocks = 0;  // blocks whose scales are loaded by one vector of 64 bytes
-    uint8_t offset_shift = 0;   // weight + 2^shift is not negative; 0: the stored weight is not
+    uint8_t offset_shift = 0;   // weight + 2^shift is never negative; 0: a stored weight never is
     bool nibbles = false;
     bool minimum = false;   // a minimum stands behind the scale
     bool fifth = false;     // the fifth bits of a block stand before its nibbles
@@ -66,10 +66,9 @@ struct Format {
 // General registers.
 inline constexpr Gp kArgs = Gp::kRdi;
 inline constexpr Gp kWeights = Gp::kRsi;  // row 0's next group
-inline constexpr Gp kQ = Gp::kRdx;        // the next three: copies of the next group's activations,
-                                          // sums and scales
-inline constexpr Gp kSums = Gp::kRcx;
-inline constexpr Gp kScales = Gp::kR8;
+inline constexpr Gp kQ = Gp::kRdx;        // copies of the next group: activations,
+inline constexpr Gp kSums = Gp::kRcx;     // their sums,
+inline constexpr Gp kScales = Gp::kR8;    // and scales
 inline constexpr Gp kRowsLeft = Gp::kR9;
 inline constexpr Gp kOut = Gp::kR10;
 inline constexpr Gp kT = Gp::kRax;
@@ -85,19 +84,16 @@ inline constexpr std::array<Gp, 6> kSaved = {Gp::kRbp, Gp::kRbx, Gp::kR12,
 // Vector registers, by number.
 inline constexpr unsigned kY = 0;
 inline constexpr unsigned kProduct = 1;
-inline constexpr unsigned kTotal = 2;      // four registers
-inline constexpr unsigned kBlocks = 6;     // four registers
-inline constexpr unsigned kTemp = 10;      // four registers
-inline constexpr unsigned kBits = 14;      // 0x0f or 0x80 in every byte
-inline constexpr unsigned kOnes = 15;      // a 1 in each 16 bits
-inline constexpr unsigned kPairBits = 18;  // super-blocks: pair_bits() in every byte
-inline constexpr unsigned kThirdBits =
-    19;  // Q3_K: of columns 0-31; in the upper half, shifted by 4
-inline constexpr unsigned kScaleOrder =
-    16;  // orders() writes it; the next register: that of minimums
-inline constexpr unsigned kFifthOrder =
-    19;  // fifth_order() of columns 0-15; the next register: of 16-31
-inline constexpr unsigned kFifthBits = 21;  // 1, 2, 4 ... 128
+inline constexpr unsigned kTotal = 2;        // four registers
+inline constexpr unsigned kBlocks = 6;       // four registers
+inline constexpr unsigned kTemp = 10;        // four registers
+inline constexpr unsigned kBits = 14;        // 0x0f or 0x80 in every byte
+inline constexpr unsigned kOnes = 15;        // a 1 in each 16 bits
+inline constexpr unsigned kPairBits = 18;    // super-blocks: pair_bits() in every byte
+inline constexpr unsigned kThirdBits = 19;   // Q3_K: third bits; upper half: shifted by 4
+inline constexpr unsigned kScaleOrder = 16;  // orders() sets it; next register: for minimums
+inline constexpr unsigned kFifthOrder = 19;  // fifth_order(0); next register: fifth_order(1)
+inline constexpr unsigned kFifthBits = 21;   // 1, 2, 4 ... 128
 inline constexpr unsigned kSixteens = 22;
 // Mask registers. 1, 2, 3: the lanes of the blocks in that window.
 inline constexpr unsigned kSecondRowGroup = 4;  // lanes of the second row group
