@@ -247,7 +247,7 @@ $(BUILD)/hosted/tsan_tests: $(call obj,tsan-obj,$(TSAN_SOURCES)) \
                              $(call obj,tsan-obj,$(filter third_party/musl/%,$(THIRD_PARTY_SOURCES_HOSTED)))
 	@mkdir -p $(@D); echo "  link    $@"
 	@$(CXX) -fuse-ld=lld-19 $(TSAN) -pthread -o $@ $^ -lgtest -lgtest_main
-TSAN_TESTS := WorkerPoolTest.*:Guarded*Test.*:BadCandidatesTest.*:CodeBufferTest.*:OptimizeTest.*:StartTest.*:SearchTest.*:GemvJitTest.*:JitEngineTest.*:EngineTest.AnyNumber*:TransformerTest.RandomBatches*:TransformerTest.FusedSteps*
+TSAN_TESTS := WorkerPoolTest.*:Guarded*Test.*:BadCandidatesTest.*:CodeBufferTest.*:OptimizeTest.*:StartTest.*:SearchTest.*:GemvTunerTest.*:JitEngineTest.*:EngineTest.AnyNumber*:TransformerTest.RandomBatches*:TransformerTest.FusedSteps*
 tsan: $(BUILD)/hosted/tsan_tests
 	@TSAN_OPTIONS=halt_on_error=1 $< --gtest_brief=1 --gtest_filter='$(TSAN_TESTS)'
 

@@ -263,14 +263,14 @@ void Appliance::start_optimizer() {
     profiler().set_on(settings_.profile);
     worker_pool().set_counting(settings_.profile);
     placement_.start(engine_->placeable_weights(), settings_.weights, model_file_.writable);
-    auto jit = compute::GemvJit::create(engine_->kernel_bindings(), optimizer(),
-                                        compute::GemvJit::kCodePages, &placement_);
+    auto jit = compute::GemvTuner::create(engine_->kernel_bindings(), optimizer(),
+                                          compute::GemvTuner::kCodePages, &placement_);
     if (!jit) {
         log_line("jit: off: ", jit.error().message);
         return;
     }
     jit_ = *jit;
-    if (auto made = compute::FloatJit::create(engine_->float_bindings(), optimizer())) {
+    if (auto made = compute::FloatTuner::create(engine_->float_bindings(), optimizer())) {
         float_jit_ = *made;
     } else {
         log_line("jit: float operations: ", made.error().message);

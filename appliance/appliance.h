@@ -154,8 +154,8 @@ class Appliance final : private status::SnapshotSource,
     llama::Tokenizer *tokenizer_ = nullptr;
     llama::Engine *engine_ = nullptr;
     compute::WeightPlacement placement_;
-    compute::GemvJit *jit_ = nullptr;
-    compute::FloatJit *float_jit_ = nullptr;
+    compute::GemvTuner *jit_ = nullptr;
+    compute::FloatTuner *float_jit_ = nullptr;
     // While text is made and the optimiser has work: the time, and its part in it.
     uint64_t busy_ticks_ = 0;
     uint64_t busy_optimizer_ticks_ = 0;

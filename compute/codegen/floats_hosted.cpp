@@ -1,8 +1,12 @@
-// Each vector has the eight lanes of one row; the columns that are missing in the last eight add +0
-// to theirs, which are never -0. The range's rows are taken from `rows` parts of it at once, so
-// that memory is read as so many streams; the parts are a row longer than they need be where there
-// are many, or all streams would come to new pages together. Rows that are not there are the last
-// one again. Nothing beside a row is read.
+// The generator for float types. A vector has the eight lanes of one row.
+//
+// The range of rows is cut into `rows` sections, which are computed side by side, so memory is read
+// as that many streams. Where a range has many rows, a section is a row longer than it must be:
+// otherwise all streams would reach new pages together. A row beyond the range is replaced by the
+// range's last row.
+//
+// What must hold: columns that are missing in the last eight add +0 to their lanes, which are never
+// -0; and nothing beside a row is read.
 #include "compute/codegen/floats.h"
 
 #include <array>
@@ -33,20 +37,20 @@ namespace op = jit::op;
 constexpr uint32_t kLanes = 8;
 constexpr uint32_t kMostRows = 8;
 constexpr uint32_t kLine = 64;
-constexpr int32_t kManyRows = 256;  // a row more is nothing
+constexpr int32_t kManyRows = 256;  // from here on, one more row costs nothing
 
 constexpr Gp kArgs = Gp::kRdi;
 constexpr std::array<Gp, kMostRows> kRow = {Gp::kRsi, Gp::kRdx, Gp::kRcx, Gp::kR8,
                                             Gp::kR9,  Gp::kR10, Gp::kR11, Gp::kRbx};
-constexpr Gp kAt = Gp::kRax;  // bytes into the rows; before: a row's number
-constexpr Gp kX = Gp::kR12;   // before: a row that there is
+constexpr Gp kAt = Gp::kRax;  // in columns(): bytes into the rows; before: a row's number
+constexpr Gp kX = Gp::kR12;   // in columns(): the activations; before: a row within the range
 constexpr Gp kFirst = Gp::kR13;
 constexpr Gp kEnd = Gp::kR14;
-constexpr Gp kPartEnd = Gp::kR15;  // of the first part
-constexpr Gp kPart = Gp::kRbp;     // rows
+constexpr Gp kSectionEnd = Gp::kR15;  // of the first section
+constexpr Gp kSection = Gp::kRbp;     // rows of a section
 constexpr std::array<Gp, 6> kSaved = {Gp::kRbp, Gp::kRbx, Gp::kR12, Gp::kR13, Gp::kR14, Gp::kR15};
 
-// Vector registers. 0-7: lanes.
+// Vector registers. 0-7: the lanes of each row.
 constexpr unsigned kUpper = 12;
 constexpr unsigned kW = 13;
 constexpr unsigned kXs = 14;
@@ -74,11 +78,11 @@ class FloatGenerator {
         a_.alu(Alu::kSub, Gp::kRsp, kFrameBytes);
         a_.mov(kFirst, Gp::kRsi, Width::k32);
         a_.mov(kEnd, Gp::kRdx, Width::k32);
-        find_parts();
+        find_sections();
         const Label next = a_.new_label();
         const Label end = a_.new_label();
         a_.bind(next);
-        a_.cmp(kFirst, kPartEnd);
+        a_.cmp(kFirst, kSectionEnd);
         a_.jcc(Condition::kGreaterEqual, end);
         point_to_rows();
         columns();
@@ -98,19 +102,19 @@ class FloatGenerator {
     }
 
   private:
-    void find_parts() {
-        const Label few = a_.new_label();
+    void find_sections() {
+        const Label few_rows = a_.new_label();
         a_.mov(kAt, kEnd);
         a_.sub(kAt, kFirst);
-        a_.lea(kPart, mem(kAt, plan_.rows - 1));
+        a_.lea(kSection, mem(kAt, plan_.rows - 1));
         if (plan_.rows > 1) {
-            a_.shift(Shift::kShr, kPart, static_cast<unsigned>(std::countr_zero(plan_.rows)));
+            a_.shift(Shift::kShr, kSection, static_cast<unsigned>(std::countr_zero(plan_.rows)));
             a_.alu(Alu::kCmp, kAt, kManyRows);
-            a_.jcc(Condition::kLess, few);
-            a_.add(kPart, 1);
+            a_.jcc(Condition::kLess, few_rows);
+            a_.add(kSection, 1);
         }
-        a_.bind(few);
-        a_.lea(kPartEnd, mem(kFirst, kPart, Scale::k1));
+        a_.bind(few_rows);
+        a_.lea(kSectionEnd, mem(kFirst, kSection, Scale::k1));
     }
 
     void point_to_rows() {
@@ -127,14 +131,14 @@ class FloatGenerator {
             a_.shift(Shift::kShl, kX, 2);
             a_.add(kX, mem(kArgs, field(offsetof(GemvArgs, y))));
             a_.mov(mem(Gp::kRsp, 8 * static_cast<int32_t>(row)), kX);
-            a_.add(kAt, kPart);
+            a_.add(kAt, kSection);
             a_.avx(op::pxor, xmm(row), xmm(row), xmm(row));
         }
         a_.alu(Alu::kXor, kAt, kAt, Width::k32);
         a_.mov(kX, mem(kArgs, field(offsetof(GemvArgs, x))));
     }
 
-    // From the columns that are next, `bytes` on.
+    // A row's weights, `bytes` after the next column.
     [[nodiscard]] Mem weights(uint32_t row, uint32_t bytes) const {
         return mem(kRow[row], kAt, Scale::k1, static_cast<int32_t>(bytes));
     }
@@ -157,9 +161,9 @@ class FloatGenerator {
             a_.alu(Alu::kCmp, kAt, static_cast<int32_t>(runs * run_columns * element_));
             a_.jcc(Condition::kLess, again);
         }
-        const uint32_t rest = shape_.cols % run_columns;
-        for (uint32_t at = 0; at < rest; at += kLanes) {
-            eight(at, rest - at < kLanes ? rest - at : kLanes);
+        const uint32_t left = shape_.cols % run_columns;
+        for (uint32_t at = 0; at < left; at += kLanes) {
+            eight(at, left - at < kLanes ? left - at : kLanes);
         }
     }
 
@@ -171,7 +175,7 @@ class FloatGenerator {
         }
     }
 
-    // lane_i += w_i * x_i for `count` columns from `column` on.
+    // lane_i += w_i * x_i for `count` columns from `column` on, at most eight.
     void eight(uint32_t column, uint32_t count) {
         load_floats(kXs, xs(column), count);
         for (uint32_t row = 0; row < plan_.rows; ++row) {
@@ -214,7 +218,7 @@ class FloatGenerator {
         return xmm(kW);
     }
 
-    // ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7))
+    // y = the lanes in the contract's order: ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
     void store(uint32_t row) {
         a_.avx(op::vextractf128, xmm(kUpper), ymm(row), 1);
         a_.avx(op::addps, xmm(row), xmm(row), xmm(kUpper));
@@ -228,7 +232,7 @@ class FloatGenerator {
 
     const GemvShape &shape_;
     const GemvPlan &plan_;
-    const uint32_t element_;  // bytes
+    const uint32_t element_;  // bytes of a weight
     Assembler a_;
 };
 
@@ -238,22 +242,16 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 
 }  // namespace
 
-bool can_generate_float_type(TensorType type, InstructionSet set) {
-    return set == InstructionSet::kAvx2 &&
-           (type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16);
-}
-
-bool can_generate_float(const GemvShape &shape, const GemvPlan &plan) {
+bool floats_fit(const GemvShape &shape, const GemvPlan &plan) {
     constexpr uint64_t kReach = uint64_t{1} << 29;
     const uint64_t element = shape.type == TensorType::kF32 ? 4 : 2;
-    return can_generate_float_type(shape.type, plan.set) && !plan.direct && shape.cols != 0 &&
-           shape.row_bytes < kReach && shape.row_bytes >= shape.cols * element &&
-           is_power_up_to_8(plan.rows) && is_power_up_to_8(plan.unroll) &&
-           uint32_t{plan.rows} * plan.unroll <= 8;
+    return !plan.direct && shape.cols != 0 && shape.row_bytes < kReach &&
+           shape.row_bytes >= shape.cols * element && is_power_up_to_8(plan.rows) &&
+           is_power_up_to_8(plan.unroll) && uint32_t{plan.rows} * plan.unroll <= 8;
 }
 
-Result<size_t> generate_float(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
-                              jit::ConstantPool constants) {
+Result<size_t> generate_floats(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
+                               jit::ConstantPool constants) {
     return FloatGenerator(shape, plan, out, constants).run();
 }
 

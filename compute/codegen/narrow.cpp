@@ -1,21 +1,16 @@
-// Four rows side by side. A range's last rows are repeated where fewer are left; nothing beside a
-// row is read. Floats: the contract's eight lanes of each row in two vectors; the columns that are
-// missing in the last eight add +0 to their lanes, which are never -0. An f16 shifted into an f32
-// is 2^-112 of its value, exactly, denormals included.
+// The narrow generators' common part: the frame, the loop over four rows at a time, and helpers.
+//
+// What must hold: nothing beside a row is read, and nothing beside the range is written. Where a
+// range has fewer than four rows left, its last row is computed again in the place of those
+// missing.
+#include "compute/codegen/narrow.h"
+
 #include "compute/codegen/narrow_generator.h"
 #include "compute/kernels/gemv.h"
-#include "compute/kernels/instruction_set.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 
 namespace bareflow::compute::gemv_narrow {
-namespace {
-
-constexpr bool is_float(TensorType type) {
-    return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
-}
-
-}  // namespace
 
 Result<size_t> NarrowGenerator::run() {
     for (const Gp reg : kSaved) {
@@ -32,7 +27,7 @@ Result<size_t> NarrowGenerator::run() {
     a_.cmp(kFirst, kEnd);
     a_.jcc(Condition::kGreaterEqual, end);
     point_to_rows();
-    format_ == nullptr ? floats() : groups();
+    four_rows();
     for (uint32_t row = 0; row < kRows; ++row) {
         const auto i = static_cast<int32_t>(row);
         a_.mov(kT, mem(Gp::kRsp, kYAt + 4 * i), Width::k32);
@@ -90,111 +85,22 @@ void NarrowGenerator::transpose(unsigned first, unsigned step, const VectorOp &a
     halve(op::punpcklqdq, op::punpckhqdq, first, first + 2 * step);
 }
 
-void NarrowGenerator::floats() {
-    constexpr uint32_t kLanes = 8;
-    const uint32_t element = shape_.type == TensorType::kF32 ? 4 : 2;
-    a_.mov(kX, mem(kArgs, field(offsetof(GemvArgs, x))));
-    for (unsigned i = 0; i < 2 * kRows; ++i) {
-        zero(kSum + i);
-    }
-    const uint32_t chunks = shape_.cols / kLanes;
-    const auto run = [&](uint32_t count) {
-        prefetch(count * kLanes * element);
-        for (uint32_t i = 0; i < count; ++i) {
-            ahead_ = i * kLanes * element;
-            eight(kLanes, static_cast<int32_t>(i * kLanes * 4));
-        }
-        ahead_ = 0;
-        a_.add(kAt, static_cast<int32_t>(count * kLanes * element));
-        a_.add(kX, static_cast<int32_t>(count * kLanes * 4));
-    };
-    repeat(kGroups, chunks / plan_.unroll, [&] { run(plan_.unroll); });
-    repeat(kGroups, chunks % plan_.unroll, [&] { run(1); });
-    if (shape_.cols % kLanes != 0) {
-        eight(shape_.cols % kLanes, 0);
-    }
-    for (unsigned row = 0; row < kRows; ++row) {
-        v(op::addps, kSum + 2 * row, kSum + 2 * row + 1);
-    }
-    transpose(kSum, 2, op::addps);
-    store(kYAt, kSum);
-}
-
-void NarrowGenerator::eight(uint32_t count, int32_t x) {
-    const uint32_t upper = count < 4 ? 0 : count - 4;
-    load_floats(0, mem(kX, x), count - upper);
-    load_floats(1, mem(kX, x + 16), upper);
-    for (uint32_t row = 0; row < kRows; ++row) {
-        constexpr unsigned kW = kTemp + 1;  // two
-        if (shape_.type == TensorType::kF32) {
-            load_floats(kW, weight(row, 0), count - upper);
-            load_floats(kW + 1, weight(row, 16), upper);
-        } else {
-            load_halves(kTemp, row, count);
-            zero(kW);
-            zero(kW + 1);
-            v(op::punpcklwd, kW, kTemp);
-            v(op::punpckhwd, kW + 1, kTemp);
-        }
-        for (unsigned half = 0; half < 2; ++half) {
-            if (shape_.type == TensorType::kF16) {
-                shift(op::psrad, kW + half, 3);
-                v(op::pand, kW + half, everywhere(0x8fffe000u));
-                v(op::mulps, kW + half, everywhere(0x1p112f));
-            }
-            v(op::mulps, kW + half, half);
-            v(op::addps, kSum + 2 * row + half, kW + half);
-        }
-    }
-}
-
-void NarrowGenerator::load_floats(unsigned to, const Mem &from, uint32_t count) {
-    if (count == 4) {
-        return v(op::movups, to, from);
-    }
-    zero(to);
-    Mem half = from;
-    for (unsigned i = 0; i < 2 * count; ++i, half.disp += 2) {
-        v(op::pinsrw, to, half, i);
-    }
-}
-
-void NarrowGenerator::load_halves(unsigned to, uint32_t row, uint32_t count) {
-    if (count == 8) {
-        return v(op::movdqu, to, weight(row, 0));
-    }
-    zero(to);
-    for (unsigned i = 0; i < count; ++i) {
-        v(op::pinsrw, to, weight(row, 2 * i), i);
-    }
-}
-
 }  // namespace bareflow::compute::gemv_narrow
 
 namespace bareflow::compute {
 
-using namespace gemv_narrow;  // NOLINT: the generator itself
-
-bool can_generate_narrow_type(TensorType type, InstructionSet set) {
-    if (type == TensorType::kIQ4_NL || set != InstructionSet::kSse2) {  // bytes: `pshufb`
-        return set == InstructionSet::kSsse3 && format_of(type) != nullptr;
-    }
-    return is_float(type) || format_of(type) != nullptr;
-}
-
-bool can_generate_narrow(const GemvShape &shape, const GemvPlan &plan) {
+bool narrow_fits(const GemvShape &shape, const GemvPlan &plan) {
     constexpr uint64_t kReach = uint64_t{1} << 30;
     const TensorTypeInfo &info = tensor_type_info(shape.type);
     const bool super = info.block_elements == kGroupElements;
-    return can_generate_narrow_type(shape.type, plan.set) && shape.cols != 0 &&
-           shape.cols % info.block_elements == 0 && shape.row_bytes < kReach &&
+    return shape.cols != 0 && shape.cols % info.block_elements == 0 && shape.row_bytes < kReach &&
            shape.row_bytes >= uint64_t{shape.cols} / info.block_elements * info.block_bytes &&
-           plan.rows == kRows && (plan.unroll == 1 || (plan.unroll == 2 && !super)) && !plan.direct;
+           plan.rows == gemv_narrow::kRows && (plan.unroll == 1 || (plan.unroll == 2 && !super)) &&
+           !plan.direct;
 }
 
-Result<size_t> generate_narrow(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
-                               jit::ConstantPool constants) {
-    return NarrowGenerator(shape, plan, out, constants).run();
+size_t narrow_code_room(const GemvPlan &) {
+    return kNarrowCodeRoom;
 }
 
 }  // namespace bareflow::compute

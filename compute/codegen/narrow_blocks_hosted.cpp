@@ -1,17 +1,24 @@
+// The narrow generator for block types. Bare metal does not have it: in emulators SWAR multiplies
+// blocks four to nine times faster than 128-bit vectors (docs/decisions/0004-generated-code.md).
+//
 // The arithmetic, for four rows side by side:
 //
-//   32 columns of a row are two vectors of 16 bytes w, decoded as each type's `Format` says. Times
-//   the activations they are 8 sums of 16 bits each. SSE2: even and odd bytes widened and `pmullw`,
-//   which an emulator runs without calling a function; SSSE3: `pmaddubsw`, of |w| and sign(q, w)
-//   where weights have a sign. `pmaddwd` with ones or the part's scale makes four sums of 32 bits
-//   of them, which are added up for a block or super-block.
+//   32 columns of a row are two vectors of 16 bytes w, decoded as the type's `Format` says. Each
+//   vector times its activations gives eight sums of 16 bits. SSE2 widens even and odd bytes and
+//   multiplies with `pmullw`, which an emulator runs without calling a function. SSSE3 multiplies
+//   with `pmaddubsw`, of |w| and sign(q, w) where weights have a sign. `pmaddwd` with ones, or with
+//   the part's scale, turns them into four sums of 32 bits, which are added up for a block or
+//   super-block.
 //
-//   Those of the four rows are transposed: S of each row in a lane. Block scales are read into
-//   lanes, too: the f16 shifted into an f32 is M * 2^-136 exactly, denormals included. Products and
-//   their sum T are exact as doubles (contract, "Bounds"), and become a float once per group.
+//   The sums of the four rows are transposed: S of each row lies in a lane. Block scales are read
+//   into lanes, too: an f16 shifted into the place of an f32 is M * 2^-136 exactly, denormals
+//   included. Products and their sum T are exact as doubles (contract, "Bounds"), and become a
+//   float once per group.
 //
-// Bounds of the 16-bit sums: two products of Q8_0 and IQ4_NL, 2 * 128 * 127 = 32,512; four of the
-// five-bit types, 4 * 31 * 127 = 15,748; two of Q6_K (|w| at most 32), all below 2^15.
+// Bounds of the 16-bit sums, all below 2^15: two products of Q8_0 and IQ4_NL, 2 * 128 * 127 =
+// 32,512; four of the five-bit types, 4 * 31 * 127 = 15,748; two of Q6_K, where |w| is at most 32.
+#include "compute/codegen/narrow.h"
+
 #include <array>
 
 #include "compute/codegen/narrow_generator.h"
@@ -59,7 +66,7 @@ constexpr Format kFormats[] = {
     narrow_format(weight_format(TensorType::kQ6_K), true, false),
 };
 
-// Scales 0-3, 4-7, minimums 0-3, 4-7.
+// Scales 0-3 and 4-7, then minimums 0-3 and 4-7.
 constexpr ScaleWord kSixBitWords[] = {{0, 0, 0x3f, 0, 0, false},
                                       {2, 0, 0x0f, 0, 2, true},
                                       {1, 0, 0x3f, 0, 0, false},
@@ -80,7 +87,7 @@ const Format *format_of(TensorType type) {
     return nullptr;
 }
 
-void NarrowGenerator::groups() {
+void NarrowBlocks::four_rows() {
     const auto activation = [](size_t offset) {
         return mem(kArgs, field(offsetof(GemvArgs, xq) + offset));
     };
@@ -88,13 +95,13 @@ void NarrowGenerator::groups() {
     a_.mov(kSums, activation(offsetof(QuantizedActivation, block_sums)));
     a_.mov(kGroupScale, activation(offsetof(QuantizedActivation, group_scales)));
     repeat(kGroups, shape_.cols / kGroupElements, [&] { group(kSuperParts); });
-    const uint32_t rest = shape_.cols % kGroupElements / kBlockElements;
-    if (rest != 0) {
-        group(rest);
+    const uint32_t tail_blocks = shape_.cols % kGroupElements / kBlockElements;
+    if (tail_blocks != 0) {
+        group(tail_blocks);
     }
 }
 
-void NarrowGenerator::group(uint32_t blocks) {
+void NarrowBlocks::group(uint32_t blocks) {
     if (format_->super()) {
         super_block();
         add_total(kTemp + 2);
@@ -109,7 +116,7 @@ void NarrowGenerator::group(uint32_t blocks) {
     a_.add(kGroupScale, 4);
 }
 
-void NarrowGenerator::add_total(unsigned total) {
+void NarrowBlocks::add_total(unsigned total) {
     for (unsigned half = total; half < total + 2; ++half) {
         v(op::mulpd, half, everywhere(0x1p136));
         v(op::cvtpd2ps, half, half);
@@ -122,7 +129,7 @@ void NarrowGenerator::add_total(unsigned total) {
     store(kYAt, total);
 }
 
-void NarrowGenerator::blocks_in_line(uint32_t count) {
+void NarrowBlocks::blocks_in_line(uint32_t count) {
     for (uint32_t i = 0; i < count; ++i) {
         ahead_ = i * format_->block_bytes;
         prefetch(format_->block_bytes);
@@ -154,7 +161,7 @@ void NarrowGenerator::blocks_in_line(uint32_t count) {
     }
 }
 
-void NarrowGenerator::times_factors(unsigned sums, uint32_t at, unsigned to) {
+void NarrowBlocks::times_factors(unsigned sums, uint32_t at, unsigned to) {
     zero(kTemp);
     for (uint32_t row = 0; row < kRows; ++row) {
         v(op::pinsrw, kTemp, weight(row, at), 2 * row + 1);
@@ -172,7 +179,7 @@ void NarrowGenerator::times_factors(unsigned sums, uint32_t at, unsigned to) {
     }
 }
 
-void NarrowGenerator::super_block() {
+void NarrowBlocks::super_block() {
     prefetch(format_->block_bytes);
     for (uint32_t row = 0; row < kRows; ++row) {
         part_scales(row, kScalesAt + static_cast<int32_t>(row) * kScalesBytes);
@@ -192,7 +199,7 @@ void NarrowGenerator::super_block() {
     a_.add(kX, static_cast<int32_t>(kGroupElements));
 }
 
-void NarrowGenerator::part_scales(uint32_t row, int32_t to) {
+void NarrowBlocks::part_scales(uint32_t row, int32_t to) {
     constexpr int32_t kMinimums = kScalesBytes / 2;
     const Scales scales = format_->scales;
     if (scales == Scales::kBytes || scales == Scales::kNibbles) {
@@ -214,7 +221,7 @@ void NarrowGenerator::part_scales(uint32_t row, int32_t to) {
     widen(kTemp, to, scales == Scales::kSixBits ? to + kMinimums : to + 16);
 }
 
-void NarrowGenerator::widen(unsigned from, int32_t low, int32_t high) {
+void NarrowBlocks::widen(unsigned from, int32_t low, int32_t high) {
     const VectorOp &down = format_->has_sign ? op::psraw : op::psrlw;
     v(op::movdqa, kTemp + 1, from);
     v(op::punpcklbw, from, from);
@@ -225,7 +232,7 @@ void NarrowGenerator::widen(unsigned from, int32_t low, int32_t high) {
     store(high, kTemp + 1);
 }
 
-void NarrowGenerator::scale_words(uint32_t row, std::span<const ScaleWord, 4> words) {
+void NarrowBlocks::scale_words(uint32_t row, std::span<const ScaleWord, 4> words) {
     int32_t to = kWordsAt;
     const auto load = [&](Gp into, uint32_t word, int shift, uint32_t mask) {
         a_.mov(into, weight(row, format_->scales_at + 4 * word), Width::k32);
@@ -246,7 +253,7 @@ void NarrowGenerator::scale_words(uint32_t row, std::span<const ScaleWord, 4> wo
     }
 }
 
-void NarrowGenerator::columns(uint32_t part, int32_t x) {
+void NarrowBlocks::columns(uint32_t part, int32_t x) {
     const bool minimums = format_->super() && format_->minimum_at != 0;
     for (unsigned half = 0; half < 2; ++half) {
         const unsigned q = 2 * half;
@@ -301,7 +308,7 @@ void NarrowGenerator::columns(uint32_t part, int32_t x) {
     }
 }
 
-void NarrowGenerator::part_scale(uint32_t row, uint32_t index, int32_t from) {
+void NarrowBlocks::part_scale(uint32_t row, uint32_t index, int32_t from) {
     const bool low = index % 8 < 4;
     v(low ? op::pshuflw : op::pshufhw, kTemp + 1,
       mem(Gp::kRsp, kScalesAt + static_cast<int32_t>(row) * kScalesBytes + from +
@@ -310,7 +317,7 @@ void NarrowGenerator::part_scale(uint32_t row, uint32_t index, int32_t from) {
     v(op::pshufd, kTemp + 1, kTemp + 1, low ? 0x00 : 0xff);
 }
 
-void NarrowGenerator::half_sums(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+void NarrowBlocks::half_sums(uint32_t row, uint32_t part, unsigned half, unsigned to) {
     const unsigned other = to + 1;
     decode(row, part, half, to);
     if (bytes_) {
@@ -336,7 +343,7 @@ void NarrowGenerator::half_sums(uint32_t row, uint32_t part, unsigned half, unsi
     v(op::paddw, to, other);
 }
 
-void NarrowGenerator::decode(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+void NarrowBlocks::decode(uint32_t row, uint32_t part, unsigned half, unsigned to) {
     const unsigned high = to + 1;
     uint32_t at = format_->weights_at;
     uint32_t down = 0;
@@ -374,7 +381,7 @@ void NarrowGenerator::decode(uint32_t row, uint32_t part, unsigned half, unsigne
     }
 }
 
-void NarrowGenerator::high_fields(uint32_t row, uint32_t part, unsigned half, unsigned to) {
+void NarrowBlocks::high_fields(uint32_t row, uint32_t part, unsigned half, unsigned to) {
     const auto bits = static_cast<uint32_t>(__builtin_popcount(format_->high_mask));
     const auto place = static_cast<uint32_t>(__builtin_ctz(format_->high_mask));
     const uint32_t fields = 8 / bits;
@@ -384,14 +391,23 @@ void NarrowGenerator::high_fields(uint32_t row, uint32_t part, unsigned half, un
     shift(op::psllw, to, down < place ? place - down : 0);
 }
 
-void NarrowGenerator::high_bits(uint32_t row, unsigned half, unsigned to) {
+void NarrowBlocks::high_bits(uint32_t row, unsigned half, unsigned to) {
     constexpr uint64_t kBitOfByte = 0x8040201008040201;
     v(op::movd_from, to, weight(row, format_->high_at));
     v(op::punpcklbw, to, to);
     v(op::pshuflw, to, to, half == 0 ? 0x50 : 0xfa);
-    v(op::pshufd, to, to, 0x50);  // eight times each of two bytes
+    v(op::pshufd, to, to, 0x50);  // each of two bytes eight times
     v(op::pand, to, everywhere(kBitOfByte));
     v(op::pcmpeqb, to, everywhere(kBitOfByte));
 }
 
 }  // namespace bareflow::compute::gemv_narrow
+
+namespace bareflow::compute {
+
+Result<size_t> generate_narrow_blocks(const GemvShape &shape, const GemvPlan &plan,
+                                      std::span<uint8_t> out, jit::ConstantPool constants) {
+    return gemv_narrow::NarrowBlocks(shape, plan, out, constants).run();
+}
+
+}  // namespace bareflow::compute

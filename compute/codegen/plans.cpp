@@ -1,11 +1,13 @@
+// The table of all plans by name, and the rules by which they are offered.
+//
+// What must hold: the first plan of a family is the one that was its fastest on some machine, since
+// the search times the first plan of every family before all others; and no name changes.
 #include "compute/codegen/plans.h"
 
 #include <iterator>
 
-#include "compute/codegen/narrow.h"
-#include "compute/codegen/vector.h"
+#include "compute/codegen/generators.h"
 #include "compute/kernels/instruction_set.h"
-#include "compute/kernels/registry.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
 #include "kernel_lib/platform/platform.h"
@@ -41,7 +43,8 @@ constexpr NamedPlan named(const GemvPlan &plan) {
     NamedPlan out;
     out.plan = plan;
     NameWriter name(out);
-    name.text(plan.swar()                            ? "jit"
+    const bool swar = plan.kind() == PlanKind::kSwar;
+    name.text(swar                                   ? "jit"
               : plan.set == InstructionSet::kSse2    ? "sse2"
               : plan.set == InstructionSet::kSsse3   ? "ssse3"
               : plan.set == InstructionSet::kAvx512  ? "avx512"
@@ -52,7 +55,7 @@ constexpr NamedPlan named(const GemvPlan &plan) {
     if (plan.direct) {
         name.text(" direct");
     }
-    if (!plan.swar()) {
+    if (!swar) {
         name.number('p', plan.ahead);
     }
     return out;
@@ -76,12 +79,12 @@ struct Arrangement {
     uint8_t rows;
     uint8_t unroll;
 };
-// Neighbours by halving or doubling one of the two. The first is the best where memory is the
-// limit.
+// Neighbours differ by halving or doubling one of the two. The first arrangement is the fastest
+// where memory is the limit.
 constexpr Arrangement kArrangements[] = {{1, 4}, {1, 8}, {2, 4}, {2, 2}, {4, 2}, {4, 1}, {8, 1}};
 constexpr uint16_t kAhead[] = {2048, 0, 1024, 512, 4096};
-constexpr InstructionSet kSets[] = {InstructionSet::kAvx512, InstructionSet::kAvxVnni,
-                                    InstructionSet::kAvx2};
+constexpr InstructionSet kVectorSets[] = {InstructionSet::kAvx512, InstructionSet::kAvxVnni,
+                                          InstructionSet::kAvx2};
 
 constexpr GemvPlan kNarrow[] = {
     {.rows = 4, .unroll = 1, .ahead = 0},
@@ -91,7 +94,7 @@ constexpr GemvPlan kNarrow[] = {
 };
 constexpr InstructionSet kNarrowSets[] = {InstructionSet::kSsse3, InstructionSet::kSse2};
 
-// AVX2 in both its kinds is offered with fewer distances: a second-best choice as a rule.
+// AVX2 and AVX-VNNI have fewer prefetch distances: where there is AVX-512, they are second best.
 constexpr size_t distances(InstructionSet set) {
     return set == InstructionSet::kAvx512 ? std::size(kAhead) : 3;
 }
@@ -102,7 +105,7 @@ constexpr size_t kNarrowPlans = std::size(kNarrowSets) * std::size(kNarrow);
 constexpr auto kPlans = [] {
     std::array<NamedPlan, std::size(kSwar) + kVectorPlans + kNarrowPlans> all{};
     size_t count = 0;
-    for (const InstructionSet set : kSets) {
+    for (const InstructionSet set : kVectorSets) {
         for (const Arrangement &arrangement : kArrangements) {
             for (size_t i = 0; i < distances(set); ++i) {
                 all[count++] = named({.rows = arrangement.rows,
@@ -125,46 +128,79 @@ constexpr auto kPlans = [] {
     return all;
 }();
 
-// Of 128 bits, those of the better set; but in an emulator, where nothing is certain, of both, and
-// beside longer vectors one if at all.
-bool narrow_offered(TensorType type, const GemvPlan &plan) {
-    const bool longer = may_use(InstructionSet::kAvx2);
-    const bool better = plan.set == InstructionSet::kSse2 && may_use(InstructionSet::kSsse3) &&
-                        can_generate_narrow_type(type, InstructionSet::kSsse3);
-    const bool beaten = better || (longer && can_generate_vector_type(type, InstructionSet::kAvx2));
-    return can_generate_type(type, plan) && may_use(plan.set) && (is_emulated() || !beaten) &&
-           (!longer || (plan.unroll == 1 && plan.ahead == 0)) &&
-           // Super-blocks have no loop to unroll.
-           (plan.unroll == 1 || tensor_type_info(type).block_elements != kGroupElements);
+// 128-bit plans. Only those of the better set are offered, and none where AVX2 has a generator for
+// the type. Under an emulator, where CPUID says nothing about speed, both sets are offered. Where
+// the processor has AVX2, a set offers only its first plan.
+bool narrow_offered(TensorType type, const GemvPlan &plan, const PlanConditions &conditions) {
+    const bool avx2 = conditions.may_use(InstructionSet::kAvx2);
+    const bool ssse3_is_better =
+        plan.set == InstructionSet::kSse2 && conditions.may_use(InstructionSet::kSsse3) &&
+        generator_for(type, PlanKind::kNarrow, InstructionSet::kSsse3) != nullptr;
+    const bool avx2_is_better =
+        avx2 && generator_for(type, PlanKind::kVector, InstructionSet::kAvx2) != nullptr;
+    if ((ssse3_is_better || avx2_is_better) && !conditions.emulated) {
+        return false;
+    }
+    if (avx2 && (plan.unroll != 1 || plan.ahead != 0)) {
+        return false;
+    }
+    // Super-blocks have no loop to unroll.
+    return plan.unroll == 1 || tensor_type_info(type).block_elements != kGroupElements;
 }
 
-// Where vector instructions are slow by rule, one of each set shows whether that is so.
-bool offered(TensorType type, const NamedPlan &named) {
-    const GemvPlan &plan = named.plan;
-    if (plan.narrow) {
-        return narrow_offered(type, plan);
-    }
-    const bool vectors = !plan.swar();
-    const bool doubted = vectors && kernel_for(type).needs == InstructionSet::kSse2;
+// Emulators are slow with vector instructions as a rule. The first plan of each set shows whether
+// this one is.
+bool vector_offered(const GemvPlan &plan, const PlanConditions &conditions) {
     const bool first = plan.rows == kArrangements[0].rows &&
                        plan.unroll == kArrangements[0].unroll && plan.ahead == kAhead[0];
-    return can_generate_type(type, plan) && may_use(plan.set) && (!doubted || first);
+    return !conditions.emulated || first;
 }
 
 }  // namespace
 
+PlanConditions PlanConditions::here() {
+    PlanConditions conditions;
+    for (uint8_t set = 0; set <= static_cast<uint8_t>(InstructionSet::kAmx); ++set) {
+        const bool usable = compute::may_use(static_cast<InstructionSet>(set));
+        conditions.usable_sets = static_cast<uint8_t>(conditions.usable_sets | usable << set);
+    }
+    conditions.emulated = is_emulated();
+    return conditions;
+}
+
+std::span<const NamedPlan> all_gemv_plans() {
+    return kPlans;
+}
+
+bool is_offered(TensorType type, const GemvPlan &plan, const PlanConditions &conditions) {
+    if (generator_for(type, plan) == nullptr || !conditions.may_use(plan.set)) {
+        return false;
+    }
+    switch (plan.kind()) {
+        case PlanKind::kSwar:
+            return true;
+        case PlanKind::kNarrow:
+            return narrow_offered(type, plan, conditions);
+        case PlanKind::kVector:
+            return vector_offered(plan, conditions);
+    }
+    return false;
+}
+
 size_t gemv_plan_count(TensorType type) {
+    const PlanConditions conditions = PlanConditions::here();
     size_t count = 0;
-    for (const NamedPlan &plan : kPlans) {
-        count += offered(type, plan);
+    for (const NamedPlan &named : kPlans) {
+        count += is_offered(type, named.plan, conditions);
     }
     return count;
 }
 
 const NamedPlan &gemv_plan(TensorType type, size_t index) {
-    for (const NamedPlan &plan : kPlans) {
-        if (offered(type, plan) && index-- == 0) {
-            return plan;
+    const PlanConditions conditions = PlanConditions::here();
+    for (const NamedPlan &named : kPlans) {
+        if (is_offered(type, named.plan, conditions) && index-- == 0) {
+            return named;
         }
     }
     platform::panic("no such plan");

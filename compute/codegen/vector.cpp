@@ -1,25 +1,30 @@
-// The arithmetic, for a unit of 256 columns of one row (eight blocks of 32):
+// The vector generator: frame, loops, activations, and the way from totals to floats. The other two
+// parts are vector_blocks.cpp and vector_super.cpp.
 //
-//   weights as unsigned bytes, weight + offset each (AVX2 without VNNI has a signed multiplication
-//   of bytes, made of |w| and sign(q, w)), 16 of a block in a 128-bit lane: two vectors, those of
-//   the columns 0-15 and 16-31, times activations laid out alike, are one vector of sums, four of
-//   each block. Four such vectors are added up to one: S of one unit (256 bits) or of two (512
-//   bits), lane 4l + c = the sum of vector c, lane l. Off go offset * X in the same order.
+// The arithmetic of a row group, eight blocks of 32 columns:
 //
-//   T = sum of M S, the mantissas M in the same order, in 64-bit lanes; the totals of up to eight
-//   units are transposed into one vector, become floats, and are added row by row, group by group.
+//   Weights are unsigned bytes, weight + offset each. (AVX2 without VNNI multiplies signed bytes,
+//   as |w| and sign(q, w).) A 128-bit lane has 16 weights of a block. Two vectors, those of the
+//   columns 0-15 and 16-31, times activations laid out alike, give one vector of sums, four of each
+//   block. Four such vectors are added up to one: S of one row group (256 bits) or of two (512
+//   bits), where lane 4l + c is the sum of vector c, lane l. offset * X, in the same order, is
+//   subtracted.
+//
+//   T = sum of M S, with the mantissas M in the same order, in 64-bit lanes. The totals of up to
+//   eight row groups are transposed into one vector, become floats, and are added row by row, group
+//   by group.
 //
 // Bounds where sums are packed to 16 bits (nibbles): four sums of 8 * 15 * 127 = 15,240, then two
-// of 30,480, both below 2^15. With a fifth bit only the first, 8 * 31 * 127 = 31,496.
+// of 30,480, both below 2^15. With a fifth bit only the first fits, 8 * 31 * 127 = 31,496.
 //
-// A super-block of Q4_K or Q5_K is a unit, too: sums of four (15,748 at most) are packed to 16 bits
-// and multiplied by the scales of their parts; minimums times X stand beside them. Both are added
-// up over lanes for pairs of units, and meet their factors as doubles, exactly. Q6_K likewise, its
-// sums of four at most 32,004; 32 times scale times X is taken off.
+// A super-block is a row group, too. Q4_K and Q5_K: sums of four (15,748 at most) are packed to 16
+// bits and multiplied by the scales of their parts. Minimums times X stand beside them. Both are
+// added up over lanes for pairs of row groups, and are multiplied by their factors as doubles,
+// exactly. Q6_K likewise: its sums of four are at most 32,004, and 32 times scale times X is
+// subtracted.
 //
-// Nothing beside a row is read: where the last group is short, its activations and sums are
-// followed by zeros in the copy, so that what stands in the lanes of missing blocks has no say.
-#include "compute/codegen/floats.h"
+// What must hold: nothing beside a row is read. Where the last group is short, its activations and
+// sums are followed by zeros in the copy, so that the lanes of missing blocks add nothing.
 #include "compute/codegen/vector_generator.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/instruction_set.h"
@@ -95,17 +100,18 @@ const Format *format_of(TensorType type) {
     }
 }
 
-// Of the longest rows, eight at once, and what aligns it. Other processors have stacks of 32 KiB
-// with a hole of a page below; interrupts and exceptions have stacks of their own.
+// The frame of the longest rows, eight together, and 64 bytes for its alignment. Workers have
+// stacks of 32 KiB with an unmapped page below. Interrupts and exceptions have stacks of their own.
 constexpr uint32_t kMostGroups = kMaxColumns / kGroupElements;
-constexpr uint32_t kMostFrame = 64 + kMostGroups * (kGroupElements + 64 + kMaxUnits * 4) + 64 + 64;
+constexpr uint32_t kMostFrame =
+    64 + kMostGroups * (kGroupElements + 64 + kMaxRowGroups * 4) + 64 + 64;
 static_assert(kMostFrame + 64 <= 17 << 10);
 
 Result<size_t> VectorGenerator::run() {
     prologue();
     rows_at_once(plan_.rows, plan_.unroll);
     if (plan_.rows > 1) {
-        rows_at_once(1, 2);  // of a range that is shorter
+        rows_at_once(1, 2);  // for ranges of fewer rows
     }
     a_.vzeroupper();
     a_.mov(Gp::kRsp, Gp::kRbp);
@@ -167,7 +173,7 @@ void VectorGenerator::orders() {
         }
         set_mask(window, lanes);
     }
-    set_mask(kSecondUnit, 0xcccc);
+    set_mask(kSecondRowGroup, 0xcccc);
     const uint32_t window_bytes = format_.window_blocks * format_.block_bytes;
     if (window_bytes < 64) {
         set_mask(kWindowBytes, ~uint64_t{0} >> (64 - window_bytes));
@@ -180,9 +186,9 @@ void VectorGenerator::orders() {
         a_.avx(op::vpbroadcastq, v(kFifthBits), a_.constant_of(kOneBitEach));
         a_.avx(op::vpbroadcastb, v(kSixteens), a_.constant_of(uint8_t{16}));
     }
-    const uint32_t rest = tail_blocks_ % format_.window_blocks * format_.block_bytes;
-    if (rest != 0) {
-        set_mask(kTailBytes, ~uint64_t{0} >> (64 - rest));
+    const uint32_t tail_bytes = tail_blocks_ % format_.window_blocks * format_.block_bytes;
+    if (tail_bytes != 0) {
+        set_mask(kTailBytes, ~uint64_t{0} >> (64 - tail_bytes));
     }
 }
 
@@ -202,10 +208,10 @@ void VectorGenerator::rows_at_once(uint32_t rows, uint32_t unroll) {
     point_to_copies();
     clear(kY);
     if (groups_ >= unroll) {
-        repeat(groups_ / unroll, [&] { batch(unroll, 0); });
+        repeat(groups_ / unroll, [&] { groups_in_line(unroll, 0); });
     }
     if (groups_ % unroll != 0 || tail_blocks_ != 0) {
-        batch(groups_ % unroll, tail_blocks_);
+        groups_in_line(groups_ % unroll, tail_blocks_);
     }
     store_rows();
     a_.alu(Alu::kSub, kRowsLeft, count);
@@ -291,23 +297,23 @@ void VectorGenerator::copy_activation() {
         a_.add(kSums, sums_bytes(step, rows_));
         a_.add(kScales, static_cast<int32_t>(4 * rows_) * times);
     });
-    const uint32_t rest = groups_ % step;
-    if (rest != 0) {
+    const uint32_t odd = groups_ % step;
+    if (odd != 0) {
         copy_group(0, kGroupBlocks);
     }
     if (tail_blocks_ != 0) {
-        copy_group(rest, tail_blocks_);
+        copy_group(odd, tail_blocks_);
     }
-    // Behind the last scales, zeros.
+    // Zeros follow the last scales.
     clear(kTemp);
-    a_.avx(op::movups_store, scale_copy(rest + (tail_blocks_ != 0), 0), ymm(kTemp));
+    a_.avx(op::movups_store, scale_copy(odd + (tail_blocks_ != 0), 0), ymm(kTemp));
 }
 
 int32_t VectorGenerator::place_of(uint32_t b) const {
-    if (format_.two_bits && wide_) {  // 64 bytes of them are the blocks 0 and 4, 1 and 5 ...
+    if (format_.two_bits && wide_) {  // 64 bytes have the blocks 0 and 4, 1 and 5 ...
         return static_cast<int32_t>((b % 4 * 2 + b / 4) * 32);
     }
-    if (has_part_minimums() && wide_) {  // 64 lower nibbles are two blocks: 0 and 2, 4 and 6
+    if (has_part_minimums() && wide_) {  // 64 lower nibbles have two blocks: 0 and 2, 4 and 6
         return static_cast<int32_t>((b / 4 * 2 + b % 2) * 64 + b / 2 % 2 * 32);
     }
     return static_cast<int32_t>(b / lanes_) * 2 * bytes_ +
@@ -346,7 +352,7 @@ void VectorGenerator::copy_group(uint32_t index, uint32_t blocks) {
             a_.mov(mem(kSums, lane * 4 + second), kWord, Width::k32);
         }
     }
-    if (has_part_minimums()) {  // 32 * 127 fit 16 bits
+    if (has_part_minimums()) {  // sums of 32: 32 * 127 fits 16 bits
         a_.avx(op::movups, xmm(kTemp), mem(kU, group * 32));
         a_.avx(op::packssdw, xmm(kTemp), xmm(kTemp), mem(kU, group * 32 + 16));
         a_.avx(op::movups_store, mem(kSums, group * 16), xmm(kTemp));
@@ -380,30 +386,31 @@ void VectorGenerator::sum_sixteens(int32_t group) {
     }
 }
 
-void VectorGenerator::batch(uint32_t whole, uint32_t blocks) {
+void VectorGenerator::groups_in_line(uint32_t whole, uint32_t blocks) {
     const uint32_t groups = whole + (blocks != 0);
-    std::array<Unit, kMaxUnits> units{};
+    std::array<RowGroup, kMaxRowGroups> row_groups{};
     for (uint32_t i = 0; i < groups * rows_; ++i) {
         const uint32_t group = i / rows_;
-        units[i] = {static_cast<int32_t>(i % rows_ * shape_.row_bytes) +
-                        static_cast<int32_t>(group) * group_bytes(),
-                    static_cast<int32_t>(group * kGroupElements),
-                    group < whole ? kGroupBlocks : blocks};
+        row_groups[i] = {static_cast<int32_t>(i % rows_ * shape_.row_bytes) +
+                             static_cast<int32_t>(group) * group_bytes(),
+                         static_cast<int32_t>(group * kGroupElements),
+                         group < whole ? kGroupBlocks : blocks};
     }
     const uint32_t count = groups * rows_;
     const uint32_t at_once = wide_ ? 8 : 4;
     for (uint32_t first = 0; first < count; first += at_once) {
         if (format_.super()) {
-            super_floats(std::span(units).subspan(first, std::min(count - first, at_once)),
+            super_floats(std::span(row_groups).subspan(first, std::min(count - first, at_once)),
                          static_cast<int32_t>(first * 4));
             continue;
         }
         const uint32_t vectors = std::min(count - first, at_once) / (wide_ ? 2 : 1);
         const uint32_t odd = wide_ ? std::min(count - first, at_once) % 2 : 0;
         for (uint32_t i = 0; i < vectors + odd; ++i) {
-            const uint32_t unit = first + (wide_ ? 2 * i : i);
-            total_of(kTotal + i, units[unit], wide_ ? units[unit + 1] : Unit{},
-                     static_cast<int32_t>(rows_ == 1 && wide_ ? unit / 2 : unit / rows_) * bytes_);
+            const uint32_t index = first + (wide_ ? 2 * i : i);
+            const uint32_t sums = rows_ == 1 && wide_ ? index / 2 : index / rows_;
+            total_of(kTotal + i, row_groups[index], wide_ ? row_groups[index + 1] : RowGroup{},
+                     static_cast<int32_t>(sums) * bytes_);
         }
         floats_of(vectors + odd, static_cast<int32_t>(first * 4));
     }
@@ -415,17 +422,18 @@ void VectorGenerator::batch(uint32_t whole, uint32_t blocks) {
     a_.add(kScales, static_cast<int32_t>(groups * rows_ * 4));
 }
 
-void VectorGenerator::prefetch(const Unit &unit) {
-    if (plan_.ahead == 0 || unit.blocks == 0) {
+void VectorGenerator::prefetch(const RowGroup &row_group) {
+    if (plan_.ahead == 0 || row_group.blocks == 0) {
         return;
     }
-    const int32_t bytes = unit.blocks == kGroupBlocks
+    const int32_t bytes = row_group.blocks == kGroupBlocks
                               ? group_bytes()
-                              : static_cast<int32_t>(unit.blocks * format_.block_bytes);
-    const int32_t start = unit.q / 256 * group_bytes();  // within the row
+                              : static_cast<int32_t>(row_group.blocks * format_.block_bytes);
+    const int32_t start = row_group.q / 256 * group_bytes();  // within the row
     const int32_t first = (start + 63) / 64 * 64;
     for (int32_t at = first; at < start + bytes; at += static_cast<int32_t>(kLine)) {
-        a_.prefetch(jit::Prefetch::kT0, mem(kWeights, unit.weights - start + at + plan_.ahead));
+        a_.prefetch(jit::Prefetch::kT0,
+                    mem(kWeights, row_group.weights - start + at + plan_.ahead));
     }
 }
 
@@ -448,13 +456,13 @@ void VectorGenerator::factors(unsigned to, unsigned from, unsigned upper) {
     a_.avx(op::pshufb, ymm(to), ymm(from), a_.constant_of(order));
     a_.avx(op::vpermq, ymm(to), ymm(to), 0x08);
     a_.avx(op::vcvtph2ps, ymm(to), xmm(to));
-    a_.avx(op::mulps, ymm(to), ymm(to), units_of_f16());
+    a_.avx(op::mulps, ymm(to), ymm(to), mantissa_factor());
 }
 
 void VectorGenerator::floats_of(uint32_t vectors, int32_t to) {
     std::array<unsigned, 4> t{};
     for (uint32_t i = 0; i < t.size(); ++i) {
-        t[i] = kTotal + std::min(i, vectors - 1);  // any, where there are fewer
+        t[i] = kTotal + std::min(i, vectors - 1);  // missing ones: any register
     }
     if (wide_) {
         fold(kTemp, t[0], t[1]);
@@ -520,43 +528,28 @@ constexpr bool is_power_up_to_8(uint32_t value) {
 
 }  // namespace
 
-bool can_generate_vector_type(TensorType type, InstructionSet set) {
-    if (!takes_quantized(type)) {
-        return can_generate_float_type(type, set);
-    }
-    const Format *const format = set < InstructionSet::kAvx2 ? nullptr : format_of(type);
-    // With small scales per part, 256-bit VNNI has nothing to offer over AVX2.
-    return format != nullptr && !(format->super() && set == InstructionSet::kAvxVnni);
-}
-
-bool can_generate_vector(const GemvShape &shape, const GemvPlan &plan) {
-    if (!takes_quantized(shape.type)) {
-        return can_generate_float(shape, plan);
-    }
+bool vector_fits(const GemvShape &shape, const GemvPlan &plan) {
     const Format *const format = format_of(shape.type);
     constexpr uint64_t kReach = uint64_t{1} << 30;
-    // Two groups of a row share a wide vector when there is one row.
+    // One row alone: two of its groups share a wide vector.
     const bool divides = plan.rows != 1 || plan.unroll != 1;
-    return can_generate_vector_type(shape.type, plan.set) && !plan.direct && shape.cols != 0 &&
+    return !plan.direct && shape.cols != 0 &&
            shape.cols % (format->super() ? kGroupElements : kBlockElements) == 0 &&
-           shape.cols <= kMaxColumns && shape.row_bytes < kReach / kMaxUnits &&
+           shape.cols <= kMaxColumns && shape.row_bytes < kReach / kMaxRowGroups &&
            shape.row_bytes >= format->row_bytes(shape.cols) && is_power_up_to_8(plan.rows) &&
            is_power_up_to_8(plan.unroll) && divides &&
-           uint32_t{plan.rows} * plan.unroll <= kMaxUnits;
+           uint32_t{plan.rows} * plan.unroll <= kMaxRowGroups;
 }
 
 size_t vector_code_room(const GemvPlan &plan) {
-    constexpr size_t kUnitRoom = 1600;
+    constexpr size_t kRowGroupRoom = 1600;
     constexpr size_t kFrameRoom = 3072;
-    const size_t units = 2 * size_t{plan.rows} * plan.unroll + (plan.rows > 1 ? 4 : 0);
-    return units * kUnitRoom + kFrameRoom;
+    const size_t row_groups = 2 * size_t{plan.rows} * plan.unroll + (plan.rows > 1 ? 4 : 0);
+    return row_groups * kRowGroupRoom + kFrameRoom;
 }
 
 Result<size_t> generate_vector(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
                                jit::ConstantPool constants) {
-    if (!takes_quantized(shape.type)) {
-        return generate_float(shape, plan, out, constants);
-    }
     return VectorGenerator(shape, plan, out, constants).run();
 }
 

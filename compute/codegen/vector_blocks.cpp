@@ -1,9 +1,14 @@
-// Units of eight blocks: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL.
+// The vector generator's row groups of eight blocks of 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL.
+// total_of() writes T of a row group: the sums of its blocks, minus offset * X, times the mantissas
+// of their scales. vector.cpp explains the arithmetic and its bounds.
+//
+// What must hold: no byte beside the row is read, also where a window of scales is wider than the
+// blocks that are there.
 #include "compute/codegen/vector_generator.h"
 
 namespace bareflow::compute::gemv_vector {
 
-void VectorGenerator::total_of(unsigned to, const Unit &a, const Unit &b, int32_t sums) {
+void VectorGenerator::total_of(unsigned to, const RowGroup &a, const RowGroup &b, int32_t sums) {
     if (wide_) {
         prefetch(a);
         prefetch(b);
@@ -40,16 +45,16 @@ void VectorGenerator::total_of(unsigned to, const Unit &a, const Unit &b, int32_
     }
 }
 
-void VectorGenerator::block_sums(unsigned to, const Unit &unit, uint32_t index) {
+void VectorGenerator::block_sums(unsigned to, const RowGroup &row_group, uint32_t index) {
     const uint32_t first = index * lanes_;
     clear(to);
-    if (unit.blocks <= first) {
+    if (row_group.blocks <= first) {
         return;
     }
-    const uint32_t blocks = std::min(unit.blocks - first, lanes_);
-    const int32_t at =
-        unit.weights + static_cast<int32_t>(first * format_.block_bytes + format_.header_bytes);
-    const Mem q = mem(kQ, unit.q + static_cast<int32_t>(index) * 2 * bytes_);
+    const uint32_t blocks = std::min(row_group.blocks - first, lanes_);
+    const int32_t at = row_group.weights +
+                       static_cast<int32_t>(first * format_.block_bytes + format_.header_bytes);
+    const Mem q = mem(kQ, row_group.q + static_cast<int32_t>(index) * 2 * bytes_);
     const Mem q_high = mem(kQ, q.disp + bytes_);
     constexpr unsigned kLow = kTemp;
     constexpr unsigned kHigh = kTemp + 1;
@@ -83,7 +88,7 @@ void VectorGenerator::block_sums(unsigned to, const Unit &unit, uint32_t index) 
         op_mem(dot, to, kLow, q);
         op_mem(dot, to, kHigh, q_high);
     } else if (!is_signed()) {
-        // Four products: below 2^15.
+        // Sums of four products, below 2^15.
         op_mem(op::pmaddubsw, kLow, kLow, q);
         op_mem(op::pmaddubsw, kHigh, kHigh, q_high);
         op3(op::paddw, kLow, kLow, kHigh);
@@ -159,7 +164,7 @@ void VectorGenerator::gather_wide(unsigned to, int32_t at, uint32_t blocks) {
     }
 }
 
-void VectorGenerator::halves(const Unit &a, const Unit &b) {
+void VectorGenerator::halves(const RowGroup &a, const RowGroup &b) {
     if (wide_) {
         return halves_of_both(a, b, 0);
     }
@@ -178,19 +183,20 @@ void VectorGenerator::halves(const Unit &a, const Unit &b) {
     }
 }
 
-void VectorGenerator::halves_of_both(const Unit &a, const Unit &b, unsigned minimum) {
+void VectorGenerator::halves_of_both(const RowGroup &a, const RowGroup &b, unsigned minimum) {
     halves_of(kTemp, a, minimum);
     if (b.blocks != 0) {
         halves_of(kTemp + 3, b, minimum);
-        a_.avx(op::vmovdqu16, v(kTemp).masked(kSecondUnit), v(kTemp + 3));
+        a_.avx(op::vmovdqu16, v(kTemp).masked(kSecondRowGroup), v(kTemp + 3));
     }
 }
 
-void VectorGenerator::halves_of(unsigned to, const Unit &unit, unsigned minimum) {
+void VectorGenerator::halves_of(unsigned to, const RowGroup &row_group, unsigned minimum) {
     const uint32_t window_bytes = format_.window_blocks * format_.block_bytes;
-    for (uint32_t window = 0; window * format_.window_blocks < unit.blocks; ++window) {
-        const uint32_t left = unit.blocks * format_.block_bytes - window * window_bytes;
-        const Mem from = mem(kWeights, unit.weights + static_cast<int32_t>(window * window_bytes));
+    for (uint32_t window = 0; window * format_.window_blocks < row_group.blocks; ++window) {
+        const uint32_t left = row_group.blocks * format_.block_bytes - window * window_bytes;
+        const Mem from =
+            mem(kWeights, row_group.weights + static_cast<int32_t>(window * window_bytes));
         const Vec filled = window == 0 ? v(to) : v(to).masked(window);
         if (left >= 64) {
             a_.avx(op::vpermw, filled, v(kScaleOrder + minimum), from);
@@ -205,7 +211,7 @@ void VectorGenerator::halves_of(unsigned to, const Unit &unit, unsigned minimum)
 void VectorGenerator::mantissas(unsigned to, unsigned from, unsigned upper) {
     if (wide_) {
         a_.avx(op::vcvtph2ps, v(to), ymm(from));
-        op_mem(op::mulps, to, to, units_of_f16());
+        op_mem(op::mulps, to, to, mantissa_factor());
     } else {
         factors(to, from, upper);
     }

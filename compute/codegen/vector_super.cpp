@@ -1,4 +1,7 @@
-// Units that are a super-block: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
+// The vector generator's row groups that are a super-block: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K.
+// super_floats() writes the totals of up to eight of them. The sums of one are written by
+// super_sums() (Q4_K, Q5_K), super_sums_16() (Q6_K) or super_sums_2_bits() (Q2_K, Q3_K). vector.cpp
+// explains the arithmetic; the bounds stand at these functions in vector_generator.h.
 #include "compute/codegen/vector_generator.h"
 #include "compute/numbers/weight_formats.h"
 
@@ -18,8 +21,8 @@ static_assert(Q2_K::kPartScalesAt == 0 && Q3_K::kHighAt == 0 && Q6_K::kLowAt == 
 
 }  // namespace
 
-void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
-    const auto count = static_cast<uint32_t>(units.size());
+void VectorGenerator::super_floats(std::span<const RowGroup> row_groups, int32_t to) {
+    const auto count = static_cast<uint32_t>(row_groups.size());
     const uint32_t pairs = (count + 1) / 2;
     for (uint32_t i = 0; i < pairs; ++i) {
         for (uint32_t second = 0; second < 2; ++second) {
@@ -29,11 +32,12 @@ void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
             if (2 * i + second >= count) {
                 clear(kBlocks + second);
             } else if (format_.two_bits) {
-                super_sums_2_bits(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
+                super_sums_2_bits(row_groups[2 * i + second], kBlocks + second,
+                                  kBlocks + 2 + second);
             } else if (format_.minimum) {
-                super_sums(units[2 * i + second], kBlocks + second, kBlocks + 2 + second);
+                super_sums(row_groups[2 * i + second], kBlocks + second, kBlocks + 2 + second);
             } else {
-                super_sums_16(units[2 * i + second], kBlocks + second);
+                super_sums_16(row_groups[2 * i + second], kBlocks + second);
             }
         }
         add_pairs(kBlocks, kBlocks + 1);
@@ -42,7 +46,7 @@ void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
         op3(op::shufps, kTotal + i, kBlocks, kBlocks + 2, 0xdd);
         op3(op::paddd, kTotal + i, kTotal + i, kTemp);
     }
-    // In each lane now: scaled sums of two units, then those of their minimums.
+    // Now each 128-bit lane has the scaled sums of two row groups, then those of their minimums.
     const auto t = [&](uint32_t i) { return kTotal + std::min(i, pairs - 1); };
     if (wide_) {
         fold(kTemp, t(0), t(1), op::paddd);
@@ -60,9 +64,9 @@ void VectorGenerator::super_floats(std::span<const Unit> units, int32_t to) {
         a_.avx(op::vpermq, ymm(kBlocks), ymm(kTemp), 0x08);
         a_.avx(op::vpermq, ymm(kBlocks + 1), ymm(kTemp), 0x0d);
     }
-    // Factors: d, and dmin above it, of all units.
+    // The factors of all row groups: 32 bits each, as Format::factor_at says.
     for (uint32_t i = 0; i < count; ++i) {
-        const Mem from = mem(kWeights, units[i].weights + format_.factor_at);
+        const Mem from = mem(kWeights, row_groups[i].weights + format_.factor_at);
         const unsigned into = kTemp + i / 4;
         if (i % 4 == 0) {
             a_.avx(op::movd_from, xmm(into), from);
@@ -91,7 +95,7 @@ void VectorGenerator::times_factors(unsigned sums, unsigned upper) {
     op3(op::mulpd, sums, sums, kTemp + 2);
 }
 
-void VectorGenerator::super_sums(const Unit &unit, unsigned scaled, unsigned minimums) {
+void VectorGenerator::super_sums(const RowGroup &unit, unsigned scaled, unsigned minimums) {
     prefetch(unit);
     constexpr unsigned kPartScales = kTemp;
     constexpr unsigned kLow = kTemp + 1;
@@ -150,7 +154,7 @@ void VectorGenerator::super_sums(const Unit &unit, unsigned scaled, unsigned min
     }
 }
 
-void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
+void VectorGenerator::super_sums_16(const RowGroup &unit, unsigned scaled) {
     prefetch(unit);
     constexpr unsigned kScaleBytes = kTemp;
     constexpr unsigned kLow = kTemp + 1;
@@ -205,20 +209,20 @@ void VectorGenerator::super_sums_16(const Unit &unit, unsigned scaled) {
             op3(op::paddd, scaled, scaled, kLow);
             op3(op::paddd, scaled, scaled, kHigh);
         }
-        // On to the scales of 8 and 12; AVX2 has 2 and 6, 8 and 12, 10 and 14 ahead of it.
+        // Moves on to the scales of parts 8 and 12. AVX2: to those of 2 and 6, 8 and 12, 10 and 14.
         const unsigned passed = wide_ ? 8 : at == half_at ? 2 : 6;
         a_.avx(op::psrldq, v(kScaleBytes), v(kScaleBytes), passed);
     }
 }
 
-void VectorGenerator::super_sums_2_bits(const Unit &unit, unsigned scaled, unsigned minimums) {
+void VectorGenerator::super_sums_2_bits(const RowGroup &unit, unsigned scaled, unsigned minimums) {
     prefetch(unit);
-    constexpr unsigned kScaleBytes = kTemp;  // spread_signed() takes them from there
+    constexpr unsigned kScaleBytes = kTemp;  // where spread_signed() reads them
     constexpr unsigned kW = kTemp + 1;
     constexpr unsigned kSpread = kTemp + 2;
     two_bit_scales(unit, kScaleBytes, scaled, minimums);
     if (!wide_) {
-        // In 16 bits, those of even parts in the lower lane.
+        // As 16 bits each, even parts in the lower lane.
         constexpr std::array<uint8_t, 16> kEvenFirst = {0, 2, 4, 6, 8, 10, 12, 14,
                                                         1, 3, 5, 7, 9, 11, 13, 15};
         a_.avx(op::pshufb, xmm(kScaleBytes), xmm(kScaleBytes), a_.constant_of(kEvenFirst));
@@ -254,7 +258,7 @@ void VectorGenerator::super_sums_2_bits(const Unit &unit, unsigned scaled, unsig
     }
 }
 
-void VectorGenerator::two_bit_scales(const Unit &unit, unsigned to, unsigned scaled,
+void VectorGenerator::two_bit_scales(const RowGroup &unit, unsigned to, unsigned scaled,
                                      unsigned minimums) {
     const Mem sums = mem(kSums, unit.q / 256 * 32);
     if (format_.minimum) {
@@ -268,7 +272,8 @@ void VectorGenerator::two_bit_scales(const Unit &unit, unsigned to, unsigned sca
         a_.avx(op::pmaddwd, ymm(minimums), ymm(minimums), sums);
         return clear(scaled);
     }
-    // Sixteen low nibbles, those of 8-15 above those of 0-7; then two bits of each four in a word.
+    // Sixteen low nibbles, those of parts 8-15 above those of 0-7. Then two high bits of each part,
+    // those of four parts in a word.
     constexpr std::array<uint32_t, 4> kLowShifts = {0, 0, 4, 4};
     constexpr std::array<uint32_t, 4> kHighShifts = {0, 2, 4, 6};
     const Vec high = xmm(kTemp + 1);
@@ -289,7 +294,7 @@ void VectorGenerator::two_bit_scales(const Unit &unit, unsigned to, unsigned sca
     op3(op::psubd, scaled, kProduct, scaled);
 }
 
-void VectorGenerator::two_bit_weights(unsigned to, const Unit &unit, uint32_t block) {
+void VectorGenerator::two_bit_weights(unsigned to, const RowGroup &unit, uint32_t block) {
     constexpr unsigned kThird = kTemp + 3;
     const uint32_t number = wide_ ? block : block % 4;
     const auto half = static_cast<int32_t>(block - number) * 8;
@@ -302,7 +307,7 @@ void VectorGenerator::two_bit_weights(unsigned to, const Unit &unit, uint32_t bl
     if (format_.minimum) {
         return;
     }
-    // Bit `block` of each byte, to bit 2.
+    // Bit `block` of each byte becomes bit 2.
     unsigned from = kThirdBits;
     if (!wide_) {
         a_.avx(op::movups, v(kThird), mem(kWeights, unit.weights));

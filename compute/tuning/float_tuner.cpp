@@ -1,3 +1,8 @@
+// The tuner of float operations: which variants are candidates of which level, how one execution of
+// each operation is set up, and how results are compared.
+//
+// What must hold: nothing that differs from the reference is installed, in any of the patterns of
+// input; and nothing beside the operands is read or written.
 #include "compute/tuning/float_tuner.h"
 
 #include "compute/numbers/quant.h"
@@ -9,16 +14,16 @@
 namespace bareflow::compute {
 namespace {
 
-// Elements of one timed run: a vector of a small model takes less time than it takes to look at
-// the clock.
+// Elements of one timed run, at least. One vector of a small model would take less time than a look
+// at the clock.
 constexpr uint64_t kTimedElements = 8 * 1024;
-// Positions of a timed run, about what a short answer has in the middle.
+// Positions of a timed run: about as many as in the middle of a short answer.
 constexpr uint32_t kTimedPositions = 64;
 constexpr uint32_t kMostPositions = 77;
 constexpr uint32_t kMostRows = 3;
 constexpr uint64_t kLine = 64;
-// Before the results, and behind them up to a whole line, where memory ends: untouched, or the
-// candidate is wrong.
+// Bytes before the results, and behind them up to a whole line, where memory ends. A candidate that
+// changes one is wrong.
 constexpr uint64_t kGuardBytes = kLine;
 constexpr uint8_t kGuardByte = 0xa5;
 
@@ -42,13 +47,14 @@ class Noise {
     uint64_t state_ = 0x9e3779b97f4a7c15;
 };
 
-// Pattern 0 is what models compute, with now and then a number that dwarfs the others; the others
-// have more and more of what they should not.
+// A number of the input. Pattern 0 is what models compute: one number in 256 is 20 times as large.
+// A quarter of the numbers in the other patterns are zeros, denormals and other odd ones; the last
+// pattern has infinities and NaN, too.
 float sample(Noise &noise, uint32_t pattern) {
     constexpr uint32_t kOdd[] = {0x00000000, 0x80000000, 0x00000001, 0x33800001,
                                  0x387fc000, 0x3f000000, 0xc2af0000, 0x477fe000,
                                  0x7f800000, 0xff800000, 0x7fc00000, 0x7f7fffff};
-    constexpr uint64_t kHarmless = 8;  // of them, the first
+    constexpr uint64_t kHarmless = 8;  // the first ones of kOdd
     const uint64_t bits = noise.next();
     const float value = noise.unit();
     if (pattern == 0) {
@@ -66,8 +72,9 @@ bool same_float(uint32_t a, uint32_t b) {
     return a == b || ((a & INT32_MAX) > kInfinity && (b & INT32_MAX) > kInfinity);
 }
 
-// What a relaxed candidate is held to. Beyond what models compute, that it makes nothing infinite
-// or NaN that is neither; of infinities and NaN, nothing.
+// Whether a relaxed candidate's results are near enough. Pattern 0: within the tolerance. Numbers
+// that models do not compute: no result becomes infinite or NaN that is neither. With infinities
+// and NaN in the input, anything goes.
 bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t pattern) {
     const auto at = [](const uint8_t *from, uint64_t i) {
         float value;
@@ -80,7 +87,7 @@ bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t 
     }
     const float most = pattern == 0 ? greatest * kRelaxedTolerance : 0x1p127f;
     for (uint64_t i = 0; i < count && pattern != kPatternWithNan; ++i) {
-        // A NaN is not below.
+        // Written so that a NaN fails.
         if (!(__builtin_fabsf(at(got, i) - at(expected, i)) <= most)) {
             return false;
         }
@@ -92,13 +99,13 @@ bool near(const uint8_t *expected, const uint8_t *got, uint64_t count, uint32_t 
 
 // ------------------------------------------------------------------ one binding
 
-void FloatJit::Target::bind(FloatJit &owner, FloatBinding &binding) {
+void FloatTuner::Target::bind(FloatTuner &owner, FloatBinding &binding) {
     owner_ = &owner;
     binding_ = &binding;
 }
 
-int FloatJit::Target::start(JitMode mode) {
-    // Taken back in the middle of a level, a field stays the one it was.
+int FloatTuner::Target::start(JitMode mode) {
+    // kOff in the middle of a level leaves the field as it was: candidate() depends on mode_.
     mode_ = mode == JitMode::kOff ? mode_ : mode;
     candidate_ = nullptr;
     const bool by_rule = mode != JitMode::kOff && candidate_count(1) != 0;
@@ -106,7 +113,7 @@ int FloatJit::Target::start(JitMode mode) {
     return by_rule ? 1 : 0;
 }
 
-const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const {
+const FloatVariant *FloatTuner::Target::candidate(int level, uint32_t index) const {
     if (level == 1) {
         const FloatVariant &rule = float_rule_of_thumb(binding_->op, binding_->head_size);
         const FloatVariant &first =
@@ -116,7 +123,7 @@ const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const
                    ? nullptr
                    : wanted;
     }
-    // Level 3: the special ones first, then the others again.
+    // Level 3: the special variants first, then the general ones again.
     for (const bool special : {true, false}) {
         for (const FloatVariant *const variant : float_variants()) {
             if (variant->special == special && (!special || level == 3) &&
@@ -130,7 +137,7 @@ const FloatVariant *FloatJit::Target::candidate(int level, uint32_t index) const
     return nullptr;
 }
 
-uint32_t FloatJit::Target::candidate_count(int level) const {
+uint32_t FloatTuner::Target::candidate_count(int level) const {
     uint32_t count = 0;
     while (candidate(level, count) != nullptr) {
         ++count;
@@ -138,27 +145,27 @@ uint32_t FloatJit::Target::candidate_count(int level) const {
     return count;
 }
 
-std::string_view FloatJit::Target::candidate_name(int level, uint32_t index) const {
+std::string_view FloatTuner::Target::candidate_name(int level, uint32_t index) const {
     return candidate(level, index)->name;
 }
 
-OptimizationTarget::Prepared FloatJit::Target::prepare(int level, uint32_t index) {
+OptimizationTarget::Prepared FloatTuner::Target::prepare(int level, uint32_t index) {
     candidate_ = candidate(level, index);
     pattern_ = 0;
     return candidate_ == binding_->variant && (level != 1 || index != 0) ? Prepared::kInForce
                                                                          : Prepared::kReady;
 }
 
-OptimizationTarget::Check FloatJit::Target::check_some() {
+OptimizationTarget::Check FloatTuner::Target::check_some() {
     if (!owner_->equal(*binding_, *candidate_, pattern_)) {
         return Check::kDiffers;
     }
     return ++pattern_ == kPatterns ? Check::kEqual : Check::kMore;
 }
 
-// ------------------------------------------------------------------ what is done
+// ------------------------------------------------------------------ one execution
 
-FloatJit::Work FloatJit::work_for(const FloatBinding &binding, uint32_t pattern) {
+FloatTuner::Work FloatTuner::work_for(const FloatBinding &binding, uint32_t pattern) {
     const uint64_t kept =
         uint64_t{2} * binding.kv_heads * kv_head_bytes(binding.kv_type, binding.head_size);
     Work work;
@@ -188,7 +195,7 @@ FloatJit::Work FloatJit::work_for(const FloatBinding &binding, uint32_t pattern)
     return work;
 }
 
-uint64_t FloatJit::input_floats(const FloatBinding &binding, const Work &work) {
+uint64_t FloatTuner::input_floats(const FloatBinding &binding, const Work &work) {
     switch (binding.op) {
         case FloatOp::kRope:
             return uint64_t{binding.n + binding.kv_heads} * binding.head_size;
@@ -200,8 +207,8 @@ uint64_t FloatJit::input_floats(const FloatBinding &binding, const Work &work) {
     }
 }
 
-// Everything lies at the end of its pages.
-void FloatJit::fill(const FloatBinding &binding, uint32_t pattern) {
+// Writes the input of a pattern. Every array lies at the end of its pages.
+void FloatTuner::fill(const FloatBinding &binding, uint32_t pattern) {
     if (filled_binding_ == &binding && filled_pattern_ == pattern) {
         return;
     }
@@ -234,8 +241,8 @@ void FloatJit::fill(const FloatBinding &binding, uint32_t pattern) {
     }
 }
 
-void FloatJit::execute(const FloatBinding &binding, const FloatVariant &variant, const Work &work,
-                       uint8_t *results) {
+void FloatTuner::execute(const FloatBinding &binding, const FloatVariant &variant, const Work &work,
+                         uint8_t *results) {
     const uint64_t count = input_floats(binding, work);
     auto *const x = reinterpret_cast<float *>(x_.at_end(count * sizeof(float)));
     const auto *const w = reinterpret_cast<const float *>(w_.at_end(count * sizeof(float)));
@@ -296,7 +303,7 @@ void FloatJit::execute(const FloatBinding &binding, const FloatVariant &variant,
     }
 }
 
-bool FloatJit::equal(const FloatBinding &binding, const FloatVariant &variant, uint32_t pattern) {
+bool FloatTuner::equal(const FloatBinding &binding, const FloatVariant &variant, uint32_t pattern) {
     fill(binding, pattern);
     const Work work = work_for(binding, pattern);
     const uint64_t bytes = work.bytes();
@@ -328,7 +335,7 @@ bool FloatJit::equal(const FloatBinding &binding, const FloatVariant &variant, u
     return true;
 }
 
-void FloatJit::run(const FloatBinding &binding, const FloatVariant &variant) {
+void FloatTuner::run(const FloatBinding &binding, const FloatVariant &variant) {
     fill(binding, 0);
     const Work work = work_for(binding, 0);
     uint8_t *const results = got_.at_end(whole_lines(work.bytes()));
@@ -341,12 +348,12 @@ void FloatJit::run(const FloatBinding &binding, const FloatVariant &variant) {
 
 // ------------------------------------------------------------------ all bindings
 
-Result<FloatJit *> FloatJit::create(std::span<FloatBinding> bindings, Optimizer &optimizer) {
-    void *const memory = heap_allocate(sizeof(FloatJit), alignof(FloatJit));
+Result<FloatTuner *> FloatTuner::create(std::span<FloatBinding> bindings, Optimizer &optimizer) {
+    void *const memory = heap_allocate(sizeof(FloatTuner), alignof(FloatTuner));
     if (memory == nullptr) {
         return {ErrorCode::kTooLarge, "no memory for the optimiser"};
     }
-    auto *const made = new (memory) FloatJit;
+    auto *const made = new (memory) FloatTuner;
     if (const Status status = made->attach(bindings, optimizer); !status) {
         made->destroy();
         return status;
@@ -354,7 +361,7 @@ Result<FloatJit *> FloatJit::create(std::span<FloatBinding> bindings, Optimizer 
     return made;
 }
 
-Status FloatJit::attach(std::span<FloatBinding> bindings, Optimizer &optimizer) {
+Status FloatTuner::attach(std::span<FloatBinding> bindings, Optimizer &optimizer) {
     bindings = bindings.first(std::min(bindings.size(), targets_.size()));
     uint64_t floats = 1;
     uint64_t results = 1;
@@ -388,8 +395,8 @@ Status FloatJit::attach(std::span<FloatBinding> bindings, Optimizer &optimizer) 
     return {};
 }
 
-void FloatJit::destroy() {
-    this->~FloatJit();
+void FloatTuner::destroy() {
+    this->~FloatTuner();
     heap_release(this);
 }
 

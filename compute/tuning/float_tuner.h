@@ -1,14 +1,14 @@
 // Joins the engine's float operations to the optimiser, as gemv_tuner.h joins the matrix kernels:
 // each FloatBinding becomes an OptimizationTarget whose candidates are the compiled variants.
 //
-// Levels: 0 the portable reference; 1 what a rule names, as in gemv_tuner.h; 2 the fastest of the
-// general ones; 3 those that do several operations in one pass or were made for this shape, against
-// the others.
+// Levels: 0 is the portable reference, 1 what a rule names, as in gemv_tuner.h, 2 the fastest of
+// the general variants. 3 adds the special ones, which do several operations in one pass or were
+// made for this shape.
 //
-// A candidate is compared bit for bit with the reference on vectors of ordinary numbers and on
-// vectors full of zeros, denormals, infinities and NaN, of this shape; attention over several
-// numbers of positions and rows; a relaxed one (numerics=fast) within kRelaxedTolerance. Operands
-// lie right up against memory that is not mapped.
+// A candidate is compared bit for bit with the reference, on vectors of this shape: some of
+// ordinary numbers, some full of zeros, denormals, infinities and NaN. Attention is compared over
+// several numbers of positions and rows. A relaxed candidate (numerics=fast) must be within
+// kRelaxedTolerance. Operands end right beside memory that is not mapped.
 //
 // Boot processor only, between two calls of Engine::advance.
 #pragma once
@@ -25,19 +25,20 @@
 
 namespace bareflow::compute {
 
-class FloatJit {
+class FloatTuner {
   public:
     static constexpr size_t kMaxBindings = 8;
 
-    // Puts what the optimiser's mode starts with into every binding and registers them. `bindings`
-    // must stay until destroy(). kTooLarge: no memory for scratch; the bindings are as they were.
-    [[nodiscard]] static Result<FloatJit *> create(std::span<FloatBinding> bindings,
-                                                   Optimizer &optimizer);
-    // Releases everything; what is in force stays. After the optimiser's remove_all().
+    // Registers every binding and puts the start of the optimiser's mode into force in it.
+    // `bindings` must stay until destroy(). kTooLarge: there is no memory for scratch, and the
+    // bindings are as they were.
+    [[nodiscard]] static Result<FloatTuner *> create(std::span<FloatBinding> bindings,
+                                                     Optimizer &optimizer);
+    // Releases everything, after the optimiser's remove_all(). Variants stay in force.
     void destroy();
 
-    FloatJit(const FloatJit &) = delete;
-    FloatJit &operator=(const FloatJit &) = delete;
+    FloatTuner(const FloatTuner &) = delete;
+    FloatTuner &operator=(const FloatTuner &) = delete;
 
   private:
     static constexpr uint32_t kPatterns = 4;
@@ -45,7 +46,7 @@ class FloatJit {
     class Target final : public OptimizationTarget {
       public:
         constexpr Target() = default;
-        void bind(FloatJit &owner, FloatBinding &binding);
+        void bind(FloatTuner &owner, FloatBinding &binding);
 
         [[nodiscard]] const char *name() const override { return binding_->name; }
         [[nodiscard]] uint32_t candidate_count(int level) const override;
@@ -61,30 +62,30 @@ class FloatJit {
         int start(JitMode mode) override;
 
       private:
-        // The candidate of this number, nullptr behind the last.
+        // The candidate with this number; nullptr: there are fewer.
         [[nodiscard]] const FloatVariant *candidate(int level, uint32_t index) const;
 
-        FloatJit *owner_ = nullptr;
+        FloatTuner *owner_ = nullptr;
         FloatBinding *binding_ = nullptr;
         const FloatVariant *candidate_ = nullptr;
-        JitMode mode_ = JitMode::kFull;  // the last that was not kOff
-        uint32_t pattern_ = 0;           // the next to be checked
+        JitMode mode_ = JitMode::kFull;  // the last mode that was not kOff
+        uint32_t pattern_ = 0;           // the next pattern to be checked
     };
 
-    // What one execution is about.
+    // The size of one execution.
     struct Work {
-        uint32_t rows = 1;         // kAttention
-        uint32_t positions = 0;    // kAttention
-        uint64_t exact_bytes = 0;  // of the results, in front
-        uint64_t floats = 0;       // of the results, behind them
+        uint32_t rows = 1;         // attention only
+        uint32_t positions = 0;    // attention only
+        uint64_t exact_bytes = 0;  // results that must be equal bit for bit; they come first
+        uint64_t floats = 0;       // results that are floats; they follow
         [[nodiscard]] uint64_t bytes() const { return exact_bytes + floats * sizeof(float); }
     };
 
-    FloatJit() = default;
-    ~FloatJit() = default;
+    FloatTuner() = default;
+    ~FloatTuner() = default;
     [[nodiscard]] Status attach(std::span<FloatBinding> bindings, Optimizer &optimizer);
     [[nodiscard]] static Work work_for(const FloatBinding &binding, uint32_t pattern);
-    // The floats that an execution reads.
+    // How many floats an execution reads.
     [[nodiscard]] static uint64_t input_floats(const FloatBinding &binding, const Work &work);
     void fill(const FloatBinding &binding, uint32_t pattern);
     void execute(const FloatBinding &binding, const FloatVariant &variant, const Work &work,
@@ -98,12 +99,12 @@ class FloatJit {
     // Scratch for the one binding that is being worked on.
     const FloatBinding *filled_binding_ = nullptr;
     uint32_t filled_pattern_ = 0;
-    GuardedPages x_;         // what is read
+    GuardedPages x_;         // the input
     GuardedPages w_;         // norm: weights; rope: angles; SiLU: the other factor
     GuardedPages kv_;        // attention: keys, then values
     GuardedPages scores_;    // attention
-    GuardedPages expected_;  // results
-    GuardedPages got_;
+    GuardedPages expected_;  // the reference's results
+    GuardedPages got_;       // the candidate's
 };
 
 }  // namespace bareflow::compute

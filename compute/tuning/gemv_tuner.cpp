@@ -1,9 +1,16 @@
+// The tuner of matrix kernels: candidates and their places in the field, checking against the
+// reference, timed runs, and what happens to replaced code. The two files gemv_tuner_packed_* have
+// what concerns packed weights.
+//
+// What must hold: a binding's kernel is always one that equals the reference; code is released only
+// when no binding uses it; and one call from the optimiser takes about a millisecond at most.
 #include "compute/tuning/gemv_tuner.h"
 
 #include <algorithm>
 #include <bit>
 #include <new>
 
+#include "compute/codegen/generators.h"
 #include "compute/codegen/plans.h"
 #include "compute/kernels/bindings.h"
 #include "compute/kernels/instruction_set.h"
@@ -15,17 +22,17 @@
 namespace bareflow::compute {
 namespace {
 
-// Multiply-adds of one timed run. Where weights stream from memory, short runs are over before the
-// processor fetches ahead, and a kernel at half of another's speed looks like its equal. In an
-// emulator there is nothing to fetch, and a run takes eight times as long.
+// Multiply-adds of one timed run. Where weights stream from memory, a short run is over before the
+// processor fetches ahead, and then a kernel of half another's speed looks like its equal. An
+// emulator fetches nothing ahead, and a run takes eight times as long there.
 constexpr uint64_t kTimedMacs = 1024 * 1024;
 constexpr uint64_t kTimedMacsEmulated = 128 * 1024;
 
-// Multiply-adds of one step of checking, and of all checking with one activation.
+// Multiply-adds of one call of check_some(), and of all checking with one activation.
 constexpr uint64_t kCheckStepMacs = 128 * 1024;
 constexpr uint64_t kCheckMacs = 1024 * 1024;
 
-// Beside the results: untouched, or the candidate is wrong.
+// Floats beside the results. A candidate that changes one is wrong.
 constexpr uint32_t kGuard = 4;
 constexpr uint32_t kGuardBits = 0x7fc0dead;
 
@@ -34,8 +41,8 @@ struct Range {
     uint32_t count;
 };
 
-// Chunks cover all rows when they can, else they are spread evenly; the first begins at the first
-// row, the last ends at the last one.
+// Chunks cover all rows if that is affordable; otherwise they are spread evenly. The first chunk
+// starts with the first row, the last one ends with the last row.
 uint32_t chunk_count(const KernelBinding &binding, uint32_t min_rows, uint32_t max_rows,
                      uint32_t max_chunks) {
     if (binding.rows <= min_rows) {
@@ -75,7 +82,7 @@ class Noise {
 
 // ------------------------------------------------------------------ one binding
 
-void GemvJit::Target::bind(GemvJit &owner, KernelBinding &binding) {
+void GemvTuner::Target::bind(GemvTuner &owner, KernelBinding &binding) {
     owner_ = &owner;
     binding_ = &binding;
     matrix_ = binding.matrix;
@@ -84,12 +91,12 @@ void GemvJit::Target::bind(GemvJit &owner, KernelBinding &binding) {
     fallback_ = {};
 }
 
-const GemvVariant &GemvJit::Target::by_rule(uint32_t index) const {
+const GemvVariant &GemvTuner::Target::by_rule(uint32_t index) const {
     return index == 0 && mode_ == JitMode::kFull ? kernel_for(binding_->type)
                                                  : gemv_rule_of_thumb(binding_->type);
 }
 
-uint32_t GemvJit::Target::candidate_count(int level) const {
+uint32_t GemvTuner::Target::candidate_count(int level) const {
     const size_t compiled = gemv_variants(binding_->type).size() - 1;  // without the reference
     if (level == 1) {
         return compiled == 0 ? 0 : by_rule(0).kernel == by_rule(1).kernel ? 1 : 2;
@@ -100,7 +107,7 @@ uint32_t GemvJit::Target::candidate_count(int level) const {
     return packed_candidates();
 }
 
-std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) const {
+std::string_view GemvTuner::Target::candidate_name(int level, uint32_t index) const {
     if (level != 2) {
         return level == 1 ? by_rule(index).name : packed_name(index);
     }
@@ -110,7 +117,7 @@ std::string_view GemvJit::Target::candidate_name(int level, uint32_t index) cons
                : gemv_plan(binding_->type, index + 1 - variants.size()).name();
 }
 
-CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const {
+CandidatePlace GemvTuner::Target::candidate_place(int level, uint32_t index) const {
     const size_t compiled = gemv_variants(binding_->type).size() - 1;
     if (level != 2 || index < compiled) {
         return {.family = static_cast<uint16_t>(index)};
@@ -118,14 +125,15 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
     constexpr uint16_t kGenerated = 0x100;
     constexpr uint16_t kPrefetchUnit = 64;
     const GemvPlan &plan = gemv_plan(binding_->type, index - compiled).plan;
-    // Weights from memory want one row after the other, those in caches several at once.
-    const bool one_row = !plan.swar() && plan.rows == 1;
+    // One row at a time is fastest for weights from memory, several rows for weights in caches.
+    // Families of their own make the search try both.
+    const bool one_row = plan.kind() != PlanKind::kSwar && plan.rows == 1;
     return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
                                             2 * plan.narrow + (plan.direct || one_row)),
             .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 
-OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
+OptimizationTarget::Prepared GemvTuner::Target::prepare(int level, uint32_t index) {
     owner_->collect_retired();
     owner_->use_scratch(*binding_);
     chunk_ = 0;
@@ -154,9 +162,11 @@ OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index)
     return Prepared::kReady;
 }
 
-Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::string_view name) {
+Result<GemvTuner::Candidate> GemvTuner::Target::generate(const GemvPlan &plan,
+                                                         std::string_view name) {
     const GemvShape shape = {binding_->type, binding_->cols, binding_->row_bytes};
-    if (!can_generate(shape, plan)) {
+    const Generator *const generator = generator_for(shape.type, plan);
+    if (generator == nullptr || !generator->fits(shape, plan)) {
         return {ErrorCode::kUnsupported, "no generator for this shape"};
     }
     if (owner_->retired_count_ == kMaxRetired) {
@@ -167,9 +177,9 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     full_name.put(binding_->name, " ", name);
     jit::CodeBuffer &code = owner_->code_;
     const uint64_t heat = owner_->warm_regions(*this);
-    BF_ASSIGN(const auto region,
-              code.open(full_name.view(), gemv_code_room(plan), gemv_constant_room(plan), heat));
-    const auto bytes = generate_gemv(shape, plan, code.room(region), code.constants(region));
+    BF_ASSIGN(const auto region, code.open(full_name.view(), generator->code_room(plan),
+                                           generator->constant_room, heat));
+    const auto bytes = generator->generate(shape, plan, code.room(region), code.constants(region));
     if (!bytes) {
         code.release(region);
         return bytes.error();
@@ -177,10 +187,10 @@ Result<GemvJit::Candidate> GemvJit::Target::generate(const GemvPlan &plan, std::
     const void *const start = code.seal(region, bytes.value());
     // Code made a moment ago: the one place where data becomes a function.
     return Candidate{reinterpret_cast<GemvKernel>(reinterpret_cast<uintptr_t>(start)),
-                     gemv_code_forms(shape.type, plan), region, name, Packing::kFile};
+                     generator->forms_of(shape.type), region, name, Packing::kFile};
 }
 
-OptimizationTarget::Check GemvJit::Target::check_some() {
+OptimizationTarget::Check GemvTuner::Target::check_some() {
     const uint32_t chunks = chunk_count(*binding_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
     for (uint64_t macs = 0; macs < kCheckStepMacs; ++chunk_) {
         if (chunk_ == chunks) {
@@ -194,10 +204,10 @@ OptimizationTarget::Check GemvJit::Target::check_some() {
     return Check::kMore;
 }
 
-bool GemvJit::Target::chunk_equal(uint32_t chunk) {
+bool GemvTuner::Target::chunk_equal(uint32_t chunk) {
     const uint32_t chunks = chunk_count(*binding_, kMinChunkRows, kMaxChunkRows, kMaxChunks);
     const Range range = chunk_range(*binding_, chunk, chunks, kMinChunkRows, kMaxChunkRows);
-    // Ranges begin at 0 and elsewhere, as the engine's do; in strips where they lie.
+    // Ranges start at row 0 and elsewhere, as the engine's do. Packed: at their place in the strip.
     const bool packed = candidate_.packing != Packing::kFile;
     const uint32_t skip = packed ? range.begin % kStripRows : std::min(chunk % 3, range.begin);
     bool equal = true;
@@ -233,11 +243,11 @@ bool GemvJit::Target::chunk_equal(uint32_t chunk) {
     return equal;
 }
 
-uint64_t GemvJit::Target::code_bytes() const {
+uint64_t GemvTuner::Target::code_bytes() const {
     return candidate_.region == kNoRegion ? 0 : owner_->code_.code_bytes(candidate_.region);
 }
 
-void GemvJit::Target::install() {
+void GemvTuner::Target::install() {
     if (candidate_.packing != Packing::kFile) {
         return install_packed();
     }
@@ -248,21 +258,21 @@ void GemvJit::Target::install() {
     as_in_file();
 }
 
-void GemvJit::Target::replace(const Candidate &by) {
+void GemvTuner::Target::replace(const Candidate &by) {
     const Candidate replaced = std::exchange(current_, by);
     binding_->kernel = current_.kernel;
     binding_->forms = current_.forms;
     owner_->retire(replaced);
 }
 
-void GemvJit::Target::drop() {
+void GemvTuner::Target::drop() {
     if (candidate_.region != kNoRegion) {
         owner_->code_.release(candidate_.region);
     }
     candidate_ = {};
 }
 
-int GemvJit::Target::start(JitMode mode) {
+int GemvTuner::Target::start(JitMode mode) {
     mode_ = mode;
     const GemvVariant &reference = gemv_variants(binding_->type)[0];
     const GemvVariant &variant = mode == JitMode::kOff ? reference : by_rule(0);
@@ -274,8 +284,8 @@ int GemvJit::Target::start(JitMode mode) {
     return binding_->kernel == binding_->reference ? 0 : 1;
 }
 
-// Several vectors at once were not timed: their kernel stays.
-int GemvJit::Target::yield() {
+// The kernel for several vectors was not timed against the reference, so it stays.
+int GemvTuner::Target::yield() {
     fallback_ = {binding_->reference, gemv_variants(binding_->type)[0].forms, kNoRegion,
                  gemv_variants(binding_->type)[0].name};
     return fall_back();
@@ -283,8 +293,8 @@ int GemvJit::Target::yield() {
 
 // ------------------------------------------------------------------ room for code
 
-// What a region is worth is the work that its kernel does. Returns that of `target`.
-uint64_t GemvJit::warm_regions(const Target &target) {
+// The heat of a region is the work that its kernel does.
+uint64_t GemvTuner::warm_regions(const Target &target) {
     const auto heat_of = [&](const Target &of) {
         return optimizer_->calls(of) * of.binding()->rows * of.binding()->cols;
     };
@@ -296,16 +306,16 @@ uint64_t GemvJit::warm_regions(const Target &target) {
     return heat_of(target);
 }
 
-// The binding goes back to the compiled kernel that was best. An engine that is inside the region's
-// kernel keeps it until it lets go, as with every replaced one.
-bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
-    auto &owner = *static_cast<GemvJit *>(self);
+// The binding goes back to the best compiled kernel. While the engine may be inside the region's
+// kernel, the region stays, as with every replaced kernel.
+bool GemvTuner::give_up(void *self, jit::CodeBuffer::Region region) {
+    auto &owner = *static_cast<GemvTuner *>(self);
     for (Target &target : std::span(owner.targets_).first(owner.bindings_.size())) {
         if (target.region() == region && owner.retired_count_ != kMaxRetired) {
             const GemvKernel kernel = target.binding()->kernel;
             owner.optimizer_->gave_up(target, target.fall_back());
             if (!owner.in_use(kernel)) {
-                --owner.retired_count_;  // it was put there last
+                --owner.retired_count_;  // fall_back() put it there just now
                 return true;
             }
         }
@@ -313,15 +323,15 @@ bool GemvJit::give_up(void *self, jit::CodeBuffer::Region region) {
     return false;
 }
 
-int GemvJit::Target::fall_back() {
+int GemvTuner::Target::fall_back() {
     replace(fallback_);
     return binding_->kernel == binding_->reference ? 0 : 1;
 }
 
 // ------------------------------------------------------------------ scratch
 
-// Activations for both patterns, and no results yet.
-void GemvJit::use_scratch(const KernelBinding &binding) {
+// Makes the activations of both patterns for this binding, and forgets the reference's results.
+void GemvTuner::use_scratch(const KernelBinding &binding) {
     if (scratch_binding_ == &binding) {
         return;
     }
@@ -333,7 +343,7 @@ void GemvJit::use_scratch(const KernelBinding &binding) {
     for (uint32_t i = 0; i < binding.cols; ++i) {
         const uint64_t bits = noise.next();
         const auto value = static_cast<float>(static_cast<int64_t>(bits) >> 40) * 0x1p-23f;
-        // Now and then one that dwarfs the others, as real activations have.
+        // One in 256 may be 20 times as large, as in real activations.
         const_cast<float *>(args[0].x)[i] = (bits & 0xff) == 0 ? value * 20.0f : value;
         const_cast<float *>(args[1].x)[i] = (bits >> 32 & 1) != 0 ? 1.5f : -1.5f;
     }
@@ -344,7 +354,7 @@ void GemvJit::use_scratch(const KernelBinding &binding) {
     }
 }
 
-GemvArgs GemvJit::args_for(const KernelBinding &binding, uint32_t pattern) const {
+GemvArgs GemvTuner::args_for(const KernelBinding &binding, uint32_t pattern) const {
     GemvArgs args = activations_[pattern].args(binding.cols, pattern == 0);
     if (!takes_quantized(binding.type)) {
         args.xq = {};
@@ -356,7 +366,7 @@ GemvArgs GemvJit::args_for(const KernelBinding &binding, uint32_t pattern) const
 }
 
 // Arrays keep the alignment that ActivationBuffer gives them.
-Status GemvJit::GuardedActivation::create(uint32_t max_cols) {
+Status GemvTuner::GuardedActivation::create(uint32_t max_cols) {
     const uint64_t blocks = (max_cols + kBlockElements - 1) / kBlockElements;
     BF_ASSIGN(x, GuardedPages::create(max_cols * sizeof(float)));
     BF_ASSIGN(q, GuardedPages::create(blocks * kBlockElements));
@@ -367,7 +377,7 @@ Status GemvJit::GuardedActivation::create(uint32_t max_cols) {
     return {};
 }
 
-GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
+GemvArgs GemvTuner::GuardedActivation::args(uint32_t cols, bool at_end) const {
     constexpr uint64_t kLine = 64;
     const uint64_t blocks = (cols + kBlockElements - 1) / kBlockElements;
     const auto place = [&]<typename T>(const GuardedPages &pages, uint64_t count, T *&to) {
@@ -388,7 +398,7 @@ GemvArgs GemvJit::GuardedActivation::args(uint32_t cols, bool at_end) const {
     return args;
 }
 
-uint32_t GemvJit::timed_rows(const KernelBinding &binding, uint64_t all) {
+uint32_t GemvTuner::timed_rows(const KernelBinding &binding, uint64_t all) {
     const uint64_t macs = is_emulated() ? kTimedMacsEmulated : kTimedMacs;
     const uint64_t rows = std::clamp<uint64_t>(macs / binding.cols, 8, kMaxTimedRows);
     return static_cast<uint32_t>(std::min(rows, all));
@@ -396,8 +406,8 @@ uint32_t GemvJit::timed_rows(const KernelBinding &binding, uint64_t all) {
 
 // ------------------------------------------------------------------ replaced code
 
-// The engine goes on with what it took over when the token began.
-void GemvJit::retire(const Candidate &candidate) {
+// The engine uses, until a batch ends, the kernels that it found when the batch started.
+void GemvTuner::retire(const Candidate &candidate) {
     if (candidate.region != kNoRegion) {
         if (retired_count_ == kMaxRetired) {
             platform::panic("more kernels retired than were generated");
@@ -406,12 +416,12 @@ void GemvJit::retire(const Candidate &candidate) {
     }
 }
 
-bool GemvJit::in_use(GemvKernel kernel) const {
+bool GemvTuner::in_use(GemvKernel kernel) const {
     return std::ranges::any_of(
         bindings_, [&](const KernelBinding &binding) { return binding.active == kernel; });
 }
 
-void GemvJit::collect_retired() {
+void GemvTuner::collect_retired() {
     size_t kept = 0;
     for (size_t i = 0; i < retired_count_; ++i) {
         if (in_use(retired_[i].kernel)) {
@@ -425,23 +435,24 @@ void GemvJit::collect_retired() {
 
 // ------------------------------------------------------------------ all bindings
 
-Result<GemvJit *> GemvJit::create(std::span<KernelBinding> bindings, Optimizer &optimizer,
-                                  size_t code_pages, WeightPlacement *placement) {
-    void *const memory = heap_allocate(sizeof(GemvJit), alignof(GemvJit));
+Result<GemvTuner *> GemvTuner::create(std::span<KernelBinding> bindings, Optimizer &optimizer,
+                                      size_t code_pages, WeightPlacement *placement) {
+    void *const memory = heap_allocate(sizeof(GemvTuner), alignof(GemvTuner));
     if (memory == nullptr) {
         return {ErrorCode::kTooLarge, "no memory for the optimiser"};
     }
-    auto *const made = new (memory) GemvJit;
+    auto *const made = new (memory) GemvTuner;
     made->placement_ = placement;
     if (const Status status = made->attach(bindings, optimizer, code_pages); !status) {
-        made->~GemvJit();
+        made->~GemvTuner();
         heap_release(memory);
         return status;
     }
     return made;
 }
 
-Status GemvJit::attach(std::span<KernelBinding> bindings, Optimizer &optimizer, size_t code_pages) {
+Status GemvTuner::attach(std::span<KernelBinding> bindings, Optimizer &optimizer,
+                         size_t code_pages) {
     uint32_t cols = 1;
     uint64_t row_bytes = 1;
     for (const KernelBinding &binding : bindings) {
@@ -467,7 +478,7 @@ Status GemvJit::attach(std::span<KernelBinding> bindings, Optimizer &optimizer, 
     return {};
 }
 
-void GemvJit::destroy() {
+void GemvTuner::destroy() {
     optimizer_->remove_all();
     for (KernelBinding &binding : bindings_) {
         binding.active = binding.kernel;
@@ -477,11 +488,11 @@ void GemvJit::destroy() {
     if (placement_ != nullptr) {
         placement_->restore();
     }
-    this->~GemvJit();
+    this->~GemvTuner();
     heap_release(this);
 }
 
-std::string_view GemvJit::variant(const KernelBinding &binding) const {
+std::string_view GemvTuner::variant(const KernelBinding &binding) const {
     for (size_t i = 0; i < bindings_.size(); ++i) {
         if (targets_[i].binding() == &binding) {
             return targets_[i].variant();

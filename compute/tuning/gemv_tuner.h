@@ -2,21 +2,23 @@
 // OptimizationTarget whose candidates are the compiled variants and kernels generated for its exact
 // shape. The fastest measured is written into the binding.
 //
-// Levels: 0 the portable reference; 1 a compiled kernel chosen by rule; 2 the fastest of all. What
-// runs before anything was measured: the reference (jit=off), gemv_rule_of_thumb() (baseline),
-// kernel_for() (full). Level 1 compares that with the reference and times it, and the rule of thumb
-// where that is another.
+// Levels: 0 is the portable reference, 1 a compiled kernel chosen by rule, 2 the fastest of all, 3
+// a kernel of packed weights. Before anything was measured, the reference runs (jit=off),
+// gemv_rule_of_thumb() (baseline) or kernel_for() (full). Level 1 compares that start with the
+// reference and times it. It does the same with the rule of thumb where that is another kernel.
 //
 // A candidate is compared with the reference, bit for bit, on the model's own weights and two
-// activations (random, and all at the limits): all rows of a small matrix, first, last and evenly
-// spread rows of a large one, in ranges of changing length and start, with a watch on what lies
-// beside the results. It sees copies of its operands, and they lie right up against memory that is
-// not mapped, now before and now behind them: who reads or writes beside them faults, and the
-// optimiser drops it. Scratch memory is taken once, in create().
+// activations (random ones, and ones that are all at the limits). The rows are all rows of a small
+// matrix; of a large one the first, the last, and evenly spread ones between. They are computed in
+// ranges of changing length and start, and nothing beside the results may change. A candidate sees
+// copies of its operands that begin or end right beside memory that is not mapped. If it reads or
+// writes beside them, it faults, and the optimiser drops it. Scratch memory is taken once, in
+// create().
 //
-// Level 3 are kernels of repacked weights: compared and timed on copies, and what is unpacked for
-// prompts is added to their time, by the mix of steps so far. When one is put into force,
-// WeightPlacement moves the matrices; the kernel for the file's layout serves those that wait.
+// Kernels of packed weights are compared and timed on copies. Their time includes the unpacking
+// that prompts will need, in the proportion of batches so far. When such a kernel is put into
+// force, WeightPlacement moves the matrices. Until a matrix has been moved, the kernel for the
+// file's layout serves it.
 //
 // Boot processor only, between two calls of Engine::advance.
 #pragma once
@@ -26,12 +28,13 @@
 #include <span>
 #include <string_view>
 
-#include "compute/codegen/codegen.h"
+#include "compute/codegen/plan.h"
 #include "compute/kernels/bindings.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
 #include "compute/numbers/packing.h"
 #include "compute/numbers/quant.h"
+#include "compute/tuning/pages_owner.h"
 #include "compute/tuning/weight_placement.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/code_buffer.h"
@@ -41,29 +44,29 @@
 
 namespace bareflow::compute {
 
-class GemvJit {
+class GemvTuner {
   public:
     static constexpr size_t kCodePages = 64;
 
-    // Registers every binding, which gets what the optimiser's mode begins with. `bindings` must
-    // stay until destroy(). kTooLarge: no memory for scratch or code; the bindings are as they
-    // were. Bindings beyond Optimizer::kMaxTargets keep their kernel. When `code_pages` are full,
-    // generated kernels of shapes that do less work make room for those that do more. Without
-    // `placement` weights stay as they are.
-    [[nodiscard]] static Result<GemvJit *> create(std::span<KernelBinding> bindings,
-                                                  Optimizer &optimizer,
-                                                  size_t code_pages = kCodePages,
-                                                  WeightPlacement *placement = nullptr);
-    // References back in force, the optimiser's targets removed, everything released. The engine
-    // must not be inside a token, or must start it anew.
+    // Registers every binding and puts the start of the optimiser's mode into force in it.
+    // `bindings` must stay until destroy(). kTooLarge: there is no memory for scratch or code, and
+    // the bindings are as they were. Bindings beyond Optimizer::kMaxTargets keep their kernel. When
+    // `code_pages` are full, generated kernels of shapes that do less work make room for those that
+    // do more. Without `placement` weights stay as they are.
+    [[nodiscard]] static Result<GemvTuner *> create(std::span<KernelBinding> bindings,
+                                                    Optimizer &optimizer,
+                                                    size_t code_pages = kCodePages,
+                                                    WeightPlacement *placement = nullptr);
+    // Puts the references into force, removes the optimiser's targets and releases everything. The
+    // engine must not be inside a batch, or must start the batch anew.
     void destroy();
 
-    GemvJit(const GemvJit &) = delete;
-    GemvJit &operator=(const GemvJit &) = delete;
+    GemvTuner(const GemvTuner &) = delete;
+    GemvTuner &operator=(const GemvTuner &) = delete;
 
     // The variant in force: "portable", "swar2 r2", "jit r4 u2". Static text.
     [[nodiscard]] std::string_view variant(const KernelBinding &binding) const;
-    // The optimiser has nothing to do: memory for copies is given back.
+    // The optimiser has nothing to do: releases the memory of copies.
     void rest() { trial_.pages.release(); }
     // Where generated code lies: for naming addresses.
     [[nodiscard]] const jit::CodeBuffer &code() const { return code_; }
@@ -86,7 +89,7 @@ class GemvJit {
         Packing packing = Packing::kFile;
     };
 
-    // An activation in every form, each array in pages of its own, which it begins or ends.
+    // An activation in every form. Each array has pages of its own and lies at their start or end.
     struct GuardedActivation {
         GuardedPages x, q, block_sums, group_scales, pairs, quads;
 
@@ -97,7 +100,7 @@ class GemvJit {
     class Target final : public OptimizationTarget {
       public:
         constexpr Target() = default;
-        void bind(GemvJit &owner, KernelBinding &binding);
+        void bind(GemvTuner &owner, KernelBinding &binding);
         [[nodiscard]] const KernelBinding *binding() const { return binding_; }
         [[nodiscard]] std::string_view variant() const {
             return is_packed() ? packed_name_ : current_.name;
@@ -126,67 +129,75 @@ class GemvJit {
         int yield() override;
 
         [[nodiscard]] jit::CodeBuffer::Region region() const { return current_.region; }
-        // Back to the fastest compiled kernel that was seen to be right; its level.
+        // Puts the fastest compiled kernel that was found to be right into force. Returns its
+        // level.
         int fall_back();
 
       private:
-        // Of level 1: what start() names, or the rule of thumb.
+        // Candidate `index` of level 1: 0 the start, 1 the rule of thumb.
         [[nodiscard]] const GemvVariant &by_rule(uint32_t index) const;
         [[nodiscard]] Result<Candidate> generate(const GemvPlan &plan, std::string_view name);
         [[nodiscard]] bool chunk_equal(uint32_t chunk);
         [[nodiscard]] bool is_packed() const { return binding_->wanted != Packing::kFile; }
-        // Of level 3.
+        // The candidates of level 3.
         [[nodiscard]] uint32_t packed_candidates() const;
         [[nodiscard]] std::string_view packed_name(uint32_t index) const;
-        // kReady of another level: its candidates can be run.
+        // Level 3: prepares the candidate. Other levels: makes their candidates runnable (kReady).
         [[nodiscard]] Prepared prepare_packed(int level, uint32_t index);
         void replace(const Candidate &by);
         void install_packed();
+        // The matrices shall lie as in the file.
         void as_in_file();
 
-        GemvJit *owner_ = nullptr;
+        GemvTuner *owner_ = nullptr;
         KernelBinding *binding_ = nullptr;
-        GemmKernel matrix_ = nullptr;  // the engine's
-        Candidate current_;
-        Candidate candidate_;
-        Candidate fallback_;            // compiled
-        std::string_view packed_name_;  // in force where the weights are wanted packed
+        GemmKernel matrix_ = nullptr;   // the engine's kernel for several vectors
+        Candidate current_;             // in force for weights as in the file
+        Candidate candidate_;           // prepared
+        Candidate fallback_;            // the compiled kernel that fall_back() puts into force
+        std::string_view packed_name_;  // the variant in force where weights are wanted packed
         JitMode mode_ = JitMode::kOff;
-        uint32_t chunk_ = 0;  // the next to be checked
+        uint32_t chunk_ = 0;  // the next chunk to be checked
     };
 
-    GemvJit() = default;
-    ~GemvJit() = default;
+    GemvTuner() = default;
+    ~GemvTuner() = default;
     [[nodiscard]] Status attach(std::span<KernelBinding> bindings, Optimizer &optimizer,
                                 size_t code_pages);
     [[nodiscard]] PlacedWeights now(const uint8_t *file) const;
-    // Copies of the binding's first matrices in a packing that they are not in. kMore, kReady, or
-    // kUnavailable: there is no memory.
+    // Makes copies of the binding's first matrices, a piece at each call, if they are not in
+    // `packing`. kMore: call again. kUnavailable: there is no memory.
     [[nodiscard]] OptimizationTarget::Prepared copy_some(const KernelBinding &binding,
                                                          Packing packing);
-    // `count` <= kMaxChunkRows rows as in the file.
+    // `count` rows as in the file, at most kMaxChunkRows.
     [[nodiscard]] const uint8_t *file_rows(const KernelBinding &binding, uint32_t begin,
                                            uint32_t count);
-    // Copies of them in `packing`, and where row 0 would be if they were the rows from `skip` on.
-    // Only they are there, or the strips they are in; the others are in the hole or nowhere.
+    // Copies rows into guarded memory, in `packing`. Returns where row 0 would be if they were the
+    // rows from `skip` on. Only these rows are there, or the strips that contain them: every other
+    // row lies in memory that is not mapped, or nowhere.
     [[nodiscard]] const uint8_t *place_rows(const KernelBinding &binding, Packing packing,
                                             uint32_t begin, uint32_t count, uint32_t skip,
                                             bool at_end);
     [[nodiscard]] Status take_rows(uint64_t row_bytes);
-    // Rows [timed_row_, end) of weights that are not in the kernel's packing.
+    // Runs the kernel on rows [timed_row_, end) of weights that are not in its packing.
     void run_repacked(const KernelBinding &binding, GemvKernel kernel, const PlacedWeights &weights,
                       Packing packing, GemvArgs args, uint32_t end);
+    // Spends the time that unpacking `rows` rows for prompts will cost one timed run.
     void charge_unpacking(const KernelBinding &binding, const PlacedWeights &weights,
                           uint32_t rows);
     void use_scratch(const KernelBinding &binding);
     [[nodiscard]] GemvArgs args_for(const KernelBinding &binding, uint32_t pattern) const;
     void run(const KernelBinding &binding, GemvKernel kernel, Packing packing);
-    // Of one timed run, where there are so many.
+    // Rows of one timed run, out of `all` available: enough for kTimedMacs multiply-adds, or all of
+    // them.
     [[nodiscard]] static uint32_t timed_rows(const KernelBinding &binding, uint64_t all);
+    // Keeps a replaced kernel's code until no binding uses it.
     void retire(const Candidate &candidate);
     void collect_retired();
     [[nodiscard]] bool in_use(GemvKernel kernel) const;
+    // Sets the heat of every region. Returns that of `target`.
     uint64_t warm_regions(const Target &target);
+    // Called by the code buffer to release a region. False: the engine may be inside its code.
     static bool give_up(void *self, jit::CodeBuffer::Region region);
 
     std::span<KernelBinding> bindings_;
@@ -199,17 +210,17 @@ class GemvJit {
     // Scratch for the one target that is being worked on.
     const KernelBinding *scratch_binding_ = nullptr;
     std::array<GuardedActivation, kPatterns> activations_;
-    GuardedPages rows_;          // copies of kMaxChunkRows, or of the strips that they lie in
-    Buffer<uint8_t> file_rows_;  // kMaxChunkRows of packed weights, as in the file
+    GuardedPages rows_;          // copies of kMaxChunkRows rows, or of the strips around them
+    Buffer<uint8_t> file_rows_;  // kMaxChunkRows rows of packed weights, as in the file
     GuardedPages y_;             // kMaxTimedRows floats
     Buffer<float> expected_;     // [kPatterns][kMaxChunks][kMaxChunkRows]
-    uint32_t timed_matrix_ = 0;  // where the next timed run begins
+    uint32_t timed_matrix_ = 0;  // matrix and row where the next timed run starts
     uint32_t timed_row_ = 0;
-    uint32_t expected_chunks_ = 0;  // how many of them hold the reference's results
+    uint32_t expected_chunks_ = 0;  // chunks of expected_ that have the reference's results
 
     WeightPlacement *placement_ = nullptr;
-    // The first `rows` rows of some matrices in either packing: neither side of a comparison runs
-    // on weights that texts keep in the caches.
+    // Copies of the first `rows` rows of some matrices, in both packings. Both sides of a
+    // comparison run on copies, so none runs on weights that texts keep in the caches.
     struct Trial {
         PagesOwner pages;
         const KernelBinding *binding = nullptr;
@@ -217,7 +228,7 @@ class GemvJit {
         uint64_t matrix_bytes = 0;
         uint32_t rows = 0;
         uint32_t matrices = 0;
-        uint32_t copied = 0;  // of all their rows together
+        uint32_t copied = 0;  // rows copied of all matrices together
 
         [[nodiscard]] uint8_t *matrix(Packing packing, uint32_t index) const {
             const uint32_t place = packing == Packing::kFile ? index : matrices + index;

@@ -1,4 +1,8 @@
-// Candidates that are kernels of repacked weights.
+// The tuner's part for packed weights: candidates of level 3, the copies on which they are compared
+// and timed, and moving the matrices when one is put into force.
+//
+// What must hold: both sides of a comparison run on copies of the same matrices, in pages like the
+// model's; and the time of a packed candidate includes the unpacking that prompts will need.
 #include <algorithm>
 #include <utility>
 
@@ -12,17 +16,17 @@
 
 namespace bareflow::compute {
 
-uint32_t GemvJit::Target::packed_candidates() const {
+uint32_t GemvTuner::Target::packed_candidates() const {
     const WeightPlacement *const placement = owner_->placement_;
     const bool may = placement != nullptr && (is_packed() || placement->may_pack(*binding_));
     return may ? packed_variants(binding_->type).count : 0;
 }
 
-std::string_view GemvJit::Target::packed_name(uint32_t index) const {
+std::string_view GemvTuner::Target::packed_name(uint32_t index) const {
     return packed_variants(binding_->type).list[index].name;
 }
 
-OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int level, uint32_t index) {
+OptimizationTarget::Prepared GemvTuner::Target::prepare_packed(int level, uint32_t index) {
     if (level != 3) {
         return owner_->copy_some(*binding_, Packing::kFile);
     }
@@ -37,10 +41,10 @@ OptimizationTarget::Prepared GemvJit::Target::prepare_packed(int level, uint32_t
     return copied;
 }
 
-// What steps about many rows unpack, divided among those about few: whole strips of some of their
-// blocks, at the speed of all of them.
-void GemvJit::charge_unpacking(const KernelBinding &binding, const PlacedWeights &weights,
-                               uint32_t rows) {
+// Batches of many tokens unpack all rows. That work is divided among the batches of few tokens and
+// done here, on whole strips of some of the blocks, which is as fast per block as on all.
+void GemvTuner::charge_unpacking(const KernelBinding &binding, const PlacedWeights &weights,
+                                 uint32_t rows) {
     constexpr uint64_t kMostTimes = 4;
     const uint64_t blocks = binding.cols / kBlockElements;
     const uint64_t all = blocks * (rows / kStripRows);
@@ -55,7 +59,7 @@ void GemvJit::charge_unpacking(const KernelBinding &binding, const PlacedWeights
     }
 }
 
-OptimizationTarget::Prepared GemvJit::copy_some(const KernelBinding &binding, Packing packing) {
+OptimizationTarget::Prepared GemvTuner::copy_some(const KernelBinding &binding, Packing packing) {
     using Prepared = OptimizationTarget::Prepared;
     constexpr uint64_t kPieceBytes = 1 << 20;
     if (placement_ == nullptr) {
@@ -81,7 +85,7 @@ OptimizationTarget::Prepared GemvJit::copy_some(const KernelBinding &binding, Pa
         t.rows = static_cast<uint32_t>(std::min<uint64_t>(rows, binding.rows));
         t.matrices = static_cast<uint32_t>(std::clamp<uint64_t>(rows / binding.rows, 1, all));
         t.copied = 0;
-        // Pages like the model's, or the copies would be the slower ones.
+        // Huge pages, as the model has: small ones would make the copies slower.
         constexpr uint64_t kHugePage = 2 << 20;
         t.matrix_bytes = t.rows * binding.row_bytes;
         const uint64_t bytes = 2 * t.matrices * t.matrix_bytes;
@@ -109,7 +113,7 @@ OptimizationTarget::Prepared GemvJit::copy_some(const KernelBinding &binding, Pa
     return Prepared::kReady;
 }
 
-const uint8_t *GemvJit::file_rows(const KernelBinding &binding, uint32_t begin, uint32_t count) {
+const uint8_t *GemvTuner::file_rows(const KernelBinding &binding, uint32_t begin, uint32_t count) {
     const PlacedWeights weights = now(binding.sample);
     if (weights.packing == Packing::kFile) {
         return weights.data + begin * binding.row_bytes;
@@ -121,8 +125,8 @@ const uint8_t *GemvJit::file_rows(const KernelBinding &binding, uint32_t begin, 
     return file_rows_.data();
 }
 
-const uint8_t *GemvJit::place_rows(const KernelBinding &binding, Packing packing, uint32_t begin,
-                                   uint32_t count, uint32_t skip, bool at_end) {
+const uint8_t *GemvTuner::place_rows(const KernelBinding &binding, Packing packing, uint32_t begin,
+                                     uint32_t count, uint32_t skip, bool at_end) {
     const bool packed = packing != Packing::kFile;
     const uint32_t placed =
         packed ? (skip + count + kStripRows - 1) / kStripRows * kStripRows : count;
@@ -138,15 +142,15 @@ const uint8_t *GemvJit::place_rows(const KernelBinding &binding, Packing packing
     return rows;
 }
 
-Status GemvJit::take_rows(uint64_t row_bytes) {
+Status GemvTuner::take_rows(uint64_t row_bytes) {
     BF_ASSIGN(rows_, GuardedPages::create(kMaxStripRows * row_bytes));
     BF_ASSIGN(file_rows_, Buffer<uint8_t>::create(kMaxChunkRows * row_bytes));
     return {};
 }
 
-// The kernel for the file's layout stays, for matrices that wait; a compiled one does for that.
-// Without memory to move them it stays in force.
-void GemvJit::Target::install_packed() {
+// Matrices that were not moved yet still need a kernel for the file's layout; a compiled one is
+// good enough. Without memory for moving, the kernel that is in force stays.
+void GemvTuner::Target::install_packed() {
     const Candidate won = std::exchange(candidate_, {});
     owner_->trial_.pages.release();
     binding_->packed = won.kernel;
@@ -156,18 +160,18 @@ void GemvJit::Target::install_packed() {
     }
 }
 
-void GemvJit::Target::as_in_file() {
+void GemvTuner::Target::as_in_file() {
     owner_->rest();
     if (owner_->placement_ != nullptr) {
         (void)owner_->placement_->want(*binding_, Packing::kFile);
     }
 }
 
-PlacedWeights GemvJit::now(const uint8_t *file) const {
+PlacedWeights GemvTuner::now(const uint8_t *file) const {
     return placement_ == nullptr ? PlacedWeights{file, Packing::kFile} : placement_->now(file);
 }
 
-void GemvJit::run(const KernelBinding &binding, GemvKernel kernel, Packing packing) {
+void GemvTuner::run(const KernelBinding &binding, GemvKernel kernel, Packing packing) {
     const bool copies = trial_.pages.data != nullptr && trial_.binding == &binding;
     const uint32_t all = copies ? trial_.rows : binding.rows;
     uint32_t rows = timed_rows(binding, all);
@@ -200,10 +204,10 @@ void GemvJit::run(const KernelBinding &binding, GemvKernel kernel, Packing packi
     timed_row_ = end;
 }
 
-// Nobody's time counts: matrices are on their way, or the reference's is asked for.
-void GemvJit::run_repacked(const KernelBinding &binding, GemvKernel kernel,
-                           const PlacedWeights &weights, Packing packing, GemvArgs args,
-                           uint32_t end) {
+// The time of such a run does not matter: matrices are being moved, or the reference runs.
+void GemvTuner::run_repacked(const KernelBinding &binding, GemvKernel kernel,
+                             const PlacedWeights &weights, Packing packing, GemvArgs args,
+                             uint32_t end) {
     for (uint32_t row = timed_row_; row < end; row += kStripRows) {
         uint8_t *const base = rows_.data() - row * binding.row_bytes;
         repack_rows(binding.type, binding.cols, binding.row_bytes, weights, base, packing, row,

@@ -1,3 +1,8 @@
+// Moves matrices into another packing and back, a strip of rows at a time.
+//
+// What must hold: between two calls of work() each matrix is whole where PlacedMatrix::now says;
+// the file's memory is written only where it is ours (owned, tight); and with all matrices back,
+// the file's bytes are what they were.
 #include "compute/tuning/weight_placement.h"
 
 #include <algorithm>
@@ -10,40 +15,20 @@
 namespace bareflow::compute {
 namespace {
 
-// Between two looks at the clock.
+// Bytes moved between two looks at the clock.
 constexpr uint64_t kPieceBytes = 128 << 10;
-// Of each processor, for matrix kernels. Holds a strip of the longest rows that are packed.
+// Each processor's room for rows unpacked for kernels of several vectors. It holds a strip of the
+// longest rows that are packed.
 constexpr uint64_t kUnpackBytes = 512 << 10;
-// Left for everything else that runs.
+// Free memory that is left to the other parts of the program.
 constexpr uint64_t kKeptBytes = 1 << 20;
 constexpr uint64_t kMostTrialBytes = 64 << 20;
-
-constexpr uint64_t pages_for(uint64_t bytes) {
-    return (bytes + platform::kPageBytes - 1) / platform::kPageBytes;
-}
 
 uint64_t matrix_bytes(const KernelBinding &binding) {
     return binding.rows * binding.row_bytes;
 }
 
 }  // namespace
-
-bool PagesOwner::take(uint64_t bytes, uint64_t most) {
-    if (bytes > most || count >= pages_for(bytes)) {
-        return bytes <= most;
-    }
-    release();
-    data = static_cast<uint8_t *>(platform::allocate_pages_unzeroed(pages_for(bytes)));
-    count = data == nullptr ? 0 : pages_for(bytes);
-    return data != nullptr;
-}
-
-void PagesOwner::release() {
-    if (data != nullptr) {
-        platform::free_pages(data, count);
-    }
-    *this = {};
-}
 
 bool WeightPlacement::may_pack(const KernelBinding &binding) const {
     const uint64_t needed =
@@ -93,7 +78,7 @@ bool WeightPlacement::want(KernelBinding &binding, Packing packing) {
         }
         *weights_.unpack = {unpacked_.data, kUnpackBytes, processors};
     }
-    // Undoing needs the room that packing needs, so it is kept for as long as there is work.
+    // Moving back needs the same room as packing, so the room is kept while there is work.
     if (mode_ != WeightMode::kMapped && matrix_ == nullptr &&
         !beside_.take(matrix_bytes(binding))) {
         return false;
@@ -103,7 +88,7 @@ bool WeightPlacement::want(KernelBinding &binding, Packing packing) {
     return true;
 }
 
-// The next matrix that is not in the packing wanted. False: there is none, or no room.
+// Chooses the next matrix that is not in the wanted packing. False: there is none, or no room.
 bool WeightPlacement::choose() {
     for (PlacedMatrix &matrix : weights_.matrices) {
         KernelBinding &binding = weights_.bindings[matrix.binding];
@@ -114,8 +99,8 @@ bool WeightPlacement::choose() {
         row_ = 0;
         matrix_ = &matrix;
         if (mode_ == WeightMode::kMapped && into_ == Packing::kFile) {
-            // The file has it still.
-            const uint64_t pages = pages_for(matrix_bytes(binding));
+            // The file still has the matrix.
+            const uint64_t pages = PagesOwner::pages_for(matrix_bytes(binding));
             platform::free_pages(const_cast<uint8_t *>(matrix.now.data), pages);
             copied_bytes_ -= pages * platform::kPageBytes;
             matrix.now.data = matrix.file;
@@ -128,7 +113,7 @@ bool WeightPlacement::choose() {
         if (beside_.take(matrix_bytes(binding))) {
             return true;
         }
-        binding.wanted = matrix.now.packing;  // as it is, then
+        binding.wanted = matrix.now.packing;  // no room: it stays as it is
         matrix_ = nullptr;
     }
     moving_ = false;
@@ -136,7 +121,7 @@ bool WeightPlacement::choose() {
     return false;
 }
 
-// In its place, in one packing.
+// The matrix is in its final place, in one packing.
 void WeightPlacement::arrive(PlacedMatrix &matrix, const KernelBinding &binding) {
     matrix.now.packing = into_;
     packed_bytes_ += into_ == Packing::kFile ? 0 - matrix_bytes(binding) : matrix_bytes(binding);

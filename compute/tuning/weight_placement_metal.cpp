@@ -1,11 +1,11 @@
-// No kernel of packed weights is linked on bare metal, so no matrix is ever moved there.
+// Bare metal links no kernel of packed weights, so no matrix is ever moved.
 #include "compute/kernels/bindings.h"
 #include "compute/tuning/weight_placement.h"
 #include "kernel_lib/platform/platform.h"
 
 namespace bareflow::compute {
 
-// The output matrix is the largest, but for rare shapes.
+// The output matrix is the largest one, except in rare shapes.
 void WeightPlacement::start(const PlaceableWeights &weights, WeightMode mode, bool) {
     const KernelBinding &output = weights.bindings.back();
     const bool tight = platform::free_memory_bytes() < 2 * output.rows * output.row_bytes;
@@ -25,7 +25,5 @@ uint32_t WeightPlacement::packed_matrices(const KernelBinding &) const {
 uint64_t WeightPlacement::extra_bytes() const {
     return 0;
 }
-
-void PagesOwner::release() {}
 
 }  // namespace bareflow::compute

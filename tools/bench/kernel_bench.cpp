@@ -28,6 +28,7 @@
 #include <thread>
 #include <vector>
 
+#include "compute/codegen/generators.h"
 #include "compute/codegen/plans.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/instruction_set.h"
@@ -141,8 +142,9 @@ void add_generated(const GemvShape &shape, const Options &options, jit::CodeBuff
         if (!wanted || !can_generate(shape, named.plan)) {
             continue;
         }
+        const Generator &generator = *generator_for(shape.type, named.plan);
         const auto region =
-            code.open(named.name(), gemv_code_room(named.plan), gemv_constant_room(named.plan));
+            code.open(named.name(), generator.code_room(named.plan), generator.constant_room);
         if (!region) {
             std::fprintf(stderr, "kernel_bench: no room for more plans\n");
             return;

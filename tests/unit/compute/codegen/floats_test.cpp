@@ -21,7 +21,7 @@ using testing::Random;
 
 constexpr TensorType kTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kBF16};
 
-// Of AVX2, and of SSE2 (compute/codegen/narrow.h), whose tests of floats are these, too.
+// Plans of AVX2, and those of SSE2 (compute/codegen/narrow.h), which are tested here as well.
 std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     std::vector<GemvPlan> plans;
     const auto offer = [&](const GemvPlan &plan) {
@@ -56,7 +56,7 @@ TEST(GemvFloatTest, WhatCanBeGenerated) {
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 4, 4, InstructionSet::kAvx2));
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 3, 1, InstructionSet::kAvx2));
     EXPECT_FALSE(can(TensorType::kF16, 8, 16, 4, 1, InstructionSet::kAvx512));
-    EXPECT_FALSE(can_generate_float_type(TensorType::kQ8_0, InstructionSet::kAvx2));
+    EXPECT_FALSE(kFloatGenerator.writes(TensorType::kQ8_0, InstructionSet::kAvx2));
 }
 
 TEST(GemvFloatTest, EveryPlanEqualsTheReferenceAtEveryLength) {
@@ -106,7 +106,8 @@ TEST(GemvFloatTest, EveryNumberOfSixteenBits) {
         auto *const weights = operands.weights.as<uint16_t>();
         for (uint32_t i = 0; i < kCols * kRows; ++i) {
             const uint32_t exponents = type == TensorType::kF16 ? 0x7c00 : 0x7f80;
-            // A row's are of about one size, else the greatest would hide the others.
+            // The numbers of a row are of about one size; otherwise the greatest would hide the
+            // others.
             const uint32_t bits = i % kRows * kCols + i / kRows;
             weights[bits] = static_cast<uint16_t>((bits & exponents) == exponents ? 0 : bits);
         }
@@ -155,7 +156,7 @@ TEST(GemvFloatTest, FloatsAtTheirLimits) {
     }
 }
 
-// The longest code is that of the tails, which stand one after the other.
+// The tails make the longest code, since they stand one after the other.
 TEST(GemvFloatTest, RoomIsAlwaysEnough) {
     std::vector<uint8_t> out(1 << 16);
     for (const TensorType type : kTypes) {
@@ -166,7 +167,7 @@ TEST(GemvFloatTest, RoomIsAlwaysEnough) {
                 const uint32_t cols = 3 * unroll * 8 - 1;
                 const GemvShape shape = {type, cols, testing::row_bytes(type, cols)};
                 if (can_generate(shape, plan)) {
-                    const auto room = std::span(out).first(gemv_code_room(plan));
+                    const auto room = std::span(out).first(kFloatGenerator.code_room(plan));
                     EXPECT_TRUE(generate_gemv(shape, plan, room, {}).ok())
                         << about(type, 1, cols, plan);
                 }

@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "compute/codegen/codegen.h"
+#include "compute/codegen/generators.h"
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/registry.h"
 #include "compute/numbers/quant.h"
@@ -59,7 +59,13 @@ class Generated {
   public:
     Generated(const GemvShape &shape, const GemvPlan &plan) {
         EXPECT_TRUE(buffer_.create(16).ok());
-        const auto region = buffer_.open("test", gemv_code_room(plan), gemv_constant_room(plan));
+        const Generator *const generator = generator_for(shape.type, plan);
+        EXPECT_NE(generator, nullptr);
+        if (generator == nullptr) {
+            return;
+        }
+        const auto region =
+            buffer_.open("test", generator->code_room(plan), generator->constant_room);
         EXPECT_TRUE(region.ok());
         const auto bytes = generate_gemv(shape, plan, buffer_.room(region.value()),
                                          buffer_.constants(region.value()));
@@ -79,7 +85,7 @@ class Generated {
     size_t bytes_ = 0;
 };
 
-// Every row, in two ranges that meet at every place.
+// Compares every row with the reference, computed in two ranges that meet at each row once.
 inline void expect_twin(GemvKernel kernel, const Operands &operands, uint32_t rows,
                         TensorType type) {
     std::vector<float> reference(rows);
@@ -124,7 +130,8 @@ inline void expect_every_plan(Plans plans, TensorType type, uint32_t rows, uint3
     }
 }
 
-// Weights right behind a page that cannot be touched, and further and further from it.
+// Weights that start right behind a page that cannot be touched, then `step` bytes further from it,
+// and so on up to `most`.
 inline void expect_any_alignment(Plans plans, TensorType type, uint32_t step, uint32_t most,
                                  Random &random) {
     const uint32_t cols = tensor_type_info(type).block_elements == 256 ? 512 : 352;
@@ -158,7 +165,8 @@ inline std::vector<float> extreme_activations(uint32_t cols, uint32_t signs) {
     return x;
 }
 
-// Those, weights at either end of their range and scales of every kind. Of a quantised type.
+// Compares plans of a block type with the reference on these activations, on weights at either end
+// of their range, and on scales of every kind.
 inline void expect_extremes(Plans plans, TensorType type) {
     constexpr uint8_t kFills[] = {0x80, 0x7f, 0xff, 0x00, 0xf0, 0x0f, 0x88, 0x77};
     constexpr uint32_t kRows = 3;
@@ -194,8 +202,8 @@ inline void expect_extremes(Plans plans, TensorType type) {
     }
 }
 
-// One plan of those there are for a random shape; rows lie a random multiple of `gap` bytes further
-// apart than they are long, the last one up against the fence.
+// Compares one random plan for a random shape with the reference. Rows lie a random multiple of
+// `gap` bytes further apart than they are long. The last one ends at the fence.
 inline void expect_random_plan(Plans plans, TensorType type, uint32_t gap, Random &random) {
     const uint32_t step = tensor_type_info(type).block_elements;
     const uint32_t cols = step * (1 + random.below(3072 / step));

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "compute/codegen/plans.h"
+#include "compute/codegen/generators.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/numbers/tensor_types.h"
 #include "tests/unit/compute/codegen/generated_gemv.h"
@@ -21,12 +21,16 @@ using testing::Generated;
 using testing::Operands;
 using testing::Random;
 
+bool narrow_writes(TensorType type, InstructionSet set) {
+    return generator_for(type, PlanKind::kNarrow, set) != nullptr;
+}
+
 std::vector<TensorType> narrow_types() {
     std::vector<TensorType> types;
     for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
         const auto type = static_cast<TensorType>(id);
-        if (can_generate_narrow_type(type, InstructionSet::kSse2) ||
-            can_generate_narrow_type(type, InstructionSet::kSsse3)) {
+        if (narrow_writes(type, InstructionSet::kSse2) ||
+            narrow_writes(type, InstructionSet::kSsse3)) {
             types.push_back(type);
         }
     }
@@ -58,10 +62,9 @@ uint32_t aligned(TensorType type) {
 TEST(GemvNarrowTest, EveryTypeHasOne) {
     EXPECT_EQ(narrow_types().size(), 14u);
     for (const TensorType type : narrow_types()) {
-        EXPECT_EQ(can_generate_narrow_type(type, InstructionSet::kSse2),
-                  type != TensorType::kIQ4_NL);
+        EXPECT_EQ(narrow_writes(type, InstructionSet::kSse2), type != TensorType::kIQ4_NL);
     }
-    EXPECT_FALSE(can_generate_narrow_type(TensorType::kQ8_0, InstructionSet::kAvx2));
+    EXPECT_FALSE(narrow_writes(TensorType::kQ8_0, InstructionSet::kAvx2));
 }
 
 TEST(GemvNarrowTest, EveryPlanEqualsTheReferenceAtEveryLength) {
@@ -77,7 +80,7 @@ TEST(GemvNarrowTest, EveryPlanEqualsTheReferenceAtEveryLength) {
     }
 }
 
-// Shapes of real models, with more rows than any plan has at once.
+// Shapes of real models, with more rows than any plan computes together.
 TEST(GemvNarrowTest, LongRows) {
     Random random(2);
     for (const TensorType type : narrow_types()) {
@@ -157,33 +160,6 @@ TEST(GemvNarrowTest, WhatCannotBeGenerated) {
     EXPECT_FALSE(can({TensorType::kIQ4_NL, 64, 36}, 4, 1));
     EXPECT_TRUE(can({TensorType::kIQ4_NL, 64, 36}, 4, 1, InstructionSet::kSsse3));
     EXPECT_TRUE(can({TensorType::kF32, 1, 4}, 4, 1));
-}
-
-// What a processor without AVX2 chooses from.
-TEST(GemvNarrowTest, OfferedWithinTheLimit) {
-    const auto names = [](TensorType type) {
-        std::vector<std::string_view> out;
-        for (size_t i = 0; i < gemv_plan_count(type); ++i) {
-            out.push_back(gemv_plan(type, i).name());
-        }
-        return out;
-    };
-    const auto has = [&](TensorType type, std::string_view name) {
-        const auto all = names(type);
-        return std::find(all.begin(), all.end(), name) != all.end();
-    };
-    limit_instruction_set(InstructionSet::kSse2);
-    EXPECT_TRUE(has(TensorType::kQ8_0, "sse2 r4 u2 p1024"));
-    EXPECT_TRUE(has(TensorType::kF16, "sse2 r4 u1 p0"));
-    EXPECT_TRUE(has(TensorType::kQ6_K, "sse2 r4 u1 p0"));
-    EXPECT_FALSE(has(TensorType::kQ6_K, "sse2 r4 u2 p0"));
-    EXPECT_TRUE(names(TensorType::kIQ4_NL).empty());
-    limit_instruction_set(InstructionSet::kSsse3);
-    if (may_use(InstructionSet::kSsse3)) {
-        EXPECT_TRUE(has(TensorType::kIQ4_NL, "ssse3 r4 u1 p0"));
-        EXPECT_EQ(has(TensorType::kQ8_0, "sse2 r4 u2 p1024"), is_emulated());
-    }
-    limit_instruction_set(InstructionSet::kAmx);
 }
 
 }  // namespace

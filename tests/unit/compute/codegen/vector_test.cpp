@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
-#include <string>
 #include <vector>
 
-#include "compute/codegen/plans.h"
+#include "compute/codegen/generators.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/numbers/tensor_types.h"
 #include "tests/unit/compute/codegen/generated_gemv.h"
@@ -26,7 +24,7 @@ std::vector<TensorType> vector_types() {
     std::vector<TensorType> types;
     for (uint32_t id = 0; id <= kLastTensorTypeId; ++id) {
         const auto type = static_cast<TensorType>(id);
-        if (can_generate_vector_type(type, InstructionSet::kAvx2) && takes_quantized(type)) {
+        if (kVectorGenerator.writes(type, InstructionSet::kAvx2)) {
             types.push_back(type);
         }
     }
@@ -44,7 +42,7 @@ std::vector<InstructionSet> usable_sets() {
     return sets;
 }
 
-// Every arrangement of rows and groups that there is, of every set.
+// Every arrangement of rows and groups, of every instruction set.
 std::vector<GemvPlan> all_plans(const GemvShape &shape) {
     std::vector<GemvPlan> plans;
     for (const InstructionSet set : usable_sets()) {
@@ -80,7 +78,7 @@ TEST(GemvVectorTest, EveryPlanEqualsTheReferenceAtEveryLength) {
     }
 }
 
-// Shapes of real models, with more rows than any plan has at once.
+// Shapes of real models, with more rows than any plan computes together.
 TEST(GemvVectorTest, LongRows) {
     Random random(2);
     for (const TensorType type : vector_types()) {
@@ -134,7 +132,7 @@ TEST(GemvVectorTest, RoomIsAlwaysEnough) {
                         if (!can_generate(shape, plan)) {
                             continue;
                         }
-                        const size_t room = gemv_code_room(plan);
+                        const size_t room = vector_code_room(plan);
                         const auto bytes = generate_gemv(shape, plan, std::span(out).first(room),
                                                          {.room = constants});
                         ASSERT_TRUE(bytes.ok()) << about(type, 1, cols, plan);
@@ -176,28 +174,6 @@ TEST(GemvVectorTest, WhatCannotBeGenerated) {
     EXPECT_FALSE(with(1, 1));
     EXPECT_FALSE(with(16, 1));
     EXPECT_FALSE(with(0, 1));
-}
-
-TEST(GemvPlansTest, NamesAreTheirOwn) {
-    std::set<std::string_view> names;
-    const size_t count = gemv_plan_count(TensorType::kQ8_0);
-    for (size_t i = 0; i < count; ++i) {
-        const NamedPlan &plan = gemv_plan(TensorType::kQ8_0, i);
-        EXPECT_TRUE(names.insert(plan.name()).second) << plan.name();
-        EXPECT_TRUE(can_generate({TensorType::kQ8_0, 2048, 2176}, plan.plan)) << plan.name();
-    }
-    EXPECT_TRUE(names.contains("jit r4 u2"));
-    EXPECT_TRUE(names.contains("jit r2 u2 direct"));
-    EXPECT_EQ(names.contains("avx2 r1 u8 p1024"), may_use(InstructionSet::kAvx2));
-    EXPECT_EQ(names.contains("avx512 r8 u1 p4096"), may_use(InstructionSet::kAvx512));
-}
-
-TEST(GemvPlansTest, NoneBeyondTheLimit) {
-    limit_instruction_set(InstructionSet::kSsse3);
-    for (size_t i = 0; i < gemv_plan_count(TensorType::kQ4_0); ++i) {
-        EXPECT_LE(gemv_plan(TensorType::kQ4_0, i).plan.set, InstructionSet::kSsse3);
-    }
-    limit_instruction_set(InstructionSet::kAmx);
 }
 
 }  // namespace

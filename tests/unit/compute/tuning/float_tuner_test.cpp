@@ -15,9 +15,9 @@ Profiler &profile() {
     return *test_profiler;
 }
 
-class FloatJitTest : public ::testing::Test {
+class FloatTunerTest : public ::testing::Test {
   protected:
-    FloatJitTest() {
+    FloatTunerTest() {
         test_profiler = std::make_unique<Profiler>();
         EXPECT_TRUE(profile().set_thresholds({.warm = 2, .hot = 4, .very_hot = 8}));
         bindings_ = {
@@ -48,11 +48,11 @@ class FloatJitTest : public ::testing::Test {
              .kv_heads = 8,
              .head_size = 64},
         };
-        auto made = FloatJit::create(bindings_, optimizer_);
+        auto made = FloatTuner::create(bindings_, optimizer_);
         EXPECT_TRUE(made.ok());
         jit_ = made.value();
     }
-    ~FloatJitTest() override {
+    ~FloatTunerTest() override {
         optimizer_.remove_all();
         jit_->destroy();
     }
@@ -75,10 +75,10 @@ class FloatJitTest : public ::testing::Test {
     std::vector<FloatBinding> bindings_;
     std::array<OptimizationTry, 256> log_;
     Optimizer optimizer_{profile, platform::ticks, log_};
-    FloatJit *jit_ = nullptr;
+    FloatTuner *jit_ = nullptr;
 };
 
-TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
+TEST_F(FloatTunerTest, EveryVariantIsTriedAndNoneDiffers) {
     for (const FloatBinding &binding : bindings_) {
         EXPECT_EQ(binding.variant, &float_variant_for(binding.op, binding.head_size));
     }
@@ -100,7 +100,7 @@ TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
             EXPECT_EQ(tried, wanted) << binding.name << " " << variant->name;
         }
     }
-    // What is in force is what was kept, and can be remembered.
+    // The choices to be remembered are the variants in force.
     std::array<TunedChoice, 16> choices;
     const size_t count = optimizer_.choices(choices);
     for (size_t i = 0; i < count; ++i) {
@@ -112,7 +112,7 @@ TEST_F(FloatJitTest, EveryVariantIsTriedAndNoneDiffers) {
     }
 }
 
-TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
+TEST_F(FloatTunerTest, ARememberedChoiceComesBack) {
     heat(8);
     work();
     std::array<TunedChoice, 16> choices;
@@ -121,7 +121,7 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     Optimizer again(profile, platform::ticks, log_);
     optimizer_.remove_all();
     jit_->destroy();
-    auto made = FloatJit::create(bindings_, again);
+    auto made = FloatTuner::create(bindings_, again);
     ASSERT_TRUE(made.ok());
     jit_ = made.value();
     for (size_t i = 0; i < count; ++i) {
@@ -137,7 +137,8 @@ TEST_F(FloatJitTest, ARememberedChoiceComesBack) {
     }
 }
 
-// What started by rule and lost is taken back; the rest of its field is still looked at.
+// A start by rule that loses to the reference is replaced. The other candidates of its field are
+// still tried.
 template <int kTimes>
 void slow_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     for (int i = 0; i < kTimes; ++i) {
@@ -145,7 +146,7 @@ void slow_silu(const float *g, const float *u, uint32_t begin, uint32_t end, flo
     }
 }
 
-TEST_F(FloatJitTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
+TEST_F(FloatTunerTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
     const FloatVariant slow[] = {
         {.name = "slow", .silu = slow_silu<3>},
         {.name = "slower", .needs = InstructionSet::kAvx2, .silu = slow_silu<5>}};
@@ -161,7 +162,7 @@ TEST_F(FloatJitTest, AFieldStaysWhatItWasWhenItsStartIsTakenBack) {
     EXPECT_EQ(optimizer_.tries(TryVerdict::kWon), 0u);
 }
 
-// Computes something else, now and then: for one head in a hundred, only after a NaN, ...
+// Computes something else: a last element that is slightly off, or a write beside the results.
 template <int kHow>
 void wrong_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     silu_mul(g, u, begin, end, y);
@@ -174,7 +175,7 @@ void wrong_silu(const float *g, const float *u, uint32_t begin, uint32_t end, fl
     }
 }
 
-TEST_F(FloatJitTest, WhatComputesSomethingElseIsNotInstalled) {
+TEST_F(FloatTunerTest, WhatComputesSomethingElseIsNotInstalled) {
     const FloatVariant wrong[] = {{.name = "wrong", .silu = wrong_silu<0>},
                                   {.name = "before", .silu = wrong_silu<1>},
                                   {.name = "behind", .silu = wrong_silu<2>}};
@@ -191,7 +192,7 @@ TEST_F(FloatJitTest, WhatComputesSomethingElseIsNotInstalled) {
     EXPECT_EQ(bindings_[2].variant, &portable_float_ops());
 }
 
-// With numerics=fast, candidates that say so may differ by so much and no more.
+// With numerics=fast, relaxed candidates may differ by the tolerance and no more.
 template <int kPartsOfTolerance>
 void inexact_silu(const float *g, const float *u, uint32_t begin, uint32_t end, float *y) {
     float_rule_of_thumb(FloatOp::kSilu, 0).silu(g, u, begin, end, y);
@@ -202,7 +203,7 @@ void inexact_silu(const float *g, const float *u, uint32_t begin, uint32_t end, 
     y[begin] += greatest * kRelaxedTolerance * (kPartsOfTolerance / 4.0f);
 }
 
-TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
+TEST_F(FloatTunerTest, ARelaxedCandidateIsHeldToItsTolerance) {
     const FloatVariant near = {
         .name = "near", .special = true, .relaxed = true, .silu = inexact_silu<3>};
     const FloatVariant far = {
@@ -227,7 +228,7 @@ TEST_F(FloatJitTest, ARelaxedCandidateIsHeldToItsTolerance) {
     EXPECT_TRUE(tried[0] && tried[1] && tried[2]);
 }
 
-TEST_F(FloatJitTest, NumericsFastTriesTheRelaxedOnes) {
+TEST_F(FloatTunerTest, NumericsFastTriesTheRelaxedOnes) {
     allow_relaxed_numerics(true);
     heat(8);
     work();

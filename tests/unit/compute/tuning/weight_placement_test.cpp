@@ -33,8 +33,8 @@ using llama::testing::random_model;
 
 constexpr llama::testing::Shape kShape = {.dim = 288, .hidden = 480, .heads = 6, .kv_heads = 3};
 
-// Reads packed weights one row at a time, by the portable reference: whatever packs, this is right,
-// and it is there for every type.
+// Reads packed weights one row at a time, by the portable reference. It exists for every type that
+// can be packed.
 template <TensorType kType>
 void slow_packed(const GemvArgs &args, uint32_t begin, uint32_t end) {
     std::vector<uint8_t> row(args.row_bytes);
@@ -60,7 +60,7 @@ class WeightPlacementTest : public ::testing::TestWithParam<TensorType> {
                 return slow_packed<TensorType::kQ4_1>;
         }
     }
-    // A prompt longer than what is multiplied one by one, and a short one.
+    // The prompt is longer than the batches whose tokens are multiplied one by one.
     static llama::Request request() {
         static const std::vector<llama::Token> prompt = {1,  259, 263, 100, 7,  33, 44, 55,
                                                          66, 77,  88,  99,  21, 34, 45, 56};
@@ -70,7 +70,7 @@ class WeightPlacementTest : public ::testing::TestWithParam<TensorType> {
         const auto bytes = engine.model().file().bytes();
         return {bytes.begin(), bytes.end()};
     }
-    // All but the output matrix, whose rows are no whole strips.
+    // Wants all matrices packed except the output matrix, whose rows are no whole strips.
     static void want_all(llama::Engine &engine, WeightPlacement &placement, Packing packing) {
         uint32_t wanted = 0;
         for (KernelBinding &binding : engine.kernel_bindings()) {
@@ -102,7 +102,7 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
         EXPECT_EQ(placement.mode(), WeightMode::kOwned);
         for (const Packing packing : {Packing::kRows16, Packing::kFile, Packing::kRows16}) {
             want_all(*loaded, placement, packing);
-            // A step of the move between all slices of a text.
+            // Moves a piece between any two slices of a text.
             Listener listener;
             ASSERT_TRUE(loaded->start(request(), listener).ok());
             uint32_t slices = 0;
@@ -123,7 +123,7 @@ TEST_P(WeightPlacementTest, TextIsTheSameInEveryPackingAndOnTheWay) {
                 weights += packed ? binding.matrices * binding.rows * binding.row_bytes : 0;
             }
             EXPECT_EQ(placement.packed_bytes(), weights);
-            // Every matrix is in its old place, and what was taken for a while is given back.
+            // Every matrix is in its old place, and the memory for moving is released.
             for (const PlacedMatrix &placed : loaded->placeable_weights().matrices) {
                 EXPECT_EQ(placed.now.data, placed.file);
             }
@@ -147,7 +147,7 @@ TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
     const std::vector<llama::Token> expected = generate(*loaded, request());
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kOwned,
-                    false);  // not ours, whatever is asked for
+                    false);  // not ours: the mode that was asked for does not count
     EXPECT_EQ(placement.mode(), WeightMode::kMapped);
     uint64_t weights = 0;
     for (const PlacedMatrix &placed : loaded->placeable_weights().matrices) {
@@ -164,7 +164,7 @@ TEST_P(WeightPlacementTest, AMappedFileIsNeverWrittenAndCopiesAreCounted) {
             }
         }
     }
-    // Some, never as much as half of the weights (and a page for each copy).
+    // Some matrices are packed, never as much as half of the weights (plus a page for each copy).
     EXPECT_GT(packed, 0u);
     EXPECT_EQ(placement.packed_bytes(), packed);
     EXPECT_GE(placement.extra_bytes(), packed);
@@ -194,7 +194,7 @@ TEST_P(WeightPlacementTest, NeverMoreThanOneMatrixIsTakenBesideTheFile) {
     uint64_t moved = 0;
     while (placement.work(0)) {
         EXPECT_LE(placement.extra_bytes(), largest + platform::kPageBytes);
-        // A slice is short: so many bytes, or a strip.
+        // A slice is short: 128 KiB, or a strip.
         EXPECT_LE(placement.moved_bytes() - moved, 128u << 10);
         moved = placement.moved_bytes();
     }
@@ -202,7 +202,7 @@ TEST_P(WeightPlacementTest, NeverMoreThanOneMatrixIsTakenBesideTheFile) {
     placement.restore();
 }
 
-// From the file's layout to the fastest packed kernel that there is, by the optimiser.
+// The optimiser goes from the file's layout to the fastest packed kernel.
 std::unique_ptr<Profiler> test_profiler;
 Profiler &profile() {
     return *test_profiler;
@@ -215,14 +215,14 @@ TEST_P(WeightPlacementTest, TheOptimiserPacksWhatIsFasterAndTextStays) {
     const std::vector<uint8_t> before = file_of(*loaded);
     const std::vector<llama::Token> expected = generate(*loaded, request());
     for (KernelBinding &binding : loaded->kernel_bindings()) {
-        binding.few_batches = 1000;  // texts that go on, mostly
+        binding.few_batches = 1000;  // mostly batches of one token
     }
     std::array<OptimizationTry, 512> log;
     Optimizer optimizer{profile, platform::ticks, log};
     WeightPlacement placement;
     placement.start(loaded->placeable_weights(), WeightMode::kAuto, true);
     auto jit =
-        GemvJit::create(loaded->kernel_bindings(), optimizer, GemvJit::kCodePages, &placement);
+        GemvTuner::create(loaded->kernel_bindings(), optimizer, GemvTuner::kCodePages, &placement);
     ASSERT_TRUE(jit.ok());
     for (const KernelBinding &binding : loaded->kernel_bindings()) {
         const FunctionId id = profile().key(binding.name);

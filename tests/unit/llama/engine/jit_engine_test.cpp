@@ -42,7 +42,7 @@ TEST(JitEngineTest, KernelsAreExchangedWhileProcessorsCompute) {
         std::array<OptimizationTry, 256> log;
         Optimizer optimizer(profiler, platform::ticks, log);
         // Few pages, so that replaced code makes room for new.
-        auto jit = compute::GemvJit::create(loaded->kernel_bindings(), optimizer, 24);
+        auto jit = compute::GemvTuner::create(loaded->kernel_bindings(), optimizer, 24);
         ASSERT_TRUE(jit.ok());
         for (int texts = 0; texts == 0 || (texts < 200 && optimizer.has_work()); ++texts) {
             Listener listener;

@@ -1,10 +1,18 @@
-#include "compute/codegen/codegen.h"
+// The SWAR generator: 64-bit integer instructions multiply two (Q8_0) or four (Q4_0, Q4_1) weights
+// with their activations at once. For each row and group of 256 columns the code computes the exact
+// sum T, converts it once, and multiplies it with the group's scale.
+//
+// What must hold: no field of a word overflows into the next one (the bounds stand at `Format`),
+// and distances within a row's blocks fit into displacements (swar_fits).
+//
+// Two ways to hold activations. Shared: words of activations are loaded into registers and serve
+// all rows. Direct, for one or two rows: they stay operands in memory of the multiplications, which
+// leaves registers for everything else.
+#include "compute/codegen/swar.h"
 
 #include <array>
 #include <cstddef>
 
-#include "compute/codegen/narrow.h"
-#include "compute/codegen/vector.h"
 #include "compute/kernels/gemv.h"
 #include "compute/numbers/quant.h"
 #include "compute/numbers/tensor_types.h"
@@ -30,8 +38,8 @@ using jit::Xmm;
 
 constexpr uint32_t kGroupBlocks = kGroupElements / kBlockElements;
 
-// The mantissa of an f16 without a branch or a variable shift: with h = 1024 i + fraction, where i
-// is sign and exponent,  M = h * factor[i] + offset[i].
+// Computes the mantissa of an f16 without a branch or a variable shift. With h = 1024 i + fraction,
+// where i is sign and exponent:  M = h * factor[i] + offset[i].
 struct MantissaTable {
     std::array<int64_t, 64> factor{};
     std::array<int64_t, 64> offset{};
@@ -49,28 +57,28 @@ constexpr MantissaTable make_mantissa_table() {
 }
 constexpr MantissaTable kMantissas = make_mantissa_table();
 
-// What differs between the formats. The arithmetic of a block, all mod 2^64, W_j a word of weights
-// masked into fields and x_j its word of activations (compute/numbers/quant.h):
+// What differs between the formats. The arithmetic of a block is modulo 2^64. W_j is a word of
+// weights masked into fields, x_j its word of activations (compute/numbers/quant.h):
 //
 //   total word = start + sum_j W_j x_j;   dot = total word >> field_shift   (arithmetic)
 //
-//   Q8_0  fields of 32 bits, W = byte ^ 0x80 = w + 128, 16 words: start = 2^31 - (128 X << 32), X
-//         the sum of the block's q. Top field: sum w q, below 2^20; low field at most 16 * 255 *
-//         127 = 518,160 in magnitude, so adding 2^31 makes it non-negative and below 2^32.
-//   Q4_x  fields of 16 bits, W = n, 8 words: start = 2^47 - E * sum_j x_j with E = 8 in every
-//   field,
-//         so the sum is that of (W_j - E) x_j: whole-word arithmetic with fields n - 8 in -8..7.
-//         Field k sums k + 1 products a word: at most 4 * 8 * 8 * 127 = 32,512 < 2^15 = 32,768, so
-//         one flush a block is enough. The lower three fields together are below 2^47 in magnitude:
-//         adding 2^47 makes them non-negative.
-//   Q4_1  needs n instead of n - 8: dot + 8 X, and the minimum's mantissa times X.
+//   Q8_0  has fields of 32 bits, W = byte ^ 0x80 = w + 128, 16 words. start = 2^31 - (128 X << 32),
+//         where X is the sum of the block's q. The top field is sum w q, below 2^20. The low field
+//         is at most 16 * 255 * 127 = 518,160 in magnitude, so adding 2^31 makes it non-negative
+//         and below 2^32.
+//   Q4_x  have fields of 16 bits, W = n, 8 words. start = 2^47 - E * sum_j x_j, where E has 8 in
+//         every field. So the sum is that of (W_j - E) x_j: whole-word arithmetic with fields n - 8
+//         in -8..7. Field k sums k + 1 products a word, at most 4 * 8 * 8 * 127 = 32,512 < 2^15, so
+//         fields are shifted out once a block. The lower three fields together are below 2^47 in
+//         magnitude: adding 2^47 makes them non-negative.
+//   Q4_1  needs n instead of n - 8: dot + 8 X. Its minimum is the mantissa times X.
 struct Format {
     uint32_t block_bytes;
     uint32_t header_bytes;
-    uint32_t loads;  // of eight bytes a block; each is four words
+    uint32_t loads;  // loads of eight bytes a block; each becomes four words
     uint32_t field_bits;
     uint64_t mask;
-    uint64_t constant;  // Q8_0: signs to flip; Q4_x: E
+    uint64_t constant;  // Q8_0: the sign bits, which are flipped; Q4_x: E
     ActivationForms form;
 };
 constexpr Format kQ8_0Format = {.block_bytes = weight_format(TensorType::kQ8_0).block_bytes,
@@ -108,14 +116,13 @@ const Format &format_of(TensorType type) {
     }
 }
 
-// Register roles. Every general register but rsp is taken; the rest lives in the frame.
+// Register roles. Every general register but rsp has one; all other values lie in the frame.
 constexpr Gp kT = Gp::kRax;
 constexpr Gp kU = Gp::kRcx;
 constexpr std::array<Gp, 4> kX = {Gp::kRbx, Gp::kRbp, Gp::kRdx, Gp::kR12};
-constexpr std::array<Gp, kMaxPlanRows> kSum = {Gp::kR8, Gp::kR9, Gp::kR10, Gp::kR11};
-// Of one or two rows, in place of the frame: totals where the sums of rows 3 and 4 would be, and
-// when activations stay in memory, the pointer to the next block sum and two registers for
-// products.
+constexpr std::array<Gp, kMaxSwarRows> kSum = {Gp::kR8, Gp::kR9, Gp::kR10, Gp::kR11};
+// One or two rows keep these in registers instead of the frame: totals where the sums of rows 3 and
+// 4 would be, and with direct activations the pointer to the next block sum and two products.
 constexpr uint32_t kRowsInRegisters = 2;
 constexpr Gp kNextSumRegister = kX[1];
 constexpr std::array<Gp, 2> kProducts = {kX[0], kX[2]};
@@ -131,10 +138,10 @@ constexpr Xmm kGroupScale = jit::xmm(5);
 
 // The frame, in words from rsp.
 enum FrameWord : int32_t {
-    kTotal,  // kMaxPlanRows of them
-    kRowsLeft = kTotal + kMaxPlanRows,
+    kTotal,  // one for each row
+    kRowsLeft = kTotal + kMaxSwarRows,
     kOut,              // y of the next row
-    kFirstActivation,  // where each row starts
+    kFirstActivation,  // the next three: where each row starts
     kFirstSum,
     kFirstScale,
     kNextSum,
@@ -149,9 +156,9 @@ constexpr Mem frame_word(int32_t index) {
     return mem(Gp::kRsp, index * 8);
 }
 
-class Generator {
+class SwarGenerator {
   public:
-    Generator(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out)
+    SwarGenerator(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out)
         : shape_(shape),
           plan_(plan),
           format_(format_of(shape.type)),
@@ -161,7 +168,8 @@ class Generator {
     Result<size_t> run() {
         prologue();
         for (uint32_t rows = plan_.rows; rows != 0; rows = rows > 1 ? 1 : 0) {
-            // The rest, row by row, is not worth the space of an unrolled body.
+            // Rows that do not fill a set of `rows` follow one by one, in a body without unrolling:
+            // they are too few to be worth the space.
             row_loop(rows, rows == plan_.rows ? plan_.unroll : 1u);
         }
         a_.add(Gp::kRsp, kFrameBytes);
@@ -175,7 +183,7 @@ class Generator {
   private:
     static constexpr int32_t field(size_t offset) { return static_cast<int32_t>(offset); }
 
-    // rdi: GemvArgs, esi: first row, edx: end.
+    // In: rdi: GemvArgs, esi: first row, edx: end.
     void prologue() {
         for (const Gp reg : kSaved) {
             a_.push(reg);
@@ -202,13 +210,13 @@ class Generator {
         a_.add(kT, mem(Gp::kRdi, field(offsetof(GemvArgs, weights))));
         a_.mov(kWeights, kT);
         a_.mov(kMask, format_.mask);
-        // Without `start`, Q4_x need half of a field instead of E.
+        // Direct sums have no `start`: Q4_x add half of the top field's unit instead of using E.
         a_.mov(kConstant,
                direct_ && format_.form == kFormQuads ? uint64_t{1} << 47 : format_.constant);
         a_.mov(kTable, reinterpret_cast<uintptr_t>(&kMantissas));
     }
 
-    // As long as there are `rows` rows left.
+    // Computes `rows` rows together while at least `rows` rows are left.
     void row_loop(uint32_t rows, uint32_t unroll) {
         rows_ = rows;
         const Label next = a_.new_label();
@@ -245,7 +253,7 @@ class Generator {
         a_.alu(Alu::kAdd, frame_word(kRowsLeft), static_cast<int32_t>(rows));
     }
 
-    // `body`, `times` times; the counter is kept in the frame.
+    // Writes a loop that runs `body` `times` times. The counter is kept in the frame.
     template <typename Body>
     void repeat(FrameWord counter, uint32_t times, Body body) {
         if (times == 0) {
@@ -284,7 +292,8 @@ class Generator {
         a_.movss(kGroupScale, mem(kT));
         a_.alu(Alu::kAdd, frame_word(kNextScale), 4);
         for (uint32_t row = 0; row < rows_; ++row) {
-            // The conversion leaves the upper lanes alone: a fresh register saves the wait.
+            // The conversion keeps the upper lanes: without a cleared register it would wait for
+            // the last value of kProduct.
             a_.xorps(kProduct, kProduct);
             if (rows_ <= kRowsInRegisters) {
                 a_.cvtsi2ss(kProduct, total_register(row));
@@ -311,7 +320,7 @@ class Generator {
         }
     }
 
-    // The sum of a block's activations; kT is lost.
+    // `to` = the sum of a block's activations. Changes kT.
     void load_block_sum(Gp to, uint32_t index) {
         if (!direct_) {
             a_.mov(kT, frame_word(kNextSum));
@@ -319,7 +328,7 @@ class Generator {
         a_.movsxd(to, mem(direct_ ? kNextSumRegister : kT, static_cast<int32_t>(4 * index)));
     }
 
-    // Byte `offset` of the block that lies `index` blocks ahead.
+    // Byte `offset` of the block `index` blocks after the next one.
     [[nodiscard]] Mem weight(uint32_t row, uint32_t index, uint32_t offset) const {
         return mem(kWeights, static_cast<int32_t>(row * shape_.row_bytes +
                                                   index * format_.block_bytes + offset));
@@ -350,7 +359,7 @@ class Generator {
         }
     }
 
-    // kSum = each row's dot product; Q4_1: less 8 X, and kBlockSum = X.
+    // kSum = each row's dot product. Q4_1: the dot product minus 8 X, and kBlockSum = X.
     void shared_sums(uint32_t index) {
         start_sums(index);
         for (uint32_t load = 0; load < format_.loads; ++load) {
@@ -366,14 +375,14 @@ class Generator {
             a_.shift(Shift::kSar, kSum[row], format_.form == kFormPairs ? 32 : 48);
         }
         if (shape_.type == TensorType::kQ4_1) {
-            load_block_sum(kBlockSum, index);  // kX are free again
+            load_block_sum(kBlockSum, index);  // the registers kX are free again
         }
     }
 
-    // The same with activations in memory. Made for an emulator: sums are trees, not chains, and
-    // added with lea, because it keeps registers and flags in memory between two loads.
-    // Q4_x flush after each load (four products a field at most 4 * 4 * 15 * 127 = 30,480 < 2^15)
-    // and take off 8 X, which is cheaper here than `start`.
+    // The same with activations in memory. This is made for an emulator, which keeps registers and
+    // flags in memory between two loads: sums are trees, not chains, and are added with lea.
+    // Q4_x shift the field out after each load (four products a field are at most
+    // 4 * 4 * 15 * 127 = 30,480 < 2^15) and subtract 8 X, which is cheaper here than `start`.
     void direct_sums(uint32_t index) {
         load_block_sum(kBlockSum, index);
         if (format_.form == kFormPairs) {
@@ -423,7 +432,8 @@ class Generator {
         }
     }
 
-    // Format's `start`, the same for all rows. Q4_x leave the first four activation words in kX.
+    // kSum = `start` of the format, the same for all rows. Q4_x leave the first four words of
+    // activations in kX.
     void start_sums(uint32_t index) {
         if (format_.form == kFormPairs) {
             load_block_sum(kU, index);
@@ -446,7 +456,7 @@ class Generator {
         }
     }
 
-    // `to` = word number i of the four in kU.
+    // `to` = word number i of the four words in kU.
     void field_word(Gp to, uint32_t i) {
         if (to != kU) {
             a_.mov(to, kU);
@@ -457,7 +467,7 @@ class Generator {
         a_.alu(Alu::kAnd, to, kMask);
     }
 
-    // Adds the four words in kU times kX.
+    // Adds the four words in kU, times those in kX, to the row's sum.
     void products(uint32_t row) {
         for (uint32_t i = 0; i < 4; ++i) {
             const Gp word = i < 3 ? kT : kU;
@@ -467,7 +477,7 @@ class Generator {
         }
     }
 
-    // kT = the sum of the four words in kU times activations in memory.
+    // kT = the sum of the four words in kU times the activations in memory.
     void direct_products(uint32_t index, uint32_t load) {
         const std::array<Gp, 4> word = {kT, kProducts[0], kProducts[1], kU};
         for (uint32_t i = 0; i < 4; ++i) {
@@ -479,6 +489,7 @@ class Generator {
         a_.lea(word[0], mem(word[0], word[2], Scale::k1));
     }
 
+    // `to` = the mantissa of the f16 at `from`. Changes kT.
     void mantissa(Gp to, Mem from) {
         constexpr auto kOffsets = static_cast<int32_t>(offsetof(MantissaTable, offset));
         a_.movzx16(to, from);
@@ -493,75 +504,39 @@ class Generator {
     const Format &format_;
     const bool direct_;
     Assembler a_;
-    uint32_t rows_ = 1;  // of the loop that is being written
+    uint32_t rows_ = 1;  // rows of the loop that is being written
 };
 
 }  // namespace
 
-bool can_generate_type(TensorType type, const GemvPlan &plan) {
-    if (plan.narrow) {
-        return can_generate_narrow_type(type, plan.set);
-    }
-    if (!plan.swar()) {
-        return can_generate_vector_type(type, plan.set);
-    }
-    return type == TensorType::kQ8_0 || type == TensorType::kQ4_0 || type == TensorType::kQ4_1;
-}
-
-bool can_generate(const GemvShape &shape, const GemvPlan &plan) {
-    if (plan.narrow) {
-        return can_generate_narrow(shape, plan);
-    }
-    if (!plan.swar()) {
-        return can_generate_vector(shape, plan);
-    }
-    // Displacements reach over the rows side by side and one run of blocks.
+bool swar_fits(const GemvShape &shape, const GemvPlan &plan) {
+    // Displacements reach over the rows computed together and one run of blocks.
     constexpr uint64_t kReach = uint64_t{1} << 30;
-    return can_generate_type(shape.type, plan) && shape.cols != 0 &&
-           shape.cols % kBlockElements == 0 && shape.row_bytes < kReach / kMaxPlanRows &&
+    return shape.cols != 0 && shape.cols % kBlockElements == 0 &&
+           shape.row_bytes < kReach / kMaxSwarRows &&
            shape.row_bytes >=
                uint64_t{shape.cols} / kBlockElements * format_of(shape.type).block_bytes &&
-           plan.rows >= 1 && plan.rows <= (plan.direct ? kRowsInRegisters : kMaxPlanRows) &&
+           plan.rows >= 1 && plan.rows <= (plan.direct ? kRowsInRegisters : kMaxSwarRows) &&
            (plan.unroll == 1 || plan.unroll == 2 || plan.unroll == 4 || plan.unroll == 8);
 }
 
-// A row's block is below 448 bytes (Q8_0: 16 words of five instructions, and some; the tests look).
-// Bodies: one run of `unroll` blocks, the same for the last, shorter group, and what is left of it
-// (together at most 15 blocks), and two blocks for single rows.
-size_t gemv_code_room(const GemvPlan &plan) {
-    if (plan.narrow) {
-        return kNarrowCodeRoom;
-    }
-    if (!plan.swar()) {
-        return vector_code_room(plan);
-    }
+// A row's block is below 448 bytes (Q8_0: 16 words of five instructions, and some more; a test
+// looks). The bodies are one run of `unroll` blocks, the same for the last, shorter group, the
+// blocks of it that fill no run (together at most 15 blocks), and two blocks for single rows.
+size_t swar_code_room(const GemvPlan &plan) {
     constexpr size_t kBlockRoom = 448;
     constexpr size_t kFrameRoom = 1024;
     const size_t blocks = plan.unroll == 8 ? 15 : 3 * size_t{plan.unroll};
     return (plan.rows * blocks + 2) * kBlockRoom + kFrameRoom;
 }
 
-size_t gemv_constant_room(const GemvPlan &plan) {
-    static_assert(kNarrowConstantBytes == kVectorConstantBytes);
-    return plan.swar() ? 0 : kVectorConstantBytes;
+ActivationForms swar_forms(TensorType type) {
+    return format_of(type).form;
 }
 
-ActivationForms gemv_code_forms(TensorType type, const GemvPlan &plan) {
-    return plan.swar() ? format_of(type).form : 0;
-}
-
-Result<size_t> generate_gemv(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
-                             jit::ConstantPool constants) {
-    if (!can_generate(shape, plan)) {
-        platform::panic("a shape that cannot be generated");
-    }
-    if (plan.narrow) {
-        return generate_narrow(shape, plan, out, constants);
-    }
-    if (!plan.swar()) {
-        return generate_vector(shape, plan, out, constants);
-    }
-    return Generator(shape, plan, out).run();
+Result<size_t> generate_swar(const GemvShape &shape, const GemvPlan &plan, std::span<uint8_t> out,
+                             jit::ConstantPool) {
+    return SwarGenerator(shape, plan, out).run();
 }
 
 }  // namespace bareflow::compute
