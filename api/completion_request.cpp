@@ -106,7 +106,7 @@ using Kind = http::JsonEvent::Kind;
 class Visitor final : public http::JsonHandler {
   public:
     Visitor(std::span<char> body, const CompletionLimits &limits, CompletionRequest &out,
-            TextWriter &message, http::ApiError &error)
+            TextWriter &message, http::ErrorAnswer &error)
         : body_(body), limits_(limits), out_(out), message_(message), error_(error) {}
 
     bool on_event(const http::JsonEvent &event) override;
@@ -149,7 +149,7 @@ class Visitor final : public http::JsonHandler {
     const CompletionLimits &limits_;
     CompletionRequest &out_;
     TextWriter &message_;
-    http::ApiError &error_;
+    http::ErrorAnswer &error_;
     uint32_t depth_ = 0;
     uint32_t seen_ = 0;  // bit per entry of kFields
     Field field_ = Field::kUnknown;
@@ -596,7 +596,7 @@ bool Visitor::finish() {
 }  // namespace
 
 bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
-                              CompletionRequest &out, TextWriter &message, http::ApiError &error) {
+                              CompletionRequest &out, TextWriter &message, http::ErrorAnswer &error) {
     out = {};
     if (body.empty()) {
         error = {400, "The body is empty; it must be a JSON object.", "invalid_json"};

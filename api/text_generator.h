@@ -2,6 +2,7 @@
 // slots, one text each. Implemented over llama/ by LlamaGenerator, and by a script in tests.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -11,6 +12,9 @@
 #include "llama/engine/engine.h"
 
 namespace bareflow::api {
+
+// Answers show at most this many bytes of model_id().
+inline constexpr size_t kMaxShownModelId = 96;
 
 class TextGenerator {
   public:

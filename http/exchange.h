@@ -85,16 +85,17 @@ class Handler {
     ~Handler() = default;
 };
 
-// {"error":{"message","type","param","code"}} as OpenAI's clients expect it. `param` empty: null.
-struct ApiError {
+// What an answer that refuses a request says. Its body is the JSON object
+// {"error":{"message","type","param","code"}}, with null for an empty `param`.
+struct ErrorAnswer {
     uint16_t status;
     std::string_view message;
     std::string_view code;
     std::string_view param = {};
     std::string_view extra_headers = {};
 };
-void respond_error(Exchange &exchange, const ApiError &error);
+void respond_error(Exchange &exchange, const ErrorAnswer &error);
 // The same body into a buffer.
-void write_error(TextWriter &out, const ApiError &error);
+void write_error(TextWriter &out, const ErrorAnswer &error);
 
 }  // namespace bareflow::http

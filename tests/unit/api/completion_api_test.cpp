@@ -81,7 +81,7 @@ class CompletionTest : public ::testing::Test {
         ASSERT_TRUE(api.ok());
         api_ = *api;
         api_->set_observer(&observer_);
-        routes_[0] = {http::Method::kPost, "/v1/completions", api_};
+        routes_[0] = {http::Method::kPost, "/v1/completions", &api_->completions()};
         routes_[1] = {http::Method::kGet, "/v1/models", &api_->models()};
         routes_[2] = {http::Method::kPost, kChat, &api_->chat()};
         auto server = http::Server::create(source_, router_, {});
@@ -546,7 +546,7 @@ TEST_F(CompletionTest, WithoutAModel) {
     TearDown();
     auto api = CompletionApi::create({});
     api_ = *api;
-    routes_[0].handler = api_;
+    routes_[0].handler = &api_->completions();
     routes_[1].handler = &api_->models();
     server_ = *http::Server::create(source_, router_, {});
     http::Answer answer = ask(R"({"prompt":"x"})");
