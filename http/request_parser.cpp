@@ -109,7 +109,7 @@ void RequestParser::fail(uint16_t status, std::string_view message) {
     }
 }
 
-size_t RequestParser::feed(std::span<const char> bytes) {
+size_t RequestParser::parse(std::span<const char> bytes) {
     size_t consumed = 0;
     while (consumed < bytes.size() && (state_ == State::kHead || state_ == State::kBody)) {
         std::span<const char> piece = bytes.subspan(consumed);

@@ -36,7 +36,7 @@ class RequestParser {
     // Ready for the next request.
     void reset();
     // Consumes bytes until they end, the request is complete or it failed; returns how many.
-    size_t feed(std::span<const char> bytes);
+    size_t parse(std::span<const char> bytes);
 
     [[nodiscard]] State state() const { return state_; }
     // Nothing of the next request has arrived.

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "api/completion_counters.h"
-#include "http/connection.h"
+#include "http/server_counters.h"
 
 namespace bareflow::status {
 
