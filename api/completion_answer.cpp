@@ -74,8 +74,7 @@ class AnswerWriter {
 
 void AnswerWriter::head() {
     const bool chat = job_.asked.chat;
-    out_.put("{\"id\":\"", chat ? "chatcmpl-" : "cmpl-", Hex{job_.asked.id, 16},
-             "\",\"object\":\"",
+    out_.put("{\"id\":\"", chat ? "chatcmpl-" : "cmpl-", Hex{job_.asked.id, 16}, "\",\"object\":\"",
              !chat               ? "text_completion"
              : job_.asked.stream ? "chat.completion.chunk"
                                  : "chat.completion",
@@ -126,8 +125,9 @@ bool AnswerWriter::logprobs_begin() {
     cursor_.count = 0;
     cursor_.other = job_.logprobs.sent();
     const bool any = cursor_.other < cursor_.piece;
-    out_.put(",\"logprobs\":",
-             !any ? "null" : job_.asked.chat ? "{\"content\":[" : "{\"tokens\":[");
+    out_.put(",\"logprobs\":", !any              ? "null"
+                               : job_.asked.chat ? "{\"content\":["
+                                                 : "{\"tokens\":[");
     return any;
 }
 

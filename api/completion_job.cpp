@@ -110,8 +110,8 @@ bool PendingText::room_for(size_t len_bytes) {
 
 std::string_view PendingText::first_piece() const {
     const char *const at = bytes_.data() + begin_;
-    const size_t len = static_cast<uint8_t>(at[0]) | static_cast<size_t>(static_cast<uint8_t>(at[1]))
-                                                         << 8;
+    const size_t len =
+        static_cast<uint8_t>(at[0]) | static_cast<size_t>(static_cast<uint8_t>(at[1])) << 8;
     return {at + kLenBytes, len};
 }
 
@@ -132,8 +132,7 @@ void JobLogprobs::reserve(uint32_t tokens, size_t limit_bytes) {
 
 bool JobLogprobs::add(std::span<const llama::TokenLogprob> given, std::string_view text) {
     const size_t used = count_ * stride();
-    if (!make_room(values_, used, stride(),
-                   PendingText::kMaxBytes / sizeof(llama::TokenLogprob))) {
+    if (!make_room(values_, used, stride(), PendingText::kMaxBytes / sizeof(llama::TokenLogprob))) {
         return false;
     }
     llama::TokenLogprob *const to = values_.data() + used;

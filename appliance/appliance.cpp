@@ -672,30 +672,29 @@ void Appliance::fill(status::SystemSnapshot &out) {
         .numerics = settings_.relaxed ? "fast" : "exact",
         .tolerance = settings_.relaxed ? kTolerance : "0",
         .relaxed = settings_.relaxed,
-        .warm_calls = thresholds.warm,
-        .hot_calls = thresholds.hot,
-        .very_hot_calls = thresholds.very_hot,
-        .code_bytes = jit_ != nullptr ? jit_->code().pages_in_use() * platform::kPageBytes : 0,
-        .code_capacity_bytes = jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0,
-        .promotions = opt.promotions(),
-        .candidates_tried = tried,
-        .candidates_rejected = tried - tries(TryVerdict::kWon),
-        .candidates_left_out = opt.left_out(),
-        .timings_spoiled = opt.spoiled(),
-        .retunes = opt.retunes(),
-        .kept_on = profile_keeper_.place(),
-        .saves = profile_keeper_.saves(),
-        .recalled = opt.recalled(),
-        .recalls_lost = opt.recalls_lost(),
-        .spent_us = ticks_to_us(opt.spent_ticks()),
-        .compile_us = ticks_to_us(opt.compile_ticks()),
+        .code = {.bytes = jit_ != nullptr ? jit_->code().pages_in_use() * platform::kPageBytes : 0,
+                 .capacity_bytes =
+                     jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0},
+        .calls = {.warm = thresholds.warm, .hot = thresholds.hot, .very_hot = thresholds.very_hot},
+        .search = {.promotions = opt.promotions(),
+                   .tried = tried,
+                   .rejected = tried - tries(TryVerdict::kWon),
+                   .left_out = opt.left_out(),
+                   .spoiled = opt.spoiled(),
+                   .retunes = opt.retunes(),
+                   .spent_us = ticks_to_us(opt.spent_ticks()),
+                   .compile_us = ticks_to_us(opt.compile_ticks())},
+        .kept = {.on = profile_keeper_.place(),
+                 .saves = profile_keeper_.saves(),
+                 .recalled = opt.recalled(),
+                 .recalls_lost = opt.recalls_lost()},
         .unbalanced = profiler().unbalanced()};
-    static_assert(kTryVerdicts <= status::JitInfo::kMaxVerdicts);
+    static_assert(kTryVerdicts <= status::SearchInfo::kMaxVerdicts);
     for (size_t i = 0; i < kTryVerdicts; i++) {
         const auto verdict = static_cast<TryVerdict>(i);
-        out.jit.verdicts[i] = {verdict_name(verdict), tries(verdict)};
+        out.jit.search.verdicts[i] = {verdict_name(verdict), tries(verdict)};
     }
-    out.jit.verdict_count = kTryVerdicts;
+    out.jit.search.verdict_count = kTryVerdicts;
     const SpeedUp speed = speed_up();
     out.jit.speed_up = speed.over_reference;
     out.jit.speed_up_over_rule = speed.over_rule;
@@ -706,6 +705,10 @@ void Appliance::fill(status::SystemSnapshot &out) {
 
 size_t Appliance::function_count() {
     return profiler().count();
+}
+
+std::string_view Appliance::function_name(size_t index) {
+    return profiler().name(static_cast<FunctionId>(index));
 }
 
 status::FunctionRow Appliance::function(size_t index) {
@@ -762,7 +765,9 @@ status::TryRow Appliance::try_at(size_t index) {
     const OptimizationTry &t =
         index < others ? optimizer().try_at(index)
                        : engine_->fused_steps().try_at(static_cast<uint32_t>(index - others));
-    return {.function = t.function,
+    const FunctionId function = profiler().find(t.function);
+    return {.function = function == kNoFunction ? status::TryRow::kNoFunction : function,
+            .name = t.function,
             .variant = t.variant(),
             .verdict = verdict_name(t.verdict),
             .level = t.level,

@@ -88,6 +88,7 @@ class Appliance final : private status::SnapshotSource,
     void fill(status::SystemSnapshot &out) override;
     size_t function_count() override;
     status::FunctionRow function(size_t index) override;
+    std::string_view function_name(size_t index) override;
     size_t try_count() override;
     status::TryRow try_at(size_t index) override;
     std::span<const status::TimelinePoint> timeline() override { return timeline_.points(); }

@@ -53,8 +53,7 @@ class OutgoingAnswer {
 
   private:
     // One chunk's worth of pieces, written from `at`. Returns the bytes written.
-    [[nodiscard]] size_t write_pieces(AnswerSource &source, Exchange &exchange,
-                                      std::span<char> at);
+    [[nodiscard]] size_t write_pieces(AnswerSource &source, Exchange &exchange, std::span<char> at);
 
     ByteWindow<4096> buffer_;
     std::string_view static_rest_;

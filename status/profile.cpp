@@ -9,6 +9,10 @@ std::string_view level_name(uint32_t level) {
     return level < std::size(kNames) ? kNames[level] : "?";
 }
 
+std::string_view tried_function(SnapshotSource &source, const TryRow &row) {
+    return row.function == TryRow::kNoFunction ? row.name : source.function_name(row.function);
+}
+
 ProfileForm ProfileHandler::choose(const http::Request &request) {
     if (http::query_has(request.query, "format", "json")) {
         return ProfileForm::kJson;

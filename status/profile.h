@@ -42,5 +42,7 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
 inline constexpr size_t kMaxShownText = 96;
 inline constexpr size_t kMaxStageName = 12;
 std::string_view level_name(uint32_t level);
+// The name of the function that a candidate was tried for.
+std::string_view tried_function(SnapshotSource &source, const TryRow &row);
 
 }  // namespace bareflow::status

@@ -49,11 +49,11 @@ class Awkward final : public SnapshotSource {
                      .layers = 1000,
                      .load_ms = 1e12};
         out.network.device = out.network.mac = out.network.address = nasty;
-        out.jit.mode = out.jit.kept_on = out.jit.numerics = out.jit.tolerance = nasty;
-        out.jit.verdict_count = JitInfo::kMaxVerdicts;
-        for (size_t i = 0; i < JitInfo::kMaxVerdicts; ++i) {
+        out.jit.mode = out.jit.kept.on = out.jit.numerics = out.jit.tolerance = nasty;
+        out.jit.search.verdict_count = SearchInfo::kMaxVerdicts;
+        for (size_t i = 0; i < SearchInfo::kMaxVerdicts; ++i) {
             constexpr std::string_view kNames[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
-            out.jit.verdicts[i] = {kNames[i], kBig};
+            out.jit.search.verdicts[i] = {kNames[i], kBig};
         }
         out.memory.total_bytes = out.memory.free_bytes = out.memory.image_bytes = kBig;
         out.http.requests = kBig;
@@ -87,10 +87,13 @@ class Awkward final : public SnapshotSource {
     std::vector<TimelinePoint> points = std::vector<TimelinePoint>(
         kMaxTimelinePoints, {.end_s = 1e12f, .took_s = 1e-6f, .tokens = ~0u, .promotions = ~0u});
     std::span<const TimelinePoint> timeline() override { return points; }
+    std::string_view function_name(size_t index) override { return names[index]; }
     size_t tries = 3;
+    uint32_t tried = TryRow::kNoFunction;
     size_t try_count() override { return tries; }
     TryRow try_at(size_t /*index*/) override {
-        return {.function = nasty,
+        return {.function = tried,
+                .name = nasty,
                 .variant = nasty,
                 .verdict = "differed",
                 .level = 3,
@@ -125,6 +128,18 @@ std::string render(Render renderer, SnapshotSource &source) {
     }
     ADD_FAILURE() << "the page never ends";
     return page;
+}
+
+TEST(Profile, CandidatesHaveTheNameOfTheFunctionWithTheirNumber) {
+    Awkward source;
+    source.functions = 0;
+    source.names[7] = "seven";
+    for (const Render renderer : {render_profile_json, render_profile_html}) {
+        source.tried = 7;
+        EXPECT_EQ(occurrences(render(renderer, source), "seven"), source.tries);
+        source.tried = TryRow::kNoFunction;
+        EXPECT_EQ(occurrences(render(renderer, source), "seven"), 0u);
+    }
 }
 
 TEST(Profile, EveryCandidateTriedIsShown) {
