@@ -218,9 +218,9 @@ class StreamWriter final : private AnswerWriter {
 };
 
 Piece StreamWriter::write() {
-    switch (cursor_.form) {
+    switch (cursor_.part) {
         case kRole:
-            cursor_.form = kText;
+            cursor_.part = kText;
             return job_.asked.chat ? role_event() : text_or_close();
         case kText:
             return text_or_close();
@@ -268,7 +268,7 @@ Piece StreamWriter::text_event() {
     put_escaped(out_, job_.text.first_piece());
     text_end();
     if (logprobs_begin()) {
-        cursor_.form = kTextLogprobs;
+        cursor_.part = kTextLogprobs;
     } else {
         end_text_event();
     }
@@ -280,7 +280,7 @@ Piece StreamWriter::text_event() {
 
 void StreamWriter::end_text_event() {
     out_.put(",\"finish_reason\":null}]}\n\n");
-    cursor_.form = kText;
+    cursor_.part = kText;
     if (!out_.truncated()) {
         job_.logprobs.set_sent(cursor_.piece);
     }
@@ -296,7 +296,7 @@ Piece StreamWriter::closing_event() {
         text_end();
     }
     if (logprobs_begin()) {
-        cursor_.form = kCloseLogprobs;
+        cursor_.part = kCloseLogprobs;
     } else {
         end_closing_event();
     }
@@ -310,14 +310,14 @@ void StreamWriter::end_closing_event() {
     }
     figures();
     out_.put("\n\n");
-    cursor_.form = job_.asked.include_usage ? kUsage : kDone;
+    cursor_.part = job_.asked.include_usage ? kUsage : kDone;
 }
 
 Piece StreamWriter::memory_event() {
     out_.put("data: ");
     http::write_error(out_, {500, "There is no memory for the whole text.", "out_of_memory"});
     out_.put("\n");
-    cursor_.form = kDone;
+    cursor_.part = kDone;
     return Piece::kMore;
 }
 
@@ -327,7 +327,7 @@ Piece StreamWriter::usage_event() {
     out_.put("]");
     usage();
     out_.put("}\n\n");
-    cursor_.form = kDone;
+    cursor_.part = kDone;
     return Piece::kMore;
 }
 
@@ -343,9 +343,9 @@ class WholeWriter final : private AnswerWriter {
 };
 
 Piece WholeWriter::write() {
-    switch (cursor_.form) {
+    switch (cursor_.part) {
         case kWholeHead:
-            cursor_.form = kWholeText;
+            cursor_.part = kWholeText;
             head();
             text_begin();
             return Piece::kMore;
@@ -354,7 +354,7 @@ Piece WholeWriter::write() {
             return Piece::kMore;
         case kWholeLogprobs:
             if (!logprobs_next()) {
-                cursor_.form = kWholeTail;
+                cursor_.part = kWholeTail;
             }
             return Piece::kMore;
         default:
@@ -374,7 +374,7 @@ void WholeWriter::text() {
         return;
     }
     text_end();
-    cursor_.form = logprobs_begin() ? kWholeLogprobs : kWholeTail;
+    cursor_.part = logprobs_begin() ? kWholeLogprobs : kWholeTail;
 }
 
 }  // namespace

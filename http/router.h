@@ -1,5 +1,5 @@
-// Method and path to handler. HEAD is answered wherever GET is, OPTIONS everywhere; an unknown path
-// gets 404, a known one with another method 405 with Allow.
+// Finds the handler of a method and a path. HEAD is answered wherever GET is, OPTIONS everywhere.
+// An unknown path gets 404; a known path with another method gets 405 with Allow.
 #pragma once
 
 #include <cstdint>

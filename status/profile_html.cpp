@@ -1,5 +1,8 @@
-// The HTML form of /profile: complete without scripts; with them it refreshes its contents in place
-// every two seconds, without flicker, and sorts the functions by time.
+// /profile as HTML. The page is complete without scripts. With them it refreshes its contents in
+// place every two seconds, without flicker, and sorts the functions by time.
+//
+// What must hold: a section fits into one piece even when every byte is escaped, and text from
+// outside (a model's name, CPUID) goes through Html.
 #include "status/health.h"
 #include "status/profile.h"
 #include "status/profile_table.h"
@@ -60,7 +63,7 @@ sort();setTimeout(step,2000);
 </script></body></html>
 )html";
 
-// Text that came from outside, fit for HTML.
+// Text from outside, escaped for HTML.
 struct Html {
     std::string_view text;
 };

@@ -1,4 +1,5 @@
-// The JSON form of /profile.
+// /profile as JSON: one object, with a member for each section. Its pieces are bounded, so that
+// each fits into Exchange::kMaxPieceBytes even when every byte of a text is escaped.
 #include "status/health.h"
 #include "status/profile.h"
 #include "status/profile_table.h"

@@ -1,4 +1,4 @@
-// The Prometheus form of /profile. Every metric has HELP and TYPE, base units, and labels from
+// /profile for Prometheus. Every metric has HELP and TYPE, base units, and labels from
 // fixed sets; counters only grow.
 #include "status/profile.h"
 #include "status/profile_table.h"

@@ -1,3 +1,7 @@
+// The table of everything on /profile but functions, candidates and the timeline. Another value is
+// one more line here and a member of SystemSnapshot.
+//
+// A line has: key, help text, label, place in the snapshot, kind, section, whether it only grows.
 #include "status/profile_table.h"
 
 namespace bareflow::status {

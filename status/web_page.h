@@ -1,4 +1,5 @@
-// GET /: a page for people: what this is, how to use it, and a form that streams a completion.
+// GET /: a page for people. It says what this is and how to use it, and streams a completion of a
+// prompt that is typed in.
 #pragma once
 
 #include "http/exchange.h"

@@ -14,7 +14,7 @@ struct Parsing {
     BodyBuffer body{budget};
     RequestParser parser{body};
 
-    // Feeds in pieces; returns the bytes left over.
+    // Parses in pieces of `step` bytes. Returns the bytes that were not consumed.
     std::string parse(std::string text, size_t step) {
         size_t at = 0;
         while (at < text.size() && parser.state() != State::kComplete &&
@@ -291,7 +291,7 @@ TEST(RequestParser, NoMemoryForTheBodyIs503) {
     EXPECT_LE(p.budget.used_bytes, p.budget.total_bytes);
 }
 
-// 8192 and 16384 are too much beside each other, 8192 and 10240 are not.
+// 8192 and 16384 bytes together are over the budget, 8192 and 10240 are not.
 TEST(RequestParser, ABodyGrowsByLessWhereMemoryIsShort) {
     Parsing p;
     p.budget.total_bytes = 19'000;

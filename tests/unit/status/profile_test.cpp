@@ -241,7 +241,7 @@ TEST(Profile, TheTimelineIsAChart) {
                      {.end_s = 2, .took_s = 1, .tokens = 40, .promotions = 3},
                      {.end_s = 4, .took_s = 2, .tokens = 40, .promotions = 0}};
     const std::string page = render(render_profile_html, source);
-    // x by time, y by speed, upside down.
+    // x is time; y is speed, upside down.
     EXPECT_NE(page.find("points=\"252,121 500,4 996,82 \""), std::string::npos) << page;
     EXPECT_NE(page.find("d=\"M500 162v14\""), std::string::npos);
     EXPECT_NE(page.find("20.0 tokens/s now, after 4 s of making text; at most 40.0."),
@@ -263,7 +263,7 @@ TEST(Profile, CandidatesByVerdict) {
               std::string::npos);
 }
 
-// The processor's features are never cut inside a word, and all that there are fit.
+// The processor's features are never cut inside a word, and all known ones fit.
 TEST(Profile, FeaturesAreWholeWords) {
     CpuFeatures all;
     all.usable = all.present = (uint64_t{1} << static_cast<int>(CpuFeature::kCount)) - 1;
@@ -335,40 +335,40 @@ TEST(Profile, CanBeOptimisedAndReset) {
 struct Choice {
     const char *accept;
     const char *query;
-    ProfileForm form;
+    ProfileLayout layout;
 };
 
-TEST(Profile, ChoosesTheForm) {
+TEST(Profile, ChoosesTheLayout) {
     constexpr Choice kChoices[] = {
-        {"", "", ProfileForm::kPrometheus},
-        {"*/*", "", ProfileForm::kPrometheus},
-        {"application/json", "", ProfileForm::kJson},
-        {"Application/JSON", "", ProfileForm::kJson},
-        {"application/json, text/plain, */*", "", ProfileForm::kJson},
-        {"text/html", "", ProfileForm::kHtml},
+        {"", "", ProfileLayout::kPrometheus},
+        {"*/*", "", ProfileLayout::kPrometheus},
+        {"application/json", "", ProfileLayout::kJson},
+        {"Application/JSON", "", ProfileLayout::kJson},
+        {"application/json, text/plain, */*", "", ProfileLayout::kJson},
+        {"text/html", "", ProfileLayout::kHtml},
         {"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8", "",
-         ProfileForm::kHtml},
+         ProfileLayout::kHtml},
         {"application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "",
-         ProfileForm::kPrometheus},
-        {"text/plain", "", ProfileForm::kPrometheus},
-        {"image/png", "", ProfileForm::kPrometheus},
-        {"text/html;q=0.5, application/json;q=0.9", "", ProfileForm::kJson},
-        {"text/html;q=0, */*", "", ProfileForm::kPrometheus},
-        {"application/json;q=0, text/html;q=0.1", "", ProfileForm::kHtml},
-        {"text/html;q=nonsense, application/json;q=0.1", "", ProfileForm::kJson},
-        {"text/html ; q=0.3 , application/json ; q=0.4", "", ProfileForm::kJson},
-        {"application/*", "", ProfileForm::kJson},
-        {";;;,,,q=", "", ProfileForm::kPrometheus},
-        {"text/html", "format=json", ProfileForm::kJson},
-        {"", "format=html", ProfileForm::kHtml},
-        {"text/html", "format=prometheus", ProfileForm::kPrometheus},
-        {"text/html", "format=unknown", ProfileForm::kHtml},
+         ProfileLayout::kPrometheus},
+        {"text/plain", "", ProfileLayout::kPrometheus},
+        {"image/png", "", ProfileLayout::kPrometheus},
+        {"text/html;q=0.5, application/json;q=0.9", "", ProfileLayout::kJson},
+        {"text/html;q=0, */*", "", ProfileLayout::kPrometheus},
+        {"application/json;q=0, text/html;q=0.1", "", ProfileLayout::kHtml},
+        {"text/html;q=nonsense, application/json;q=0.1", "", ProfileLayout::kJson},
+        {"text/html ; q=0.3 , application/json ; q=0.4", "", ProfileLayout::kJson},
+        {"application/*", "", ProfileLayout::kJson},
+        {";;;,,,q=", "", ProfileLayout::kPrometheus},
+        {"text/html", "format=json", ProfileLayout::kJson},
+        {"", "format=html", ProfileLayout::kHtml},
+        {"text/html", "format=prometheus", ProfileLayout::kPrometheus},
+        {"text/html", "format=unknown", ProfileLayout::kHtml},
     };
     for (const Choice &choice : kChoices) {
         http::Request request;
         request.accept = choice.accept;
         request.query = choice.query;
-        EXPECT_EQ(ProfileHandler::choose(request), choice.form)
+        EXPECT_EQ(ProfileHandler::choose(request), choice.layout)
             << choice.accept << " ? " << choice.query;
     }
 }
