@@ -303,13 +303,5 @@ TEST(RequestParser, ABodyGrowsByLessWhereMemoryIsShort) {
     EXPECT_LE(p.budget.used_bytes, 10'240u);
 }
 
-TEST(HttpTypes, Queries) {
-    EXPECT_TRUE(query_has("format=json", "format", "json"));
-    EXPECT_TRUE(query_has("a=b&format=json&c", "format", "json"));
-    EXPECT_FALSE(query_has("format=jsonx", "format", "json"));
-    EXPECT_FALSE(query_has("xformat=json", "format", "json"));
-    EXPECT_FALSE(query_has("", "format", "json"));
-}
-
 }  // namespace
 }  // namespace bareflow::http
