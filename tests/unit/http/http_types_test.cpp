@@ -28,7 +28,8 @@ TEST(HttpTypes, TrimTakesBlanksAndTabsOffBothEnds) {
 }
 
 TEST(HttpTypes, EveryStatusThatIsSentHasAReason) {
-    for (const uint16_t status : {200, 204, 400, 404, 405, 408, 413, 414, 417, 431, 500, 503, 505}) {
+    for (const uint16_t status :
+         {200, 204, 400, 404, 405, 408, 413, 414, 417, 431, 500, 503, 505}) {
         EXPECT_NE(reason_phrase(status), "Unknown") << status;
     }
     EXPECT_EQ(reason_phrase(299), "Unknown");

@@ -79,7 +79,8 @@ TEST_F(OutgoingAnswerTest, CopiedAndStaticBodies) {
 TEST_F(OutgoingAnswerTest, TheHeadSaysWhatBecomesOfTheConnection) {
     const auto head = [&](bool keep_alive, bool http_1_0) {
         answer_.clear();
-        answer_.begin({.status = 204, .content_type = {}}, Framing::kLength, 0, {keep_alive, http_1_0}, false);
+        answer_.begin({.status = 204, .content_type = {}}, Framing::kLength, 0,
+                      {keep_alive, http_1_0}, false);
         return send();
     };
     const std::string start = "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n";
@@ -114,8 +115,7 @@ TEST_F(OutgoingAnswerTest, ShortPiecesShareAChunk) {
     letters.len_bytes = 10;
     begin(Framing::kChunked);
     answer_.set_cursor({});
-    EXPECT_TRUE(
-        send(&letters).ends_with("\r\n\r\n0104\r\n" + letters.whole() + "\r\n0\r\n\r\n"));
+    EXPECT_TRUE(send(&letters).ends_with("\r\n\r\n0104\r\n" + letters.whole() + "\r\n0\r\n\r\n"));
     EXPECT_EQ(letters.asked, 26);
 }
 
@@ -163,7 +163,8 @@ TEST_F(OutgoingAnswerTest, InterimBytesGoFirst) {
     stream.window = 5;
     EXPECT_FALSE(answer_.send(stream).all);
     EXPECT_EQ(stream.output, "HTTP/");
-    answer_.begin({.status = 204, .content_type = {}}, Framing::kLength, 0, {.keep_alive = true}, false);
+    answer_.begin({.status = 204, .content_type = {}}, Framing::kLength, 0, {.keep_alive = true},
+                  false);
     EXPECT_TRUE(send().starts_with("1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n"));
 }
 

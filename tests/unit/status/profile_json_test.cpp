@@ -60,7 +60,8 @@ TEST(ProfileJson, EveryCandidateTriedIsShown) {
             Awkward source;
             source.tries = tries;
             source.functions = functions;
-            EXPECT_EQ(occurrences(render(render_profile_json, source), "\"verdict\":\"differed\""), tries);
+            EXPECT_EQ(occurrences(render(render_profile_json, source), "\"verdict\":\"differed\""),
+                      tries);
         }
     }
 }
