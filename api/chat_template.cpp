@@ -1,3 +1,9 @@
+// Each family is one line of kFormats: texts in which single control characters stand for the parts
+// that vary. write() is the only interpreter of these texts. Details in which templates of a family
+// differ are fields of ChatTemplate, found by looking for the words that make the difference.
+//
+// What must hold: the text is byte for byte what the template would give, and only control() makes
+// control tokens.
 #include "api/chat_template.h"
 
 #include <algorithm>
@@ -24,7 +30,7 @@ bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
 }
 
-// What Python's str.strip() takes off, Jinja's trim filter with it.
+// The characters that Python's str.strip() removes, and so Jinja's trim filter.
 bool is_space(uint32_t c) {
     return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
            c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
@@ -77,7 +83,7 @@ bool trims_content(std::string_view text) {
     return false;
 }
 
-// The text between `before` and `after`, where it is plain: no quotes, braces or escapes.
+// Finds a text between `before` and `after` that has no quotes, braces or escapes.
 bool literal_between(std::string_view text, std::string_view before, std::string_view after,
                      std::string_view &out) {
     for (size_t at = text.find(before); at != std::string_view::npos;
@@ -116,7 +122,7 @@ void recognise_mistral(std::string_view text, ChatTemplate &chat) {
         (contains(text, "' ' + message") || contains(text, "\" \" + message") ? 8 : 0));
 }
 
-// What a family writes. In these texts a control token stands between two \1, and
+// How a family writes a chat. In these texts a control token stands between two \1, and
 //   \2 bos  \3 eos  \4 the role  \5 the content  \6 another text  \7 a gap
 //   \20 and on: a blank if the template has it there (ChatTemplate::spaces, from bit 0).
 struct Format {
@@ -229,7 +235,8 @@ Status render_chat(const ChatTemplate &chat, std::span<const ChatMessage> messag
         const ChatMessage &message = messages[i];
         const char *text = format.messages[static_cast<size_t>(message.role)];
         bad_message = static_cast<uint32_t>(i);
-        // The templates' own rule: the user at even places, anybody else at odd ones.
+        // The templates' own rule: the user's messages stand at even places, all others at odd
+        // ones.
         if (text == nullptr) {
             return {ErrorCode::kInvalid, kNoSystem};
         }
@@ -247,7 +254,8 @@ Status render_chat(const ChatTemplate &chat, std::span<const ChatMessage> messag
             text = format.with_system;
             values.other = content(messages[0]);
             if (chat.family == ChatFamily::kLlama2) {
-                // The white space is taken off the whole: the frame, then the user's text.
+                // The template strips the frame and the user's text as one. So the front of the
+                // user's text, which is in the middle, keeps its white space.
                 values.content = strip_back(message.content);
                 values.gap = values.content.empty() ? "" : "\n\n";
             }
@@ -293,7 +301,7 @@ ChatTemplate recognise_chat_template(std::string_view text, std::string_view bos
         recognise_chat_ml(text, chat);
     } else if (contains(text, "<<SYS>>") && contains(text, "[INST]")) {
         chat.family = ChatFamily::kLlama2;
-        chat.trims = false;  // strips by itself
+        chat.trims = false;  // the family strips without a filter
         chat.takes_system = true;
     } else if (contains(text, "[INST]")) {
         chat.family = ChatFamily::kMistral;

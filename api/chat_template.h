@@ -1,10 +1,10 @@
-// Messages to the text a chat model was trained on. A file brings its format as a Jinja template
-// (`tokenizer.chat_template`); the published ones fall into a few families, which are recognised by
-// their markers, with the details in which they differ, and written exactly as Jinja would with
-// add_generation_prompt. Pure functions; nothing allocates.
+// Writes messages as the text that a chat model was trained on. A model file brings its format as a
+// Jinja template (`tokenizer.chat_template`). The published templates fall into a few families,
+// which are recognised by their markers; details in which they differ are recognised too. The text
+// is exactly what Jinja would write with add_generation_prompt. Pure functions; nothing allocates.
 //
-// What a user wrote must not become a control token, whatever it says. So the text comes with the
-// places where the template, not a message, has put one.
+// A user's text must never become a control token. So the prompt comes with the places of the
+// control tokens that the template, not a message, has put there.
 #pragma once
 
 #include <cstddef>
@@ -30,13 +30,14 @@ struct ControlSpan {
     uint32_t len_bytes = 0;
 };
 
-// What a model shall go on with.
+// A text that a model continues.
 struct PromptText {
     std::string_view text;
     std::span<const ControlSpan> controls;  // in order, not overlapping
 };
 
-// Counts, and writes what its buffers have room for: empty ones find out the sizes needed.
+// Counts bytes and control tokens, and writes those that its buffers have room for. With empty
+// buffers it finds out the sizes needed.
 class PromptWriter {
   public:
     PromptWriter(std::span<char> text, std::span<ControlSpan> controls)
@@ -58,13 +59,13 @@ enum class ChatFamily : uint8_t { kPlain, kChatMl, kLlama2, kLlama3, kZephyr, kG
 
 struct ChatTemplate {
     ChatFamily family = ChatFamily::kPlain;
-    bool known = true;          // false: the file's template is of no family, ChatML stands in
+    bool known = true;          // false: the file's template is of no family, ChatML is used
     bool writes_bos = false;    // before the first message
-    bool trims = false;         // white space around messages
-    bool takes_system = false;  // Llama-2, Mistral: with the first, or last, message of the user
-    bool system_last = false;
+    bool trims = false;         // takes white space off both ends of messages
+    bool takes_system = false;  // Llama-2, Mistral: the system's message joins a user's message
+    bool system_last = false;   // the user's last one, not the first one
     uint8_t spaces = 0;  // Mistral: blanks before and behind [INST], before [/INST] and the answer
-    bool has_default_system = false;  // ChatML: said when no message is of the system
+    bool has_default_system = false;  // ChatML: written when no message is of the system
     std::string_view default_system = {};
     std::string_view date = {};  // Llama 3.1 and later; empty: no date
     // Texts of the vocabulary's tokens; empty: none.
@@ -76,9 +77,9 @@ struct ChatTemplate {
 [[nodiscard]] ChatTemplate recognise_chat_template(std::string_view text, std::string_view bos,
                                                    std::string_view eos);
 [[nodiscard]] std::string_view chat_family_name(ChatFamily family);
-// The texts that any family but for bos and eos puts in as control tokens.
+// The texts of the control tokens of all families, without bos and eos.
 [[nodiscard]] std::span<const std::string_view> chat_control_texts();
-// The control token that ends a turn, also where the file does not call it an end; empty: none.
+// The control token that ends an answer, even if the file does not mark it as an end. Empty: none.
 [[nodiscard]] std::string_view chat_turn_end(ChatFamily family);
 
 // kInvalid, with one sentence about the message number `bad_message`: what the template itself

@@ -5,15 +5,15 @@
 
 namespace bareflow::api {
 
-// Monotonic counters of the completion API, since start.
+// Since start. Counters only grow; values "now" do not.
 struct CompletionCounters {
     uint64_t started = 0;
     uint64_t finished = 0;       // with a whole answer
     uint64_t cancelled = 0;      // the client left first
     uint64_t refused = 0;        // queue full, no model
     uint64_t prompt_tokens = 0;  // of requests that are over
-    uint64_t cached_tokens = 0;  // of them: not computed, they were there from another request
-    uint64_t copied_tokens = 0;  // from slot to slot
+    uint64_t cached_tokens = 0;  // of these: not computed, left by another request
+    uint64_t copied_tokens = 0;  // of these: copied from another slot
     uint64_t computed_prompt_tokens = 0;
     uint64_t completion_tokens = 0;
     uint64_t batches = 0;     // computed

@@ -1,3 +1,14 @@
+// One visitor checks the body while it is parsed. Nothing is allocated: texts stay where they are
+// in the body. The first thing that is wrong ends the parse, and the error names its field.
+//
+// The fields are a table (kFields), and the numbers with a range are another one (kSettings).
+// `depth_` says what an event is about:
+//
+//   1  a field's name or value          value()
+//   2  inside an array or object        element(): prompt, stop, logit_bias, messages...
+//   3  inside a message                 in_message()
+//   4  inside a message's content       in_parts()
+//   5  inside one part of a content     in_part()
 #include "api/completion_request.h"
 
 #include <algorithm>
@@ -35,6 +46,7 @@ enum class Field : uint8_t {
     kUser,
 };
 
+// Which route knows the field.
 enum class In : uint8_t { kBoth, kCompletion, kChat };
 
 struct FieldName {
@@ -83,7 +95,7 @@ struct Setting {
     float low;
     float high;
     std::string_view range;
-    bool above = false;  // low itself is no good
+    bool above = false;  // `low` itself is not allowed
 };
 constexpr Setting kSettings[] = {
     {"temperature", &SamplingParams::temperature, 0, 2, "from 0 to 2"},
@@ -97,7 +109,7 @@ constexpr Setting kSettings[] = {
     {"mirostat_eta", &SamplingParams::mirostat_eta, 0, 1, "from 0 to 1"},
 };
 
-// A completion's own answer shape has five at most.
+// The answer to a completion shows at most five of the likeliest tokens.
 constexpr uint32_t kMaxCompletionLogprobs = 5;
 constexpr float kMaxBias = 100;
 
@@ -106,11 +118,11 @@ using Kind = http::JsonEvent::Kind;
 class Visitor final : public http::JsonHandler {
   public:
     Visitor(std::span<char> body, const CompletionLimits &limits, CompletionRequest &out,
-            TextWriter &message, http::ApiError &error)
+            TextWriter &message, http::ErrorAnswer &error)
         : body_(body), limits_(limits), out_(out), message_(message), error_(error) {}
 
     bool on_event(const http::JsonEvent &event) override;
-    // What can only be said at the end.
+    // Checks what is known only at the end. False: `error` says what is missing.
     bool finish();
 
   private:
@@ -126,12 +138,14 @@ class Visitor final : public http::JsonHandler {
     bool too_many(uint64_t most, std::string_view of_what);
     bool select(std::string_view key);
     bool value(const http::JsonEvent &event);
+    bool text_value(const http::JsonEvent &event);
+    bool number_value(const http::JsonEvent &event);
     bool element(const http::JsonEvent &event);
     bool add_stop(std::string_view text);
     bool add_bias(const http::JsonEvent &event);
     bool whole(const http::JsonEvent &event, uint32_t low, uint64_t high, uint32_t &to);
-    bool number(const http::JsonEvent &event, float SamplingParams::*member, float low, float high,
-                bool above, std::string_view range);
+    bool number(const http::JsonEvent &event, const Setting &setting);
+    bool seed(const http::JsonEvent &event);
     bool logprobs(const http::JsonEvent &event);
     bool only_neutral(bool neutral);
 
@@ -149,14 +163,14 @@ class Visitor final : public http::JsonHandler {
     const CompletionLimits &limits_;
     CompletionRequest &out_;
     TextWriter &message_;
-    http::ApiError &error_;
+    http::ErrorAnswer &error_;
     uint32_t depth_ = 0;
-    uint32_t seen_ = 0;  // bit per entry of kFields
+    uint32_t seen_ = 0;  // a bit for each entry of kFields
     Field field_ = Field::kUnknown;
-    std::string_view name_;
+    std::string_view name_;  // of the field or member that an error names
     bool has_prompt_ = false;
     bool has_tokens_ = false;
-    std::string_view key_;  // inside a field's object
+    std::string_view key_;  // inside an object that is a field's value
 
     enum class Member : uint8_t { kOther, kRole, kContent };
     enum class PartMember : uint8_t { kOther, kType, kText };
@@ -234,7 +248,7 @@ bool Visitor::select(std::string_view key) {
     return true;
 }
 
-// Every double from here on is a whole number.
+// Doubles of at least this magnitude are whole numbers.
 constexpr double kAllWhole = 4503599627370496.0;  // 2^52
 
 bool is_whole(double number) {
@@ -258,15 +272,26 @@ bool Visitor::whole(const http::JsonEvent &event, uint32_t low, uint64_t high, u
     return true;
 }
 
-bool Visitor::number(const http::JsonEvent &event, float SamplingParams::*member, float low,
-                     float high, bool above, std::string_view range) {
+bool Visitor::number(const http::JsonEvent &event, const Setting &setting) {
     if (event.kind != Kind::kNumber) {
         return type_error("a number");
     }
     const auto given = static_cast<float>(event.number);
-    out_.sampling.*member = given;
-    return (event.number >= low && event.number <= high && !(above && !(given > low))) ||
-           invalid(" must be ", range, ".");
+    out_.sampling.*setting.member = given;
+    return (event.number >= setting.low && event.number <= setting.high &&
+            !(setting.above && !(given > setting.low))) ||
+           invalid(" must be ", setting.range, ".");
+}
+
+bool Visitor::seed(const http::JsonEvent &event) {
+    const bool is_number = event.kind == Kind::kNumber;
+    if (!is_number || !event.is_integer) {
+        return wrong(is_number && is_whole(event.number) ? "invalid_value" : "invalid_type",
+                     " must be a whole number from 0 to 18446744073709551615.");
+    }
+    out_.has_seed = true;
+    out_.sampling.seed = event.integer;
+    return true;
 }
 
 bool Visitor::only_neutral(bool neutral) {
@@ -290,16 +315,43 @@ bool Visitor::logprobs(const http::JsonEvent &event) {
 
 bool Visitor::value(const http::JsonEvent &event) {
     // null means "not given", everywhere.
-    if (event.kind == Kind::kNull || field_ == Field::kUnknown) {
+    if (event.kind == Kind::kNull) {
         return true;
     }
-    const bool is_number = event.kind == Kind::kNumber;
     const bool is_string = event.kind == Kind::kString;
     const bool is_bool = event.kind == Kind::kBool;
-    uint32_t small = 0;
     switch (field_) {
         case Field::kUnknown:
             return true;
+        case Field::kModel:
+        case Field::kPrompt:
+        case Field::kMessages:
+        case Field::kStop:
+            return text_value(event);
+        case Field::kStream:
+            out_.stream = event.boolean;
+            return is_bool || type_error("true or false");
+        case Field::kFalse:
+            return is_bool ? only_neutral(!event.boolean) : type_error("true or false");
+        case Field::kNothing:
+            return event.kind == Kind::kBeginArray || only_neutral(is_string && event.text.empty());
+        case Field::kLogprobs:
+            return logprobs(event);
+        case Field::kLogitBias:
+        case Field::kStreamOptions:
+            return event.kind == Kind::kBeginObject || type_error("an object");
+        case Field::kUser:
+            return is_string || type_error("a string");
+        default:
+            return number_value(event);
+    }
+}
+
+// The fields that are texts, or arrays of texts.
+bool Visitor::text_value(const http::JsonEvent &event) {
+    const bool is_string = event.kind == Kind::kString;
+    const bool begins_array = event.kind == Kind::kBeginArray;
+    switch (field_) {
         case Field::kModel:
             if (!is_string) {
                 return type_error("a string");
@@ -308,7 +360,7 @@ bool Visitor::value(const http::JsonEvent &event) {
                    wrong("model_not_found", ": this server has one model, \"", limits_.model_id,
                          "\".");
         case Field::kPrompt:
-            if (event.kind == Kind::kBeginArray) {
+            if (begins_array) {
                 return true;
             }
             if (!is_string) {
@@ -319,18 +371,22 @@ bool Visitor::value(const http::JsonEvent &event) {
             return true;
         case Field::kMessages:
             has_prompt_ = true;
-            return event.kind == Kind::kBeginArray || type_error("an array of messages");
+            return begins_array || type_error("an array of messages");
+        default:  // kStop
+            if (begins_array) {
+                return true;
+            }
+            return is_string ? add_stop(event.text)
+                             : type_error("a string, or an array of at most 4 strings");
+    }
+}
+
+bool Visitor::number_value(const http::JsonEvent &event) {
+    uint32_t small = 0;
+    switch (field_) {
         case Field::kMaxTokens:
             has_tokens_ = true;
             return whole(event, 1, limits_.max_tokens, out_.max_tokens);
-        case Field::kSetting:
-            for (const Setting &setting : kSettings) {
-                if (setting.name == name_) {
-                    return number(event, setting.member, setting.low, setting.high, setting.above,
-                                  setting.range);
-                }
-            }
-            return true;
         case Field::kTopK:
             return whole(event, 0, std::numeric_limits<uint32_t>::max(), out_.sampling.top_k);
         case Field::kRepeatLastN:
@@ -342,39 +398,19 @@ bool Visitor::value(const http::JsonEvent &event) {
             out_.sampling.mirostat = small == 2;
             return small != 1 || wrong("unsupported_value", " must be 0 or 2 on this server.");
         case Field::kSeed:
-            if (!is_number || !event.is_integer) {
-                return wrong(is_number && is_whole(event.number) ? "invalid_value" : "invalid_type",
-                             " must be a whole number from 0 to 18446744073709551615.");
-            }
-            out_.has_seed = true;
-            out_.sampling.seed = event.integer;
-            return true;
-        case Field::kStream:
-            out_.stream = event.boolean;
-            return is_bool || type_error("true or false");
-        case Field::kStop:
-            if (event.kind == Kind::kBeginArray) {
-                return true;
-            }
-            return is_string ? add_stop(event.text)
-                             : type_error("a string, or an array of at most 4 strings");
+            return seed(event);
         case Field::kOne:
             return whole(event, 1, 1, small);
-        case Field::kFalse:
-            return is_bool ? only_neutral(!event.boolean) : type_error("true or false");
-        case Field::kNothing:
-            return event.kind == Kind::kBeginArray || only_neutral(is_string && event.text.empty());
-        case Field::kLogprobs:
-            return logprobs(event);
         case Field::kTopLogprobs:
             return whole(event, 0, SamplingParams::kMaxLogprobs, out_.sampling.top_logprobs);
-        case Field::kLogitBias:
-        case Field::kStreamOptions:
-            return event.kind == Kind::kBeginObject || type_error("an object");
-        case Field::kUser:
-            return is_string || type_error("a string");
+        default:  // kSetting
+            for (const Setting &setting : kSettings) {
+                if (setting.name == name_) {
+                    return number(event, setting);
+                }
+            }
+            return true;
     }
-    return true;
 }
 
 // Inside an array or object that is the value of a field.
@@ -543,7 +579,7 @@ bool Visitor::in_part(const http::JsonEvent &event) {
     return true;
 }
 
-// Parts are joined by a line break, where they stand: what lies between them was read already.
+// Joins parts with a line break, in place: the bytes of the body between them were read already.
 bool Visitor::add_content(std::string_view text) {
     std::string_view &content = limits_.messages[out_.message_count].content;
     if (content.data() == nullptr) {
@@ -586,7 +622,7 @@ bool Visitor::finish() {
         return invalid(" needs \"logprobs\": true.");
     }
     if (!has_tokens_) {
-        // An answer is as long as it gets; text without an end needs some limit.
+        // A chat's answer ends by itself. A text may never end, so it gets a limit.
         out_.max_tokens = chat ? limits_.max_tokens
                                : std::min(CompletionRequest::kDefaultTokens, limits_.max_tokens);
     }
@@ -596,7 +632,8 @@ bool Visitor::finish() {
 }  // namespace
 
 bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
-                              CompletionRequest &out, TextWriter &message, http::ApiError &error) {
+                              CompletionRequest &out, TextWriter &message,
+                              http::ErrorAnswer &error) {
     out = {};
     if (body.empty()) {
         error = {400, "The body is empty; it must be a JSON object.", "invalid_json"};

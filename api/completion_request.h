@@ -1,6 +1,7 @@
-// The bodies of POST /v1/completions and POST /v1/chat/completions, checked: every field has its
-// type and range, and an error names the field. Fields that nobody knows are ignored; known ones
-// whose effect this program does not have (echo, tools...) are refused unless they ask for nothing.
+// Reads and checks the bodies of POST /v1/completions and POST /v1/chat/completions. Every field
+// has its type and range, and an error names the field. Unknown fields are ignored. Known fields
+// whose effect this program does not have (echo, tools...) are refused, unless their value asks for
+// nothing.
 #pragma once
 
 #include <array>
@@ -21,12 +22,12 @@ struct CompletionRequest {
     static constexpr uint32_t kDefaultTokens = 16;
 
     std::string_view prompt;     // of a completion
-    uint32_t message_count = 0;  // of a chat, in the limits' `messages`
+    uint32_t message_count = 0;  // of a chat: messages in CompletionLimits::messages
     uint32_t max_tokens = 0;
-    llama::SamplingParams sampling;  // its seed only if has_seed
+    llama::SamplingParams sampling;  // `seed` counts only if has_seed
     bool has_seed = false;
     bool stream = false;
-    bool include_usage = false;  // with an event of its own at the end of a stream
+    bool include_usage = false;  // a stream ends with an event of its own for the usage
     std::array<std::string_view, kMaxStops> stops;
     uint32_t stop_count = 0;
 };
@@ -46,6 +47,6 @@ struct CompletionLimits {
 // buffer.
 [[nodiscard]] bool parse_completion_request(std::span<char> body, const CompletionLimits &limits,
                                             CompletionRequest &out, TextWriter &message,
-                                            http::ApiError &error);
+                                            http::ErrorAnswer &error);
 
 }  // namespace bareflow::api

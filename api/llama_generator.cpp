@@ -1,3 +1,7 @@
+// Encodes a prompt in slices. A prompt is a list of texts with control tokens between them; each
+// text is encoded as a whole, each control token is one token. The tokenizer puts BOS and EOS
+// around every text; inside a prompt they are taken off again, so that a chat has one BOS, at its
+// front.
 #include "api/llama_generator.h"
 
 #include <algorithm>
@@ -64,7 +68,7 @@ void LlamaGenerator::encode_cancel() {
     encoding_ = false;
 }
 
-// Writes the next token, or begins with the next text.
+// Writes the next control token, or starts to encode the text before it.
 Status LlamaGenerator::next_part() {
     const auto control_text = [&](const ControlSpan &span) {
         return prompt_.text.substr(span.begin, span.len_bytes);
@@ -81,7 +85,7 @@ Status LlamaGenerator::next_part() {
     const bool first = position_ == 0 && count_ == 0;
     const bool plain = prompt_.controls.empty();
     if (position_ < end || plain) {
-        // Brings its own BOS.
+        // The encoder adds BOS itself.
         encoder_.emplace(tokenizer_, prompt_.text.substr(position_, end - position_),
                          out_.subspan(count_));
         position_ = end;
@@ -110,7 +114,7 @@ Result<TextGenerator::Encoding> LlamaGenerator::encode_step() {
         return status;
     }
     if (encoder_ && encoder_->done()) {
-        // A text has BOS and EOS put around it; in the middle of a prompt they are taken off.
+        // The encoder has put BOS and EOS around the text; inside a prompt they are taken off.
         uint32_t made = encoder_->count();
         encode_cancel();
         llama::Token *const tokens = out_.data() + count_;

@@ -1,5 +1,5 @@
-// TextGenerator over the engine and tokenizer of llama/. Does none of the work itself: the event
-// loop calls Engine::advance().
+// TextGenerator over the engine and the tokenizer of llama/. Texts are computed by the event loop,
+// which calls Engine::advance().
 #pragma once
 
 #include <array>
@@ -47,7 +47,7 @@ class LlamaGenerator final : public TextGenerator {
     [[nodiscard]] std::string_view decode_finish(llama::SlotId slot) override;
 
   private:
-    // kNoToken: the vocabulary has none of that text.
+    // kNoToken: the vocabulary has no token of that text.
     [[nodiscard]] llama::Token control_token(std::string_view text) const;
     [[nodiscard]] Status next_part();
 
@@ -63,8 +63,8 @@ class LlamaGenerator final : public TextGenerator {
     std::span<llama::Token> out_;
     bool encoding_ = false;
     uint32_t count_ = 0;
-    size_t position_ = 0;      // in the text: what was done
-    size_t next_control_ = 0;  // of the prompt's
+    size_t position_ = 0;      // bytes of the text that are done
+    size_t next_control_ = 0;  // index of the prompt's next control token
     std::optional<llama::Encoder> encoder_;
     std::array<std::optional<llama::StreamDecoder>, llama::EngineConfig::kMaxSlots> decoders_;
 };

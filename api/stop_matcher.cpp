@@ -24,7 +24,7 @@ std::string_view StopMatcher::put(std::string_view piece) {
     if (matched_) {
         return {};
     }
-    // What is held is shorter than a stop string, so a piece within its limit always fits.
+    // The text held back is shorter than a stop string, so a piece within its limit always fits.
     const size_t taken = std::min(piece.size(), text_.size() - len_);
     if (taken > 0) {
         std::memcpy(text_.data() + len_, piece.data(), taken);
@@ -32,8 +32,8 @@ std::string_view StopMatcher::put(std::string_view piece) {
     len_ += taken;
 
     const std::string_view text(text_.data(), len_);
-    // The stop that is complete first, and of those the longest: so the result doesn't depend on
-    // how the text was cut into pieces.
+    // The stop that is complete first wins, and among those the longest. So the result does not
+    // depend on how the text was cut into pieces.
     size_t match_begin = 0;
     size_t match_end = std::string_view::npos;
     size_t held = 0;

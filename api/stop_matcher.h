@@ -1,5 +1,5 @@
-// Finds stop strings in text that comes in pieces, also across their borders, and holds back what
-// might be the beginning of one.
+// Finds stop strings in text that comes in pieces, also across their borders. Holds back the end of
+// a piece while it may be the beginning of a stop string.
 #pragma once
 
 #include <array>

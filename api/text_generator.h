@@ -1,7 +1,8 @@
-// What the completion API needs of a model: text to tokens, and tokens to text in a number of
-// slots, one text each. Implemented over llama/ by LlamaGenerator, and by a script in tests.
+// What the completion API needs of a model: text to tokens, and tokens to text in several slots,
+// one text each. Implemented over llama/ by LlamaGenerator, and by a script in tests.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -11,6 +12,9 @@
 #include "llama/engine/engine.h"
 
 namespace bareflow::api {
+
+// Answers show at most this many bytes of model_id().
+inline constexpr size_t kMaxShownModelId = 96;
 
 class TextGenerator {
   public:
@@ -25,9 +29,10 @@ class TextGenerator {
     [[nodiscard]] virtual llama::Token turn_end() const = 0;
 
     // One prompt at a time: encode_begin(), then encode_step() until it says how many tokens there
-    // are. The prompt's text and controls and `out` must stay until then; beginning anew forgets
-    // the old one. A control whose text the vocabulary has as a token becomes that token; others,
-    // and what only looks like one, are text. Text between two tokens is encoded as one.
+    // are. The prompt's text and controls and `out` must stay until then; encode_begin() forgets
+    // the prompt before. A control becomes the token of its text, if the vocabulary has one. All
+    // else is text, even if it looks like a control token. Text between two control tokens is
+    // encoded as one piece.
     virtual void encode_begin(const PromptText &prompt, std::span<llama::Token> out) = 0;
     struct Encoding {
         bool done = false;

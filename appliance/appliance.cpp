@@ -87,10 +87,8 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
     : settings_(settings),
       surroundings_(surroundings),
       console_(static_cast<ConsoleHost &>(*this)),
-      health_page_(static_cast<status::SnapshotSource &>(*this)),
-      profile_page_(static_cast<status::SnapshotSource &>(*this)),
-      optimize_page_(static_cast<status::ProfileActions &>(*this)),
-      reset_page_(static_cast<status::ProfileActions &>(*this)) {
+      routes_(static_cast<status::SnapshotSource &>(*this),
+              static_cast<status::ProfileActions &>(*this)) {
     TextWriter out(features_);
     format_features(out, cpu_features());
     features_len_ = out.size();
@@ -106,21 +104,11 @@ Status Appliance::start_without_network() {
 
 Status Appliance::start_http(StreamSource &streams) {
     BF_TRY(start_without_network());
-    routes_ = {{
-        {http::Method::kGet, "/", &web_page_},
-        {http::Method::kGet, "/favicon.ico", &favicon_},
-        {http::Method::kGet, "/health", &health_page_},
-        {http::Method::kGet, "/profile", &profile_page_},
-        {http::Method::kPost, "/profile/optimize", &optimize_page_},
-        {http::Method::kPost, "/profile/reset", &reset_page_},
-        {http::Method::kGet, "/v1/models", &api_->models()},
-        {http::Method::kPost, "/v1/completions", api_},
-        {http::Method::kPost, "/v1/chat/completions", &api_->chat()},
-    }};
-    router_.emplace(routes_);
+    BF_TRY(routes_.open(*api_));
     const uint32_t connections = std::clamp(settings_.slots + settings_.queue + kOtherConnections,
                                             kMinConnections, kMaxConnections);
-    BF_ASSIGN(server_, http::Server::create(streams, *router_, {.connections = connections}));
+    BF_ASSIGN(server_,
+              http::Server::create(streams, routes_.router(), {.connections = connections}));
     return {};
 }
 
@@ -684,30 +672,29 @@ void Appliance::fill(status::SystemSnapshot &out) {
         .numerics = settings_.relaxed ? "fast" : "exact",
         .tolerance = settings_.relaxed ? kTolerance : "0",
         .relaxed = settings_.relaxed,
-        .warm_calls = thresholds.warm,
-        .hot_calls = thresholds.hot,
-        .very_hot_calls = thresholds.very_hot,
-        .code_bytes = jit_ != nullptr ? jit_->code().pages_in_use() * platform::kPageBytes : 0,
-        .code_capacity_bytes = jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0,
-        .promotions = opt.promotions(),
-        .candidates_tried = tried,
-        .candidates_rejected = tried - tries(TryVerdict::kWon),
-        .candidates_left_out = opt.left_out(),
-        .timings_spoiled = opt.spoiled(),
-        .retunes = opt.retunes(),
-        .kept_on = profile_keeper_.place(),
-        .saves = profile_keeper_.saves(),
-        .recalled = opt.recalled(),
-        .recalls_lost = opt.recalls_lost(),
-        .spent_us = ticks_to_us(opt.spent_ticks()),
-        .compile_us = ticks_to_us(opt.compile_ticks()),
+        .code = {.bytes = jit_ != nullptr ? jit_->code().pages_in_use() * platform::kPageBytes : 0,
+                 .capacity_bytes =
+                     jit_ != nullptr ? jit_->code().pages() * platform::kPageBytes : 0},
+        .calls = {.warm = thresholds.warm, .hot = thresholds.hot, .very_hot = thresholds.very_hot},
+        .search = {.promotions = opt.promotions(),
+                   .tried = tried,
+                   .rejected = tried - tries(TryVerdict::kWon),
+                   .left_out = opt.left_out(),
+                   .spoiled = opt.spoiled(),
+                   .retunes = opt.retunes(),
+                   .spent_us = ticks_to_us(opt.spent_ticks()),
+                   .compile_us = ticks_to_us(opt.compile_ticks())},
+        .kept = {.on = profile_keeper_.place(),
+                 .saves = profile_keeper_.saves(),
+                 .recalled = opt.recalled(),
+                 .recalls_lost = opt.recalls_lost()},
         .unbalanced = profiler().unbalanced()};
-    static_assert(kTryVerdicts <= status::JitInfo::kMaxVerdicts);
+    static_assert(kTryVerdicts <= status::SearchInfo::kMaxVerdicts);
     for (size_t i = 0; i < kTryVerdicts; i++) {
         const auto verdict = static_cast<TryVerdict>(i);
-        out.jit.verdicts[i] = {verdict_name(verdict), tries(verdict)};
+        out.jit.search.verdicts[i] = {verdict_name(verdict), tries(verdict)};
     }
-    out.jit.verdict_count = kTryVerdicts;
+    out.jit.search.verdict_count = kTryVerdicts;
     const SpeedUp speed = speed_up();
     out.jit.speed_up = speed.over_reference;
     out.jit.speed_up_over_rule = speed.over_rule;
@@ -718,6 +705,10 @@ void Appliance::fill(status::SystemSnapshot &out) {
 
 size_t Appliance::function_count() {
     return profiler().count();
+}
+
+std::string_view Appliance::function_name(size_t index) {
+    return profiler().name(static_cast<FunctionId>(index));
 }
 
 status::FunctionRow Appliance::function(size_t index) {
@@ -774,7 +765,9 @@ status::TryRow Appliance::try_at(size_t index) {
     const OptimizationTry &t =
         index < others ? optimizer().try_at(index)
                        : engine_->fused_steps().try_at(static_cast<uint32_t>(index - others));
-    return {.function = t.function,
+    const FunctionId function = profiler().find(t.function);
+    return {.function = function == kNoFunction ? status::TryRow::kNoFunction : function,
+            .name = t.function,
             .variant = t.variant(),
             .verdict = verdict_name(t.verdict),
             .level = t.level,

@@ -45,7 +45,7 @@ int exactness(std::string_view range, std::string_view type) {
     return family ? 2 : 0;
 }
 
-// What a header says about one type.
+// What the Accept header says about one type.
 struct Verdict {
     int quality = 0;
     int match = 0;
@@ -63,7 +63,7 @@ Verdict judge(std::string_view accept, std::string_view type) {
                 quality = parse_quality(parameter.substr(2));
             }
         }
-        // The most exact range decides, whatever a wider one says.
+        // The most exact range decides, even if a wider one has another quality.
         if (const int match = exactness(range, type); match > verdict.match) {
             verdict = {quality, match};
         }
@@ -86,7 +86,7 @@ size_t negotiate(std::string_view accept, std::span<const std::string_view> offe
             best_verdict = verdict;
         }
     }
-    // Chosen by "*/*" alone: the choice is ours.
+    // Only "*/*" matches: the client leaves the choice to us.
     const bool ours = best_verdict.match <= 1 && judge(accept, offered[fallback]).quality > 0;
     return ours ? fallback : best;
 }

@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kFirstBytes = 4096;
 }
 
-// Empty: not within the budget, or there is no such piece of memory.
+// Empty: over the budget, or there is no piece of memory of that size.
 Buffer<char> BodyBuffer::take(size_t len_bytes) const {
     const size_t target = std::min(len_bytes, kMaxBodyBytes + 1);
     if (target > budget_.total_bytes - std::min(budget_.used_bytes, budget_.total_bytes)) {
@@ -26,7 +26,7 @@ BodyBuffer::Append BodyBuffer::append(std::span<const char> bytes) {
     }
     const size_t needed = len_bytes_ + bytes.size() + 1;  // and the NUL
     if (needed > storage_.size()) {
-        // Twice as much; where that can't be had beside the old bytes, a little more.
+        // Doubles the room. If there is no memory for that beside the old bytes, adds a quarter.
         Buffer<char> grown = take(std::max({needed, storage_.size() * 2, kFirstBytes}));
         if (grown.size() == 0) {
             grown = take(std::max(needed, storage_.size() + storage_.size() / 4));

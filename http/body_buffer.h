@@ -1,5 +1,6 @@
-// A request body being received: grows as bytes really arrive (never by what a header claims), each
-// up to a limit, and all of them together up to another, so that memory stays bounded.
+// A request body that is being received. It grows as bytes arrive, never by the length that a
+// header claims. Each body has a limit, and all bodies together have another one, so that memory
+// stays bounded.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,7 @@ class BodyBuffer {
     ~BodyBuffer() { release(); }
 
     [[nodiscard]] Append append(std::span<const char> bytes);
-    // The bytes so far; the byte behind them is NUL. Not to be called on an empty buffer's end.
+    // The bytes so far. The byte behind them is NUL, unless there are none.
     [[nodiscard]] std::span<char> bytes() const { return {storage_.data(), len_bytes_}; }
     // Forgets the bytes and gives the memory back.
     void release();

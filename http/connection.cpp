@@ -1,7 +1,15 @@
+// A connection is a small machine. Its phases:
+//
+//   kReading    the parser gets what arrives; a complete request goes to the handler
+//   kDeferred   a handler has put off the answer; only a hang-up is looked for
+//   kWriting    the answer is sent; then the next request is read, or the connection ends
+//   kLingering  after a refusal: input is thrown away until the client has closed
+//
+// What must hold: a source that was accepted (respond_stream(), defer()) hears ended() once,
+// however the connection ends; no phase waits without a deadline but kDeferred, whose time is the
+// source's.
 #include "http/connection.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "kernel_lib/platform/platform.h"
@@ -10,12 +18,10 @@ namespace bareflow::http {
 
 namespace {
 
-// What one connection may move in one poll, each way: others want their turn.
+// Bytes that one connection may move in one poll, each way, so that the others get their time.
 constexpr size_t kMaxPollBytes = 64 * 1024;
-constexpr size_t kChunkHeadBytes = 6;  // "0abc\r\n"
-constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
-// `code` of the answer to a request that did not get as far as a handler.
+// `code` of the answer to a request that did not reach a handler.
 std::string_view refusal_code(uint16_t status) {
     switch (status) {
         case 408:
@@ -35,16 +41,13 @@ std::string_view refusal_code(uint16_t status) {
     }
 }
 
-std::span<const uint8_t> as_bytes(std::string_view text) {
-    return {reinterpret_cast<const uint8_t *>(text.data()), text.size()};
-}
-
 }  // namespace
 
 void Connection::open(ByteStream &stream, uint64_t now) {
     stream_ = &stream;
     now_ = now;
-    rx_begin_ = rx_end_ = tx_begin_ = tx_end_ = 0;
+    received_.clear();
+    answer_.clear();
     source_ = nullptr;
     served_ = false;
     ++shared_.counters.connections;
@@ -60,7 +63,6 @@ void Connection::enter(Phase phase) {
 void Connection::start_request() {
     parser_.reset();
     request_ = {};
-    static_rest_ = {};
     continue_sent_ = false;
     keep_alive_ = false;
     no_body_ = false;
@@ -115,21 +117,8 @@ bool Connection::poll(uint64_t now) {
         drop();
         return false;
     }
-    if (now >= deadline_ && phase_ != Phase::kDeferred) {
-        if (phase_ == Phase::kLingering) {
-            close();
-            return false;
-        }
-        ++shared_.counters.timeouts;
-        if (phase_ == Phase::kReading && !parser_.untouched()) {
-            refuse(408, "The request took too long to arrive.");
-        } else if (phase_ == Phase::kReading) {
-            close();
-            return false;
-        } else {
-            drop();
-            return false;
-        }
+    if (now >= deadline_ && phase_ != Phase::kDeferred && drop_or_refuse_late()) {
+        return false;
     }
     if (phase_ == Phase::kReading) {
         read_request();
@@ -138,86 +127,120 @@ bool Connection::poll(uint64_t now) {
         write_answer();
     }
     if (phase_ == Phase::kLingering) {
-        size_t dropped = 0;
-        rx_begin_ = rx_end_ = 0;
-        while (dropped < kMaxPollBytes && fill_rx() > 0) {
-            dropped += rx_end_;
-            rx_end_ = 0;
-        }
-        if (dropped < kMaxPollBytes && stream_->peer_closed()) {
-            close();
-        } else {
-            more_ = dropped >= kMaxPollBytes;
-        }
+        discard_received();
     }
     return more_;
 }
 
-size_t Connection::fill_rx() {
-    if (rx_begin_ == rx_end_) {
-        rx_begin_ = rx_end_ = 0;
+// The deadline has passed. True: the connection is gone. A client in the middle of a request is
+// told.
+bool Connection::drop_or_refuse_late() {
+    if (phase_ == Phase::kLingering) {
+        close();
+        return true;
     }
-    const size_t got =
-        stream_->read({reinterpret_cast<uint8_t *>(rx_.data()) + rx_end_, rx_.size() - rx_end_});
-    rx_end_ += got;
+    ++shared_.counters.timeouts;
+    if (phase_ != Phase::kReading) {
+        drop();
+        return true;
+    }
+    if (parser_.untouched()) {
+        close();
+        return true;
+    }
+    refuse(408, "The request took too long to arrive.");
+    return false;
+}
+
+void Connection::discard_received() {
+    size_t dropped = 0;
+    received_.clear();
+    while (dropped < kMaxPollBytes && receive() > 0) {
+        dropped += received_.size();
+        received_.clear();
+    }
+    if (dropped < kMaxPollBytes && stream_->peer_closed()) {
+        close();
+    } else {
+        more_ = dropped >= kMaxPollBytes;
+    }
+}
+
+size_t Connection::receive() {
+    if (received_.empty()) {
+        received_.clear();
+    }
+    const std::span<char> room = received_.room();
+    const size_t got = stream_->read({reinterpret_cast<uint8_t *>(room.data()), room.size()});
+    received_.added(got);
     shared_.counters.bytes_received += got;
     return got;
+}
+
+OutgoingAnswer::Sent Connection::send() {
+    const OutgoingAnswer::Sent sent = answer_.send(*stream_);
+    shared_.counters.bytes_sent += sent.bytes;
+    return sent;
 }
 
 void Connection::read_request() {
     size_t taken = 0;
     while (phase_ == Phase::kReading) {
-        if (rx_begin_ == rx_end_ && fill_rx() == 0) {
+        if (received_.empty() && receive() == 0) {
             if (stream_->peer_closed()) {
                 close();  // between requests, or in the middle of one that nobody can answer now
                 return;
             }
             break;
         }
-        const bool was_untouched = parser_.untouched();
-        const RequestParser::State before = parser_.state();
-        const size_t used = parser_.feed({rx_.data() + rx_begin_, rx_end_ - rx_begin_});
-        rx_begin_ += used;
-        taken += used;
-        const RequestParser::State state = parser_.state();
-        if (was_untouched && !parser_.untouched()) {
-            set_deadline_ms(shared_.timeouts.head_ms);
-            phase_since_ = now_;
-        }
-        if (before == RequestParser::State::kHead && state == RequestParser::State::kBody) {
-            set_deadline_ms(shared_.timeouts.body_ms);
-        }
-        if (state == RequestParser::State::kFailed) {
-            refuse(parser_.status(), parser_.message());
+        const size_t before = received_.size();
+        if (feed_parser()) {
             return;
         }
-        if (state == RequestParser::State::kComplete) {
-            ++shared_.counters.requests;
-            request_ = parser_.request();
-            keep_alive_ = parser_.keep_alive();
-            no_body_ = parser_.is_head();
-            shared_.handler->handle(*this);
-            if (phase_ == Phase::kReading) {
-                platform::panic("http: a handler returned without an answer");
-            }
-            return;
-        }
+        taken += before - received_.size();
         if (parser_.wants_continue() && !continue_sent_) {
-            // Sent at most once a request, with nothing else in the buffer.
-            continue_sent_ = true;
-            constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-            std::memcpy(tx_.data(), kContinue.data(), kContinue.size());
-            tx_begin_ = 0;
-            tx_end_ = kContinue.size();
+            continue_sent_ = true;  // at most once a request
+            answer_.put_interim("HTTP/1.1 100 Continue\r\n\r\n");
         }
         if (taken >= kMaxPollBytes) {
             more_ = true;
             break;
         }
     }
-    if (tx_len() > 0) {
-        flush_tx();
+    if (answer_.has_bytes()) {
+        send();
     }
+}
+
+// Hands the received bytes to the parser. True: the request was refused, or a handler has it.
+bool Connection::feed_parser() {
+    const bool was_untouched = parser_.untouched();
+    const RequestParser::State before = parser_.state();
+    received_.taken(parser_.parse(received_.bytes()));
+    const RequestParser::State state = parser_.state();
+    if (was_untouched && !parser_.untouched()) {
+        set_deadline_ms(shared_.timeouts.head_ms);
+        phase_since_ = now_;
+    }
+    if (before == RequestParser::State::kHead && state == RequestParser::State::kBody) {
+        set_deadline_ms(shared_.timeouts.body_ms);
+    }
+    if (state == RequestParser::State::kFailed) {
+        refuse(parser_.status(), parser_.message());
+        return true;
+    }
+    if (state != RequestParser::State::kComplete) {
+        return false;
+    }
+    ++shared_.counters.requests;
+    request_ = parser_.request();
+    keep_alive_ = parser_.keep_alive();
+    no_body_ = parser_.is_head();
+    shared_.handler->handle(*this);
+    if (phase_ == Phase::kReading) {
+        platform::panic("http: a handler returned without an answer");
+    }
+    return true;
 }
 
 void Connection::refuse(uint16_t status, std::string_view message) {
@@ -228,31 +251,6 @@ void Connection::refuse(uint16_t status, std::string_view message) {
     respond_error(*this, {status, message, refusal_code(status), {}, again});
 }
 
-void Connection::put_head(const ResponseHead &head, Framing framing, uint64_t len_bytes) {
-    // A "100 Continue" that is still here goes first.
-    std::memmove(tx_.data(), tx_.data() + tx_begin_, tx_len());
-    tx_end_ = tx_len();
-    tx_begin_ = 0;
-    TextWriter out(std::span(tx_).subspan(tx_end_));
-    out.put("HTTP/1.1 ", head.status, " ", reason_phrase(head.status), "\r\n");
-    if (!head.content_type.empty()) {
-        out.put("Content-Type: ", head.content_type, "\r\n");
-    }
-    if (framing == Framing::kChunked) {
-        out.put("Transfer-Encoding: chunked\r\n");
-    } else if (framing == Framing::kLength && head.status != 204) {
-        out.put("Content-Length: ", len_bytes, "\r\n");
-    }
-    out.put("Cache-Control: ", head.cache, "\r\n", head.extra_headers);
-    if (!keep_alive_) {
-        out.put("Connection: close\r\n");
-    } else if (request_.http_1_0) {
-        out.put("Connection: keep-alive\r\n");
-    }
-    out.put("\r\n");
-    tx_end_ += out.size();
-}
-
 void Connection::begin(const ResponseHead &head, Framing framing, uint64_t len_bytes) {
     const uint16_t status_class = head.status / 100;
     shared_.counters.responses_2xx += status_class == 2 ? 1 : 0;
@@ -261,30 +259,22 @@ void Connection::begin(const ResponseHead &head, Framing framing, uint64_t len_b
     if (framing == Framing::kUntilClose) {
         keep_alive_ = false;
     }
-    put_head(head, framing, len_bytes);
-    framing_ = no_body_ ? Framing::kNone : framing;
+    answer_.begin(head, framing, len_bytes, {keep_alive_, request_.http_1_0}, no_body_);
     body_.release();
     request_.body = {};
-    source_done_ = true;
     enter(Phase::kWriting);
     set_deadline_ms(shared_.timeouts.stall_ms);
 }
 
 void Connection::respond(const ResponseHead &head, std::string_view body) {
     begin(head, Framing::kLength, body.size());
-    if (framing_ != Framing::kNone && !body.empty()) {
-        if (body.size() > tx_.size() - tx_end_) {
-            platform::panic("http: an inline body is too long");
-        }
-        std::memcpy(tx_.data() + tx_end_, body.data(), body.size());
-        tx_end_ += body.size();
-    }
+    answer_.put_body(body);
     end_source(true);
 }
 
 void Connection::respond_static(const ResponseHead &head, std::string_view body) {
     begin(head, Framing::kLength, body.size());
-    static_rest_ = framing_ == Framing::kNone ? std::string_view() : body;
+    answer_.set_static(body);
     end_source(true);
 }
 
@@ -298,12 +288,8 @@ void Connection::respond_stream(const ResponseHead &head, AnswerSource &source, 
                                                         : Framing::kChunked;
     begin(head, framing, len_bytes);
     source_ = &source;
-    cursor_ = start;
     on_hang_up_ = on_hang_up;
-    source_done_ = false;
-    if (framing_ == Framing::kNone) {
-        source_done_ = true;
-    }
+    answer_.set_cursor(start);
 }
 
 void Connection::defer(AnswerSource &source) {
@@ -312,88 +298,23 @@ void Connection::defer(AnswerSource &source) {
     deadline_ = kNever;
 }
 
-// As many pieces as fit, as one chunk.
-void Connection::fill_from_source() {
-    if (tx_begin_ > 0) {
-        std::memmove(tx_.data(), tx_.data() + tx_begin_, tx_len());
-        tx_end_ = tx_len();
-        tx_begin_ = 0;
-    }
-    const bool chunked = framing_ == Framing::kChunked;
-    const size_t around = chunked ? kChunkHeadBytes + 2 + kLastChunk.size() : 0;
-    if (tx_.size() - tx_end_ <= around) {
-        return;
-    }
-    const size_t head_bytes = chunked ? kChunkHeadBytes : 0;
-    const size_t body_begin = tx_end_ + head_bytes;
-    const size_t capacity = tx_.size() - tx_end_ - around;
-    size_t len = 0;
-    while (!source_done_) {
-        TextWriter piece(std::span(tx_).subspan(body_begin + len, capacity - len));
-        const Cursor before = cursor_;
-        const AnswerSource::Piece result = source_->produce(*this, cursor_, piece);
-        if (piece.truncated()) {
-            if (len == 0 && tx_end_ == 0) {
-                platform::panic("http: a piece of an answer is too long");
-            }
-            cursor_ = before;
-            break;
-        }
-        len += piece.size();
-        if (result == AnswerSource::Piece::kEnd) {
-            source_done_ = true;
-        } else if (result == AnswerSource::Piece::kWait) {
-            break;
-        }
-    }
-    if (len > 0) {
-        if (chunked) {
-            TextWriter head(std::span(tx_).subspan(tx_end_, kChunkHeadBytes));
-            head.put(Hex{len, 4}, "\r\n");
-            tx_[body_begin + len] = '\r';
-            tx_[body_begin + len + 1] = '\n';
-            len += 2;
-        }
-        tx_end_ = body_begin + len;
-    }
-    if (source_done_ && chunked) {
-        std::memcpy(tx_.data() + tx_end_, kLastChunk.data(), kLastChunk.size());
-        tx_end_ += kLastChunk.size();
-    }
-}
-
-// True when something went out.
-bool Connection::flush_tx() {
-    const size_t sent = stream_->write(as_bytes({tx_.data() + tx_begin_, tx_len()}));
-    tx_begin_ += sent;
-    shared_.counters.bytes_sent += sent;
-    return sent > 0;
-}
-
 void Connection::write_answer() {
     size_t moved = 0;
     bool stalled = false;
     while (!stalled) {
-        if (!source_done_) {
-            fill_from_source();
+        if (!answer_.is_made()) {
+            answer_.fill(*source_, *this);
         }
-        if (tx_len() > 0) {
-            const size_t before = tx_len();
-            stalled = !flush_tx();
-            moved += before - tx_len();
-            stalled = stalled || tx_len() > 0;
-        } else if (!static_rest_.empty()) {
-            const size_t sent = stream_->write(as_bytes(static_rest_));
-            static_rest_.remove_prefix(sent);
-            shared_.counters.bytes_sent += sent;
-            moved += sent;
-            stalled = !static_rest_.empty();
-        } else if (source_done_) {
+        if (!answer_.has_bytes() && answer_.is_made()) {
             finish_answer();
             return;
-        } else {
+        }
+        if (!answer_.has_bytes()) {
             break;  // the source has nothing to say now
         }
+        const OutgoingAnswer::Sent sent = send();
+        moved += sent.bytes;
+        stalled = !sent.all;
         if (moved >= kMaxPollBytes) {
             more_ = true;
             break;
@@ -408,8 +329,8 @@ void Connection::finish_answer() {
     end_source(true);
     served_ = true;
     if (!keep_alive_) {
-        // A request that was read to its end leaves nothing that could turn our FIN into a RST. A
-        // refused one does: its sender may still be at it.
+        // After a request that was read to its end, no bytes are left that could turn our FIN into
+        // a RST. The sender of a refused request may still be sending.
         if (parser_.state() == RequestParser::State::kComplete) {
             close();
         } else {

@@ -2,7 +2,7 @@
 
 namespace bareflow::http {
 
-void write_error(TextWriter &out, const ApiError &error) {
+void write_error(TextWriter &out, const ErrorAnswer &error) {
     const std::string_view type = error.status >= 500 ? "server_error" : "invalid_request_error";
     out.put("{\"error\":{\"message\":", JsonString{error.message}, ",\"type\":\"", type,
             "\",\"param\":");
@@ -14,7 +14,7 @@ void write_error(TextWriter &out, const ApiError &error) {
     out.put(",\"code\":", JsonString{error.code}, "}}\n");
 }
 
-void respond_error(Exchange &exchange, const ApiError &error) {
+void respond_error(Exchange &exchange, const ErrorAnswer &error) {
     char body[1024];
     TextWriter out(body);
     write_error(out, error);

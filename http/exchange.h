@@ -1,5 +1,5 @@
-// One request and its answer, as handlers see it; and how an answer that is long, or not there yet,
-// reaches the client piece by piece as its connection has room.
+// One request and its answer, as handlers see them. An answer that is long, or not ready yet, is
+// made piece by piece when its connection has room (AnswerSource).
 #pragma once
 
 #include <cstddef>
@@ -13,29 +13,30 @@ namespace bareflow::http {
 
 class Exchange;
 
-// How far a source has come; the connection keeps it, so that most sources need no state.
+// How far a source has come. The connection keeps it, so that most sources need no state. The
+// meaning of each number is the source's own.
 struct Cursor {
     uint32_t piece = 0;
     uint32_t count = 0;
-    uint32_t form = 0;
+    uint32_t part = 0;
     uint32_t other = 0;
 };
 
-// Whoever owes an answer: a body made in pieces, or an answer that is still being worked on.
+// Owes an answer: makes a body in pieces, or is still working on the whole answer.
 class AnswerSource {
   public:
     enum class Piece : uint8_t {
         kMore,  // something was written, call again
         kWait,  // nothing to say now, ask again at the next poll
-        kEnd,   // after this comes nothing
+        kEnd,   // nothing follows
     };
-    // Appends the next piece and moves `cursor` on. A piece may be up to kMaxPieceBytes. When it
-    // did not fit (out.truncated()), the connection drops what was written, puts its cursor back
-    // and repeats the call with more room: a source with state of its own must not have moved on.
+    // Appends the next piece and moves `cursor` on. A piece has at most kMaxPieceBytes. If it did
+    // not fit (out.truncated()), the connection drops what was written, puts the cursor back and
+    // repeats the call with more room. So a source must not change its own state in that case.
     virtual Piece produce(Exchange &exchange, Cursor &cursor, TextWriter &out) = 0;
-    // The last call for this exchange, and always made: the answer was handed over, or (not
-    // `complete`) the client hung up, stopped reading, or was dropped. respond() and
-    // respond_static() after defer() make it before they return.
+    // The last call for this exchange; it is always made. complete: the answer was handed over.
+    // Otherwise the client hung up, stopped reading, or was dropped. respond() and respond_static()
+    // after defer() make this call before they return.
     virtual void ended(Exchange &exchange, bool complete) {}
 
   protected:
@@ -85,16 +86,17 @@ class Handler {
     ~Handler() = default;
 };
 
-// {"error":{"message","type","param","code"}} as OpenAI's clients expect it. `param` empty: null.
-struct ApiError {
+// What an answer that refuses a request says. Its body is the JSON object
+// {"error":{"message","type","param","code"}}, with null for an empty `param`.
+struct ErrorAnswer {
     uint16_t status;
     std::string_view message;
     std::string_view code;
     std::string_view param = {};
     std::string_view extra_headers = {};
 };
-void respond_error(Exchange &exchange, const ApiError &error);
+void respond_error(Exchange &exchange, const ErrorAnswer &error);
 // The same body into a buffer.
-void write_error(TextWriter &out, const ApiError &error);
+void write_error(TextWriter &out, const ErrorAnswer &error);
 
 }  // namespace bareflow::http

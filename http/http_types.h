@@ -22,8 +22,6 @@ inline constexpr std::string_view kTypeJson = "application/json";
 inline constexpr std::string_view kTypeHtml = "text/html; charset=utf-8";
 inline constexpr std::string_view kTypeText = "text/plain; charset=utf-8";
 inline constexpr std::string_view kTypeEvents = "text/event-stream; charset=utf-8";
-// Prometheus text exposition format 0.0.4.
-inline constexpr std::string_view kTypeMetrics = "text/plain; version=0.0.4; charset=utf-8";
 
 // All views point into the connection and are valid inside Handler::handle() only.
 struct Request {

@@ -1,3 +1,6 @@
+// JSON text from outside: every text must be safe, however it is nested or escaped. RapidJSON does
+// the grammar, without recursion. This file bounds the depth, gives the reader one fixed block of
+// memory, checks UTF-8 before and after escapes, and converts numbers.
 #include "http/json.h"
 
 #include <algorithm>
@@ -8,7 +11,7 @@
 #include "kernel_lib/base/utf8.h"
 #include "kernel_lib/platform/platform.h"
 
-// RapidJSON, made fit for a program without exceptions, operator new and iostream. Its assertions
+// RapidJSON, in a program without exceptions, operator new and iostream. Its assertions
 // are about its own state, never about the text.
 #define RAPIDJSON_ASSERT(condition) \
     ((condition) ? static_cast<void>(0) : ::bareflow::platform::panic("rapidjson: " #condition))
@@ -43,8 +46,8 @@ class StackBlock {
     alignas(8) std::array<std::byte, kBytes> block_;
 };
 
-// A number that the reader found to be well formed. Up to 2^64-1 exact; else to about 15 digits,
-// enough for settings. False: not finite as a double.
+// Converts a number that the reader found to be well formed. Whole numbers up to 2^64-1 are exact,
+// others have about 15 digits, enough for settings. False: not finite as a double.
 bool parse_json_number(std::string_view text, JsonEvent &event) {
     const bool negative = text.starts_with('-');
     text.remove_prefix(negative ? 1 : 0);
@@ -62,7 +65,7 @@ bool parse_json_number(std::string_view text, JsonEvent &event) {
         }
         const auto digit = static_cast<uint64_t>(text[at] - '0');
         if (digits > (~uint64_t{0} - digit) / 10) {
-            exact = false;  // what no longer fits only counts for the magnitude
+            exact = false;  // from here on, digits count only for the magnitude
         }
         if (exact) {
             digits = digits * 10 + digit;
@@ -96,7 +99,7 @@ bool parse_json_number(std::string_view text, JsonEvent &event) {
     return true;
 }
 
-// RapidJSON's handler concept in terms of JsonEvent.
+// RapidJSON's handler: makes a JsonEvent of each call.
 class Bridge {
   public:
     explicit Bridge(JsonHandler &handler) : handler_(handler) {}
@@ -104,7 +107,7 @@ class Bridge {
     using Kind = JsonEvent::Kind;
     bool Null() { return handler_.on_event({.kind = Kind::kNull}); }
     bool Bool(bool value) { return handler_.on_event({.kind = Kind::kBool, .boolean = value}); }
-    // Numbers come as text (see kFlags).
+    // Never called: kFlags asks for numbers as text.
     bool Int(int) { return false; }
     bool Uint(unsigned) { return false; }
     bool Int64(int64_t) { return false; }

@@ -1,5 +1,5 @@
-// JSON text to events, by RapidJSON's iterative reader: no recursion, no allocation. Strict: one
-// value, RFC 8259 grammar, UTF-8 checked before and after escapes, depth limited.
+// JSON text to events, by RapidJSON's iterative reader: no recursion, no allocation. It is strict:
+// one value, the grammar of RFC 8259, valid UTF-8 before and after escapes, limited depth.
 #pragma once
 
 #include <cstddef>

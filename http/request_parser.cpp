@@ -1,3 +1,9 @@
+// Bytes from a client that may be slow, broken or hostile. llhttp knows the grammar; the callbacks
+// here keep the parts of a request that are used, and bound the rest.
+//
+// What must hold: every byte counts against some limit (head, body, framing), so that no request
+// can take memory or time without end; after a failure nothing more is parsed; the first failure
+// decides the answer's status.
 #include "http/request_parser.h"
 
 #include <algorithm>
@@ -7,7 +13,8 @@ namespace bareflow::http {
 
 namespace {
 
-// Chunk sizes, extensions and trailers on top of a body: one byte a chunk costs five more.
+// Bound for chunk sizes, extensions and trailers around a body. A chunk of one byte has five bytes
+// of framing.
 constexpr size_t kMaxFramingFactor = 8;
 constexpr size_t kMaxFramingSlack = 64 * 1024;
 
@@ -109,13 +116,14 @@ void RequestParser::fail(uint16_t status, std::string_view message) {
     }
 }
 
-size_t RequestParser::feed(std::span<const char> bytes) {
+size_t RequestParser::parse(std::span<const char> bytes) {
     size_t consumed = 0;
     while (consumed < bytes.size() && (state_ == State::kHead || state_ == State::kBody)) {
         std::span<const char> piece = bytes.subspan(consumed);
         const bool in_head = state_ == State::kHead;
         if (in_head) {
-            // Empty lines before a request are allowed (RFC 9112 section 2.2), and aren't one.
+            // Empty lines before a request are allowed (RFC 9112 section 2.2). They do not start
+            // it.
             if (message_bytes_ == 0 && (piece[0] == '\r' || piece[0] == '\n')) {
                 ++consumed;
                 continue;
@@ -137,7 +145,7 @@ size_t RequestParser::feed(std::span<const char> bytes) {
         } else if (result == HPE_INVALID_VERSION) {
             fail(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.");
         } else if (result != HPE_OK) {
-            // A callback has mostly failed it already, and then this sentence isn't used.
+            // If a callback has failed the request already, its status and sentence stay.
             fail(400, "The request is not valid HTTP/1.1.");
         }
         consumed += used;
@@ -211,7 +219,7 @@ bool RequestParser::split_target() {
 int RequestParser::on_head_end() {
     method_ = method_of(llhttp_.method);
     http_1_0_ = llhttp_.http_minor == 0;
-    // Offers to change the protocol are ignored: the request is answered in this one.
+    // Offers to change the protocol are ignored: the answer is HTTP/1.1.
     llhttp_.upgrade = 0;
     const bool expects = expect_.len > 0;
     expect_continue_ = equals_ignoring_case(trim(expect_.view()), "100-continue") && !http_1_0_;
@@ -228,7 +236,7 @@ int RequestParser::on_head_end() {
     } else if ((llhttp_.flags & F_CONTENT_LENGTH) != 0 && llhttp_.content_length > kMaxBodyBytes) {
         fail(413, "The body is longer than 1 MiB.");
     } else {
-        if (accept_.overflow) {  // the last range may be cut in two: leave it out
+        if (accept_.overflow) {  // the last range may be cut: leave it out
             const size_t comma = accept_.view().rfind(',');
             accept_.len = comma == std::string_view::npos ? 0 : comma;
         }
@@ -239,7 +247,7 @@ int RequestParser::on_head_end() {
     return -1;
 }
 
-// A chunk that cannot fit is refused before it comes.
+// A chunk that cannot fit is refused before its bytes arrive.
 int RequestParser::on_chunk_head() {
     if (llhttp_.content_length > kMaxBodyBytes - body_.bytes().size()) {
         fail(413, "The body is longer than 1 MiB.");

@@ -1,6 +1,6 @@
-// One HTTP/1.1 request out of a byte stream, in pieces of any size down to single bytes. llhttp
-// (strict mode) does the grammar; this class bounds everything and keeps only what is used: method,
-// target, Accept, Expect, framing. Knows no connection and sends nothing.
+// Reads one HTTP/1.1 request from a byte stream, in pieces of any size down to single bytes. llhttp
+// (strict mode) does the grammar. This class bounds everything and keeps only what is used: method,
+// target, Accept, Expect, framing. It knows no connection and sends nothing.
 //
 // The head (request line and headers) may take kMaxHeadBytes, else 431. Trailers and chunk framing
 // are bounded too. A body goes into the BodyBuffer given.
@@ -26,9 +26,9 @@ class RequestParser {
 
     enum class State : uint8_t {
         kHead,
-        kBody,      // head is complete, body isn't
+        kBody,      // the head is complete, the body is not
         kComplete,  // request() may be called; bytes after it were not consumed
-        kFailed,    // status() says with what; the connection can't be used for another request
+        kFailed,    // see status(); the connection cannot carry another request
     };
 
     explicit RequestParser(BodyBuffer &body) : body_(body) { reset(); }
@@ -36,7 +36,7 @@ class RequestParser {
     // Ready for the next request.
     void reset();
     // Consumes bytes until they end, the request is complete or it failed; returns how many.
-    size_t feed(std::span<const char> bytes);
+    size_t parse(std::span<const char> bytes);
 
     [[nodiscard]] State state() const { return state_; }
     // Nothing of the next request has arrived.
@@ -52,7 +52,7 @@ class RequestParser {
     [[nodiscard]] Request request() const;
     // Whether the connection may carry another request after this one.
     [[nodiscard]] bool keep_alive() const { return keep_alive_; }
-    // A HEAD request's failure is answered without a body, too.
+    // The answer to HEAD has no body, also when the request failed.
     [[nodiscard]] bool is_head() const { return method_ == Method::kHead; }
 
   private:

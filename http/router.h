@@ -1,5 +1,5 @@
-// Method and path to handler. HEAD is answered wherever GET is, OPTIONS everywhere; an unknown path
-// gets 404, a known one with another method 405 with Allow.
+// Finds the handler of a method and a path. HEAD is answered wherever GET is, OPTIONS everywhere.
+// An unknown path gets 404; a known path with another method gets 405 with Allow.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,20 @@
 
 namespace bareflow::http {
 
+// One line of the table of routes. An object answers, or a function where nothing needs to be kept.
 struct Route {
-    Method method;  // kGet or kPost...; several routes may share a path
+    using Answer = void (*)(Exchange &exchange);
+
+    constexpr Route() = default;
+    constexpr Route(Method on, std::string_view at, Handler *who)
+        : method(on), path(at), handler(who) {}
+    constexpr Route(Method on, std::string_view at, Answer how)
+        : method(on), path(at), answer(how) {}
+
+    Method method = Method::kGet;  // several routes may share a path
     std::string_view path;
-    Handler *handler;
+    Handler *handler = nullptr;
+    Answer answer = nullptr;  // used when handler is nullptr
 };
 
 class Router final : public Handler {

@@ -1,3 +1,6 @@
+// Polls the connections and decides which client gets one. A client that sends nothing must not
+// keep others out, and a client that is just about to send must not be dropped for a newer one:
+// hence the order in make_room().
 #include "http/server.h"
 
 #include <algorithm>
@@ -9,7 +12,8 @@
 namespace bareflow::http {
 
 namespace {
-// A request that is arriving, or about to, is left alone for this long even when slots are short.
+// A request that is arriving, or about to, is left alone for this long even when no connection is
+// free.
 constexpr uint64_t kGraceMs = 2000;
 }  // namespace
 
@@ -19,13 +23,13 @@ Result<Server *> Server::create(StreamSource &source, Handler &handler,
         return Error{ErrorCode::kInvalid, "the number of connections is not 1 to 1024"};
     }
     void *memory = heap_allocate(sizeof(Server), alignof(Server));
-    void *slots = heap_allocate(config.connections * sizeof(Connection), alignof(Connection));
-    if (memory == nullptr || slots == nullptr) {
+    void *places = heap_allocate(config.connections * sizeof(Connection), alignof(Connection));
+    if (memory == nullptr || places == nullptr) {
         heap_release(memory);
-        heap_release(slots);
+        heap_release(places);
         return Error{ErrorCode::kTooLarge, "no memory for the HTTP server"};
     }
-    auto *connections = static_cast<Connection *>(slots);
+    auto *connections = static_cast<Connection *>(places);
     auto *server = new (memory) Server(source, {connections, config.connections});
     server->shared_.handler = &handler;
     server->shared_.timeouts = config.timeouts;
@@ -49,7 +53,7 @@ void Server::destroy() {
     heap_release(this);
 }
 
-Connection *Server::free_slot() {
+Connection *Server::free_connection() {
     for (Connection &connection : connections_) {
         if (!connection.is_open()) {
             return &connection;
@@ -58,7 +62,7 @@ Connection *Server::free_slot() {
     return nullptr;
 }
 
-// Drops a connection that can be spared; nullptr when every one is at work.
+// The connection to drop for a new client; nullptr when all of them are working.
 Connection *Server::make_room(uint64_t now) {
     Connection *spare = nullptr;
     const uint64_t grace = kGraceMs * shared_.ticks_per_ms;
@@ -88,24 +92,25 @@ bool Server::poll_at(uint64_t now) {
             more = connection.poll(now) || more;
         }
     }
-    // After the others, so that a slot that has just become free is used before one is taken away.
+    // After the others, so that a connection that has just become free is used before one is
+    // dropped.
     for (size_t accepted = 0; accepted < connections_.size(); ++accepted) {
-        Connection *slot = free_slot();
-        Connection *spare = slot == nullptr ? make_room(now) : nullptr;
-        if (slot == nullptr && spare == nullptr) {
+        Connection *place = free_connection();
+        Connection *spare = place == nullptr ? make_room(now) : nullptr;
+        if (place == nullptr && spare == nullptr) {
             break;
         }
         ByteStream *stream = source_.accept();
         if (stream == nullptr) {
             break;
         }
-        if (slot == nullptr) {
+        if (place == nullptr) {
             spare->drop();
             ++shared_.counters.evictions;
-            slot = spare;
+            place = spare;
         }
-        slot->open(*stream, now);
-        more = slot->poll(now) || more;
+        place->open(*stream, now);
+        more = place->poll(now) || more;
     }
     return more;
 }

@@ -1,9 +1,9 @@
-// The HTTP server: a fixed number of connections over whatever StreamSource hands in. poll() moves
-// all that can be moved and returns; it never waits. Memory: 8 KiB a connection, taken once, and
-// request bodies up to a total.
+// The HTTP server: a fixed number of connections over the streams of a StreamSource. poll() moves
+// all bytes that can be moved and returns; it never waits. Memory: 8 KiB a connection, taken once,
+// and request bodies up to a total.
 //
-// When all slots are taken, a newcomer takes the place of the connection that has been idle
-// longest, else of the slowest sender: nobody holds a slot by doing nothing.
+// When all connections are in use, a new client gets the place of the one that has been idle
+// longest, or else of the slowest sender. So nobody keeps a connection by doing nothing.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class Server {
 
     // True: more can be done at once; call again before idling.
     bool poll();
-    // The same at a time of the caller's (platform::ticks()), for tests.
+    // The same at a time that the caller names (as platform::ticks()), for tests.
     bool poll_at(uint64_t now);
     // platform::ticks() when poll() must be called though nothing arrived (a timeout), or
     // Connection::kNever.
@@ -42,7 +42,7 @@ class Server {
     Server(StreamSource &source, std::span<Connection> connections)
         : source_(source), connections_(connections) {}
     ~Server() = default;
-    [[nodiscard]] Connection *free_slot();
+    [[nodiscard]] Connection *free_connection();
     [[nodiscard]] Connection *make_room(uint64_t now);
 
     StreamSource &source_;

@@ -1,5 +1,5 @@
-// POST /profile/optimize and POST /profile/reset: what can be done to the profile. Both answer 200
-// with a small JSON object; neither takes a body.
+// POST /profile/optimize runs the optimiser now; POST /profile/reset clears the profile. Both
+// answer 200 with a small JSON object. Neither needs a body.
 #pragma once
 
 #include "http/exchange.h"

@@ -1,5 +1,8 @@
-// The HTML form of /profile: complete without scripts; with them it refreshes its contents in place
-// every two seconds, without flicker, and sorts the functions by time.
+// /profile as HTML. The page is complete without scripts. With them it refreshes its contents in
+// place every two seconds, without flicker, and sorts the functions by time.
+//
+// What must hold: a section fits into one piece even when every byte is escaped, and text from
+// outside (a model's name, CPUID) goes through Html.
 #include "status/health.h"
 #include "status/profile.h"
 #include "status/profile_table.h"
@@ -60,7 +63,7 @@ sort();setTimeout(step,2000);
 </script></body></html>
 )html";
 
-// Text that came from outside, fit for HTML.
+// Text from outside, escaped for HTML.
 struct Html {
     std::string_view text;
 };
@@ -253,9 +256,9 @@ void write_function(const FunctionRow &f, TextWriter &out) {
     out.put("<td>", f.level, " ", level_name(f.level), "<td>", f.code_bytes, "\n");
 }
 
-void write_try(const TryRow &t, TextWriter &out) {
+void write_try(SnapshotSource &source, const TryRow &t, TextWriter &out) {
     out.put("<tr><td>");
-    put(out, Html{t.function.substr(0, kMaxShownText)});
+    put(out, Html{tried_function(source, t).substr(0, kMaxShownText)});
     out.put("<td>");
     put(out, Html{t.variant.substr(0, kMaxShownText)});
     out.put("<td>", t.level, "<td>", t.cycles, "<td>", t.current_cycles, "<td>", t.verdict, "\n");
@@ -283,7 +286,7 @@ bool render_profile_html(SnapshotSource &source, uint32_t piece, uint32_t functi
         }
         const uint32_t candidate = index - functions;
         if (candidate < source.try_count()) {
-            write_try(source.try_at(candidate), out);
+            write_try(source, source.try_at(candidate), out);
             return true;
         }
         out.put(kTail);

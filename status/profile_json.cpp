@@ -1,4 +1,5 @@
-// The JSON form of /profile.
+// /profile as JSON: one object, with a member for each section. Its pieces are bounded, so that
+// each fits into Exchange::kMaxPieceBytes even when every byte of a text is escaped.
 #include "status/health.h"
 #include "status/profile.h"
 #include "status/profile_table.h"
@@ -73,8 +74,9 @@ void write_function(const FunctionRow &f, bool first, TextWriter &out) {
     out.put("}");
 }
 
-void write_try(const TryRow &t, bool first, TextWriter &out) {
-    out.put(first ? "\n" : ",\n", "{\"function\":", JsonString{t.function.substr(0, kMaxShownText)},
+void write_try(SnapshotSource &source, const TryRow &t, bool first, TextWriter &out) {
+    out.put(first ? "\n" : ",\n",
+            "{\"function\":", JsonString{tried_function(source, t).substr(0, kMaxShownText)},
             ",\"variant\":", JsonString{t.variant.substr(0, kMaxShownText)}, ",\"level\":", t.level,
             ",\"verdict\":\"", t.verdict, "\",\"cycles\":", t.cycles,
             ",\"current_cycles\":", t.current_cycles, ",\"code_bytes\":", t.code_bytes, "}");
@@ -127,7 +129,7 @@ bool render_profile_json(SnapshotSource &source, uint32_t piece, uint32_t functi
         }
         const uint32_t candidate = index - functions;
         if (candidate < source.try_count()) {
-            write_try(source.try_at(candidate), candidate == 0, out);
+            write_try(source, source.try_at(candidate), candidate == 0, out);
             return true;
         }
         out.put("]}\n");

@@ -1,4 +1,4 @@
-// The Prometheus form of /profile. Every metric has HELP and TYPE, base units, and labels from
+// /profile for Prometheus. Every metric has HELP and TYPE, base units, and labels from
 // fixed sets; counters only grow.
 #include "status/profile.h"
 #include "status/profile_table.h"
@@ -113,15 +113,15 @@ void write_stages(const SystemSnapshot &s, TextWriter &out) {
     }
 }
 
-void write_verdicts(const JitInfo &jit, TextWriter &out) {
-    if (jit.verdict_count == 0) {
+void write_verdicts(const SearchInfo &search, TextWriter &out) {
+    if (search.verdict_count == 0) {
         return;
     }
     write_head({"jit_candidates", "_total"}, "Candidates by what came of them.", true, out);
-    for (uint32_t i = 0; i < jit.verdict_count; ++i) {
+    for (uint32_t i = 0; i < search.verdict_count; ++i) {
         out.put("bareflow_jit_candidates_total{");
-        write_label("verdict", jit.verdicts[i].name, out);
-        out.put("} ", jit.verdicts[i].count, "\n");
+        write_label("verdict", search.verdicts[i].name, out);
+        out.put("} ", search.verdicts[i].count, "\n");
     }
 }
 
@@ -197,7 +197,7 @@ bool render_profile_prometheus(SnapshotSource &source, uint32_t piece, uint32_t 
             write_labelled(snapshot, out);
         } else if (piece == 1) {
             write_stages(snapshot, out);
-            write_verdicts(snapshot.jit, out);
+            write_verdicts(snapshot.jit.search, out);
         } else if (piece == 2) {
             write_shares(snapshot, out);
         }

@@ -1,8 +1,9 @@
-// Every number and text of SystemSnapshot that /profile shows, once: where it is, what it is
-// called, what it counts. The three forms are loops over this table.
+// The numbers and texts of SystemSnapshot that /profile shows. One row has a value's place in the
+// snapshot, its names and what it counts. The three layouts of the page are loops over this table.
 //
-// A key is the name in JSON. Prometheus: prefix of the section + key, "_total" behind a counter,
-// "_s" and "_ms" as seconds. HTML: the key with blanks, or `label`.
+// A key is the name in JSON. The name for Prometheus is the section's prefix and the key; a counter
+// ends in "_total", and "_s" and "_ms" become seconds. The name in HTML is `label`, or the key with
+// blanks.
 #pragma once
 
 #include <cstddef>
@@ -54,14 +55,14 @@ struct ProfileSectionName {
     const char *prometheus;  // prefix
 };
 
-// Texts are cut to this: a section of HTML has to fit into one piece, every byte escaped.
+// Texts are cut to this, so that a section of HTML fits into one piece with every byte escaped.
 inline constexpr size_t kMaxProfileText = 96;
-inline constexpr size_t kMaxProfileList = 400;  // the processor's features: cut between two
+inline constexpr size_t kMaxProfileList = 400;  // the processor's features: cut between words
 
 std::span<const ProfileRow> profile_rows();
 const ProfileSectionName &profile_section(ProfileSection section);
 
-// A row's value in a snapshot; of kText the first, of all others the second.
+// A row's value in a snapshot: profile_text() of kText, profile_number() of all others.
 std::string_view profile_text(const SystemSnapshot &snapshot, const ProfileRow &row);
 // The processor's features: words of letters, digits and '_'.
 bool profile_is_list(const ProfileRow &row);

@@ -1,5 +1,5 @@
-// What the program knows about itself, as plain values: the appliance fills them in, /health and
-// /profile show them. So http/ knows no driver, no network stack and no engine here.
+// What the program knows about itself, as plain values. The appliance fills them in; /health and
+// /profile show them. So this room needs no driver, no network stack and no engine.
 //
 // Text is of static lifetime, or lives as long as the SnapshotSource. Times are milliseconds since
 // start, unless the name says otherwise. Counters only grow.
@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "api/completion_counters.h"
-#include "http/connection.h"
+#include "http/server_counters.h"
 
 namespace bareflow::status {
 
@@ -37,10 +37,10 @@ struct CpuInfo {
     uint64_t ticks_per_second = 0;
 };
 
-// What one processor did of the work that is shared between them.
+// One processor's part of the work that processors share.
 struct ProcessorShare {
-    uint64_t jobs = 0;   // operations it had a part in
-    uint64_t items = 0;  // of them: rows of matrices, heads...
+    uint64_t jobs = 0;   // operations that it worked on
+    uint64_t items = 0;  // units of these operations: rows of matrices, heads...
     uint64_t busy_us = 0;
 };
 
@@ -55,9 +55,9 @@ struct MemoryInfo {
     uint64_t scratch_bytes = 0;
     uint64_t http_bytes = 0;
     std::string_view weights;            // where they are: "owned", "mapped", "tight"
-    uint64_t packing_bytes = 0;          // taken to repack weights, beyond the model's own memory
-    uint64_t moved_bytes = 0;            // of weights copied for that, ever
-    uint64_t read_bytes_per_second = 0;  // of the model, by a plain loop; 0: not measured yet
+    uint64_t packing_bytes = 0;          // memory for repacked weights, beside the model's own
+    uint64_t moved_bytes = 0;            // weights copied to repack them, since start
+    uint64_t read_bytes_per_second = 0;  // a plain loop over the model; 0: not measured yet
 };
 
 struct ModelInfo {
@@ -83,21 +83,29 @@ struct NetworkInfo {
     uint64_t errors = 0;
 };
 
-struct JitInfo {
-    std::string_view mode;       // "off", "baseline", "full"
-    std::string_view numerics;   // "exact", "fast"
-    std::string_view tolerance;  // what a result may differ from the reference
-    bool relaxed = false;        // numerics are "fast"
-    uint64_t warm_calls = 0;
-    uint64_t hot_calls = 0;
-    uint64_t very_hot_calls = 0;
-    uint64_t code_bytes = 0;
-    uint64_t code_capacity_bytes = 0;
+// Machine code that was generated while the program runs.
+struct GeneratedCode {
+    uint64_t bytes = 0;
+    uint64_t capacity_bytes = 0;
+};
+
+// Calls that raise a function's level.
+struct CallThresholds {
+    uint64_t warm = 0;
+    uint64_t hot = 0;
+    uint64_t very_hot = 0;
+};
+
+// What the search for faster versions has done.
+struct SearchInfo {
     uint64_t promotions = 0;
-    uint64_t candidates_tried = 0;
-    uint64_t candidates_rejected = 0;
-    uint64_t candidates_left_out = 0;  // the guided search did not need them
-    uint64_t timings_spoiled = 0;      // thrown away: something interrupted them
+    uint64_t tried = 0;     // candidates
+    uint64_t rejected = 0;  // candidates that did not win
+    uint64_t left_out = 0;  // candidates that the guided search did not need
+    uint64_t spoiled = 0;   // timings thrown away because something interrupted them
+    uint64_t retunes = 0;
+    uint64_t spent_us = 0;
+    uint64_t compile_us = 0;  // of spent_us: making candidates
     struct Verdict {
         std::string_view name;
         uint64_t count = 0;
@@ -105,16 +113,28 @@ struct JitInfo {
     static constexpr size_t kMaxVerdicts = 8;
     std::array<Verdict, kMaxVerdicts> verdicts{};
     uint32_t verdict_count = 0;
-    double speed_up = 1;            // of the whole, over portable code
-    double speed_up_over_rule = 1;  // and over the rule of thumb
-    uint64_t retunes = 0;
-    std::string_view kept_on;  // where the choices are remembered across reboots; empty: nowhere
+};
+
+// Choices that are remembered across reboots.
+struct KeptInfo {
+    std::string_view on;  // where they are kept; empty: nowhere
     uint64_t saves = 0;
-    uint64_t recalled = 0;  // remembered choices that are in force again
+    uint64_t recalled = 0;  // choices of an earlier start that are in force again
     uint64_t recalls_lost = 0;
-    uint64_t spent_us = 0;    // by the optimiser
-    uint64_t compile_us = 0;  // of it, making candidates
-    uint64_t unbalanced = 0;  // profile ends without their begin
+};
+
+struct JitInfo {
+    std::string_view mode;       // "off", "baseline", "full"
+    std::string_view numerics;   // "exact", "fast"
+    std::string_view tolerance;  // the most that a result may differ from the reference
+    bool relaxed = false;        // numerics are "fast"
+    GeneratedCode code;
+    CallThresholds calls;
+    SearchInfo search;
+    KeptInfo kept;
+    double speed_up = 1;            // of all operations together, over portable code
+    double speed_up_over_rule = 1;  // the same, over the rule of thumb
+    uint64_t unbalanced = 0;        // profile ends without their begin
 };
 
 struct SystemSnapshot {
@@ -139,7 +159,7 @@ struct SystemSnapshot {
     api::CompletionCounters completions;
 };
 
-// One profiled function (kernel_lib/jit_runtime.h).
+// One profiled function (kernel_lib/jit/profile.h). Its number is its index in SnapshotSource.
 struct FunctionRow {
     std::string_view name;     // "q8_0_gemv"
     std::string_view shape;    // "352x128"; may be empty
@@ -150,22 +170,22 @@ struct FunctionRow {
     uint64_t minimum_cycles = 0;
     uint64_t p50_cycles = 0;
     uint64_t p99_cycles = 0;
-    uint64_t recent_cycles = 0;  // of a call about one row, of late
+    uint64_t recent_cycles = 0;  // recent average of a call for one vector
     uint32_t level = 0;          // 0-3
     uint32_t code_bytes = 0;
-    // Of matrix products, by recent_cycles; else 0. Multiply-adds and bytes of weights, in 10^9 a
-    // second; and these bytes in per cent of what a plain loop reads.
+    // Matrix products only, else 0; computed from recent_cycles. Multiply-adds and bytes of
+    // weights, in 10^9 a second, and these bytes in per cent of those that a plain loop reads.
     double gmacs = 0;
     double gbytes = 0;
     double bandwidth_percent = 0;
-    // By the runs that the optimiser timed; 0: it has no choice here.
+    // Computed from the runs that the optimiser timed; 0: it has no choice here.
     double speed_up = 0;            // over portable code
     double speed_up_over_rule = 0;  // over the rule of thumb
 };
 
-// A stretch of the time in which text was made.
+// A part of the time in which text was made; time without text does not count.
 struct TimelinePoint {
-    float end_s = 0;  // of such time since start
+    float end_s = 0;  // seconds of such time since start
     float took_s = 0;
     uint32_t tokens = 0;
     uint32_t promotions = 0;
@@ -174,15 +194,18 @@ struct TimelinePoint {
     }
 };
 
-// One candidate that the optimiser tried: a version of a function, and what came of it.
+// One candidate that the optimiser tried for a function, and its verdict.
 struct TryRow {
-    std::string_view function;
+    static constexpr uint32_t kNoFunction = ~uint32_t{0};
+
+    uint32_t function = kNoFunction;  // number of its FunctionRow
+    std::string_view name;            // shown with kNoFunction: two fused steps are no function
     std::string_view variant;
     std::string_view verdict;  // "won", "lost", "differed", "unavailable", "faulted", "overran"
     uint32_t level = 0;
     uint32_t code_bytes = 0;
     uint64_t cycles = 0;          // of the candidate, median; 0: not timed
-    uint64_t current_cycles = 0;  // of what was in force, in the same minutes
+    uint64_t current_cycles = 0;  // of the variant in force, timed in pairs with the candidate
 };
 
 class SnapshotSource {
@@ -193,7 +216,8 @@ class SnapshotSource {
     // Functions are only ever added; an index keeps its function.
     virtual size_t function_count() = 0;
     virtual FunctionRow function(size_t index) = 0;
-    // The latest candidates tried, oldest first. The oldest may go while a page is written.
+    virtual std::string_view function_name(size_t index) = 0;  // FunctionRow::name alone
+    // The latest candidates tried, oldest first. The oldest may disappear while a page is written.
     virtual size_t try_count() = 0;
     virtual TryRow try_at(size_t index) = 0;
     // At most kMaxTimelinePoints, oldest first; valid until the source does something else.

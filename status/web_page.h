@@ -1,19 +1,14 @@
-// GET /: a page for people: what this is, how to use it, and a form that streams a completion.
+// GET /: a page for people. It says what this is and how to use it, and streams a completion of a
+// prompt that is typed in.
 #pragma once
 
 #include "http/exchange.h"
 
 namespace bareflow::status {
 
-class WebPageHandler final : public http::Handler {
-  public:
-    void handle(http::Exchange &exchange) override;
-};
+void answer_web_page(http::Exchange &exchange);
 
-// GET /favicon.ico: nothing, which keeps browsers from asking again.
-class FaviconHandler final : public http::Handler {
-  public:
-    void handle(http::Exchange &exchange) override;
-};
+// GET /favicon.ico: an empty answer, which keeps browsers from asking again.
+void answer_favicon(http::Exchange &exchange);
 
 }  // namespace bareflow::status

@@ -35,7 +35,7 @@ void render_line(const api::ChatTemplate &chat, std::string body) {
     static std::array<api::ChatMessage, api::CompletionLimits::kMaxMessages> messages;
     char buffer[512];
     TextWriter message(buffer);
-    http::ApiError error{};
+    http::ErrorAnswer error{};
     api::CompletionRequest request;
     const api::CompletionLimits limits{
         .model_id = {}, .max_tokens = kMaxTokens, .messages = messages};

@@ -228,7 +228,7 @@ def test_streaming(api):
     assert parts[-1]["usage"] == whole["usage"]
     assert all(p["choices"][0]["finish_reason"] is None for p in parts[:-1])
     assert len({p["id"] for p in parts}) == 1
-    # One for each token, apart from those that only began a character, and the last one.
+    # One for each token, except tokens that are only part of a character, and the closing one.
     assert len(parts) - 1 <= whole["usage"]["completion_tokens"]
     assert len(parts) - 1 >= whole["usage"]["completion_tokens"] / 2
 
@@ -517,7 +517,7 @@ def test_silent_clients_do_not_lock_others_out(api):
             sock = api.socket()
             socks.append(sock)
             sock.sendall(b"GET / HT")
-        # Whoever has just begun to speak is left alone for two seconds.
+        # A client that has just sent its first bytes is left alone for two seconds.
         time.sleep(2.5)
         assert api.get("/health").status == 200
     finally:

@@ -56,7 +56,7 @@ void try_body(const uint8_t *data, size_t size, std::span<ChatMessage> messages)
     std::string body(reinterpret_cast<const char *>(data), size);
     char text[256];
     TextWriter message(text);
-    ApiError error{};
+    ErrorAnswer error{};
     CompletionRequest request;
     const CompletionLimits limits{.model_id = "stories", .max_tokens = 512, .messages = messages};
     if (!parse_completion_request({body.data(), body.size()}, limits, request, message, error)) {

@@ -81,7 +81,7 @@ class CompletionTest : public ::testing::Test {
         ASSERT_TRUE(api.ok());
         api_ = *api;
         api_->set_observer(&observer_);
-        routes_[0] = {http::Method::kPost, "/v1/completions", api_};
+        routes_[0] = {http::Method::kPost, "/v1/completions", &api_->completions()};
         routes_[1] = {http::Method::kGet, "/v1/models", &api_->models()};
         routes_[2] = {http::Method::kPost, kChat, &api_->chat()};
         auto server = http::Server::create(source_, router_, {});
@@ -94,7 +94,7 @@ class CompletionTest : public ::testing::Test {
         server_->destroy();
         api_->destroy();
     }
-    // The event loop, without work of the generator.
+    // The event loop, while the generator does nothing.
     void settle() {
         for (int i = 0; i < 1000; ++i) {
             const bool more = server_->poll();
@@ -362,7 +362,7 @@ TEST_F(CompletionTest, AsManyRunAsThereAreSlots) {
         EXPECT_EQ(refused.status, 503);
         EXPECT_TRUE(refused.has_header("Retry-After: 2"));
     }
-    // One leaves: the next in line takes its place at once.
+    // One client leaves: the next request in the queue gets its place at once.
     clients[1]->fin = true;
     settle();
     EXPECT_EQ(generator_.last_prompt.size(), 5u);
@@ -395,7 +395,7 @@ TEST_F(CompletionTest, AClientThatDoesNotReadHoldsUpNobodyElse) {
     EXPECT_TRUE(generator_.paused(0));
     EXPECT_FALSE(generator_.paused(1));
     EXPECT_EQ(api_->counters().running, 1u);
-    // Its slot is in use, the other one serves the next.
+    // That slot stays in use; the other one serves the next request.
     http::FakeStream &next = source_.connect(post(R"({"prompt":"x","max_tokens":3})"));
     work();
     EXPECT_EQ(http::take_answer(next.output).status, 200);
@@ -445,7 +445,7 @@ TEST_F(CompletionTest, NothingIsAllocatedWhileTokensCome) {
     settle();
     ASSERT_EQ(api_->counters().running, 4u);
     counting = true;
-    void *volatile memory = ::malloc(1);  // volatile: or the compiler leaves the pair out
+    void *volatile memory = ::malloc(1);  // volatile: otherwise the compiler removes the pair
     ::free(memory);
     counting = false;
     ASSERT_EQ(allocations, 1);  // the hook works
@@ -509,7 +509,7 @@ TEST_F(CompletionTest, ThoseThatComeTogetherBeginTogether) {
         source_.connect(post(R"({"prompt":"x"})"));
     }
     server_->poll();
-    // One turn of the event loop, unless the machine is busy with something else.
+    // One pass of the event loop, unless the machine is busy with something else.
     int turns = 0;
     while (api_->counters().running < 4u && turns < 8) {
         (void)api_->poll();
@@ -546,7 +546,7 @@ TEST_F(CompletionTest, WithoutAModel) {
     TearDown();
     auto api = CompletionApi::create({});
     api_ = *api;
-    routes_[0].handler = api_;
+    routes_[0].handler = &api_->completions();
     routes_[1].handler = &api_->models();
     server_ = *http::Server::create(source_, router_, {});
     http::Answer answer = ask(R"({"prompt":"x"})");

@@ -11,7 +11,7 @@ namespace {
 struct Parsed {
     bool ok = false;
     CompletionRequest request;
-    http::ApiError error{};
+    http::ErrorAnswer error{};
     std::string text;
     char message_bytes[256] = {};
     TextWriter message{message_bytes};

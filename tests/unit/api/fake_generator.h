@@ -1,5 +1,5 @@
-// A model that says what a script tells it to: token i of a completion is the i-th text of the
-// script, in every slot. A prompt has one token for each byte.
+// A model that follows a script: token i of a completion is the i-th text of the script, in every
+// slot. A prompt has one token for each byte.
 #pragma once
 
 #include <array>
@@ -17,11 +17,11 @@ class FakeGenerator final : public TextGenerator {
     uint32_t context = 64;
     std::string finish_text;
     uint32_t encode_steps = 1;  // calls of encode_step() until it is done
-    uint64_t encode_us = 0;     // that each of them takes
+    uint64_t encode_us = 0;     // time that each of these calls takes
     uint32_t slots = 1;
     uint32_t cached = 0;  // tokens of every prompt
     int cancels = 0;
-    bool occupied = false;  // by somebody else
+    bool occupied = false;  // somebody else uses all slots
     llama::Request last{};
     std::vector<llama::Token> last_prompt;
 

@@ -15,7 +15,7 @@ struct Shown {
 };
 
 Shown run(const std::vector<std::string> &pieces, const std::vector<std::string> &stops) {
-    static StopMatcher matcher;  // also that reset() forgets
+    static StopMatcher matcher;  // static: shows that reset() forgets
     std::vector<std::string_view> views(stops.begin(), stops.end());
     matcher.reset(views);
     Shown shown;
@@ -68,7 +68,7 @@ TEST(StopMatcher, NothingComesAfterAMatch) {
     EXPECT_TRUE(matcher.matched());
 }
 
-// Against searching the whole text.
+// Compared with a search of the whole text.
 TEST(StopMatcher, AgreesWithASearchOfTheWholeText) {
     std::mt19937 random(7);
     for (int round = 0; round < 3000; ++round) {
@@ -88,7 +88,7 @@ TEST(StopMatcher, AgreesWithASearchOfTheWholeText) {
             }
             whole += piece;
         }
-        // Letter by letter: the longest stop that the text ends with first.
+        // Letter by letter. At the first letter where a stop is complete, the longest one wins.
         std::string expected = whole;
         bool found = false;
         for (size_t end = 1; end <= whole.size() && !found; ++end) {

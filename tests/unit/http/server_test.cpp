@@ -38,7 +38,7 @@ class Static final : public Handler {
     }
 };
 
-// `count` numbered lines, made as there is room.
+// `count` numbered lines, made when there is room.
 class Lines final : public Handler, public AnswerSource {
   public:
     uint32_t count = 10'000;
@@ -111,7 +111,7 @@ class ServerTest : public ::testing::Test {
         poll();
         return take_answer(client.output, head);
     }
-    // Time stands still but for this.
+    // Time moves only here.
     void wait_ms(uint64_t ms) { now_ += ms * platform::ticks_per_second() / 1000; }
 
     uint64_t now_ = 1000;
@@ -490,7 +490,7 @@ TEST_F(ServerTest, BodiesTogetherStayWithinTheirBudget) {
     EXPECT_EQ(ask("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").status, 200);
 }
 
-TEST_F(ServerTest, DestroyTellsWhoeverWorks) {
+TEST_F(ServerTest, DestroyTellsTheSourcesThatWork) {
     FakeStream &client = source_.connect(get("/later"));
     poll();
     start({});
