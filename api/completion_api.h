@@ -96,6 +96,7 @@ class CompletionApi final : public http::Handler,
 
     // The three routes.
     void handle(http::Exchange &exchange) override { accept(exchange, false); }
+    [[nodiscard]] http::Handler &completions() { return *this; }
     [[nodiscard]] http::Handler &chat() { return chat_; }
     [[nodiscard]] http::Handler &models() { return models_; }
 

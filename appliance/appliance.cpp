@@ -87,10 +87,8 @@ Appliance::Appliance(const Settings &settings, Surroundings &surroundings)
     : settings_(settings),
       surroundings_(surroundings),
       console_(static_cast<ConsoleHost &>(*this)),
-      health_page_(static_cast<status::SnapshotSource &>(*this)),
-      profile_page_(static_cast<status::SnapshotSource &>(*this)),
-      optimize_page_(static_cast<status::ProfileActions &>(*this)),
-      reset_page_(static_cast<status::ProfileActions &>(*this)) {
+      routes_(static_cast<status::SnapshotSource &>(*this),
+              static_cast<status::ProfileActions &>(*this)) {
     TextWriter out(features_);
     format_features(out, cpu_features());
     features_len_ = out.size();
@@ -106,21 +104,11 @@ Status Appliance::start_without_network() {
 
 Status Appliance::start_http(StreamSource &streams) {
     BF_TRY(start_without_network());
-    routes_ = {{
-        {http::Method::kGet, "/", &web_page_},
-        {http::Method::kGet, "/favicon.ico", &favicon_},
-        {http::Method::kGet, "/health", &health_page_},
-        {http::Method::kGet, "/profile", &profile_page_},
-        {http::Method::kPost, "/profile/optimize", &optimize_page_},
-        {http::Method::kPost, "/profile/reset", &reset_page_},
-        {http::Method::kGet, "/v1/models", &api_->models()},
-        {http::Method::kPost, "/v1/completions", api_},
-        {http::Method::kPost, "/v1/chat/completions", &api_->chat()},
-    }};
-    router_.emplace(routes_);
+    BF_TRY(routes_.open(*api_));
     const uint32_t connections = std::clamp(settings_.slots + settings_.queue + kOtherConnections,
                                             kMinConnections, kMaxConnections);
-    BF_ASSIGN(server_, http::Server::create(streams, *router_, {.connections = connections}));
+    BF_ASSIGN(server_,
+              http::Server::create(streams, routes_.router(), {.connections = connections}));
     return {};
 }
 

@@ -14,23 +14,20 @@
 #include "appliance/kept_profile/profile_keeper.h"
 #include "appliance/model_store.h"
 #include "appliance/read_speed.h"
+#include "appliance/routes.h"
 #include "appliance/settings.h"
 #include "appliance/timeline.h"
 #include "compute/tuning/float_tuner.h"
 #include "compute/tuning/gemv_tuner.h"
-#include "http/router.h"
 #include "http/server.h"
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/io/progress.h"
 #include "llama/engine/engine.h"
 #include "llama/model/model.h"
 #include "llama/text/tokenizer.h"
-#include "status/health.h"
-#include "status/profile.h"
 #include "status/profile_actions.h"
 #include "status/profile_table.h"
 #include "status/system_snapshot.h"
-#include "status/web_page.h"
 
 namespace bareflow {
 
@@ -141,14 +138,7 @@ class Appliance final : private status::SnapshotSource,
 
     api::CompletionApi *api_ = nullptr;
     http::Server *server_ = nullptr;
-    status::WebPageHandler web_page_;
-    status::FaviconHandler favicon_;
-    status::HealthHandler health_page_;
-    status::ProfileHandler profile_page_;
-    status::OptimizeHandler optimize_page_;
-    status::ResetHandler reset_page_;
-    std::array<http::Route, 9> routes_{};
-    std::optional<http::Router> router_;
+    Routes routes_;
 
     llama::Model *model_ = nullptr;
     llama::Tokenizer *tokenizer_ = nullptr;

@@ -36,7 +36,11 @@ void Router::handle(Exchange &exchange) {
             continue;
         }
         if (route.method == wanted && route.path == request.path) {
-            route.handler->handle(exchange);
+            if (route.handler != nullptr) {
+                route.handler->handle(exchange);
+            } else {
+                route.answer(exchange);
+            }
             return;
         }
         methods |= method_bit(route.method);

@@ -11,10 +11,20 @@
 
 namespace bareflow::http {
 
+// One line of the table of routes. An object answers, or a function where nothing needs to be kept.
 struct Route {
-    Method method;  // kGet or kPost...; several routes may share a path
+    using Answer = void (*)(Exchange &exchange);
+
+    constexpr Route() = default;
+    constexpr Route(Method on, std::string_view at, Handler *who)
+        : method(on), path(at), handler(who) {}
+    constexpr Route(Method on, std::string_view at, Answer how)
+        : method(on), path(at), answer(how) {}
+
+    Method method = Method::kGet;  // several routes may share a path
     std::string_view path;
-    Handler *handler;
+    Handler *handler = nullptr;
+    Answer answer = nullptr;  // used when handler is nullptr
 };
 
 class Router final : public Handler {

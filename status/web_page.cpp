@@ -72,11 +72,11 @@ $('f').onsubmit=async e=>{
 
 }  // namespace
 
-void WebPageHandler::handle(http::Exchange &exchange) {
+void answer_web_page(http::Exchange &exchange) {
     exchange.respond_static({.status = 200, .content_type = http::kTypeHtml}, kPage);
 }
 
-void FaviconHandler::handle(http::Exchange &exchange) {
+void answer_favicon(http::Exchange &exchange) {
     exchange.respond({.status = 204, .content_type = {}, .cache = "max-age=86400"}, {});
 }
 

@@ -5,15 +5,9 @@
 
 namespace bareflow::status {
 
-class WebPageHandler final : public http::Handler {
-  public:
-    void handle(http::Exchange &exchange) override;
-};
+void answer_web_page(http::Exchange &exchange);
 
-// GET /favicon.ico: nothing, which keeps browsers from asking again.
-class FaviconHandler final : public http::Handler {
-  public:
-    void handle(http::Exchange &exchange) override;
-};
+// GET /favicon.ico: an empty answer, which keeps browsers from asking again.
+void answer_favicon(http::Exchange &exchange);
 
 }  // namespace bareflow::status
