@@ -197,10 +197,10 @@ int run(Options &options) {
     const ModelMemory file = model_file_bytes(
         options.model.c_str(), options.settings.weights == compute::WeightMode::kMapped);
     if (file.bytes.empty()) {
-        appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
-                                                     : "the model file cannot be read");
+        appliance.loader().refuse_model(options.model.empty() ? "no model was given (--model)"
+                                                              : "the model file cannot be read");
     } else {
-        appliance.take_model(
+        appliance.loader().take_model(
             {.bytes = file.bytes, .place = options.model, .writable = file.writable});
     }
 

@@ -218,11 +218,11 @@ void find_model(const Settings &settings, Appliance &appliance) {
                               static_cast<size_t>(info.initrd_len_bytes)}};
     std::array<char, 240> text{};
     TextWriter detail(text);
-    auto file = load_model(places, settings.model, appliance.load_listener(), detail);
+    auto file = load_model(places, settings.model, appliance.loader(), detail);
     if (file) {
-        appliance.take_model(*file);
+        appliance.loader().take_model(*file);
     } else {
-        appliance.refuse_model(detail.size() > 0 ? detail.view() : file.error().message);
+        appliance.loader().refuse_model(detail.size() > 0 ? detail.view() : file.error().message);
     }
 }
 
