@@ -44,10 +44,9 @@ void LocalPrompts::write(std::string_view text) {
 Status LocalPrompts::begin_prompt(std::string_view text) {
     if (!parts_.health.ok()) {
         const status::Health health = parts_.health.get();
-        return {ErrorCode::kNotFound,
-                health.state == status::HealthState::kLoading
-                    ? std::string_view("the model is still being loaded")
-                    : health.message};
+        return {ErrorCode::kNotFound, health.state == status::HealthState::kLoading
+                                          ? std::string_view("the model is still being loaded")
+                                          : health.message};
     }
     return service_.api()->submit_local(text, std::min(kMaxTokens, parts_.settings.max_tokens),
                                         *this);

@@ -61,9 +61,8 @@ void ModelLoader::take_model(const ModelFile &file) {
     tuning_.restore_choices();
     parts_.engine->make_room_for_translations();
     const auto chat = parts_.model->file().text_or("tokenizer.chat_template", {}, detail);
-    api::LlamaGenerator &generator =
-        parts_.generator.emplace(*parts_.engine, *parts_.tokenizer, parts_.model->name(),
-                                 chat ? *chat : std::string_view());
+    api::LlamaGenerator &generator = parts_.generator.emplace(
+        *parts_.engine, *parts_.tokenizer, parts_.model->name(), chat ? *chat : std::string_view());
     const api::ChatTemplate &format = generator.chat_template();
     log_line(
         "chat: ", format.known ? "" : "the model's template is not a known one; its format is ",

@@ -99,9 +99,7 @@ class ModelHealth {
         std::copy_n(why.begin(), message_len_, message_.begin());
     }
     [[nodiscard]] bool ok() const { return state_ == status::HealthState::kOk; }
-    [[nodiscard]] status::Health get() const {
-        return {state_, {message_.data(), message_len_}};
-    }
+    [[nodiscard]] status::Health get() const { return {state_, {message_.data(), message_len_}}; }
 
   private:
     status::HealthState state_ = status::HealthState::kLoading;

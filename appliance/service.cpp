@@ -27,7 +27,8 @@ Status Service::start_http(StreamSource &streams) {
     BF_TRY(routes_.open(*api_));
     const uint32_t wanted = parts_.settings.slots + parts_.settings.queue + kOtherConnections;
     const uint32_t connections = std::clamp(wanted, kMinConnections, kMaxConnections);
-    BF_ASSIGN(server_, http::Server::create(streams, routes_.router(), {.connections = connections}));
+    BF_ASSIGN(server_,
+              http::Server::create(streams, routes_.router(), {.connections = connections}));
     return {};
 }
 

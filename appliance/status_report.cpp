@@ -130,29 +130,29 @@ void StatusReport::fill_jit(status::JitInfo &out) const {
     const compute::GemvJit *const tuner = parts_.gemv_tuner;
     const ProfileKeeper &keeper = tuning_.profile_keeper();
     const SpeedUp speed = speed_up();
-    out = {.mode = jit_mode_name(settings.jit),
-           .numerics = settings.relaxed ? "fast" : "exact",
-           .tolerance = settings.relaxed ? kTolerance : "0",
-           .relaxed = settings.relaxed,
-           .warm_calls = thresholds.warm,
-           .hot_calls = thresholds.hot,
-           .very_hot_calls = thresholds.very_hot,
-           .code_bytes = tuner != nullptr ? tuner->code().pages_in_use() * platform::kPageBytes : 0,
-           .code_capacity_bytes =
-               tuner != nullptr ? tuner->code().pages() * platform::kPageBytes : 0,
-           .promotions = opt.promotions(),
-           .candidates_left_out = opt.left_out(),
-           .timings_spoiled = opt.spoiled(),
-           .speed_up = speed.over_reference,
-           .speed_up_over_rule = speed.over_rule,
-           .retunes = opt.retunes(),
-           .kept_on = keeper.place(),
-           .saves = keeper.saves(),
-           .recalled = opt.recalled(),
-           .recalls_lost = opt.recalls_lost(),
-           .spent_us = ticks_to_us(opt.spent_ticks()),
-           .compile_us = ticks_to_us(opt.compile_ticks()),
-           .unbalanced = profiler().unbalanced()};
+    out = {
+        .mode = jit_mode_name(settings.jit),
+        .numerics = settings.relaxed ? "fast" : "exact",
+        .tolerance = settings.relaxed ? kTolerance : "0",
+        .relaxed = settings.relaxed,
+        .warm_calls = thresholds.warm,
+        .hot_calls = thresholds.hot,
+        .very_hot_calls = thresholds.very_hot,
+        .code_bytes = tuner != nullptr ? tuner->code().pages_in_use() * platform::kPageBytes : 0,
+        .code_capacity_bytes = tuner != nullptr ? tuner->code().pages() * platform::kPageBytes : 0,
+        .promotions = opt.promotions(),
+        .candidates_left_out = opt.left_out(),
+        .timings_spoiled = opt.spoiled(),
+        .speed_up = speed.over_reference,
+        .speed_up_over_rule = speed.over_rule,
+        .retunes = opt.retunes(),
+        .kept_on = keeper.place(),
+        .saves = keeper.saves(),
+        .recalled = opt.recalled(),
+        .recalls_lost = opt.recalls_lost(),
+        .spent_us = ticks_to_us(opt.spent_ticks()),
+        .compile_us = ticks_to_us(opt.compile_ticks()),
+        .unbalanced = profiler().unbalanced()};
     static_assert(kTryVerdicts <= status::JitInfo::kMaxVerdicts);
     for (size_t i = 0; i < kTryVerdicts; i++) {
         const auto verdict = static_cast<TryVerdict>(i);
@@ -231,9 +231,8 @@ size_t StatusReport::try_count() {
 status::TryRow StatusReport::try_at(size_t index) {
     const size_t others = optimizer().try_count();
     const OptimizationTry &t =
-        index < others
-            ? optimizer().try_at(index)
-            : parts_.engine->fused_steps().try_at(static_cast<uint32_t>(index - others));
+        index < others ? optimizer().try_at(index)
+                       : parts_.engine->fused_steps().try_at(static_cast<uint32_t>(index - others));
     return {.function = t.function,
             .variant = t.variant(),
             .verdict = verdict_name(t.verdict),

@@ -102,8 +102,7 @@ void TuningSchedule::work(uint64_t deadline_ticks) {
 void TuningSchedule::restore_choices() {
     const uint64_t start = platform::ticks();
     const uint64_t end = start + ms_to_ticks(kRestoreMs);
-    while (platform::ticks() < end &&
-           (optimizer().is_recalling() || parts_.placement.has_work())) {
+    while (platform::ticks() < end && (optimizer().is_recalling() || parts_.placement.has_work())) {
         work(platform::ticks() + ms_to_ticks(kSliceMs));
         service_.keep_alive();
     }

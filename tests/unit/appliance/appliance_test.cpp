@@ -128,8 +128,8 @@ TEST_F(ApplianceTest, ARequestDoesNotDisturbWhatIsTyped) {
 TEST_F(ApplianceTest, ATextGoesOutWhileItIsMade) {
     open();
     texts_.generator.script = std::vector<std::string>(20, "word ");
-    http::FakeStream &client =
-        clients_.connect(post("/v1/completions", R"({"prompt":"a","max_tokens":20,"stream":true})"));
+    http::FakeStream &client = clients_.connect(
+        post("/v1/completions", R"({"prompt":"a","max_tokens":20,"stream":true})"));
     size_t grown = 0;
     size_t seen = 0;
     while (client.output.find("[DONE]") == std::string::npos) {
@@ -168,7 +168,8 @@ TEST_F(ApplianceTest, ASlowClientsTextWaitsAndGoesOn) {
 TEST_F(ApplianceTest, TheEngineWorksInSlices) {
     open();
     texts_.generator.script = std::vector<std::string>(30, "x");
-    http::FakeStream &client = clients_.connect(post("/v1/completions", R"({"prompt":"a","max_tokens":30})"));
+    http::FakeStream &client =
+        clients_.connect(post("/v1/completions", R"({"prompt":"a","max_tokens":30})"));
     settle();
     EXPECT_EQ(http::take_answer(client.output).status, 200);
     EXPECT_GE(texts_.slices, 30u);

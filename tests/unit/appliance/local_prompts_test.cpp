@@ -24,7 +24,8 @@ TEST_F(LocalPromptsTest, APromptHasAtMost256Tokens) {
 
 class FewTokensTest : public ApplianceTest {
   protected:
-    FewTokensTest() : ApplianceTest(testing::settings_with([](Settings &s) { s.max_tokens = 2; })) {}
+    FewTokensTest()
+        : ApplianceTest(testing::settings_with([](Settings &s) { s.max_tokens = 2; })) {}
 };
 
 TEST_F(FewTokensTest, TheSettingLimitsThem) {

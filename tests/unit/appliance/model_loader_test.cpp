@@ -26,9 +26,8 @@ class ModelLoaderTest : public ::testing::Test {
         return http::take_answer(client.output);
     }
     void expect_shown(std::string_view text) {
-        EXPECT_NE(console_.shown().find(text), std::string::npos)
-            << "not shown: " << text << "\n"
-            << console_.shown();
+        EXPECT_NE(console_.shown().find(text), std::string::npos) << "not shown: " << text << "\n"
+                                                                  << console_.shown();
     }
 
     FakeSurroundings surroundings_;

@@ -62,10 +62,10 @@ class ScriptedTexts final : public TextMaker {
   public:
     api::FakeGenerator generator;
     uint32_t tokens = 1;
-    uint64_t slice_us = 0;        // how long a slice takes
-    uint32_t slices = 0;          // advance() was called
-    uint64_t longest_slice = 0;   // that advance() was asked for, in ticks
-    uint32_t rooms_made = 0;      // calls of make_room_for_translations()
+    uint64_t slice_us = 0;         // how long a slice takes
+    uint32_t slices = 0;           // advance() was called
+    uint64_t longest_slice = 0;    // that advance() was asked for, in ticks
+    uint32_t rooms_made = 0;       // calls of make_room_for_translations()
     bool always_advances = false;  // as if another client's text never ended
 
     [[nodiscard]] bool busy() const override { return generator.busy(); }
@@ -172,8 +172,9 @@ class ApplianceTest : public ::testing::Test {
         return "GET " + std::string(path) + " HTTP/1.1\r\nHost: a\r\n\r\n";
     }
     static std::string post(std::string_view path, std::string_view body) {
-        return "POST " + std::string(path) + " HTTP/1.1\r\nHost: a\r\nContent-Length: " +
-               std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+        return "POST " + std::string(path) +
+               " HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) +
+               "\r\n\r\n" + std::string(body);
     }
     http::Answer ask(const std::string &request) {
         http::FakeStream &client = clients_.connect(request);
@@ -181,9 +182,8 @@ class ApplianceTest : public ::testing::Test {
         return http::take_answer(client.output);
     }
     void expect_shown(std::string_view text) {
-        EXPECT_NE(console_.shown().find(text), std::string::npos)
-            << "not shown: " << text << "\n"
-            << console_.shown();
+        EXPECT_NE(console_.shown().find(text), std::string::npos) << "not shown: " << text << "\n"
+                                                                  << console_.shown();
     }
     void expect_not_shown(std::string_view text) {
         EXPECT_EQ(console_.shown().find(text), std::string::npos) << console_.shown();

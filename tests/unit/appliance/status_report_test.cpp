@@ -89,7 +89,8 @@ TEST_F(StatusReportTest, FastNumericsSayTheirTolerance) {
 TEST_F(StatusReportTest, TheReadyLineHasATime) {
     log_start(platform::ticks() - platform::ticks_per_second());
     report_.note_ready();
-    EXPECT_NEAR(snapshot().ready_ms, 1000, 500);
+    EXPECT_GE(snapshot().ready_ms, 999);
+    EXPECT_LT(snapshot().ready_ms, 60'000);
 }
 
 TEST_F(StatusReportTest, HealthSaysWhy) {

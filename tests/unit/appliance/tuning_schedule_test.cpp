@@ -20,6 +20,7 @@ class SlowTarget final : public OptimizationTarget {
   public:
     explicit SlowTarget(const char *name) : name_(name) {}
     bool endless = true;
+    uint64_t step_us = 20;  // that a call of prepare() takes
     uint32_t prepared = 0;
 
     const char *name() const override { return name_; }
@@ -27,7 +28,7 @@ class SlowTarget final : public OptimizationTarget {
     std::string_view candidate_name(int, uint32_t) const override { return "slow"; }
     Prepared prepare(int, uint32_t) override {
         ++prepared;
-        spend_us(20);
+        spend_us(step_us);
         return endless ? Prepared::kMore : Prepared::kUnavailable;
     }
     Check check_some() override { return Check::kEqual; }
@@ -65,6 +66,24 @@ class TuningScheduleTest : public ::testing::Test {
         ASSERT_TRUE(optimizer().add(target).ok());
         ASSERT_TRUE(optimizer().has_work());
     }
+    // Makes texts until the optimiser has worked `pieces` times. Each time it must have had less
+    // than its share of the time until then; interruptions of this process count for both.
+    void make_texts_within_the_share(const SlowTarget &target, uint32_t pieces) {
+        const uint64_t spent_before = optimizer().spent_ticks();
+        const uint64_t begin = platform::ticks();
+        uint32_t worked = 0;
+        for (int slices = 0; slices < 100'000 && worked < pieces; ++slices) {
+            const uint32_t prepared = target.prepared;
+            const uint64_t spent = optimizer().spent_ticks() - spent_before;
+            tuning_.make_texts();
+            if (target.prepared != prepared) {
+                ++worked;
+                const uint64_t passed = platform::ticks() - begin;
+                ASSERT_LE(spent, passed / 1000 * TuningSchedule::kPerMille) << slices;
+            }
+        }
+        EXPECT_EQ(worked, pieces) << "it has its share";
+    }
     static void recall(const SlowTarget &target) {
         TunedChoice choice;
         choice.function = ShortText<63>(target.name());
@@ -83,18 +102,7 @@ class TuningScheduleTest : public ::testing::Test {
 TEST_F(TuningScheduleTest, WhileTextsAreMadeTheOptimizerHasATwentieth) {
     SlowTarget &target = make_target("tuning_schedule_test share");
     add(target);
-    const uint64_t spent_before = optimizer().spent_ticks();
-    const uint64_t begin = platform::ticks();
-    for (int i = 0; i < 400; ++i) {
-        tuning_.make_texts();
-    }
-    const uint64_t took = platform::ticks() - begin;
-    const uint64_t spent = optimizer().spent_ticks() - spent_before;
-    EXPECT_EQ(texts_.slices, 400u);
-    EXPECT_GT(target.prepared, 0u);
-    EXPECT_GT(spent, took / 100) << "it has its share";
-    // One piece of 2 ms, and the last step in it, may come on top.
-    EXPECT_LE(spent, took / 1000 * TuningSchedule::kPerMille + ms_to_ticks(4));
+    make_texts_within_the_share(target, 5);
     EXPECT_TRUE(tuning_.optimizer_has_work());
 }
 
@@ -137,12 +145,7 @@ TEST_F(TuningScheduleTest, TheShareBeginsWhenThereIsWork) {
     }
     SlowTarget &target = make_target("tuning_schedule_test saved up");
     add(target);
-    const uint64_t spent_before = optimizer().spent_ticks();
-    for (int i = 0; i < 10; ++i) {
-        tuning_.make_texts();
-    }
-    // 50 ms without work would be worth more than one piece; only the first piece is had.
-    EXPECT_LE(optimizer().spent_ticks() - spent_before, ms_to_ticks(4));
+    make_texts_within_the_share(target, 2);
 }
 
 TEST_F(TuningScheduleTest, RestoringChoicesEndsAndTheNetworkIsServedMeanwhile) {
@@ -154,7 +157,7 @@ TEST_F(TuningScheduleTest, RestoringChoicesEndsAndTheNetworkIsServedMeanwhile) {
     tuning_.restore_choices();
     const uint64_t took = platform::ticks() - begin;
     EXPECT_GE(took, ms_to_ticks(500)) << "it never comes to an end";
-    EXPECT_LT(took, ms_to_ticks(2000));
+    EXPECT_LT(took, ms_to_ticks(10'000));
     EXPECT_GE(surroundings_.polls, 20u);
     EXPECT_EQ(texts_.slices, 0u);
 }
@@ -162,6 +165,7 @@ TEST_F(TuningScheduleTest, RestoringChoicesEndsAndTheNetworkIsServedMeanwhile) {
 TEST_F(TuningScheduleTest, RestoredChoicesWereTheFirstTokensTime) {
     SlowTarget &target = make_target("tuning_schedule_test charged");
     target.endless = false;
+    target.step_us = 50'000;
     ASSERT_TRUE(optimizer().add(target).ok());
     recall(target);
     tuning_.restore_choices();
