@@ -1,3 +1,6 @@
+// Generated kernels that are wrong on purpose, and one that is right. Each has the verdict that the
+// optimiser must come to. On another processor the same kernels run under a guarded call without
+// the optimiser. What must hold: after each of them this processor and the other one go on.
 #include "appliance/bad_candidates.h"
 
 #include <algorithm>
@@ -27,13 +30,13 @@ using jit::Label;
 using jit::mem;
 using jit::Scale;
 
-// The kernel: out[i] = 3 in[i] for so many words.
+// The kernel: out[i] = 3 in[i] for kWords words.
 constexpr uint32_t kWords = 512;
 constexpr int32_t kWordBytes = 8;
 constexpr int32_t kBytes = kWords * kWordBytes;
 using Kernel = void (*)(const uint64_t *in, uint64_t *out);
 
-// Slow on purpose, so that a right candidate is faster.
+// Slow on purpose, so that the right candidate is faster.
 [[gnu::noinline]] void reference(const uint64_t *in, uint64_t *out) {
     for (uint32_t i = 0; i < kWords; ++i) {
         volatile uint64_t sum = 0;
@@ -44,7 +47,7 @@ using Kernel = void (*)(const uint64_t *in, uint64_t *out);
     }
 }
 
-// rdi: in, rsi: out.
+// In: rdi: in, rsi: out. Clobbers rax, rcx and the flags. Long mode.
 void triple(Assembler &a) {
     const Label next = a.new_label();
     a.alu(Alu::kXor, Gp::kRcx, Gp::kRcx);
@@ -99,7 +102,7 @@ constexpr BadCandidate kCandidates[] = {
          a.ret();
      },
      TryVerdict::kFaulted},
-    // int3 stands behind every kernel.
+    // The code buffer puts int3 after every kernel.
     {"runs off its end", [](Assembler &a) { triple(a); }, TryVerdict::kFaulted},
     {"writes its caller's code",
      [](Assembler &a) {
@@ -139,7 +142,7 @@ constexpr BadCandidate kCandidates[] = {
          a.jmp(here);
      },
      TryVerdict::kOverran},
-    // After all that, a good one still gets its chance.
+    // After all these, a good candidate must still win.
     {"right",
      [](Assembler &a) {
          triple(a);
@@ -204,7 +207,7 @@ class Target final : public OptimizationTarget {
     void call(size_t index) { kernels_[index](in(), out()); }
 
   private:
-    // Exactly a page: a hole begins where they end.
+    // Exactly one page: the page after it is not mapped.
     static_assert(kBytes == platform::kPageBytes);
     uint64_t *in() { return reinterpret_cast<uint64_t *>(in_.data()); }
     uint64_t *out() { return reinterpret_cast<uint64_t *>(out_.data()); }
@@ -217,12 +220,12 @@ class Target final : public OptimizationTarget {
     Kernel current_ = reference;
 };
 
-// Each candidate once, on the first other processor that comes.
+// Calls each candidate once, on the first processor other than the boot processor that takes part.
 struct Elsewhere {
     Target &target;
     std::atomic<uint32_t> processor = 0;
     std::atomic<bool> done = false;
-    uint64_t like_ticks = 0;  // of the reference
+    uint64_t like_ticks = 0;  // time that the reference takes
     std::array<GuardedOutcome, kCount> outcomes{};
 };
 
@@ -279,7 +282,7 @@ bool all_elsewhere(WorkerPool &pool, Target &target) {
     return good;
 }
 
-// Functions whose time is over before they begin: the alarm comes on the way in.
+// Guarded calls whose deadline has passed before they begin: the alarm goes off on the way in.
 bool call_when_late() {
     constexpr int kCalls = 1000;
     int other = 0;

@@ -1,3 +1,5 @@
+// Finds and reads the model. What must hold: whatever a disk contains or reports, the result is a
+// whole file or one sentence. Disks are only read, and no more of them than the head and the model.
 #include "appliance/model_store.h"
 
 #include <algorithm>
@@ -10,9 +12,10 @@ namespace bareflow {
 namespace {
 
 constexpr std::array<uint8_t, 4> kGgufMagic{'G', 'G', 'U', 'F'};
-// What must be left for the engine, the heap and the network when the model is in memory.
+// Memory that must stay free for the engine, the heap and the network beside the model.
 constexpr uint64_t kReserveBytes = 4 << 20;
-// What a machine must have beside the model (Appliance::create_engine has the whole sum).
+// Memory that a machine must have beside the model, about (ModelLoader::create_engine computes the
+// exact sum).
 constexpr uint64_t kMib = 1 << 20;
 constexpr uint64_t kLeastOtherBytes = 8 * kMib;
 
@@ -21,7 +24,8 @@ bool is_gguf(std::span<const uint8_t> bytes) {
            std::equal(kGgufMagic.begin(), kGgufMagic.end(), bytes.begin());
 }
 
-// Enough of a disk's beginning to know what it is. DMA-reachable: static, not on the stack.
+// The first sectors of a disk, enough to know what it holds. Static, because a stack is not
+// reachable by DMA.
 constexpr size_t kHeadBytes = kImageHeadSectors * kSectorBytes;
 alignas(4096) constinit std::array<uint8_t, kHeadBytes> head{};
 
@@ -40,7 +44,7 @@ Status read_head(BlockDevice &disk) {
     return disk.read(0, std::span(head).first(sectors * kSectorBytes));
 }
 
-// kNotFound: no model on this disk in this way.
+// kNotFound: this disk holds no model of this kind.
 Result<Region> find_on_disk(BlockDevice &disk, ModelSource kind) {
     BF_TRY(read_head(disk));
     if (kind == ModelSource::kDisk) {
@@ -94,7 +98,7 @@ Result<std::span<const uint8_t>> read_region(const Region &region, LoadListener 
     return std::span<const uint8_t>(memory, region.len_bytes);
 }
 
-// The name of a place outlives everything: there is one model.
+// The name is never freed. One buffer is enough, because there is one model.
 std::string_view place_name(ModelSource kind, std::string_view disk) {
     static constinit std::array<char, 48> buffer{};
     TextWriter out(buffer);
@@ -141,7 +145,7 @@ Result<ModelFile> load_model(const ModelPlaces &places, ModelSource wanted, Load
         if (file) {
             return file;
         }
-        // A disk that has a model and can't give it is said, not passed over.
+        // A disk has a model and cannot deliver it: say so instead of taking another model.
         if (file.error().code != ErrorCode::kNotFound && file.error().code != ErrorCode::kInvalid) {
             return file;
         }

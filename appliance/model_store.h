@@ -1,5 +1,5 @@
 // Where the model comes from: the image's second partition, a disk that begins with a GGUF file, or
-// the initrd; loaded into memory with a progress bar. Knows disks only as BlockDevice.
+// the initrd. Loads it into memory. Knows disks only as BlockDevice.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@
 namespace bareflow {
 
 struct ModelFile {
-    std::span<const uint8_t> bytes;  // the whole file, 4096-byte aligned; stays for ever
+    std::span<const uint8_t> bytes;  // the whole file, 4096-byte aligned; never freed
     std::string_view place;          // "image on ata0", "disk ata1", "initrd"
-    bool writable = true;            // memory of our own
+    bool writable = true;            // the memory is ours: weights may be repacked in it
 };
 
 struct ModelPlaces {
@@ -24,7 +24,7 @@ struct ModelPlaces {
     std::span<const uint8_t> initrd;  // empty: none
 };
 
-// Hears about the load as it goes: begin, some updates, end.
+// Is told about a load while it runs: its begin, some updates, its end.
 class LoadListener {
   public:
     virtual void on_load_begin(std::string_view place, uint64_t total_bytes) = 0;
@@ -35,8 +35,9 @@ class LoadListener {
     ~LoadListener() = default;
 };
 
-// `detail` holds the sentence to show after a failure. kNotFound: nobody has a model; kTooLarge:
-// it does not fit into memory (says how much is missing); kDevice, kTimeout: a disk failed.
+// Looks at the places in the order of ModelSource, or at `wanted` only. After a failure `detail`
+// holds the sentence to show. kNotFound: there is no model; kInvalid: only something that is no
+// model; kTooLarge: the model does not fit into memory; kDevice, kTimeout: a disk failed.
 [[nodiscard]] Result<ModelFile> load_model(const ModelPlaces &places, ModelSource wanted,
                                            LoadListener &listener, TextWriter &detail);
 

@@ -10,7 +10,7 @@ namespace bareflow {
 namespace {
 
 using Vector [[gnu::vector_size(16)]] = long long;
-constexpr size_t kVectors = 8;  // read side by side
+constexpr size_t kVectors = 8;  // sums that are independent of each other
 constexpr size_t kGrainBytes = 4096;
 
 struct Job {
@@ -30,7 +30,7 @@ void read_grains(void *context, uint32_t begin, uint32_t end) {
         }
     }
     for (const Vector &sum : sums) {
-        asm volatile("" : : "x"(sum));  // it was wanted
+        asm volatile("" : : "x"(sum));  // so that the compiler keeps the reads
     }
 }
 
@@ -54,7 +54,7 @@ void ReadSpeed::work(uint64_t deadline_ticks) {
             at_ = 0;
         }
         best_ = std::max(best_, read_once(bytes_.subspan(at_, len)));
-        // Far apart in a large file, so that no piece comes from a cache.
+        // The pieces of a large file lie far apart, so that none of them is in a cache.
         at_ += std::max(len, bytes_.size() / kPieces / kGrainBytes * kGrainBytes);
         ++done_;
         if (platform::ticks() >= deadline_ticks) {

@@ -1,6 +1,6 @@
-// How fast this machine reads the model's bytes with all processors that compute: the ceiling of
-// everything that is bound by memory. Of a model that fits into the caches it is the caches' speed,
-// as it is for the kernels. Measured once, in pieces, when nobody waits.
+// How fast this machine reads the model's bytes with all processors that compute. No kernel that is
+// limited by memory can be faster. If the model fits into the caches, this is the speed of the
+// caches, as it is for the kernels. It is measured once, in pieces, while no request is waiting.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,13 @@ class ReadSpeed {
     static constexpr size_t kPieceBytes = size_t{1} << 20;
     static constexpr uint32_t kPieces = 48;
 
+    // `bytes` must stay until there is no more work.
     void start(std::span<const uint8_t> bytes) { bytes_ = bytes; }
-    // False when there is nothing left to do.
+    // False: measured, or `bytes` are too few to say anything.
     [[nodiscard]] bool has_work() const { return done_ < kPieces && bytes_.size() >= kLeastBytes; }
-    // Reads pieces until the deadline, at least one.
+    // Reads at least one piece, and more until the deadline.
     void work(uint64_t deadline_ticks);
-    // The best piece's; 0: not measured yet, or too little to read.
+    // The speed of the fastest piece; 0: not measured yet, or too few bytes.
     [[nodiscard]] uint64_t bytes_per_second() const { return has_work() ? 0 : best_; }
 
   private:

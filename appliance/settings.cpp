@@ -1,3 +1,6 @@
+// The table of settings and its parser. What must hold: a word that is not understood changes
+// nothing and is reported in one sentence, because its text may come from outside the program. Each
+// setting is one line in kEntries; docs/SETTINGS.md repeats the table and a test compares the two.
 #include "appliance/settings.h"
 
 #include <array>
@@ -12,7 +15,7 @@ namespace {
 constexpr uint64_t kMaxThreshold = uint64_t{1} << 40;
 constexpr uint32_t kMaxContext = 1 << 20;
 
-// Decimal digits only, the whole text, within [low, high].
+// The value of a text of decimal digits, or nothing: also when it is outside [low, high].
 std::optional<uint64_t> number(std::string_view text, uint64_t low, uint64_t high) {
     uint64_t value = 0;
     for (const char c : text) {
@@ -136,7 +139,7 @@ struct Entry {
     bool (*take)(std::string_view value, Settings &settings);
 };
 
-constexpr std::array<Entry, 21> kEntries{{
+constexpr auto kEntries = std::to_array<Entry>({
     {{"address", "dhcp, or a.b.c.d[/prefix]", "the appliance's IPv4 address (default: dhcp)"},
      take_address},
     {{"gateway", "a.b.c.d", "the router, with a static address (default: none)"},
@@ -198,7 +201,7 @@ constexpr std::array<Entry, 21> kEntries{{
       "processor, reboot, candidates, code, generated",
       "a fault made on purpose, to see the report (default: none)"},
      [](std::string_view v, Settings &s) { return take_choice(v, kSelfTests, s.selftest); }},
-}};
+});
 
 constexpr auto kDescriptions = [] {
     std::array<SettingDescription, kEntries.size()> result;
@@ -212,7 +215,8 @@ constexpr bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-// A stranger's word may be long and hold anything: shown cut, control characters as '?'.
+// A word for a sentence. It may be long and hold any byte: it is cut, and what is not printable
+// ASCII becomes '?'.
 struct Shown {
     char text[48];
     size_t len = 0;

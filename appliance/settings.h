@@ -1,5 +1,6 @@
-// The settings: `key=value` words from the image, the kernel line and fw_cfg, later ones winning.
-// Pure: text to values. docs/SETTINGS.md is the table for people; a test compares the two.
+// The settings: `key=value` words from the image, the kernel line and fw_cfg; a later word replaces
+// an earlier one. Pure: text to values. docs/SETTINGS.md is the table for people; a test compares
+// it with the code.
 #pragma once
 
 #include <cstdint>
@@ -36,11 +37,11 @@ enum class SelfTest : uint8_t {
     kPanic,
     kWriteCode,  // writes to the program's own code
     kRunData,    // jumps into data
-    kRecovery,   // a fault that the recovery hook takes; goes on
+    kRecovery,   // a fault that the recovery hook handles; the program goes on
     kProcessor,  // an invalid opcode on another processor than the first
     kReboot,
-    kCandidates,  // candidates for the optimiser that go wrong in every way; goes on
-    kCode,        // generated code on every processor, and page tables walked; goes on
+    kCandidates,  // candidates that go wrong in every way; the program goes on
+    kCode,        // generated code on every processor, page tables checked; the program goes on
     kGenerated,   // a fault inside generated code
 };
 
@@ -59,22 +60,23 @@ struct Settings {
     compute::KvType kv = compute::KvType::kF16;
     ModelSource model = ModelSource::kAuto;
     JitMode jit = JitMode::kFull;
-    compute::InstructionSet jit_isa = compute::InstructionSet::kAmx;  // no kernel needs more
+    compute::InstructionSet jit_isa =
+        compute::InstructionSet::kAmx;  // the best that kernels may use
     uint64_t jit_warm = 16;
     uint64_t jit_hot = 128;
     uint64_t jit_very_hot = 1024;
-    bool relaxed = false;  // numerics=fast: results may differ a little from the reference's
+    bool relaxed = false;  // numerics=fast: results may differ from the reference by kTolerance
     compute::WeightMode weights = compute::WeightMode::kAuto;
     bool profile = true;  // false: nothing is counted, nothing gets beyond level 1
     StateMode state = StateMode::kKeep;
     ConsoleMode console = ConsoleMode::kBoth;
-    uint32_t max_tokens = 4096;  // the most that one request may ask for
+    uint32_t max_tokens = 4096;  // limit of the tokens that one request may ask for
     uint32_t threads = 0;        // processors that compute; 0: all
     uint32_t queue = 8;          // requests that may wait
     SelfTest selftest = SelfTest::kNone;
 };
 
-// Hears about every word that was not taken: one whole sentence, valid during the call only.
+// Is told about every word that was refused: one whole sentence, valid during the call only.
 class SettingsListener {
   public:
     virtual void on_bad_setting(std::string_view sentence) = 0;
@@ -83,9 +85,9 @@ class SettingsListener {
     ~SettingsListener() = default;
 };
 
-// Applies the words of `text` (blanks, tabs and line ends between them; NUL ends it) to `settings`.
-// `source` names where the text came from, for the sentences. A bad word leaves the value as it
-// was.
+// Applies the words of `text` to `settings`. Blanks, tabs and line ends separate words; NUL ends
+// the text. `source` says in the sentences where the text came from. A bad word leaves its setting
+// as it was.
 void apply_settings(std::string_view text, std::string_view source, Settings &settings,
                     SettingsListener &listener);
 

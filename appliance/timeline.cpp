@@ -7,20 +7,20 @@ namespace bareflow {
 void Timeline::clear(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
     count_ = 0;
     step_us_ = kFirstStepUs;
-    zero_us_ = begun_us_ = busy_us;
-    begun_tokens_ = seen_tokens_ = tokens;
-    begun_promotions_ = promotions;
+    zero_us_ = begin_us_ = busy_us;
+    begin_tokens_ = seen_tokens_ = tokens;
+    begin_promotions_ = promotions;
 }
 
 void Timeline::advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
-    if (tokens < begun_tokens_ || promotions < begun_promotions_) {
+    if (tokens < begin_tokens_ || promotions < begin_promotions_) {
         // The counters were cleared.
         clear(busy_us, tokens, promotions);
     }
-    // A point ends where a token does, so that it has whole ones: one that takes longer than a step
-    // makes a longer point.
+    // A point ends together with a token, so that it holds whole tokens. A token that takes longer
+    // than step_us_ makes its point longer.
     const bool ended = tokens != std::exchange(seen_tokens_, tokens);
-    const uint64_t took_us = busy_us - begun_us_;
+    const uint64_t took_us = busy_us - begin_us_;
     if (took_us < step_us_ || !ended) {
         return;
     }
@@ -29,11 +29,11 @@ void Timeline::advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions) {
     }
     points_[count_++] = {.end_s = static_cast<float>(static_cast<double>(busy_us - zero_us_) / 1e6),
                          .took_s = static_cast<float>(static_cast<double>(took_us) / 1e6),
-                         .tokens = static_cast<uint32_t>(tokens - begun_tokens_),
-                         .promotions = static_cast<uint32_t>(promotions - begun_promotions_)};
-    begun_us_ = busy_us;
-    begun_tokens_ = tokens;
-    begun_promotions_ = promotions;
+                         .tokens = static_cast<uint32_t>(tokens - begin_tokens_),
+                         .promotions = static_cast<uint32_t>(promotions - begin_promotions_)};
+    begin_us_ = busy_us;
+    begin_tokens_ = tokens;
+    begin_promotions_ = promotions;
 }
 
 void Timeline::halve() {

@@ -1,5 +1,6 @@
-// How fast text was made since the start: tokens a second against the time spent making text, in a
-// fixed number of points. When they run out, neighbours are joined, so that all of the past stays.
+// How fast text was made since the start: tokens per second over the time spent making text, in a
+// fixed number of points. When all points are used, each two neighbours become one, so that the
+// whole past stays visible.
 #pragma once
 
 #include <array>
@@ -16,13 +17,14 @@ class Timeline {
     static constexpr size_t kMaxPoints = status::SnapshotSource::kMaxTimelinePoints;
     static constexpr uint64_t kFirstStepUs = 100'000;
 
-    // Totals since the start; they only grow. Cheap: called after every slice of work.
+    // The arguments are totals since the start, which only grow. Cheap: it is called after every
+    // slice of text.
     void advance(uint64_t busy_us, uint64_t tokens, uint64_t promotions);
     // Finished points, oldest first.
     [[nodiscard]] std::span<const status::TimelinePoint> points() const {
         return std::span(points_).first(count_);
     }
-    // Everything so far is forgotten; totals go on from these.
+    // Forgets all points. The arguments are the totals now.
     void clear(uint64_t busy_us, uint64_t tokens, uint64_t promotions);
 
   private:
@@ -31,11 +33,12 @@ class Timeline {
     std::array<status::TimelinePoint, kMaxPoints> points_{};
     size_t count_ = 0;
     uint64_t step_us_ = kFirstStepUs;
-    uint64_t begun_us_ = 0;  // totals when the present point began
-    uint64_t begun_tokens_ = 0;
-    uint64_t begun_promotions_ = 0;
-    uint64_t seen_tokens_ = 0;  // at the last advance()
-    uint64_t zero_us_ = 0;      // when the first one began
+    // Totals at the begin of the point that is not finished yet.
+    uint64_t begin_us_ = 0;
+    uint64_t begin_tokens_ = 0;
+    uint64_t begin_promotions_ = 0;
+    uint64_t seen_tokens_ = 0;  // total of tokens at the last advance()
+    uint64_t zero_us_ = 0;      // total of time at the begin of the first point
 };
 
 }  // namespace bareflow

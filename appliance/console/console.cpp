@@ -1,3 +1,5 @@
+// What a typed line does, and how its text and other output share the terminal. What must hold: at
+// most one prompt at a time; while it is answered, keys other than Ctrl-C are dropped.
 #include "appliance/console/console.h"
 
 namespace bareflow {
@@ -70,7 +72,7 @@ void Console::enter(std::string_view line) {
         host_.write("rebooting\n");
         host_.reboot();
     } else {
-        // From here on tokens may come, even before begin_prompt() returns.
+        // on_text() may be called before begin_prompt() returns.
         generating_ = true;
         host_.write(line);
         if (const Status status = host_.begin_prompt(line); !status) {
@@ -91,7 +93,7 @@ void Console::begin_interruption() {
         host_.write("\n");
         return;
     }
-    // Blank out the sign and what is typed, and stand at the line's beginning again.
+    // Overwrite the sign and the typed text with blanks; then the cursor is in column 0 again.
     char buffer[LineEditor::kMaxLineBytes + 8];
     TextWriter out(buffer);
     out.put('\r');

@@ -1,6 +1,6 @@
-// The console: what is typed on the serial line or the keyboard is a command or a prompt; a
-// prompt's continuation appears as it is made. Knows neither devices nor the engine: ConsoleHost
-// joins it.
+// The console: a line typed on the serial line or the keyboard is a command or a prompt. The text
+// that continues a prompt is shown while it is made. The console knows neither devices nor the
+// engine: ConsoleHost is its only way to them.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace bareflow {
 class ConsoleHost {
   public:
     virtual void write(std::string_view text) = 0;
-    // Begins to continue `text`; the console is told through on_text() and on_finished(). `text` is
-    // copied. An error is shown to the person as it is.
+    // Starts a text that continues `text`, which is copied. The host reports it by on_text() and
+    // on_finished(). The console shows the message of an error unchanged.
     [[nodiscard]] virtual Status begin_prompt(std::string_view text) = 0;
     virtual void cancel_prompt() = 0;
     virtual void write_stats(TextWriter &out) = 0;
@@ -30,16 +30,18 @@ class Console {
   public:
     explicit constexpr Console(ConsoleHost &host) : host_(host) {}
 
-    // Shows the sign that it listens. Nothing typed before is taken.
+    // Shows the prompt sign. Keys that were typed before are dropped.
     void start();
-    // A byte from the line or a key (LineEditor::feed). While text is made only Ctrl-C counts.
+    // A byte from the serial line, or a key (LineEditor::feed). While a text is made, only Ctrl-C
+    // has an effect.
     void feed(int key);
 
-    // From the host, for the prompt begun last.
+    // Called by the host, about the prompt that was started last.
     void on_text(std::string_view text);
     void on_finished(uint32_t tokens, double tokens_per_second, std::string_view why);
 
-    // Around lines that somebody else writes: the line being typed makes room and comes back.
+    // Called before and after lines that others write: the line being typed is removed, then shown
+    // again.
     void begin_interruption();
     void end_interruption();
 

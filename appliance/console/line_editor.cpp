@@ -1,3 +1,6 @@
+// Editing one line. The text is UTF-8: the cursor moves by whole characters, and a character is
+// taken to be one column wide. What must hold: the cursor on the terminal stands where cursor_ says
+// after every feed(), so that redrawing needs "\b" and blanks only.
 #include "appliance/console/line_editor.h"
 
 #include <algorithm>
@@ -135,7 +138,8 @@ void LineEditor::remember() {
     recalled_ = 0;
 }
 
-// ECMA-48 cursor keys: ESC [ A..D, ESC [ H, ESC [ F, ESC [ 3 ~; anything else is swallowed.
+// Recognises the cursor keys of ECMA-48: ESC [ A..D, ESC [ H, ESC [ F and ESC [ 3 ~. Other escape
+// sequences are dropped.
 int LineEditor::decode_escape(int key) {
     switch (escape_) {
         case Escape::kNone:
@@ -147,7 +151,7 @@ int LineEditor::decode_escape(int key) {
         case Escape::kSeen:
             escape_ = key == '[' || key == 'O' ? Escape::kBracket : Escape::kNone;
             escape_number_ = 0;
-            // A lone escape key, then something ordinary.
+            // The escape key alone, then an ordinary key.
             return escape_ == Escape::kNone && key != kEscapeByte ? key : kIgnored;
         case Escape::kBracket:
         case Escape::kNumber:

@@ -27,9 +27,9 @@ class LineEditor {
     // "\b" to go left, "\n".
     Event feed(int key, TextWriter &echo);
 
-    // After kLine: the text, without line end; valid until the next feed().
+    // After kLine: the text without its line end; valid until the next feed().
     [[nodiscard]] std::string_view line() const { return {entered_.data(), entered_len_}; }
-    // What is being typed, for drawing it again after other output; puts the cursor at its end.
+    // The line being typed, to draw it again after other output. Moves the cursor to its end.
     [[nodiscard]] std::string_view retype() {
         cursor_ = len_;
         return {text_.data(), len_};
@@ -46,7 +46,7 @@ class LineEditor {
     void replace(std::string_view text, TextWriter &echo);
     void recall(int step, TextWriter &echo);
     void remember();
-    // Shows text_[from..] again and `blanks` more columns, then puts the cursor back.
+    // Shows text_[from..] again and `blanks` empty columns, then moves the terminal's cursor back.
     void redraw_tail(size_t from, size_t blanks, TextWriter &echo);
     [[nodiscard]] size_t columns(size_t from, size_t to) const;
     int decode_escape(int key);
@@ -62,8 +62,8 @@ class LineEditor {
         size_t len = 0;
     };
     std::array<Remembered, kHistoryLines> history_{};
-    size_t history_count_ = 0;  // ever remembered
-    size_t recalled_ = 0;       // how many lines back is shown now; 0: none
+    size_t history_count_ = 0;  // lines remembered since the start
+    size_t recalled_ = 0;       // the line shown now was entered that many lines ago; 0: none
 
     enum class Escape : uint8_t { kNone, kSeen, kBracket, kNumber };
     Escape escape_ = Escape::kNone;

@@ -14,11 +14,11 @@ namespace bareflow {
 namespace {
 
 constexpr std::array<int, 5> kCrashes = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
-// A report is written on it, and the handlers of guarded calls run there.
+// The report is written on this stack, and the handlers of guarded calls run on it.
 constexpr size_t kStackBytes = 64 * 1024;
 alignas(16) constinit std::array<char, kStackBytes> signal_stack{};
 
-// Asks the system instead of faulting again.
+// Asks the system whether memory can be read, instead of causing another fault.
 bool readable(uint64_t address) {
     std::array<uint64_t, 2> words;
     const iovec into = {words.data(), sizeof words};
@@ -67,10 +67,10 @@ void on_crash(int number, siginfo_t * /*info*/, void *context) {
                      {.cr2 = static_cast<uint64_t>(where.uc_mcontext.gregs[REG_CR2]), .cr3 = 0},
                      std::span(callers).first(count), {});
     if (write(STDERR_FILENO, out.view().data(), out.view().size()) < 0) {
-        // Then nobody reads it.
+        // Standard error is closed: there is no other place for the report.
     }
     signal(number, SIG_DFL);
-    raise(number);  // when this handler returns
+    raise(number);  // takes effect when this handler returns
 }
 
 }  // namespace

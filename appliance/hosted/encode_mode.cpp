@@ -1,3 +1,4 @@
+// The mode --encode: see the header. Every error is one line on standard error and exit code 1.
 #include "appliance/hosted/encode_mode.h"
 
 #include <algorithm>

@@ -1,10 +1,10 @@
-// The tokenizer without a model, for tests: texts on standard input, one a line in hexadecimal
-// digits ("-": the empty text); for each, one line with its tokens, "=", and in hexadecimal digits
-// the text that they give back.
+// The tokenizer without a model, for tests. Each line of standard input is a text in hexadecimal
+// digits ("-": the empty text). For each text one line is written: its tokens, "=", and the text
+// that these tokens decode to, in hexadecimal digits.
 //
 //     bareflow --encode FILE [--parse-special]
 //
-// The file needs nothing but a vocabulary.
+// The file needs a vocabulary only, no weights.
 #pragma once
 
 namespace bareflow {

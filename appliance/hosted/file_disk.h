@@ -1,4 +1,5 @@
-// A file as a disk, so that the hosted program keeps its profile in the format of the state disk.
+// A file that serves as a disk, so that the hosted program keeps its profile in the format of the
+// state disk.
 #pragma once
 
 #include <string>
@@ -10,8 +11,8 @@ namespace bareflow {
 
 class FileDisk final : public BlockDevice {
   public:
-    // Opens the file, or makes a new state disk of it when there is none; locked against other
-    // processes. The messages of errors are static.
+    // Opens the file and locks it against other processes. A file that is not there, or empty,
+    // becomes a new state disk. The messages of errors are static.
     [[nodiscard]] static Result<FileDisk *> open(const std::string &path);
 
     [[nodiscard]] std::string_view name() const override { return path_; }

@@ -2,6 +2,8 @@
 // POSIX sockets and standard input.
 //
 //     build/hosted/bareflow --model models/stories.gguf --port 8080
+//
+// The modes without a server (--tokens, --encode and others) have files of their own.
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -89,7 +91,7 @@ void print_help() {
     std::fputs(kHelpEnd, stdout);
 }
 
-// Exit code, when there is nothing to run.
+// The exit code if the program ends here; nothing if it goes on.
 std::optional<int> parse_options(int argc, char **argv, Options &options) {
     SettingErrors errors;
     for (int i = 1; i < argc; ++i) {
@@ -197,10 +199,10 @@ int run(Options &options) {
     const ModelMemory file = model_file_bytes(
         options.model.c_str(), options.settings.weights == compute::WeightMode::kMapped);
     if (file.bytes.empty()) {
-        appliance.refuse_model(options.model.empty() ? "no model was given (--model)"
-                                                     : "the model file cannot be read");
+        appliance.loader().refuse_model(options.model.empty() ? "no model was given (--model)"
+                                                              : "the model file cannot be read");
     } else {
-        appliance.take_model(
+        appliance.loader().take_model(
             {.bytes = file.bytes, .place = options.model, .writable = file.writable});
     }
 

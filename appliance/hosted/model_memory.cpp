@@ -1,3 +1,5 @@
+// Reads or maps a model file. Reading is tried first, because packing weights needs memory that can
+// be written; every failure on that way ends in mapping.
 #include "appliance/hosted/model_memory.h"
 
 #include <fcntl.h>
@@ -18,11 +20,11 @@ constexpr size_t kHugePage = size_t{2} << 20;
 // MADV_COLLAPSE, since Linux 6.1 (uapi/asm-generic/mman-common.h); Debian 12's C library lacks it.
 constexpr int kCollapse = 25;
 constexpr size_t kWorthwhile = size_t{16} << 20;
-// Beside the copy, for everything else that runs.
+// Memory that must stay free beside the copy, for everything else that runs.
 constexpr uint64_t kSpareBytes = uint64_t{1} << 30;
 constexpr size_t kReadBytes = size_t{64} << 20;
 
-// What is free, and what caches of files would give back; 0: nobody says.
+// The memory that is free or that file caches would give back; 0: not known.
 uint64_t available_bytes() {
     const int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -57,14 +59,14 @@ bool read_all(int fd, uint8_t *to, size_t len) {
             continue;
         }
         if (got <= 0) {
-            return false;  // shorter than it was, or unreadable
+            return false;  // the file became shorter, or it cannot be read
         }
         done += static_cast<size_t>(got);
     }
     return true;
 }
 
-// nullptr: to be mapped instead.
+// nullptr: no memory to spare, or an error; the caller maps the file instead.
 void *read_into_pages(int fd, size_t len) {
     if (!memory_to_spare(len)) {
         return nullptr;
@@ -75,7 +77,7 @@ void *read_into_pages(int fd, size_t len) {
     if (at == MAP_FAILED) {
         return nullptr;
     }
-    // What is not aligned stays untouched, so it costs no memory.
+    // The parts outside the aligned range are never touched, so they cost no memory.
     auto *const start = static_cast<uint8_t *>(at);
     uint8_t *const aligned =
         start + (kHugePage - reinterpret_cast<uintptr_t>(at) % kHugePage) % kHugePage;
@@ -84,7 +86,8 @@ void *read_into_pages(int fd, size_t len) {
         munmap(at, room + kHugePage);
         return nullptr;
     }
-    // Where memory was in pieces there may be small pages; an older Linux leaves it at that.
+    // If free memory was fragmented, some pages are small ones: ask Linux to join them. An older
+    // Linux refuses, and they stay small.
     (void)madvise(aligned, room, kCollapse);
     return aligned;
 }

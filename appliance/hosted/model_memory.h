@@ -11,10 +11,10 @@ struct ModelMemory {
     bool writable = false;  // a copy of our own; its weights may be repacked
 };
 
-// The file's bytes, for the life of the program; empty when it can't be had (errno says why). Read
-// into memory of our own if there is some to spare; a large file into huge pages: with pages of 4
-// KiB a third of the memory bandwidth was lost to walking page tables inside a virtual machine.
-// Otherwise, or if `map`, it is mapped.
+// The file's bytes, for the life of the program; empty if the file cannot be read (errno says why).
+// If there is memory to spare, the file is read into memory of our own. A large file goes into huge
+// pages: with pages of 4 KiB, walking page tables inside a virtual machine took a third of the
+// memory bandwidth. Otherwise, or if `map`, the file is mapped.
 [[nodiscard]] ModelMemory model_file_bytes(const char *path, bool map = false);
 
 }  // namespace bareflow

@@ -1,11 +1,11 @@
-// Chat formats without a model, for tests: a JSON object with the members of a chat request on each
-// line of standard input, and for each the prompt that a template makes of it, as a JSON string on
-// a line. A line that begins with "! " has the reason of a refusal instead.
+// Chat formats without a model, for tests. Each line of standard input is a JSON object with the
+// members of a chat request. For each one line is written: the prompt that the template makes of it
+// as a JSON string, or "! " and the reason why it was refused.
 //
 //     bareflow --render-chat TEMPLATE_FILE BOS EOS < requests
 //
-// BOS and EOS: the texts that stand for bos_token and eos_token. Whether the template was
-// recognised, and as what, goes to standard error.
+// BOS and EOS are the texts for bos_token and eos_token. Standard error says whether the template
+// was recognised, and as which family.
 #pragma once
 
 namespace bareflow {

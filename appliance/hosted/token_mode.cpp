@@ -1,3 +1,6 @@
+// The modes --tokens and --prompt: loads the model, keeps every slot busy while there are prompts,
+// and prints what the engine makes. tests/golden compares the printed bits, so nothing here may
+// change a token, a logit or their order.
 #include "appliance/hosted/token_mode.h"
 
 #include <bit>
@@ -19,10 +22,10 @@
 namespace bareflow {
 namespace {
 
-constexpr uint32_t kMaxPromptTokens = 1u << 16;  // of all prompts
+constexpr uint32_t kMaxPromptTokens = 1u << 16;  // of all prompts together
 constexpr uint32_t kMaxPrompts = 1024;
 
-// Prompts, one behind the other.
+// All prompts, one after another in `tokens`; prompt i ends before ends[i].
 struct Prompts {
     Buffer<llama::Token> tokens;
     Buffer<uint32_t> ends;
@@ -76,7 +79,7 @@ class Printer final : public llama::TokenSink {
             std::printf("\n");
             return;
         }
-        // The logits that made the model stop are of interest, too.
+        // Also print the logits from which the end of the text was chosen.
         if (logits_ && reason == llama::FinishReason::kStop) {
             print_logits();
         }
@@ -85,7 +88,7 @@ class Printer final : public llama::TokenSink {
     [[nodiscard]] const llama::Usage &usage() const { return usage_; }
 
   private:
-    // Whose lines follow.
+    // Says which prompt the next lines belong to, if there are several and it is another one.
     void name(llama::SlotId slot) {
         if (several_ && prompt_of_[slot] != named_) {
             named_ = prompt_of_[slot];
@@ -159,7 +162,8 @@ void print_speed(const llama::Usage &usage) {
                             usage.decode_ticks));
 }
 
-// Puts the last relaxed operation of each kind into force, if there are any in the lists.
+// Puts the last relaxed variant of each operation into force. The lists have relaxed variants only
+// after allow_relaxed_numerics(true).
 void use_relaxed(std::span<compute::FloatBinding> bindings) {
     for (compute::FloatBinding &binding : bindings) {
         for (const compute::FloatVariant *const variant : compute::float_variants()) {

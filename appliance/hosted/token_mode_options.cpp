@@ -1,3 +1,5 @@
+// The command line of the modes --tokens and --prompt. Numbers must be whole and in range; anything
+// else refuses the whole command line.
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -61,7 +63,7 @@ bool parse_mirostat(const char *text, bool &out) {
     return true;
 }
 
-// TOKEN:BIAS between commas.
+// A list of TOKEN:BIAS, separated by commas.
 bool parse_biases(const char *text, llama::SamplingParams &out) {
     for (const char *at = text;; ++at) {
         if (out.logit_bias_count == llama::SamplingParams::kMaxBiases) {

@@ -1,4 +1,4 @@
-// The tuned profile on a state disk.
+// A profile store on a state disk.
 #pragma once
 
 #include "appliance/kept_profile/profile_store.h"

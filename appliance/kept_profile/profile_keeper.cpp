@@ -1,3 +1,5 @@
+// Decides when to save, and says in the log what was remembered and saved. What must hold: a save
+// is never waited for, and a store that fails costs nothing but the kept choices.
 #include "appliance/kept_profile/profile_keeper.h"
 
 #include <algorithm>
@@ -48,7 +50,7 @@ void ProfileKeeper::start(ProfileStore *store, const ProfileIdentity &identity,
     profile_.identity = identity;
 }
 
-// Whether the optimiser's choices are others than those in profile_.
+// Whether the optimiser's choices differ from those in profile_.
 bool ProfileKeeper::changed() {
     const size_t count = optimizer_->choices(choices_);
     return count != profile_.count ||
@@ -90,7 +92,7 @@ void ProfileKeeper::tend(const Now &now) {
         return;
     }
     unsaved_ = false;
-    // What was remembered is in force again: nothing to write.
+    // Equal choices are in the store already: nothing to write.
     if (changed()) {
         begin_save(now);
     }
@@ -131,7 +133,7 @@ void ProfileKeeper::poll_save(const Now &now) {
 }
 
 void ProfileKeeper::failed(const Now &now, std::string_view why) {
-    profile_.count = 0;  // nobody knows what the disk holds now
+    profile_.count = 0;  // what the store holds now is not known
     unsaved_ = true;
     first_change_ticks_ = last_change_ticks_ = now.ticks;
     ++failures_;

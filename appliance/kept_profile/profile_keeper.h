@@ -1,6 +1,7 @@
-// Keeps the optimiser's choices across reboots: gives it what the store remembers when a model has
-// been taken, and saves what it found when it has come to rest. What the store holds for another
-// model, processor, hypervisor or version is ignored. Boot processor only.
+// Keeps the optimiser's choices across reboots. When a model has been loaded, the optimiser gets
+// the choices that the store remembers. When the optimiser has found others and they stop changing,
+// they are saved. Choices for another model, processor, hypervisor or version are ignored. Boot
+// processor only.
 #pragma once
 
 #include <array>
@@ -14,38 +15,40 @@ namespace bareflow {
 
 class ProfileKeeper {
   public:
-    // A save waits for quiet: so long after the last change while nobody
-    // waits for a token, longer when somebody does; and never more often than this.
+    // A save waits until the choices have not changed for kIdleDebounceMs while no request is
+    // worked on, or for kBusyDebounceMs otherwise. Between two saves lie at least kMinIntervalMs.
     static constexpr uint64_t kIdleDebounceMs = 1000;
     static constexpr uint64_t kBusyDebounceMs = 8000;
     static constexpr uint64_t kMinIntervalMs = 5000;
-    // While the search goes on there is no rest: saved all the same after so long.
+    // While the search goes on, choices keep changing: they are saved this long after the first
+    // change all the same.
     static constexpr uint64_t kMostUnsavedMs = 30000;
-    // While a save is under way the disk is looked at this often, and otherwise left alone.
+    // How often the disk is asked whether the save under way is done.
     static constexpr uint64_t kPollMs = 1;
-    // A disk that fails is left alone.
+    // After this many failures in a row the disk is not used any more.
     static constexpr uint32_t kMaxFailures = 3;
 
     struct Now {
         uint64_t ticks = 0;
         uint64_t ticks_per_ms = 1;
-        bool idle = true;     // nobody waits for a token
+        bool idle = true;     // no request is worked on
         bool settled = true;  // the optimiser has nothing to do
         double tokens_per_second = 0;
     };
 
     // continual: saves at every call of tend(), for tests that kill the machine.
-    // store: nullptr: nothing is kept. Log says what was remembered, in one line.
+    // store: nullptr if nothing is kept. One log line says what was remembered.
     void start(ProfileStore *store, const ProfileIdentity &identity, Optimizer &optimizer,
                bool continual);
     // Between two slices of work.
     void tend(const Now &now);
-    // When tend() wants to be called though nothing happens; ~0: not before something changes.
+    // platform::ticks() at which tend() must be called even if nothing happens; ~0: only when
+    // something changes.
     [[nodiscard]] uint64_t deadline() const { return deadline_; }
 
     [[nodiscard]] bool keeps() const { return store_ != nullptr && failures_ < kMaxFailures; }
     [[nodiscard]] uint64_t saves() const { return saves_; }
-    // Where; empty: nowhere.
+    // Name of the store in use; empty: none.
     [[nodiscard]] std::string_view place() const {
         return keeps() ? store_->place() : std::string_view();
     }
@@ -59,7 +62,7 @@ class ProfileKeeper {
     ProfileStore *store_ = nullptr;
     Optimizer *optimizer_ = nullptr;
     bool continual_ = false;
-    uint64_t revision_ = 0;  // looked at last
+    uint64_t revision_ = 0;  // the optimiser's at the last tend()
     bool unsaved_ = false;
     uint64_t first_change_ticks_ = 0;
     uint64_t last_change_ticks_ = 0;
@@ -69,7 +72,7 @@ class ProfileKeeper {
     uint32_t failures_ = 0;
     uint64_t saves_ = 0;
 
-    TunedProfile profile_;  // as it was saved or loaded last
+    TunedProfile profile_;  // as the store has it: saved or loaded last
     std::array<TunedChoice, TunedProfile::kMaxChoices> choices_{};
     std::array<uint8_t, TunedProfile::kMaxBytes> record_{};
 };

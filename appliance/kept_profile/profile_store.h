@@ -1,5 +1,5 @@
-// Where the tuned profile is kept across reboots. DiskProfileStore joins it to a disk; tests to
-// memory. A record is a few KiB. Boot processor only.
+// Where the tuned profile is kept across reboots. DiskProfileStore keeps it on a disk, tests keep
+// it in memory. A record is a few KiB. Boot processor only.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@ namespace bareflow {
 
 class ProfileStore {
   public:
-    // "ata1", for the log.
+    // The name for the log: "ata1".
     [[nodiscard]] virtual std::string_view place() const = 0;
-    // What was saved last and is whole; valid until the next save. kNotFound: nothing yet;
-    // kInvalid: only damaged records; kDevice, kTimeout: said.
+    // The last record that was saved completely; valid until the next save. kNotFound: nothing was
+    // saved yet; kInvalid: all records are damaged; kDevice, kTimeout: the disk failed.
     [[nodiscard]] virtual Result<std::span<const uint8_t>> load() = 0;
-    // Begins to save a copy of the record; one at a time. Cut off at any point, the record before
-    // it stays.
+    // Starts to save a copy of the record. One save at a time. If the machine stops at any point of
+    // it, the record before stays.
     [[nodiscard]] virtual Status begin_save(std::span<const uint8_t> record) = 0;
-    // Looks, without waiting: true when it is safe where it is kept.
+    // Returns without waiting. True: the record is safe on its medium.
     [[nodiscard]] virtual Result<bool> poll_save() = 0;
 
   protected:

@@ -1,3 +1,5 @@
+// A profile to bytes and back. What must hold: any bytes decode to a profile within its limits or
+// to an error, because they come from a disk.
 #include "appliance/kept_profile/tuned_profile.h"
 
 #include "kernel_lib/base/byte_reader.h"
@@ -8,15 +10,15 @@ namespace bareflow {
 namespace {
 
 constexpr uint32_t kFormat = 1;
-constexpr uint32_t kRelaxedFormat = 0x101;  // of choices made with numerics=fast; else the same
+constexpr uint32_t kRelaxedFormat = 0x101;  // the same layout; choices made with numerics=fast
 constexpr uint8_t kMaxLevel = 3;
 
 constexpr size_t kHashedHeadBytes = 64 * 1024;
 constexpr size_t kSamples = 256;
 constexpr size_t kSampleBytes = 256;
 
-// Eight bytes at a time, mixed as FNV-1a mixes one; the upper half is folded in, since products
-// carry upwards only.
+// Takes eight bytes at a time, mixed as FNV-1a mixes one byte. The upper half is folded into the
+// lower one, because a multiplication carries upwards only.
 class Hash {
   public:
     void add(uint64_t word) {
@@ -88,7 +90,7 @@ bool read_choice(ByteReader &in, TunedChoice &out) {
            out.level <= kMaxLevel && out.function.len > 0 && out.variant.len > 0;
 }
 
-// No text is longer than ShortText can be, so that this many always fit.
+// The longest choice, with texts as long as ShortText holds: kMaxChoices of them always fit.
 constexpr size_t kMaxChoiceBytes = (1 + 63) + (1 + 32) + 1 + 8 + 8;
 static_assert(256 + TunedProfile::kMaxChoices * kMaxChoiceBytes <= TunedProfile::kMaxBytes);
 
@@ -120,7 +122,7 @@ uint64_t sampled_hash(std::span<const uint8_t> bytes) {
         const auto rest = bytes.subspan(kHashedHeadBytes);
         const size_t len = std::min(rest.size(), kSampleBytes);
         for (size_t i = 0; i < kSamples; ++i) {
-            // The first one at the beginning, the last one at the end.
+            // The first sample is at the beginning, the last one at the end.
             const auto at = static_cast<size_t>(static_cast<unsigned __int128>(rest.size() - len) *
                                                 i / (kSamples - 1));
             hash.add(rest.subspan(at, len));
@@ -172,7 +174,7 @@ Status decode_profile(std::span<const uint8_t> bytes, TunedProfile &out) {
         count > TunedProfile::kMaxChoices) {
         return bad;
     }
-    // Once over all of it before anything is believed.
+    // Read all of it once before `out` is changed.
     ByteReader ahead = in;
     for (size_t i = 0; i < count; ++i) {
         TunedChoice ignored;

@@ -1,5 +1,5 @@
-// What is remembered of a tuned program: which variant each function ended with, for which model,
-// processor and version. Values and their bytes; no disk, no clock.
+// The record of a tuned program: the variant that each function ended with, and the model,
+// processor and version that this was found for. Values and their bytes; no disk, no clock.
 // docs/decisions/0003-state-disk.md has the format.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace bareflow {
 
-// For whom the choices were made.
+// What the choices were made for.
 struct ProfileIdentity {
     uint64_t model_bytes = 0;
     uint64_t model_hash = 0;  // sampled_hash() of the file
@@ -28,18 +28,18 @@ struct ProfileIdentity {
     bool relaxed = false;      // numerics=fast
 };
 
-// Why choices made for `theirs` are of no use to `ours`, in a few words: "another model"; empty
-// when they are.
+// Why choices made for `theirs` are of no use to `ours`, in a few words: "another model". Empty:
+// they are of use.
 [[nodiscard]] std::string_view identity_mismatch(const ProfileIdentity &ours,
                                                  const ProfileIdentity &theirs);
 
-// Of the length, the first 64 KiB and 256 samples of 256 bytes, so that it takes a millisecond
-// however long the file is. Tells files apart that nobody made alike on purpose.
+// A hash of the length, the first 64 KiB and 256 samples of 256 bytes. It takes a millisecond even
+// for a large file. It tells files apart unless somebody made them alike on purpose.
 [[nodiscard]] uint64_t sampled_hash(std::span<const uint8_t> bytes);
 
 struct TunedProfile {
     static constexpr size_t kMaxChoices = 64;
-    static constexpr size_t kMaxBytes = 16 * 1024;  // encoded, at the very most
+    static constexpr size_t kMaxBytes = 16 * 1024;  // of any encoded profile
 
     ProfileIdentity identity;
     uint32_t milli_tokens_per_second = 0;  // 0: not known
@@ -51,9 +51,10 @@ struct TunedProfile {
     }
 };
 
-// How many bytes of `out` (at least kMaxBytes) it takes.
+// Writes the profile into `out`, which has at least kMaxBytes. Returns how many bytes it took.
 [[nodiscard]] size_t encode_profile(const TunedProfile &profile, std::span<uint8_t> out);
-// kInvalid: not a profile; kUnsupported: of another format. `out` is changed only on success.
+// kInvalid: not a profile; kUnsupported: the profile has another format. Changes `out` only on
+// success.
 [[nodiscard]] Status decode_profile(std::span<const uint8_t> bytes, TunedProfile &out);
 
 }  // namespace bareflow

@@ -1,4 +1,7 @@
-// The appliance on bare metal: finds the devices, joins them to the appliance, runs its loop.
+// The appliance on bare metal: finds the devices, gives them to the appliance and runs its loop.
+// What must hold: a device that is missing or fails becomes one sentence in the log, and everything
+// else goes on. The order of the steps is docs/ARCHITECTURE.md's "From power-on to the first
+// answer".
 #include <algorithm>
 #include <array>
 
@@ -38,7 +41,7 @@ class Complaints final : public SettingsListener {
 
 class Machine final : public Surroundings {
   public:
-    // No card is not an error: the console still works.
+    // Without a card the log says so, and the console still works.
     void start_network(const Settings &settings);
     [[nodiscard]] Network *network() const { return network_; }
 
@@ -114,7 +117,7 @@ void Machine::announce_network() {
 }
 
 uint64_t Machine::network_deadline() {
-    // Without interrupts the card is looked at often; QEMU's cards all have them.
+    // A card without interrupts is polled often. All of QEMU's cards have interrupts.
     constexpr uint32_t kPolledMs = 1;
     constexpr uint32_t kNoNetworkMs = 1000;
     uint32_t ms = kNoNetworkMs;
@@ -145,7 +148,7 @@ status::NetworkInfo Machine::network_info() {
                               network_->stream_counters().frames_lost};
 }
 
-// CPUID's signatures in plain words, where they are known.
+// The hypervisor's name for a signature of CPUID; unknown signatures stay as they are.
 std::string_view hypervisor_name(std::string_view signature) {
     return signature == "TCGTCGTCGTCG" ? "QEMU's emulation (TCG)"
            : signature == "KVMKVMKVM"  ? "KVM"
@@ -162,7 +165,7 @@ void log_processor() {
     char text[400];
     TextWriter out(text);
     format_features(out, cpu);
-    // The screen has eighty columns.
+    // The screen has 80 columns; time and prefix take the others.
     constexpr size_t kColumns = 58;
     for (std::string_view rest = out.view(); !rest.empty();) {
         size_t len = rest.size();
@@ -190,7 +193,7 @@ Settings read_settings() {
     return settings;
 }
 
-// The first disk with the magic keeps the tuned profile.
+// The first disk that bears the state disk's magic keeps the tuned profile.
 void find_state(std::span<BlockDevice *const> disks, Appliance &appliance) {
     alignas(platform::kPageBytes) static constinit StateDisk::Buffer buffer{};
     static constinit Permanent<DiskProfileStore> store;
@@ -218,11 +221,11 @@ void find_model(const Settings &settings, Appliance &appliance) {
                               static_cast<size_t>(info.initrd_len_bytes)}};
     std::array<char, 240> text{};
     TextWriter detail(text);
-    auto file = load_model(places, settings.model, appliance.load_listener(), detail);
+    auto file = load_model(places, settings.model, appliance.loader(), detail);
     if (file) {
-        appliance.take_model(*file);
+        appliance.loader().take_model(*file);
     } else {
-        appliance.refuse_model(detail.size() > 0 ? detail.view() : file.error().message);
+        appliance.loader().refuse_model(detail.size() > 0 ? detail.view() : file.error().message);
     }
 }
 

@@ -1,3 +1,5 @@
+// Faults made on purpose. Each one must end in the report that a real fault of its kind gets; a
+// fault that does not happen is a panic. tests/qemu reads the reports.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -18,12 +20,12 @@ namespace bareflow {
 
 namespace {
 
-// Not mapped by anybody: below the end of the lower half, far beyond any memory.
+// An address that is never mapped: in the lower half, far above any memory.
 constexpr uint64_t kNowhere = 0x0000'7000'0000'0000;
 constexpr uint8_t kReturn = 0xC3;
 constexpr uint64_t kUd2Bytes = 2;
 
-// Every call needs its own frame: the array is used after the deeper call.
+// Using the array after the deeper call keeps a frame of its own for every call.
 [[gnu::noinline]] uint64_t run_out_of_stack(uint64_t depth) {
     volatile uint64_t frame[64];
     frame[depth % 64] = depth;
@@ -38,7 +40,7 @@ bool skip_ud2(InterruptFrame &frame) {
     return true;
 }
 
-// mov eax, value; ret
+// The code: mov eax, value; ret
 void write_answer(std::span<uint8_t> room, uint8_t value) {
     const uint8_t code[] = {0xB8, value, 0, 0, 0, 0xC3};
     std::copy(std::begin(code), std::end(code), room.begin());
@@ -51,7 +53,8 @@ struct Question {
     std::atomic<uint32_t> elsewhere = 0;
 };
 
-// New code at an old address, again and again, run by every processor.
+// Writes new code at the same address kRounds times; every processor runs it each time. A stale
+// instruction would give the answer of an earlier round.
 void republish(jit::CodeBuffer &code, Question &question) {
     constexpr int kRounds = 500;
     for (int round = 0; round < kRounds; ++round) {
@@ -69,7 +72,7 @@ void republish(jit::CodeBuffer &code, Question &question) {
                 for (uint32_t i = begin; i < end; ++i) {
                     asked.wrong += asked.ask() != asked.expected ? 1 : 0;
                     asked.elsewhere += platform::processor_index() != 0 ? 1 : 0;
-                    // Time for the others to take part.
+                    // Wait, so that the other processors can take part.
                     for (const uint64_t since = platform::ticks();
                          platform::ticks() - since < platform::ticks_per_second() / 100'000;) {
                         worker_pause();
@@ -81,7 +84,7 @@ void republish(jit::CodeBuffer &code, Question &question) {
     }
 }
 
-// Generated code is there and runs, and still no page is writable and executable.
+// Generated code runs, and no page is both writable and executable.
 void test_code() {
     jit::CodeBuffer code;
     if (!code.create(2)) {
@@ -141,7 +144,7 @@ void test_code() {
             return;
         }
         case SelfTest::kProcessor: {
-            // Two items: each processor waits for the other one, so both take part.
+            // Two units: the boot processor waits in its own, so that another one takes the second.
             const auto fault_elsewhere = [](void *, uint32_t, uint32_t) {
                 if (platform::processor_index() != 0) {
                     asm volatile("ud2");

@@ -1,4 +1,4 @@
-// Faults made on purpose (setting `selftest=`), so that a test or a curious person can see what the
+// Faults made on purpose (setting `selftest=`). They show a test, or a curious person, what the
 // machine says when something goes wrong. Bare metal only.
 #pragma once
 
@@ -6,8 +6,8 @@
 
 namespace bareflow {
 
-// Makes the fault, and returns only for kNone, and for kRecovery, kCandidates and kCode, which log
-// that they got away. If a fault does not happen that should, panics.
+// Makes the fault. Returns for kNone, and for kRecovery, kCandidates and kCode, which log that they
+// survived. Panics if the fault did not happen.
 void run_self_test(SelfTest test);
 
 }  // namespace bareflow

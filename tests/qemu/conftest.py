@@ -1,15 +1,15 @@
-"""QEMU for the tests: one `qemu` fixture that starts virtual machines, watches their serial line and
-screen, types, and puts every machine away again.
+"""QEMU for the tests: the fixture `qemu` starts virtual machines, watches their serial line and screen,
+types, and ends every machine after the test.
 
     def test_it_boots(qemu):
         vm = qemu.boot_image()
         vm.wait_for("ready")
         assert "BareFlow" in vm.screen_text()
 
-Machines are emulated (TCG), their disks are never written to (snapshot=on), their serial log stays
-in build/qemu-logs/<test>.log. A machine that outlives its hang timeout fails the test. Settings from
-outside: BAREFLOW_QEMU (the program), BAREFLOW_BUILD (where image and ELF are),
-BAREFLOW_SMP (processors of machines whose test names no number).
+Machines are emulated (TCG). Their disks are never written to (snapshot=on). The serial log stays in
+build/qemu-logs/<test>.log. A machine that runs longer than its hang timeout fails the test. Variables
+of the environment: BAREFLOW_QEMU (QEMU's program), BAREFLOW_BUILD (the folder of image and ELF),
+BAREFLOW_SMP (processors of a machine if its test gives no number).
 """
 import json
 import os
@@ -48,11 +48,11 @@ EXIT_BAD_IMAGE = 0x67 * 2 + 1
 
 
 def exit_exception(vector):
-    """Status of a machine that stopped on an exception."""
+    """QEMU's exit status when the machine stopped on this exception."""
     return (0x40 + vector) * 2 + 1
 
 
-# QMP names of what is not a letter or digit ("qcode").
+# QMP's names ("qcode") of the characters that are neither letters nor digits.
 KEYS = {
     " ": "spc", "\n": "ret", "\b": "backspace", "\t": "tab", "-": "minus", "=": "equal", "[": "bracket_left",
     "]": "bracket_right", ";": "semicolon", "'": "apostrophe", "`": "grave_accent", "\\": "backslash",
@@ -63,11 +63,11 @@ SHIFTED = dict(zip('ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()_+{}:"~|<>?',
 
 
 class HangError(AssertionError):
-    """The machine did not do what was waited for in time."""
+    """The machine did not do in time what the test waited for."""
 
 
 def free_port():
-    """A port of the loopback interface that is free now."""
+    """A port of the loopback interface that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -154,7 +154,7 @@ class Machine:
 
     @property
     def text(self):
-        """Everything the serial line said so far."""
+        """Everything that came over the serial line so far."""
         with self.changed:
             return self.output.decode("utf-8", "replace").replace("\r", "")
 
@@ -226,13 +226,13 @@ class Machine:
                 self.press("shift", KEYS.get(low, low))
             else:
                 self.press(KEYS.get(char, char))
-            time.sleep(pause_s)  # the keyboard's own buffer is small
+            time.sleep(pause_s)  # the keyboard's buffer holds few keys
 
     # ---- network
 
     @property
     def url(self):
-        """Where the guest's port 80 is, seen from here."""
+        """The address at which the host reaches the guest's port 80."""
         return f"http://127.0.0.1:{self.port}"
 
     # ---- the end
@@ -274,7 +274,7 @@ class Machine:
         self.folder.cleanup()
 
     def story(self):
-        """What a failed test wants to know."""
+        """The facts to show when a test fails."""
         text = self.output.decode("utf-8", "replace").replace("\r", "")
         return (f"QEMU: {' '.join(self.command)}\nstatus {self.process.poll()}, its own words: "
                 f"{self.errors.decode('utf-8', 'replace')!r}\nserial line ({self.log_path}), the end of it:\n"
@@ -296,7 +296,7 @@ class Qemu:
         port = free_port()
         smp = smp or SMP
         line = ["-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none"]
-        if machine != "microvm":  # which has no PCI
+        if machine != "microvm":  # microvm has no PCI
             line += ["-device", "VGA"]
         if debug_exit:
             line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]

@@ -1,11 +1,11 @@
-"""QEMU's gdb stub, as far as a test needs it to change the machine's memory at a chosen moment.
-The protocol: GDB manual, appendix E."""
+"""A client for QEMU's gdb stub, with the few commands that a test needs to change the machine's memory at
+a chosen moment. The protocol: GDB manual, appendix E."""
 import socket
 import time
 
 
 class GdbStub:
-    """Started as `-gdb unix:PATH,server=on,wait=off -S`."""
+    """For a machine that was started with `-gdb unix:PATH,server=on,wait=off -S`."""
 
     def __init__(self, path, timeout_s=30):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -21,7 +21,7 @@ class GdbStub:
         self.file = self.socket.makefile("rwb", buffering=0)
 
     def command(self, text):
-        """Sends one packet and returns what the answer holds ("c" is answered when the machine stops)."""
+        """Sends one packet and returns the answer's content. "c" is answered when the machine stops."""
         data = text.encode()
         self.file.write(b"$%s#%02x" % (data, sum(data) & 0xFF))
         while (byte := self.file.read(1)) != b"$":
@@ -40,7 +40,7 @@ class GdbStub:
         assert self.command(f"z1,{address:x},1") == "OK"
 
     def physical(self):
-        """From here on addresses are physical ones."""
+        """Addresses are physical ones from now on."""
         assert self.command("Qqemu.PhyMemMode:1") == "OK"
 
     def read(self, address, count):
@@ -53,7 +53,7 @@ class GdbStub:
         assert self.command(f"M{address:x},{len(data):x}:{data.hex()}") == "OK"
 
     def leave(self):
-        """The machine goes on without us."""
+        """Lets the machine run on and closes the connection."""
         assert self.command("D") == "OK"
         self.file.close()
         self.socket.close()

@@ -1,4 +1,4 @@
-"""The state disk from outside: docs/decisions/0003-state-disk.md, written a second time."""
+"""Reads and spoils a state disk, by docs/decisions/0003-state-disk.md and independently of the C++ code."""
 import struct
 
 MAGIC = b"BAREFLOW-STATE-1"
@@ -26,7 +26,7 @@ def copy_range(index):
 
 
 def read_copy(data, index):
-    """(sequence, record) of a whole copy, else None."""
+    """(sequence, record) of a copy; None if the copy is damaged."""
     start, end = copy_range(index)
     copy = data[start:end]
     magic, sequence, length, crc, reserved = struct.unpack_from("<8sQIIQ", copy)
@@ -39,7 +39,7 @@ def read_copy(data, index):
 
 
 def newest(path):
-    """(sequence, record) that counts; None when no copy is whole."""
+    """(sequence, record) of the newest copy that is whole; None if there is none."""
     data = path.read_bytes()
     assert data[:SECTOR] == MAGIC.ljust(SECTOR, b"\0")
     whole = [copy for copy in (read_copy(data, index) for index in range(COPIES)) if copy]
@@ -47,7 +47,7 @@ def newest(path):
 
 
 def parse(record):
-    """The record's fields."""
+    """The fields of a record."""
     at = 0
 
     def take(form):
@@ -78,7 +78,7 @@ def choices(record):
 
 
 def damage(path, index):
-    """One bit of a copy's record changed."""
+    """Changes one bit of a copy's record."""
     data = bytearray(path.read_bytes())
     data[copy_range(index)[0] + 40] ^= 0x04
     path.write_bytes(data)

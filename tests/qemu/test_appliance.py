@@ -1,5 +1,5 @@
-"""The appliance inside QEMU, from the outside: HTTP over the user network, serial line, screen and
-keyboard, good and bad models, little memory."""
+"""The appliance in QEMU as its users meet it: HTTP over the user network, serial line, screen and keyboard,
+good and bad models, little memory."""
 import http.client
 import json
 import re
@@ -26,8 +26,8 @@ PROMPT = "Once upon a time"
 READY = re.compile(r"\] ready: .*\n")
 
 
-# ---- a small client: every call is a fresh connection, because QEMU's user network answers for a
-# guest that has no address yet and then loses what was sent
+# ---- a small client. Every call makes a new connection: QEMU's user network accepts connections for a
+# guest that has no address yet, and then loses what was sent.
 
 def call(vm, method, path, body=None, headers=None, timeout=20):
     connection = http.client.HTTPConnection("127.0.0.1", vm.port, timeout=timeout)
@@ -53,14 +53,14 @@ def wait_ready(vm):
 
 
 def hosted_text(max_tokens, model=MODEL, prompt=PROMPT):
-    """The continuation by the same engine as a Linux program."""
+    """The continuation that the hosted program makes."""
     run = subprocess.run([BUILD / "hosted/bareflow", "--model", model, "--prompt", prompt, "--max-tokens",
                           str(max_tokens)], capture_output=True, check=True, timeout=120)
     return run.stdout.decode().removeprefix(prompt).removesuffix("\n")
 
 
 def numpy_text(max_tokens, model=MODEL, prompt=PROMPT):
-    """The continuation by an independent tokenizer and an independent engine, both in Python."""
+    """The continuation that the independent tokenizer and engine in Python make."""
     tokenizer = Tokenizer.from_gguf(str(model))
     tokens = tokenizer.encode(prompt.encode())
     made = [token for _, token in reference.generate(reference.Model(str(model)), [tokens], max_tokens)[0]
@@ -76,7 +76,7 @@ def synthetic(tmp_path, name, *arguments):
 
 
 def large_model():
-    """The shape of a model of 135 million parameters, made once."""
+    """A model of 135 million parameters, made once."""
     path = BUILD / "test-135m-q8_0.gguf"
     if not path.exists():
         half = path.with_suffix(".part")
@@ -114,7 +114,7 @@ def test_chat_equals_the_hosted_one(served):
     assert status == 200, data
     answer = json.loads(data)
     assert answer["object"] == "chat.completion" and answer["usage"]["completion_tokens"] == 40
-    # This model has no template: messages stand one below the other.
+    # This model has no template: each message is a line of its own.
     prompt = "Lily was a girl.\n" + PROMPT
     assert answer["choices"][0]["message"] == {"role": "assistant",
                                                "content": hosted_text(40, prompt=prompt)}
@@ -140,7 +140,7 @@ def test_a_seed_repeats_whatever_else_is_served(qemu):
     together = [None] * len(jobs)
 
     def ask(i):
-        time.sleep(i * 0.02)  # QEMU's user network loses what comes all at once
+        time.sleep(i * 0.02)  # QEMU's user network loses connections that come at the same moment
         together[i] = complete(vm, **jobs[i])["choices"][0]["text"]
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(jobs))]
@@ -194,7 +194,7 @@ def test_one_byte_at_a_time(served):
 
 
 def test_hanging_up_in_mid_stream_stops_the_work(qemu, tmp_path):
-    # Long enough to be seen cancelled: some hundred tokens a second at most.
+    # Long enough to be cancelled while it is made, at a few hundred tokens a second.
     vm = qemu.boot_image(None, nic="virtio-net-pci")
     wait_ready(vm)
     for _ in range(3):
@@ -311,7 +311,7 @@ def test_screen_and_serial_tell_the_story(qemu):
     assert "[########################]" in vm.text, "the model's progress bar"
     status = vm.wait_for_screen("1 request |").splitlines()[-1]
     assert re.search(r"BareFlow .* \| 10\.0\.2\.15 \| 1 request \| [\d.]+ tokens/s", status), status
-    # How many times faster than portable code, to its last digit whatever stands before it.
+    # The factor over portable code is shown completely, even after a long model name.
     status = vm.wait_for_screen(" tokens/s, x").splitlines()[-1]
     assert re.search(r"\| BareFlow St\w* Q8_0 \| .* tokens/s, x\d+\.\d\s*$", status), status
 
@@ -339,7 +339,7 @@ def test_prompt_typed_on_the_keyboard(qemu):
 
 
 def test_control_c_stops_a_continuation(qemu, make_image):
-    # A few tokens a second: it is still at it when the key comes.
+    # A few tokens a second, so that the text is still being made when the key is pressed.
     vm = qemu.boot_image(make_image(model=None), "-drive", f"file={large_model()},format=raw,snapshot=on", memory=1024,
                          nic=None)
     wait_ready(vm)
@@ -353,7 +353,7 @@ def test_reboot_command(qemu):
     vm = qemu.boot_image(None, nic=None)
     wait_ready(vm)
     vm.send_serial("reboot\r")
-    vm.wait_exit(20)  # -no-reboot turns the reset into QEMU's end
+    vm.wait_exit(20)  # with -no-reboot, a reset ends QEMU
 
 
 # ---- settings
@@ -379,7 +379,7 @@ def test_static_address(qemu):
 
 
 def test_silence_gets_the_fallback_address(qemu):
-    # A network with nobody on it.
+    # A network without a DHCP server.
     vm = qemu.start("-drive", f"file={BUILD / 'fluid_llama.img'},format=raw,snapshot=on", "-netdev",
                     f"socket,id=lonely,listen=127.0.0.1:{free_port()}", "-device", "e1000,netdev=lonely", nic=None)
     line = wait_ready(vm)
@@ -496,6 +496,6 @@ def test_health_answers_while_a_large_model_generates(qemu, make_image):
     state = json.loads(call(vm, "GET", "/profile?format=json")[2])["requests"]
     assert state["running"] == 1, "it generated all the while"
     stream.close()
-    # The bound is 50 ms on a quiet machine (make bench); a busy one is given the benefit of the doubt.
+    # On a quiet machine the bound is 50 ms (make bench); this one allows for a busy host.
     assert statistics.median(times) < 0.05, sorted(times)[-10:]
     assert max(times) < 1.0, sorted(times)[-10:]

@@ -1,6 +1,6 @@
-"""Both ways of booting, what a machine says that cannot run the program, and what faults look like.
+"""Both ways of booting, the sentences of machines that cannot run the program, and the reports of faults.
 
-Every machine here lives for seconds; none may reset (-no-reboot would end QEMU with status 0).
+Every machine here runs for seconds. None may reset: with -no-reboot, a reset ends QEMU with status 0.
 """
 import re
 import shutil
@@ -28,14 +28,14 @@ DIVIDE, INVALID_OPCODE, PAGE_FAULT = 0, 6, 14
 
 @pytest.fixture
 def image_copy(tmp_path):
-    """A copy of the image's head (all but most of the model) that a test may spoil."""
+    """A copy of the image without most of the model, for a test to spoil."""
     path = tmp_path / "spoilt.img"
     shutil.copyfile(IMAGE, path)
     return path
 
 
 def kernel_sectors(image):
-    """How many sectors the kernel takes, from the image header."""
+    """The number of the kernel's sectors, from the image header."""
     head = image.read_bytes()[HEADER_LBA * SECTOR:(HEADER_LBA + 1) * SECTOR]
     assert head[:8] == b"BFIMAGE1"
     return int.from_bytes(head[20:24], "little")
@@ -50,7 +50,7 @@ def test_image_boots(qemu):
 
 
 def test_seed_command_boots(qemu):
-    """QEMU's default machine, processor, disk, network card and memory; only the window is left out."""
+    """QEMU's default machine, processor, disk, network card and memory, without a window."""
     vm = qemu.start_plain("-drive", f"file={IMAGE},format=raw,snapshot=on")
     assert vm.wait_for(BOOTED).group(1) == "BIOS"
     vm.wait_for(re.compile(r"memory: 127\.\d MiB"))
@@ -58,7 +58,7 @@ def test_seed_command_boots(qemu):
 
 @pytest.mark.parametrize("machine, disk", [("q35", "ide"), ("pc", "virtio"), ("q35", "virtio")])
 def test_image_boots_from_other_disks(qemu, machine, disk):
-    """AHCI and virtio: the BIOS reads them as well."""
+    """The BIOS also boots from AHCI and virtio disks."""
     vm = qemu.start("-drive", f"file={IMAGE},format=raw,snapshot=on,if={disk}", machine=machine)
     assert vm.wait_for(BOOTED).group(1) == "BIOS"
 
@@ -72,10 +72,10 @@ def test_elf_boots(qemu, machine):
 
 @pytest.mark.parametrize("settings", [
     {"cpu": "max"},
-    {"cpu": "qemu64,-nx"},      # nothing can be made non-executable
-    {"cpu": "qemu64,-apic"},    # the 8254 does the waking
+    {"cpu": "qemu64,-nx"},      # no page can be made non-executable
+    {"cpu": "qemu64,-apic"},    # the 8254 ends waits
     {"cpu": "kvm64", "smp": 2},
-    {"memory": "6G"},           # some of it above 4 GiB
+    {"memory": "6G"},           # part of it lies above 4 GiB
     {"memory": "2G", "cpu": "Skylake-Client"},
     {"machine": "microvm", "nic": None},  # no keyboard controller, no port 61h, no PCI
 ], ids=lambda s: "-".join(f"{v}" for v in s.values()).replace(",", ""))
@@ -84,15 +84,15 @@ def test_elf_boots_on_other_machines(qemu, settings):
     vm.wait_for(BOOTED)
     megahertz = vm.wait_for(re.compile(r"processor: .* (\d+) MHz \(8254\)"))
     assert float(megahertz.group(1)) == pytest.approx(host_megahertz(), rel=0.01)
-    # A fault, a handler that takes it, and on it goes.
+    # A fault happens, a handler resolves it, and the program goes on.
     vm.wait_for("selftest: recovered from an invalid opcode")
     if settings.get("memory") == "6G":
         vm.wait_for(re.compile(r"memory: (6\.0 GiB|5\.\d GiB|61\d\d\.\d MiB)"))
 
 
 def host_megahertz():
-    """How fast the time-stamp counter runs, which under TCG is the guest's: as the hosted program
-    measures it."""
+    """The speed of the time-stamp counter, measured by the hosted program. Under TCG the guest's counter runs
+    at the same speed."""
     code = ("#include <stdio.h>\n#include <time.h>\n#include <x86intrin.h>\n"
             "static double now(void){struct timespec t;clock_gettime(CLOCK_MONOTONIC,&t);"
             "return t.tv_sec*1e6+t.tv_nsec*1e-3;}\n"
@@ -181,12 +181,12 @@ def test_damaged_image(qemu, image_copy, place):
 
 
 def test_damaged_kernel_with_the_right_sum(qemu, image_copy):
-    """What was written wrongly, not read wrongly: the unpacker finds out and the BIOS still says so."""
+    """The image itself is damaged: the unpacker notices it, and the BIOS path still shows the sentence."""
     with open(image_copy, "r+b") as file:
         file.seek(KERNEL_LBA * SECTOR + 5000)
         words = struct.unpack("<1000I", file.read(4000))
         file.seek(KERNEL_LBA * SECTOR + 5000)
-        # The same words in another order have the same sum.
+        # Exchanging two words does not change the sum.
         file.write(struct.pack("<1000I", *reversed(words)))
     vm = qemu.boot_image(image_copy, nic=None)
     assert vm.wait_exit() == EXIT_BAD_IMAGE
@@ -277,7 +277,7 @@ def test_panic_stops_the_machine(qemu):
 
 def test_reboot_resets(qemu):
     vm = qemu.boot_elf("selftest=reboot")
-    assert vm.wait_exit() == 0  # -no-reboot: QEMU ends instead
+    assert vm.wait_exit() == 0  # with -no-reboot, a reset ends QEMU
     assert vm.text.count("booted by") == 1
 
 
@@ -285,9 +285,9 @@ def test_reboot_resets(qemu):
 
 @pytest.mark.parametrize("cpu", ["qemu64", "qemu64,-apic"], ids=["apic", "8254"])
 def test_idle_costs_next_to_nothing(qemu, cpu):
-    """Processor time that QEMU takes while nothing happens. The limit leaves room for a busy host;
-    the measured figure is in docs/decisions/0002."""
-    vm = qemu.boot_elf(cpu=cpu, smp=1 if "-apic" in cpu else None)  # QEMU with two of those loses interrupts
+    """The processor time that QEMU takes while nothing happens. The limit allows for a busy host;
+    docs/decisions/0002 has the measured figure."""
+    vm = qemu.boot_elf(cpu=cpu, smp=1 if "-apic" in cpu else None)  # QEMU loses interrupts of two such processors
     vm.wait_for("ready")
     time.sleep(1.0)
     before = processor_seconds(vm.process.pid)

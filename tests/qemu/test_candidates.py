@@ -1,4 +1,4 @@
-"""Candidates that go wrong are survived; code made at run time has a name in a crash report."""
+"""The machine survives candidates that go wrong, and a crash report names generated code."""
 import json
 import re
 import time
@@ -41,7 +41,7 @@ def test_bad_candidates_are_survived(qemu, make_image, smp, cpu):
             assert f"selftest: processor 1: '{name}' {done}\n" in vm.text.replace("\r", "")
     for name in ("reads behind", "never ends"):
         assert re.search(f"jit: {name} for selftest (faulted|overran) and is not used", vm.text)
-    # And the appliance goes on.
+    # The appliance goes on.
     wait_ready(vm)
     assert complete(vm)["choices"][0]["text"]
     assert "EXCEPTION" not in vm.text
@@ -52,7 +52,7 @@ def test_a_crash_in_generated_code_names_the_kernel(qemu):
     assert vm.wait_exit() == exit_exception(PAGE_FAULT)
     assert "a null pointer, or close to one" in vm.text
     assert re.search(r"RIP [0-9a-f]{16} .* in selftest_gemv 64x32 r4 \+ 0x7\b", vm.text)
-    # The frame that the kernel made leads on to its caller.
+    # The kernel made a frame, so the backtrace reaches its caller.
     assert vm.text.count("called from") >= 2
 
 
@@ -64,13 +64,13 @@ def test_no_page_is_writable_and_executable_while_code_is_made(qemu, smp):
     assert mapped > 30000 and 50 < executable < 300 and both == 0
     answers = vm.wait_for(re.compile(r"(\d+) wrong answers, (\d+) given by other processors"))
     assert int(answers.group(1)) == 0
-    # Enough of them to mean something, also where the host has one processor for two of ours.
+    # Enough answers of the other processor, even if the host has one processor for two of the guest's.
     assert (int(answers.group(2)) > 100) == (smp > 1)
     vm.wait_for("ready")
 
 
 def test_relaxed_numerics_are_tried_and_said(qemu):
-    """numerics=fast: the SSE2 operations that break the contract are near enough here, too."""
+    """numerics=fast: the SSE2 operations that break the contract stay within the tolerance in QEMU, too."""
     vm = qemu.boot_elf("jit.warm=1 jit.hot=2 jit.very_hot=4 numerics=fast", initrd=MODEL)
     wait_ready(vm)
     assert "numerics=fast: float operations may differ from the reference by 1/4096" in vm.text

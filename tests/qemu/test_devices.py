@@ -1,4 +1,4 @@
-"""Every network card and every disk that there is a driver for, in a machine that has it."""
+"""Every network card and disk for which there is a driver, each in a machine that has it."""
 import http.client
 import json
 import re
@@ -17,7 +17,7 @@ CARDS = ["e1000", "e1000-82544gc", "e1000-82545em", "e1000e", "virtio-net-pci",
 
 
 def get(vm, path):
-    """One GET by a fresh connection."""
+    """One GET by a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", vm.port, timeout=20)
     try:
         connection.request("GET", path)
@@ -52,7 +52,7 @@ def test_network_card(qemu, card):
     network = network_of(vm)
     assert network["device"] == ("virtio-net" if card.startswith("virtio") else "e1000")
     assert network["dropped_frames"] == 0
-    # More than a ring's worth of full frames towards the guest, and of answers back.
+    # More full frames than a ring holds, to the guest and back.
     body = b"x" * 300_000
     connection = http.client.HTTPConnection("127.0.0.1", vm.port, timeout=20)
     connection.request("POST", "/v1/completions", body)
@@ -101,7 +101,7 @@ def test_model_on_a_disk(qemu, place):
 
 
 def test_memory_that_an_ide_controller_cannot_reach(qemu, tmp_path):
-    """With 64 MiB below 4 GiB a larger model is loaded above, by way of memory that can be reached."""
+    """With 64 MiB below 4 GiB, a larger model is loaded above them, through memory that the disk can reach."""
     model = tmp_path / "large.gguf"
     subprocess.run(["/usr/bin/python3", ROOT / "tools/gguf/make_gguf.py", "--dim", "288", "--hidden", "768", "--layers", "6",
                     "--heads", "6", "--kv-heads", "6", "--vocab", "1024", "--context", "64", "--type", "Q8_0", model],

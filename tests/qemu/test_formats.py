@@ -1,5 +1,5 @@
-"""Weight types inside QEMU: one model that has them all gives the text that it gives as a Linux
-program, which tests/golden compares with numpy bit for bit."""
+"""Weight types in QEMU: a model with all of them gives the same text as in the hosted program, which
+tests/golden compares with numpy bit for bit."""
 import sys
 
 from conftest import ROOT

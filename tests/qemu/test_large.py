@@ -1,5 +1,5 @@
-"""A model of TinyLlama-1.1B's exact shape (22 layers, 2048/5632, 32/4 heads, 32,000 tokens; random
-weights, made by the tool) loads and generates in a machine of 2 GiB: `make soak`."""
+"""A model of the exact shape of TinyLlama-1.1B loads and makes text in a machine of 2 GiB: 22 layers,
+2048/5632, 32/4 heads, 32,000 tokens, random weights. Part of `make soak`."""
 import json
 import sys
 import time
@@ -18,13 +18,14 @@ pytestmark = pytest.mark.soak
 TOKENS = 3
 PROMPT = "the"
 PLACES = ("initrd", "disk")
-LOAD_S = 300  # a busy machine reads 1.2 GB slowly
+LOAD_S = 300  # a busy host reads 1.2 GB slowly
 TOTAL_S = 1800
 
 
 @pytest.fixture(scope="module")
 def texts():
-    """What each model says as a Linux program: neither machine nor place must matter."""
+    """The text that each model gives in the hosted program. Neither the machine nor the model's place may change
+    it."""
     return {}
 
 
@@ -54,9 +55,9 @@ def test_tinyllama_shape_in_two_gib(qemu, texts, kind, place):
     assert answer["usage"]["completion_tokens"] == TOKENS
     assert answer["choices"][0]["finish_reason"] == "length"
     assert profile["model"]["layers"] == 22 and profile["model"]["parameters"] == 1_100_048_384
-    # A disk ends with a whole sector.
+    # A disk consists of whole sectors.
     assert 0 <= memory["model_bytes"] - path.stat().st_size < 512
-    # Used in place: nothing of the model is there twice.
+    # The model is used where it lies: no part of it is in memory twice.
     assert used < memory["model_bytes"] + (256 << 20)
     if kind not in texts:
         texts[kind] = hosted_text(TOKENS, path, PROMPT)

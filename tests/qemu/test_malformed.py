@@ -1,6 +1,6 @@
-"""The catalogue of malformed model files, one machine each: whatever is wrong, the machine says it in
-one sentence, the same on serial, screen and in /health, goes on serving, and has taken no memory that
-the file merely claims. Unit tests have many more of each kind (tests/unit/llama)."""
+"""A catalogue of malformed model files, one machine for each. The machine says in one sentence what is wrong,
+the same on the serial line, on the screen and in /health, and goes on serving. It takes no memory for what
+the file only claims to hold. Unit tests have many more of each kind (tests/unit/llama)."""
 import concurrent.futures
 import json
 import struct
@@ -19,7 +19,7 @@ import make_gguf  # noqa: E402
 SHAPE = dict(dim=32, hidden=64, layers=1, heads=4, kv_heads=2, vocab=400, context=64)
 MEMORY_MIB = 64
 TOGETHER = 3
-STARTING = threading.Lock()  # one at a time: machines are numbered
+STARTING = threading.Lock()  # one start at a time, because machines are numbered
 
 
 def text(value):
@@ -39,7 +39,7 @@ def strings(values):
 
 
 class File:
-    """A GGUF file in parts, any of which can be spoilt."""
+    """A GGUF file in parts, each of which a test can spoil."""
 
     def __init__(self, path):
         reader = gguf.Reader(path)
@@ -66,7 +66,7 @@ class File:
         return self.tensors[name]
 
     def put(self, name, at, data):
-        """Into a tensor's data."""
+        """Writes into a tensor's data."""
         begin = self.tensors[name]["offset"] + at
         self.data[begin:begin + len(data)] = data
 
@@ -119,7 +119,7 @@ NAN_F16, INFINITE_F16, LARGE_F16 = (struct.pack("<H", word) for word in (0x7E00,
 NAN_F32 = struct.pack("<I", 0x7FC00000)
 FIRST_NORM = "blk.0.attn_norm.weight"
 TEXT_OF_4_GIB = gguf.STRING, struct.pack("<Q", 1 << 32) + b"short"
-# name: (what is done to a good file, what the sentence says)
+# name: (function that spoils a good file, text that the sentence contains)
 CATALOGUE = {
     "wrong_magic": (change(magic=b"GGML"), "the initrd is no GGUF file"),
     "version_1": (change(version=1), "version 1 is not supported"),
@@ -183,12 +183,12 @@ def memory_of(vm):
 
 
 def squeezed(words):
-    """The screen breaks lines between words."""
+    """The screen's text as one line; the screen breaks lines between words."""
     return "".join(words.split())
 
 
 def refused(qemu, path, wanted, memory):
-    """Boots it, looks at all three places; returns the sentence and the memory taken."""
+    """Boots the file and looks at all three places. Returns the sentence and the memory taken."""
     with STARTING:
         vm = qemu.boot_elf("", initrd=path, nic="virtio-net-pci", memory=memory)
     try:
@@ -210,7 +210,7 @@ def refused(qemu, path, wanted, memory):
 
 
 def test_the_good_file_is_a_good_file(qemu, good, tmp_path):
-    """What the others are made of; and taken apart and put together again it is the same."""
+    """The file that the others are made of loads, and it stays the same when it is parsed and written again."""
     path = tmp_path / "again.gguf"
     path.write_bytes(File(good).build())
     vm = qemu.boot_elf("", initrd=path, nic="virtio-net-pci")
@@ -237,7 +237,7 @@ def test_the_whole_catalogue(qemu, good, tmp_path):
         results = dict(zip(CATALOGUE, pool.map(one, CATALOGUE)))
     failed = [message for message, memory in results.values() if memory is None]
     assert not failed, "\n\n".join(failed)
-    # The first one is refused at its first byte: nobody takes much more than that.
+    # The first file is refused at its first byte; no other may take much more memory than that one.
     least = results["wrong_magic"][1]
     for name, (message, memory) in results.items():
         assert memory["heap_bytes"] <= least["heap_bytes"] + (64 << 10), f"{name}: {memory}, {least}"

@@ -1,4 +1,4 @@
-"""The smallest machine that runs a model is model + KV cache + 8 MiB; one with too little says how much
+"""The smallest machine that runs a model has memory for model + KV cache + 8 MiB. A smaller one says how much
 is missing."""
 import json
 import re
@@ -16,7 +16,7 @@ SHAPES = {"stories": (5, 64, 512), "15m": (6, 288, 256), "135m": (30, 192, 2048)
 
 
 def model_of(name):
-    """The default model, or random weights in a known shape, made once."""
+    """The default model, or a model of a known shape with random weights, made once."""
     if name == "stories":
         return MODEL
     path = BUILD / f"test-{name}-q8_0.gguf"
@@ -56,7 +56,7 @@ def test_the_smallest_machine_has_the_whole_context(qemu, make_image, name, way)
     assert "the longest context that fits" not in vm.text
     text = complete(vm, max_tokens=8)["choices"][0]["text"]
     assert text == hosted_text(8, model_of(name))
-    # A large body has room; the largest may be refused, and that is all.
+    # There is room for a large body. The largest one may be refused, and the machine goes on.
     status, _, data = call(vm, "POST", "/v1/completions", {"prompt": "x" * 250_000})
     assert status == 400 and b"longer than the model's context" in data
     assert call(vm, "POST", "/v1/completions", {"prompt": "x" * 1_000_000})[0] in (400, 503)
@@ -90,7 +90,7 @@ def test_the_longest_context_that_fits_is_said(qemu):
     assert "model: memory for 1 of 4 slots" in vm.text
     status, _, data = call(vm, "GET", "/v1/models")
     assert json.loads(data)["data"][0]["context_length"] == longest
-    # Half as many bytes: about twice as many tokens.
+    # Half the bytes for a token leave room for about twice as many tokens.
     vm = qemu.boot_elf("context=100000 kv=q8_0", initrd=MODEL, memory=24, nic="virtio-net-pci")
     wait_ready(vm)
     more = int(re.search(r"the longest context that fits is (\d+) tokens, not 100000", vm.text)[1])
@@ -98,7 +98,7 @@ def test_the_longest_context_that_fits_is_said(qemu):
 
 
 def test_slots_are_given_up_where_memory_is_short(qemu):
-    # Half of what four slots need.
+    # Half of the memory that four slots need.
     memory = smallest("stories", 2)
     vm = qemu.boot_elf("slots=16 context=2048", initrd=MODEL, memory=memory, nic="virtio-net-pci")
     wait_ready(vm)
@@ -111,7 +111,7 @@ def test_slots_are_given_up_where_memory_is_short(qemu):
 @pytest.mark.parametrize("mebibytes, options, wanted", [
     (256, "", "owned"), (256, "weights=tight", "tight"), (0, "", "tight"), (256, "weights=mapped", "mapped")])
 def test_the_placement_of_weights_is_shown(qemu, mebibytes, options, wanted):
-    """A machine with hardly more memory than the model takes is tight by itself."""
+    """A machine with hardly more memory than the model needs chooses weights=tight by itself."""
     memory = mebibytes or smallest("15m")
     vm = qemu.boot_elf(f"slots=1 {options}", initrd=model_of("15m"), memory=memory, nic="virtio-net-pci")
     wait_ready(vm)

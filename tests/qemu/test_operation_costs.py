@@ -1,9 +1,9 @@
-"""The check of `make soak-speed`, which takes hours to come to its end."""
+"""Tests the check that `make soak-speed` makes, because that run takes hours."""
 from operation_costs import cycles_a_call, slower_operations
 
 
 def test_an_operation_that_became_slower_is_named():
-    """On made-up readings."""
+    """The check, on invented readings."""
     begin, end = {"a": (10, 1000, "x"), "b": (0, 0, "x")}, {"a": (20, 2000, "x"), "b": (10, 1000, "x"), "c": (1, 1, "")}
     before = cycles_a_call(begin, end)
     assert before["a"][0] == 100 and before["b"][0] == 100 and before["c"][1] < 0.02

@@ -1,5 +1,4 @@
-"""What the optimiser promises, seen from outside, on the machine; tests/api/test_optimiser.py has the hosted
-program's."""
+"""What the optimiser promises, seen from outside, in QEMU. tests/api/test_optimiser.py tests the hosted program."""
 import json
 import sys
 import threading
@@ -25,7 +24,7 @@ def text(vm):
 
 
 def settled(vm):
-    """Text is made until nothing was tried for a second."""
+    """Makes texts until no candidate has been tried for a second."""
     end = time.monotonic() + 60
     tried = -1
     while True:
@@ -50,7 +49,8 @@ def boot(qemu, options, **settings):
 
 
 def test_modes_and_sets_are_what_was_asked_for(qemu):
-    """One text by portable code, by what CPUID names, and by what is found under every cap."""
+    """One text is the same by portable code, by the kernels that CPUID names, and by those found under every
+    limit of instruction sets."""
     made = set()
     for options in ("jit=off", "jit=baseline", *(f"jit.isa={isa}" for isa in SETS)):
         vm = boot(qemu, f"{options} jit.warm=1 jit.hot=2 jit.very_hot=4", cpu="max")
@@ -64,7 +64,7 @@ def test_modes_and_sets_are_what_was_asked_for(qemu):
         if options == "jit=off":
             assert levels == {0} and not seen and not found["candidates"]
         elif options == "jit=baseline":
-            # Where an emulator makes it slow, too.
+            # Also where the emulator makes this instruction set slow.
             assert levels == {1} and {f["variant"] for f in products} == {"avx2"}
             assert found["jit"]["code_bytes"] == 0
         else:
@@ -74,7 +74,7 @@ def test_modes_and_sets_are_what_was_asked_for(qemu):
 
 
 def test_what_grows_slower_is_searched_anew(qemu):
-    """A machine that is stopped for two thirds of the time, as if it had moved to a slower host."""
+    """A machine that stands still for two thirds of the time, as if it had moved to a slower host."""
     vm = boot(qemu, "", hang_s=150)
     settled(vm)
     made = text(vm)
@@ -84,7 +84,7 @@ def test_what_grows_slower_is_searched_anew(qemu):
     before = profile(vm)["jit"]
     with slowed(vm.process.pid):
         end = time.monotonic() + 90
-        # One whose only choice is in force is searched anew and has nothing to try.
+        # A function whose only candidate is in force is searched again without trying anything.
         while profile(vm)["jit"]["candidates_tried"] == before["candidates_tried"]:
             assert time.monotonic() < end, profile(vm)["jit"]
             complete(vm, max_tokens=100)
@@ -97,7 +97,8 @@ def test_what_grows_slower_is_searched_anew(qemu):
 
 @pytest.mark.parametrize("smp", [1, 2])
 def test_the_search_takes_a_twentieth_of_the_time_of_a_text(qemu, smp):
-    """A text that begins before anything was tuned: what the search takes until its end, by the guest's clock."""
+    """A text that starts before anything was tuned: the time that the search takes until its end, by the guest's
+    clock."""
     vm = boot(qemu, "context=4096", smp=smp)
     done = threading.Event()
 
@@ -113,7 +114,7 @@ def test_the_search_takes_a_twentieth_of_the_time_of_a_text(qemu, smp):
         if found["requests"]["running"] == 1:
             seen.append((found["uptime_s"] * 1000, found["jit"]["spent_ms"], found["jit"]["candidates_tried"]))
     client.join()
-    # Until the search was over, or the text.
+    # Until the search ends, or the text.
     searching = [sample for sample in seen if sample[2] < seen[-1][2]] + seen[-1:]
     assert len(searching) > 5
     (began, spent_before, tried_before), (ended, spent_after, tried_after) = searching[0], searching[-2]
@@ -121,5 +122,5 @@ def test_the_search_takes_a_twentieth_of_the_time_of_a_text(qemu, smp):
     print(f"-smp {smp}: {spent_after - spent_before:.1f} of {ended - began:.0f} ms: {100 * share:.1f} %, "
           f"{tried_after - tried_before} candidates")
     assert tried_after > tried_before, "nothing was searched while text was made"
-    # A piece of the search is 2 ms long and ends with the run it is in; the host may stop the machine in it.
+    # A piece of the search takes 2 ms and then ends the run under way. The host may stop the machine meanwhile.
     assert spent_after - spent_before < 0.05 * (ended - began) + 30

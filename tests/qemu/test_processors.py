@@ -1,4 +1,5 @@
-"""More than one processor: started, counted, refused, at work, idle, and what a fault on one looks like."""
+"""Several processors: how they are started, counted and refused, how they work and idle, and the report of a
+fault on one of them."""
 import re
 import struct
 import subprocess
@@ -22,10 +23,10 @@ COUNT = re.compile(r"processors: (\d+) computes?")
     ({"smp": 4, "machine": "q35", "cpu": "max"}, 4),
     ({"smp": 3, "cpu": "qemu64,-nx"}, 3),
     ({"smp": "2,sockets=2"}, 2),
-    ({"smp": "1,maxcpus=4"}, 1),          # listed by ACPI, but not there
+    ({"smp": "1,maxcpus=4"}, 1),          # ACPI lists four, one is there
     ({"smp": 20}, 16),
     ({"smp": 1, "cpu": "qemu64,-apic"}, 1),
-    ({"smp": 2, "cpu": "qemu64,-apic"}, 2),  # QEMU gives them APICs that CPUID denies
+    ({"smp": 2, "cpu": "qemu64,-apic"}, 2),  # QEMU gives them APICs although CPUID denies it
     ({"smp": 2, "machine": "microvm", "nic": None}, 2),
 ], ids=lambda s: "-".join(f"{v}" for v in s.values()).replace(",", "") if isinstance(s, dict) else None)
 def test_all_processors_are_found(qemu, settings, count):
@@ -64,7 +65,7 @@ def test_no_acpi_is_a_sentence(qemu):
 
 
 def replace_processor(stub, apic_id, by):
-    """Another identifier in ACPI's list of processors, where nobody listens."""
+    """An identifier in ACPI's list of processors at which no processor answers."""
     area = stub.read(0xE0000, 0x20000)
     rsdt = struct.unpack_from("<I", area, area.index(b"RSD PTR ") + 16)[0]
     pointers = stub.read(rsdt + 36, struct.unpack("<I", stub.read(rsdt + 4, 4))[0] - 36)
@@ -76,7 +77,7 @@ def replace_processor(stub, apic_id, by):
     while at < len(madt):
         if madt[at] == 0 and madt[at + 3] == apic_id:
             madt[at + 3] = by
-            madt[9] = (madt[9] + apic_id - by) & 0xFF  # the sum stays zero
+            madt[9] = (madt[9] + apic_id - by) & 0xFF  # so that the table's sum stays zero
             stub.write(table, bytes(madt))
             return
         at += madt[at + 1]
@@ -108,7 +109,7 @@ def test_fault_elsewhere_is_told_with_the_processor(qemu):
 def test_fault_elsewhere_stops_all(qemu):
     vm = qemu.boot_elf("selftest=processor threads=0", smp=4, debug_exit=False)
     vm.wait_for("The machine stops here.")
-    time.sleep(1.5)  # longer than the self-test's other processors wait
+    time.sleep(1.5)  # longer than the other processors of the self-test wait
     assert vm.text.count("EXCEPTION") == 1
     assert "PANIC" not in vm.text
     before = processor_seconds(vm.process.pid)
@@ -119,7 +120,7 @@ def test_fault_elsewhere_stops_all(qemu):
 
 @pytest.mark.parametrize("kind", ["Q8_0"])
 def test_the_text_is_the_same_on_1_2_4_processors(qemu, tmp_path, kind):
-    """Shapes large enough that their products are shared."""
+    """A model whose matrix products are large enough to be shared."""
     model = synthetic(tmp_path, kind, "--dim", "256", "--hidden", "704", "--layers", "3", "--heads", "8", "--kv-heads",
                       "4", "--vocab", "600", "--context", "128", "--type", kind)
     expected = hosted_text(48, model=model)
@@ -142,7 +143,7 @@ def test_idle_processors_cost_next_to_nothing(qemu):
     vm = qemu.boot_image(None, *ALL, nic="virtio-net-pci", smp=4)
     wait_ready(vm)
     complete(vm, max_tokens=16)
-    time.sleep(3.0)  # the optimiser ends its work
+    time.sleep(3.0)  # until the optimiser has no more work
     before = processor_seconds(vm.process.pid)
     time.sleep(4.0)
     assert (processor_seconds(vm.process.pid) - before) / 4.0 < 0.10

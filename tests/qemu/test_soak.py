@@ -1,4 +1,4 @@
-"""What takes minutes: `make soak`. The same promises as in test_appliance.py, over time."""
+"""Tests that take minutes: `make soak`. The promises of test_appliance.py, over time."""
 import json
 import os
 import random
@@ -27,8 +27,8 @@ def cpu_seconds(vm):
 
 @pytest.mark.parametrize("nic", ["e1000", "virtio-net-pci"])
 def test_mixed_load_leaves_nothing_behind(qemu, nic):
-    """Five minutes of good, bad and rude clients: the same text at the end as at the start, memory and
-    connections back where they were."""
+    """Five minutes of good, bad and rude clients. At the end the text is the same as at the start, and memory and
+    connections are back where they were."""
     vm = qemu.boot_image(None, nic=nic, hang_s=900)
     wait_ready(vm)
     text = complete(vm, max_tokens=60)["choices"][0]["text"]
@@ -63,7 +63,7 @@ def test_mixed_load_leaves_nothing_behind(qemu, nic):
         elif kind == 4:
             assert call(vm, "GET", rng.choice(["/health", "/profile", "/", "/v1/models"]))[0] == 200
         else:
-            # More at once than four or so is a test of QEMU's user network, which loses some.
+            # QEMU's user network loses some of more than about four connections at once.
             clients = [socket.create_connection(("127.0.0.1", vm.port), timeout=20) for _ in range(4)]
             for client in clients:
                 client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -78,13 +78,13 @@ def test_mixed_load_leaves_nothing_behind(qemu, nic):
     assert after[1] <= before[1] + (64 << 10)
 
 
-# One request of a mixed load: tokens of the prompt (about), tokens to make, clients at a time.
+# One class of a mixed load: tokens of the prompt (about), tokens to make, clients at a time.
 CLASSES = {"short prompt": (4, 40, 1), "long prompt": (90, 8, 1), "three clients": (12, 16, 3)}
 SOAK_MINUTES = float(os.environ.get("BAREFLOW_SOAK_MINUTES", "30"))
 
 
 def tokens_per_second(vm, name, round_number, longer):
-    """Of one round of a class, by the client's clock: prompt and text of all its clients."""
+    """Seconds of one round of a class, by the client's clock: for the prompts and for the texts of all clients."""
     words, tokens, clients = CLASSES[name]
     tokens *= longer
     prompts = [f"{round_number} {i} " + "Once upon a time there was a dog " * (words // 8 + 1) for i in range(clients)]
@@ -106,14 +106,14 @@ def tokens_per_second(vm, name, round_number, longer):
 
 
 def operations(vm):
-    """{name: (calls, cycles, what is in force)} so far."""
+    """{name: (calls, cycles, variant in force)} so far."""
     functions = json.loads(call(vm, "GET", "/profile?format=json")[2])["functions"]
     return {f["name"]: (f["calls"], f["total_cycles"], f["variant"]) for f in functions}
 
 
 @pytest.fixture
 def two_programs(qemu, request):
-    """(one that stays on what it began with, one that optimises, factor for the length of texts)."""
+    """(program that keeps its first kernels, program that optimises, factor for the length of texts)."""
     kind, processors = request.param
     if kind == "qemu":
         guests = [qemu.boot_elf(options, initrd=MODEL, smp=processors, hang_s=SOAK_MINUTES * 60 + 300)
@@ -133,9 +133,9 @@ PLACES = {"smp1": ("qemu", 1), "smp2": ("qemu", 2), "hosted": ("hosted", 2)}
 
 @pytest.mark.parametrize("two_programs", PLACES.values(), ids=PLACES, indirect=True)
 def test_nothing_is_slower_after_optimisation_than_before(two_programs, request):
-    """BAREFLOW_SOAK_MINUTES (30) of mixed load on two programs in turns: one stays on what the other begins
-    with, before anything is measured. No class of requests may be slower on the one that optimises, at the
-    beginning (while it searches) or at the end, and there no operation either."""
+    """BAREFLOW_SOAK_MINUTES (30) of mixed load, alternately on two programs. One keeps the kernels with which the
+    other one starts. No class of requests may be slower on the program that optimises, neither at the beginning,
+    while it searches, nor at the end. At the end no operation may be slower either."""
     before, after, longer = two_programs
     where = request.node.callspec.id
     ratios = {name: [] for name in CLASSES}
@@ -160,7 +160,7 @@ def test_nothing_is_slower_after_optimisation_than_before(two_programs, request)
         print(f"{where}, {name}: before {statistics.median(speeds[name][0]):.1f}, after "
               f"{statistics.median(speeds[name][1][-third:]):.1f} tokens/s; x{first:.2f} in the first third, "
               f"x{last:.2f} in the last, of {len(values)} pairs")
-        # Five per cent is what the search may take; the rest is what the host does to a pair.
+        # The search may take 5 %. The other part of the bound allows for the host's noise in a pair.
         if first <= 0.85 or last <= 0.95:
             slower.append(f"{name}: x{first:.2f}, x{last:.2f}")
     calls = [cycles_a_call(then, operations(vm)) for then, vm in zip(middle, (before, after))]
@@ -171,7 +171,7 @@ def test_nothing_is_slower_after_optimisation_than_before(two_programs, request)
 
 
 def test_fifty_starts(qemu):
-    """Every start reaches the ready line, by either path."""
+    """Every start reaches the ready line, by BIOS and by -kernel."""
     for i in range(25):
         for vm in (qemu.boot_image(None, nic="virtio-net-pci"), qemu.boot_elf("", initrd="models/stories.gguf", nic="e1000")):
             wait_ready(vm)

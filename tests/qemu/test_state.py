@@ -1,4 +1,4 @@
-"""What was tuned is remembered on the state disk, whatever happens to the machine."""
+"""The state disk remembers the choices, whatever happens to the machine."""
 import json
 import random
 import re
@@ -32,12 +32,12 @@ def profile(vm):
 
 
 def kernels(vm):
-    """{name: (level, variant)} of what the optimiser may choose for."""
+    """{name: (level, variant)} of the functions for which the optimiser chooses."""
     return {f["name"]: (f["level"], f["variant"]) for f in profile(vm)["functions"] if f["variant"]}
 
 
 def tune(vm, state):
-    """Makes text until all kernels are at their best and this has been saved; returns them."""
+    """Makes texts until all kernels are at their best and have been saved. Returns them."""
     end = time.monotonic() + 60
     while True:
         assert time.monotonic() < end, vm.story()
@@ -51,7 +51,7 @@ def tune(vm, state):
 
 
 def wait_for_recall(vm):
-    """The remembered choices have been tried."""
+    """Waits until the remembered choices have been tried."""
     wanted = int(REMEMBERED.search(vm.text)[1])
     end = time.monotonic() + 30
     while True:
@@ -79,7 +79,7 @@ def test_the_next_boot_starts_where_this_one_stopped(qemu, state, disk):
     vm = boot(qemu, state, disk=disk)
     assert int(REMEMBERED.search(vm.text)[1]) == count
     jit = wait_for_recall(vm)
-    # Not one token was made yet. Another guest may have made a choice look slow: it is searched anew.
+    # No token was made yet. Load on the host may have made a choice look slow: that one is searched again.
     assert profile(vm)["tokens"]["completion"] == 0
     assert jit["recalled"] >= count / 2, jit
     assert jit["candidates_tried"] < first["candidates_tried"] / 2
@@ -132,11 +132,11 @@ def test_damaged_copies(qemu, state):
     assert "remembers is ignored: both copies are damaged" in vm.text
     tune(vm, state)
     vm.stop()
-    assert state_image.newest(state)[0] < 10  # counted anew
+    assert state_image.newest(state)[0] < 10  # the sequence starts again
 
 
 def test_no_other_disk_is_ever_written_to(qemu, state, tmp_path):
-    """The image and a model's disk, attached so that they could be."""
+    """The image and a disk with a model, attached so that the guest could write to them."""
     image, model = tmp_path / "boot.img", tmp_path / "model.img"
     image.write_bytes((Path(__file__).parents[2] / "build/fluid_llama.img").read_bytes())
     model.write_bytes(MODEL.read_bytes())
@@ -145,7 +145,7 @@ def test_no_other_disk_is_ever_written_to(qemu, state, tmp_path):
                     "-fw_cfg", "name=opt/bareflow/options,string=state=continual", nic="virtio-net-pci")
     wait_ready(vm)
     saves = 0
-    for _ in range(20):  # as long as it takes, on a fast machine or a slow one
+    for _ in range(20):  # enough for a slow machine
         complete(vm)
         saves = profile(vm)["jit"]["saves"]
         if saves > 10:

@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic on made-up times, and one short measurement. No figure is judged."""
+"""The arithmetic of the benchmarks on invented times, and one short measurement. No figure is judged."""
 import json
 import os
 import pathlib
@@ -35,7 +35,7 @@ def test_clients_are_counted_while_all_of_them_generate():
     early, late = text([n * 0.1 for n in range(101)]), text([2 + n * 0.1 for n in range(101)])
     rate, joined = client.aggregate([early, late])
     assert joined and rate == pytest.approx(20, rel=0.02)
-    # One after the other: all tokens over all of the time.
+    # Requests one after the other: all tokens divided by the whole time.
     rate, joined = client.aggregate([text([1, 2, 3, 4]), text([5, 6, 7, 8])])
     assert not joined and rate == pytest.approx(1.0)
 
@@ -72,14 +72,14 @@ def test_a_prompt_continues_another():
 
 
 def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
-    """Twenty tokens of a second, then sixty of a tenth."""
+    """Twenty tokens that take a second each, then sixty that take a tenth of one."""
     one = text([n * 1.0 for n in range(21)] + [20 + n * 0.1 for n in range(1, 61)])
     points = timeline.timeline([one])
     assert len(points) == 80 and timeline.final_speed(points) == pytest.approx(10)
     seconds, tokens = timeline.settled_at(points, -1.0, 10)
     assert 19 <= tokens <= 23 and 20 <= seconds <= 22
     assert timeline.lost_seconds(points, 10) == pytest.approx(20 * 0.9, rel=0.01)
-    # A token that takes seconds stands for itself.
+    # A token that takes seconds is a point of its own.
     slow = timeline.timeline([text([0, 4, 8, 10, 12, 14])])
     assert timeline.settled_at(slow, -2.0, 0.5) == (10.0, 1)
     steady = timeline.timeline([text([n * 0.1 for n in range(60)], asked=0.0)])
@@ -91,7 +91,7 @@ def test_a_timeline_tells_when_the_speed_was_reached_and_what_it_cost():
 
 
 def test_fast_tokens_that_come_in_pieces_have_a_speed():
-    """Twenty-five at once, every ten milliseconds."""
+    """Twenty-five tokens at once, every ten milliseconds."""
     pieces = text([0.01 * (n // 25) + 1e-6 * (n % 25) for n in range(2500)])
     assert timeline.final_speed(timeline.timeline([pieces, pieces])) == pytest.approx(2500, rel=0.1)
     pieces.figures = {"decode_ms": 1000.0}
@@ -104,7 +104,7 @@ def at(rate, tokens=11):
 
 def test_a_speed_stands_when_three_texts_agree():
     assert tiers.speed_of([at(10), at(20), at(11)]) == pytest.approx(11)
-    # Few and slow ones count by their length: 10 tokens in 10 s and 10 in 5.
+    # Slow texts count by their length: 10 tokens in 10 s and 10 in 5 s.
     assert tiers.speed_of([at(1), at(2)]) == pytest.approx(20 / 15)
     assert tiers.speed_of([text([1.0])]) is None
     assert tiers.stands([at(10)] * 5) and not tiers.stands([at(10)] * 4), "too few"
@@ -121,7 +121,8 @@ def test_what_is_the_same_by_construction_is_measured_once():
 
 
 def test_weights_of_a_token_leave_out_an_embedding_that_is_only_looked_up(tmp_path):
-    """288 x 768, 6 layers: 32,000 x 288 twice in the file, once read; Q8_0 has 34 bytes for 32."""
+    """288 x 768, 6 layers. A matrix of 32,000 x 288 is twice in the file and read once. Q8_0 has 34 bytes for
+    32 weights."""
     path = tmp_path / "m.gguf"
     model = files.SYNTHETIC["15m-Q8_0"]
     files.make_synthetic(path, model.arguments(), model.expected_bytes())
@@ -243,7 +244,7 @@ def test_a_part_nobody_knows_is_refused():
 
 
 def test_setup_says_when_llama_cpp_cannot_be_had(tmp_path):
-    """Offline, in a copy: one clear message, no half-made environment that counts as whole."""
+    """Offline, in a copy of the tree: one clear message, and no incomplete environment that counts as complete."""
     (tmp_path / "tools/setup").mkdir(parents=True)
     shutil.copytree(ROOT / "tests/reference", tmp_path / "tests/reference")
     for script in ("venv.sh", "make_reference.sh"):

@@ -1,4 +1,4 @@
-"""The checkers find what they are for, and nothing in a tree that follows the rules."""
+"""The checkers find what they are made for, and report nothing in a tree that follows the rules."""
 import pathlib
 import re
 import struct
@@ -179,7 +179,7 @@ def test_binary_files_are_only_weighed(repository):
 
 
 def built(tmp_path, kernel_bytes, code="int f(int a) { return a * 3; }\n", model=b"GGUF model bytes"):
-    """A build folder with an image of that many bytes before the model."""
+    """A build folder whose image has this number of bytes before the model."""
     build = tmp_path / "build"
     (build / "metal/kernel_lib/base").mkdir(parents=True)
     obj = build / "metal/kernel_lib/base/a.cpp.o"

@@ -49,13 +49,13 @@ def test_weights_are_finite_and_of_sane_size(tmp_path, type_name):
             assert tensor.type_name == "F32" and weights.min() > 0.7 and weights.max() < 1.3
             continue
         used.add(tensor.type_name)
-        # y = W x of a vector of ones and minus ones stays near the vector's own magnitude.
+        # y = W x has about the magnitude of x, for x of ones and minus ones.
         spread = weights.std() * tensor.dims[0] ** 0.5
         expected = {"token_embd.weight": dim**0.5, "output.weight": 2.0}.get(tensor.name, 1.0)
         expected *= 0.5 if "attn_output" in tensor.name or "ffn_down" in tensor.name else 1.0
         assert 0.75 * expected < spread < 1.25 * expected, tensor.name
         assert abs(weights.mean()) < 0.1 * weights.std(), tensor.name
-        # 172 columns are no whole number of blocks.
+        # 172 columns are not a whole number of blocks.
         exact = tensor.dims[0] != 172 or type_name in ("F32", "F16", "BF16")
         assert tensor.type_name == (type_name if exact else "F16")
     assert type_name in used

@@ -13,7 +13,7 @@ PARTS = ("api", "appliance", "boot", "compute", "drivers", "http", "kernel_lib",
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What compiling needs, as after the set-up."""
+    """A copy of the tree with what compiling needs, as after the set-up."""
     copy = tmp_path_factory.mktemp("make") / "a folder"
     for part in PARTS:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("cache", "__pycache__"))
@@ -39,14 +39,14 @@ def test_a_folder_may_have_a_space_in_its_name(folder):
     done = make(folder, *objects, *others)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in objects + others:
-        # -ffile-prefix-map: the same bytes wherever the tree lies.
+        # -ffile-prefix-map gives the same bytes in any folder.
         assert str(folder).encode() not in (folder / name).read_bytes(), name
     again = make(folder, *objects, *others)
     assert again.returncode == 0 and "  metal " not in again.stdout + again.stderr, again.stdout
 
 
 def test_what_is_to_be_linked_and_run_is_named_in_one_piece(folder):
-    """Nothing that `make` would do for the image, the programs or the tests names the folder by itself."""
+    """No command of `make` for the image, the programs or the tests contains the folder's own name."""
     done = make(folder, "-n", "all", "build/hosted/unit_tests", "build/hosted/tsan_tests", "fuzzers")
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():

@@ -1,4 +1,4 @@
-"""The image builder: what it writes, what it refuses, and that it always writes the same."""
+"""The image builder: what it writes and refuses, and that equal inputs give equal images."""
 import ctypes
 import importlib.util
 import lzma
@@ -62,7 +62,7 @@ class Builder:
         return self.output.read_bytes()
 
     def refused(self, *more, model=True):
-        """The sentence it refuses with; nothing may be left behind."""
+        """The sentence with which it refuses. No file may be left behind."""
         done = self.run(*more, model=model)
         assert done.returncode == 1, (done.stdout, done.stderr)
         assert done.stderr.startswith("make_image: ") and done.stderr.count("\n") == 1
@@ -98,7 +98,7 @@ def compress(maker):
 
 @pytest.fixture(scope="module")
 def unpack(tmp_path_factory):
-    """boot/bios/unpack.cpp itself, compiled for here: unpack(packed, length) -> bytes, or None when refused."""
+    """boot/bios/unpack.cpp, compiled for the host: unpack(packed, length) -> bytes, or None if it refuses."""
     library = tmp_path_factory.mktemp("unpack") / "unpack.so"
     subprocess.run(["clang++-19", "-std=c++20", "-O2", "-shared", "-fPIC", "-I", ROOT, ROOT / "boot/bios/unpack.cpp",
                     "-o", library], check=True)
@@ -115,7 +115,7 @@ def unpack(tmp_path_factory):
 
 
 def branches_of(flat):
-    """The branch filter's other direction, said again in Python."""
+    """The inverse of the branch filter, written again in Python."""
     code, size, at = bytearray(flat), len(flat), 0
     while at < size:
         opcode = 1 if code[at] in (0xE8, 0xE9) else 2 if code[at] == 0x0F and code[at + 1:at + 2] and \
@@ -135,8 +135,8 @@ def branches_of(flat):
 
 
 def unpack_by_python(maker, packed, limit):
-    """What Python's decoder makes of a stream, without the branch filter; None when it finds fault with it.
-    After the last byte wanted it looks at the next symbol, if the bytes for that are there."""
+    """The output of Python's decoder for a stream, without the branch filter; None if the decoder refuses it.
+    After the last wanted byte the decoder also reads the next symbol, if its bytes are there."""
     try:
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[maker.LZMA]).decompress(packed, limit)
     except lzma.LZMAError:
@@ -144,7 +144,7 @@ def unpack_by_python(maker, packed, limit):
 
 
 def mixture(source, longest):
-    """Noise, repetitions, and things that look like calls."""
+    """Noise, repetitions, and bytes that look like calls."""
     data = bytearray()
     while len(data) < source.randrange(1, longest):
         kind = source.random()
@@ -181,7 +181,7 @@ def test_packing_random_mixtures(compress, unpack):
 
 
 def test_damaged_streams_are_read_as_python_reads_them(maker, unpack):
-    """Bytes changed, cut off or taken out: refused by both or read alike by both."""
+    """Streams with bytes changed, cut off or removed: both decoders refuse a stream, or both read the same."""
     source = random.Random(10)
     refused = read = 0
     for _ in range(600):
@@ -199,7 +199,7 @@ def test_damaged_streams_are_read_as_python_reads_them(maker, unpack):
         ours = unpack(bytes(packed), length)
         if ours is None:
             refused += 1
-            # A match that reaches past the end is refused here, and cut by Python.
+            # unpack.cpp refuses a match that reaches past the end; Python cuts it.
             theirs = unpack_by_python(maker, bytes(packed), length + 1)
             assert theirs is None or len(theirs) != length
         else:
@@ -229,7 +229,7 @@ def test_layout(builder, unpack):
     assert unpack(kernel[:header["packed_bytes"]], len(flat)) == flat
     assert not any(kernel[header["packed_bytes"]:])
     assert header["sum"] == sum(word for (word,) in struct.iter_unpack("<I", kernel)) % (1 << 32)
-    # The packed form is out of the way of what is unpacked, and both are inside of what is checked.
+    # The packed kernel lies outside the unpacked one, and both lie within the memory that is checked.
     assert header["packed_address"] >= header["address"] + len(flat)
     assert header["memory_end"] >= max(header["end"], header["packed_address"] + len(kernel))
     text = b"context=256 jit=off"

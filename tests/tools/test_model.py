@@ -90,7 +90,7 @@ def test_text_survives_the_tokenizer(model, text):
 
 
 def naive_encode(vocab, text):
-    """The rule in its plainest form: join the best neighbours, leftmost first, until none is left."""
+    """The plain rule: join the best pair of neighbours, leftmost first, until no pair can be joined."""
     symbols = list(text)
     while True:
         best = None
@@ -115,7 +115,7 @@ def test_encoding_follows_the_plain_rule_and_words_stand_alone(model):
         raw = spm.SPACE + text.replace(" ", spm.SPACE)
         ids = model.vocab.encode_raw(raw)
         assert ids == naive_encode(model.vocab, raw)
-        # Training encodes a word at a time.
+        # Training encodes each word separately.
         assert ids == [i for w in train_tokenizer.WORDS.findall(raw) for i in model.vocab.encode_raw(w)]
 
 
@@ -181,7 +181,7 @@ def test_greedy_story_ends_by_itself_in_clean_sentences(model, prompt):
 
 
 def test_held_out_loss_is_what_the_readme_says(model):
-    """Ten held-out stories: near the loss of all 3000, and far from what chance would give (6.9)."""
+    """Ten held-out stories: their loss is near that of all 3000, and far below that of guessing (6.9)."""
     stories = [s for n, s in enumerate(make_stories.stories(500, 1)) if n % 50 == 49]
     sums = np.array([model.loss(s) for s in stories])
     readme = (ROOT / "models" / "README.md").read_text(encoding="utf-8")

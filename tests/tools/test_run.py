@@ -1,4 +1,4 @@
-"""tools/run.py, as far as it goes without a machine: its command and its state disk."""
+"""The parts of tools/run.py that need no machine: QEMU's command line and the state disk."""
 import fcntl
 import shlex
 import subprocess
@@ -11,7 +11,7 @@ MAGIC = b"BAREFLOW-STATE-1"
 
 
 def command(state, *more):
-    """(QEMU's command, what was said on standard error)"""
+    """(QEMU's command, text of standard error)"""
     image = state.parent / "image"
     image.touch()
     run = subprocess.run(["/usr/bin/python3", ROOT / "tools/run.py", "--image", image, "--print-command", "--port",

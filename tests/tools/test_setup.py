@@ -1,4 +1,4 @@
-"""The set-up scripts, offline: a temporary copy, a file:// mirror, stand-ins for apt and sudo."""
+"""The set-up scripts, offline: in a temporary copy, with a file:// mirror and stand-ins for apt and sudo."""
 import gzip
 import hashlib
 import io
@@ -76,7 +76,7 @@ class Tree:
         (self.third_party / "pins.tsv").write_text("# name\t...\n" + "\n".join(self.rows) + "\n")
 
     def serve(self, packages=(), sources=()):
-        """Writes the mirror: [(package, version, file, bytes)] of each kind."""
+        """Writes the mirror. Each kind is a list of (package, version, file, bytes)."""
         index = self.mirror / "dists/bookworm/main"
         pool = self.mirror / "pool"
         for folder in (index / "binary-amd64", index / "source", pool):
@@ -319,7 +319,7 @@ def test_tool_is_taken_out_of_a_package(tree, tmp_path):
     done = tree.fetch("--tool", "tiny", "usr/bin/tiny", target)
     assert done.returncode == 0, done.stderr
     assert target.read_text() == "#!/bin/sh\n" and tree.leftovers() == []
-    target.unlink()  # as make clean does; the archive is kept
+    target.unlink()  # as `make clean` does; the archive stays
     assert tree.fetch("--offline", "--tool", "tiny", "usr/bin/tiny", target).returncode == 0
     assert target.exists()
 
@@ -337,7 +337,7 @@ def test_pins_are_complete():
 
 
 class Machine:
-    """A machine with the packages that the file `installed` lists; root or not, sudo or not."""
+    """A machine with the packages that the file `installed` lists, with or without root and sudo."""
 
     def __init__(self, tmp_path):
         self.root = tmp_path / "a project"
@@ -543,7 +543,7 @@ def test_venv_without_a_network_says_so(venv):
 
 
 class Reference(Venv):
-    """The same for the other engine: two lists, the first one what it is built with."""
+    """The same for the other engine. Of its two lists, the first names what it is built with."""
 
     def __init__(self, tmp_path):
         super().__init__(tmp_path)
@@ -590,7 +590,7 @@ def test_reference_without_network_or_compiler_says_so(other_engine, tmp_path):
 
 
 def test_real_tree_is_set_up_quiet_and_quick():
-    """make test has just run the set-up; doing it again must cost next to nothing."""
+    """`make test` has just run the set-up. Running it again must take almost no time."""
     begin = time.monotonic()
     done = run(ROOT / "tools/setup/setup.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,4 +1,4 @@
-"""What is compiled for an instruction set must not run, nor be linked, where it is not wanted."""
+"""Code that is compiled for an instruction set must neither run nor be linked where it is not wanted."""
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ OBJECTS = sorted((ROOT / "build/hosted-obj/compute/kernels").glob("a*/*.cpp.o"))
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
 def test_functions_that_choose_use_no_vectors(path):
-    """Whoever asks for a kernel runs on any processor, so the function that names it must, too."""
+    """Any processor may ask for a kernel, so the function that names the kernel must run on any."""
     text = subprocess.run(["llvm-objdump-19", "-d", "--no-show-raw-insn", path], check=True,
                           capture_output=True, text=True).stdout
     functions = dict(re.findall(r"^[0-9a-f]+ <(\w+)>:\n(.*?)(?=^$|\Z)", text, re.M | re.S))
@@ -25,7 +25,7 @@ def test_functions_that_choose_use_no_vectors(path):
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
 def test_no_inline_function_leaks_out(path):
-    """The linker keeps one copy of an inline function: it must not be one with AVX in it."""
+    """The linker keeps one copy of an inline function. It must not be a copy with AVX in it."""
     symbols = subprocess.run(["llvm-nm-19", path], check=True, capture_output=True, text=True).stdout
     assert not re.findall(r" [WV] (\w+)", symbols)
 

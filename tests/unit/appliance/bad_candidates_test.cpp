@@ -36,7 +36,7 @@ TEST(BadCandidatesDeathTest, ACrashInGeneratedCodeStaysACrash) {
     EXPECT_DEATH(crash_in_generated_code(), "");
 }
 
-// With its name, the place in it, and who called it.
+// The report has the kernel's name, the place in it, and its caller.
 TEST(BadCandidatesDeathTest, ACrashInGeneratedCodeNamesTheKernel) {
     EXPECT_EXIT(
         {
@@ -47,7 +47,7 @@ TEST(BadCandidatesDeathTest, ACrashInGeneratedCodeNamesTheKernel) {
         "page fault.*RIP [0-9a-f]+.* in selftest_gemv 64x32 r4 \\+ 0x7.*called from");
 }
 
-// Also after guarded calls have taken the signals.
+// Also after guarded calls have installed handlers of their own.
 TEST(BadCandidatesDeathTest, ACrashAfterGuardedCallsIsReportedAsWell) {
     EXPECT_EXIT(
         {

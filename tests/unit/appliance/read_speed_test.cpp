@@ -18,12 +18,12 @@ TEST(ReadSpeedTest, MeasuresOnceInPieces) {
         speed.start(memory);
         uint32_t pieces = 0;
         while (speed.has_work()) {
-            EXPECT_EQ(speed.bytes_per_second(), 0u);  // not before it is known
+            EXPECT_EQ(speed.bytes_per_second(), 0u);  // not measured yet
             speed.work(0);
             ASSERT_LE(++pieces, ReadSpeed::kPieces);
         }
         EXPECT_EQ(pieces, ReadSpeed::kPieces);
-        // Sanitized code on a busy machine reads tens of MB a second at least.
+        // Even sanitized code on a busy machine reads tens of MB per second.
         EXPECT_GT(speed.bytes_per_second(), 1'000'000u);
         EXPECT_LT(speed.bytes_per_second(), 10'000'000'000'000u);
     }

@@ -1,53 +1,36 @@
+// The table as clients see it.
 #include "appliance/routes.h"
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/http/fake_exchange.h"
-#include "tests/unit/status/fake_snapshot.h"
+#include "tests/unit/appliance/scripted_machine.h"
 
 namespace bareflow {
 namespace {
 
-class NoActions final : public status::ProfileActions {
-  public:
-    int optimize_now() override { return 0; }
-    bool optimizer_has_work() override { return false; }
-    void clear_profile() override {}
-};
+using RoutesTest = testing::ApplianceTest;
 
-struct Address {
-    http::Method method;
-    const char *path;
-    int status;
-};
-
-// Without a model, so that no address has to wait for a text.
-TEST(Routes, EveryAddressAnswers) {
-    status::Awkward source;
-    source.state = {status::HealthState::kLoading, "wait"};
-    NoActions actions;
-    api::CompletionApi *api = *api::CompletionApi::create({});
-    Routes routes(source, actions);
-    ASSERT_TRUE(routes.open(*api).ok());
-    constexpr Address kAddresses[] = {
-        {http::Method::kGet, "/", 200},
-        {http::Method::kGet, "/favicon.ico", 204},
-        {http::Method::kGet, "/health", 503},
-        {http::Method::kGet, "/profile", 200},
-        {http::Method::kPost, "/profile/optimize", 200},
-        {http::Method::kPost, "/profile/reset", 200},
-        {http::Method::kGet, "/v1/models", 200},
-        {http::Method::kPost, "/v1/completions", 503},
-        {http::Method::kPost, "/v1/chat/completions", 503},
-        {http::Method::kGet, "/v1/completions", 405},
-        {http::Method::kGet, "/v1", 404},
+TEST_F(RoutesTest, EveryAddressAnswers) {
+    open();
+    texts_.generator.script = {"One"};
+    const std::pair<std::string, int> expected[] = {
+        {get("/"), 200},
+        {get("/favicon.ico"), 204},
+        {get("/health"), 200},
+        {get("/profile?format=json"), 200},
+        {get("/profile?format=html"), 200},
+        {post("/profile/optimize", ""), 200},
+        {post("/profile/reset", ""), 200},
+        {get("/v1/models"), 200},
+        {post("/v1/completions", R"({"prompt":"a"})"), 200},
+        {post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}]})"), 200},
+        {get("/v1/completions"), 405},
+        {post("/health", ""), 405},
+        {get("/nothing"), 404},
     };
-    for (const Address &address : kAddresses) {
-        http::FakeExchange exchange(address.method, address.path);
-        routes.router().handle(exchange);
-        EXPECT_EQ(exchange.status, address.status) << address.path;
+    for (const auto &[request, status] : expected) {
+        EXPECT_EQ(ask(request).status, status) << request;
     }
-    api->destroy();
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ TEST(TimelineTest, APointForEveryStep) {
     EXPECT_FLOAT_EQ(line.points()[0].end_s, 0.1f);
     EXPECT_DOUBLE_EQ(line.points()[0].per_second(), 10 / static_cast<double>(0.1f));
     EXPECT_EQ(line.points()[0].promotions, 2u);
-    line.advance(3 * kStep, 10, 3);  // no token yet: the point grows
+    line.advance(3 * kStep, 10, 3);  // no token was made: the point grows
     EXPECT_EQ(line.points().size(), 1u);
     line.advance(4 * kStep, 11, 3);
     ASSERT_EQ(line.points().size(), 2u);
@@ -25,8 +25,8 @@ TEST(TimelineTest, APointForEveryStep) {
     EXPECT_EQ(line.points()[1].promotions, 1u);
 }
 
-// Tokens that take 45 ms, looked at every 5 ms: nobody sees two tokens in one point and three in
-// the next at the same speed.
+// Tokens that take 45 ms, with advance() every 5 ms: no point has two tokens and the next one three
+// at the same speed.
 TEST(TimelineTest, ASteadySpeedIsALevelLine) {
     Timeline line;
     for (uint64_t ms = 0; ms <= 5000; ms += 5) {

@@ -10,7 +10,7 @@
 namespace bareflow {
 namespace {
 
-// What a terminal would show: understands text, \b and \n.
+// Shows what a terminal would show. Understands text, \b and \n.
 struct Screen {
     std::vector<std::string> lines{""};
     size_t column = 0;

@@ -23,7 +23,7 @@ using fakes::profile;
 
 constexpr uint64_t kTicksPerMs = 1000;
 
-// "fast" beats "rule" beats the reference.
+// "fast" is faster than "rule", and "rule" is faster than the reference.
 class FakeTarget final : public OptimizationTarget {
   public:
     explicit FakeTarget(const char *name) : name_(name) {}
@@ -60,7 +60,7 @@ class FakeTarget final : public OptimizationTarget {
     std::string_view in_hand_;
 };
 
-// One boot of the machine after the other, with the same disk.
+// A machine that boots several times with the same disk.
 class ProfileKeeperTest : public ::testing::Test {
   protected:
     ProfileKeeperTest() {
@@ -87,7 +87,7 @@ class ProfileKeeperTest : public ::testing::Test {
     }
     void make_hot(const char *name) { count_calls(name, 200); }
     void tune() { (void)optimizer_->work(~0ull); }
-    // Some time goes by, looked at every 100 ms.
+    // Time passes, with tend() every 100 ms.
     void pass_ms(uint64_t ms, bool idle = true, bool settled = true) {
         for (uint64_t end = now_ticks + ms * kTicksPerMs; now_ticks < end;) {
             now_ticks += 100 * kTicksPerMs;
@@ -130,8 +130,8 @@ TEST_F(ProfileKeeperTest, TheNextBootStartsWhereThisOneStopped) {
     EXPECT_EQ(f_->in_force, "fast");
     EXPECT_EQ(g_->in_force, "fast");
     EXPECT_EQ(optimizer_->recalled(), 2u);
-    EXPECT_EQ(optimizer_->try_count(), 4u);  // the rule of thumb and the choice, each
-    // The same again is not written again.
+    EXPECT_EQ(optimizer_->try_count(), 4u);  // the rule of thumb and the choice, for each of two
+    // Equal choices are not written again.
     pass_ms(60000);
     EXPECT_EQ(disk_.writes, 1u);
     EXPECT_EQ(keeper_->saves(), 0u);
@@ -146,7 +146,7 @@ TEST_F(ProfileKeeperTest, WaitsForRestAndForQuiet) {
     pass_ms(500);
     EXPECT_EQ(disk_.writes, 1u);
     EXPECT_EQ(keeper_->deadline(), ~0ull);
-    // Busy: later, and not soon after the last one.
+    // Busy: the save waits longer, and is not soon after the one before.
     make_hot("g");
     tune();
     pass_ms(ProfileKeeper::kBusyDebounceMs - 200, false);
@@ -200,7 +200,7 @@ TEST_F(ProfileKeeperTest, ADamagedRecordIsIgnored) {
     boot();
     EXPECT_FALSE(optimizer_->has_work());
     EXPECT_TRUE(keeper_->keeps());
-    // A whole copy with nonsense in it, too.
+    // So is a whole copy with nonsense in it.
     auto state = StateDisk::open(disk_, buffer_);
     (void)state->load();
     ASSERT_TRUE(state->save(std::vector<uint8_t>(100, 0xAB)).ok());
@@ -251,14 +251,14 @@ TEST_F(ProfileKeeperTest, ASlowDiskIsNotWaitedFor) {
     pass_ms(ProfileKeeper::kIdleDebounceMs + 200);
     EXPECT_NE(keeper_->deadline(), ~0ull);
     make_hot("g");
-    tune();  // meanwhile
+    tune();  // while the save is under way
     pass_ms(1000);
     EXPECT_EQ(keeper_->saves(), 0u);
     EXPECT_EQ(keeper_->deadline(), now_ticks + ProfileKeeper::kPollMs * kTicksPerMs);
     pass_ms(1500);
     EXPECT_EQ(keeper_->saves(), 1u);
     pass_ms(20000);
-    EXPECT_EQ(keeper_->saves(), 2u);  // of both
+    EXPECT_EQ(keeper_->saves(), 2u);  // one for each change
     boot();
     tune();
     EXPECT_EQ(optimizer_->recalled(), 2u);
@@ -276,9 +276,9 @@ TEST_F(ProfileKeeperTest, WithoutAStoreNothingHappens) {
 TEST_F(ProfileKeeperTest, ContinualSavesAllTheTime) {
     boot(true);
     pass_ms(1000);
-    EXPECT_EQ(disk_.writes, 5u);  // begun, looked at, begun...
+    EXPECT_EQ(disk_.writes, 5u);  // started, polled, started...
     boot();
-    EXPECT_FALSE(optimizer_->has_work());  // of a profile without choices
+    EXPECT_FALSE(optimizer_->has_work());  // the profile has no choices
 }
 
 }  // namespace

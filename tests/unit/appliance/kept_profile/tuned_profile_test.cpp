@@ -78,7 +78,7 @@ TEST_F(TunedProfileTest, TheLongestFits) {
     ASSERT_TRUE(decode_profile(bytes, *out).ok());
     expect_same(*profile_, *out);
     EXPECT_EQ(out->choices[0].function.view().size(), 63u);
-    EXPECT_LE(bytes.size(), 16352u);  // what a state disk takes
+    EXPECT_LE(bytes.size(), 16352u);  // the most that a state disk takes
 }
 
 TEST_F(TunedProfileTest, WhatIsCutOrTooLongIsRefused) {
@@ -149,7 +149,8 @@ TEST_F(TunedProfileTest, WhoseItIsNot) {
     EXPECT_EQ(changed([](auto &o) { o.relaxed = true; }), "another setting of numerics");
 }
 
-// Choices made with numerics=fast are of another format: who does not know of it ignores them.
+// Choices made with numerics=fast have another format: a program that does not know it ignores
+// them.
 TEST_F(TunedProfileTest, RelaxedOnesSaySo) {
     const Bytes exact = encoded();
     profile_->identity.relaxed = true;
@@ -177,7 +178,7 @@ TEST(SampledHashTest, TellsFilesApart) {
         Bytes longer = file;
         longer.push_back(0);
         EXPECT_NE(sampled_hash(longer), hash);
-        // Every byte of the beginning and of the end counts.
+        // Every byte of the beginning and of the end changes the hash.
         for (int i = 0; i < 200 && len > 0; ++i) {
             const size_t span = std::min<size_t>(len, i % 2 == 0 ? 65536 : 256);
             const size_t at = i % 2 == 0 ? random() % span : len - 1 - random() % span;
@@ -185,7 +186,7 @@ TEST(SampledHashTest, TellsFilesApart) {
             EXPECT_NE(sampled_hash(file), hash);
             file[at] ^= 0x10;
         }
-        // Other weights everywhere, of the same model with the same header.
+        // Other weights everywhere, with the same header.
         if (len > 100'000) {
             for (size_t at = 70'000; at < len; at += 500) {
                 file[at] ^= 1;
