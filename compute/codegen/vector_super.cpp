@@ -95,16 +95,16 @@ void VectorGenerator::times_factors(unsigned sums, unsigned upper) {
     op3(op::mulpd, sums, sums, kTemp + 2);
 }
 
-void VectorGenerator::super_sums(const RowGroup &unit, unsigned scaled, unsigned minimums) {
-    prefetch(unit);
+void VectorGenerator::super_sums(const RowGroup &row_group, unsigned scaled, unsigned minimums) {
+    prefetch(row_group);
     constexpr unsigned kPartScales = kTemp;
     constexpr unsigned kLow = kTemp + 1;
     constexpr unsigned kHigh = kTemp + 2;
     constexpr unsigned kSpread = kTemp + 3;
-    part_scales(kPartScales, unit.weights);
+    part_scales(kPartScales, row_group.weights);
     a_.avx(op::psrldq, xmm(kLow), xmm(kPartScales), 8);
     a_.avx(op::pmovzxbw, xmm(kLow), xmm(kLow));
-    a_.avx(op::pmaddwd, xmm(minimums), xmm(kLow), mem(kSums, unit.q / 256 * 16));
+    a_.avx(op::pmaddwd, xmm(minimums), xmm(kLow), mem(kSums, row_group.q / 256 * 16));
     if (wide_) {
         op3(op::vshufi32x4, kPartScales, kPartScales, kPartScales, 0);
     } else {
@@ -112,19 +112,19 @@ void VectorGenerator::super_sums(const RowGroup &unit, unsigned scaled, unsigned
     }
     for (int32_t at = 0; at < 128; at += bytes_) {
         const int32_t nibbles = format_.fifth ? Q5_K::kLowAt : Q4_K::kLowAt;
-        a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + nibbles + at));
+        a_.avx(op::movups, v(kLow), mem(kWeights, row_group.weights + nibbles + at));
         op2(op::psrlw, kHigh, kLow, 4);
         bits(kLow, kLow);
         bits(kHigh, kHigh);
         if (format_.fifth) {
             // Bit p of byte j belongs to part p, column j.
-            part_bits(kSpread, unit.weights + int32_t{Q5_K::kHighAt},
+            part_bits(kSpread, row_group.weights + int32_t{Q5_K::kHighAt},
                       static_cast<uint32_t>(at) / 16);
             op2(op::psrlw, kProduct, kSpread, 1);
             add_pair_bits(kLow, kSpread);
             add_pair_bits(kHigh, kProduct);
         }
-        const Mem q = mem(kQ, unit.q + 2 * at);
+        const Mem q = mem(kQ, row_group.q + 2 * at);
         const Mem q_high = mem(kQ, q.disp + bytes_);
         if (wide_) {
             clear(kProduct);
@@ -154,22 +154,22 @@ void VectorGenerator::super_sums(const RowGroup &unit, unsigned scaled, unsigned
     }
 }
 
-void VectorGenerator::super_sums_16(const RowGroup &unit, unsigned scaled) {
-    prefetch(unit);
+void VectorGenerator::super_sums_16(const RowGroup &row_group, unsigned scaled) {
+    prefetch(row_group);
     constexpr unsigned kScaleBytes = kTemp;
     constexpr unsigned kLow = kTemp + 1;
     constexpr unsigned kHigh = kTemp + 2;
     constexpr unsigned kPairs = kTemp + 3;  // of bits, above the nibbles
-    const Mem scales = mem(kWeights, unit.weights + int32_t{Q6_K::kPartScalesAt});
+    const Mem scales = mem(kWeights, row_group.weights + int32_t{Q6_K::kPartScalesAt});
     a_.avx(op::pmovsxbw, ymm(scaled), scales);
-    a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), mem(kSums, unit.q / 256 * 32));
+    a_.avx(op::pmaddwd, ymm(scaled), ymm(scaled), mem(kSums, row_group.q / 256 * 32));
     a_.avx(op::pslld, ymm(scaled), ymm(scaled), 5);
     clear(kProduct);
     op3(op::psubd, scaled, kProduct, scaled);
     a_.avx(wide_ ? op::vbroadcasti32x4 : op::vbroadcasti128, v(kScaleBytes), scales);
     for (int32_t at = 0; at < 128; at += bytes_) {
         const int32_t half_at = at / 64 * 64;
-        const Mem pairs = mem(kWeights, unit.weights + int32_t{Q6_K::kHighAt} + half_at / 2);
+        const Mem pairs = mem(kWeights, row_group.weights + int32_t{Q6_K::kHighAt} + half_at / 2);
         if (wide_) {
             constexpr std::array<uint32_t, 16> kShifts = {0, 0, 0, 0, 0, 0, 0, 0,
                                                           2, 2, 2, 2, 2, 2, 2, 2};
@@ -181,14 +181,14 @@ void VectorGenerator::super_sums_16(const RowGroup &unit, unsigned scaled) {
                 op2(op::psrlw, kPairs, kPairs, 2);
             }
         }
-        a_.avx(op::movups, v(kLow), mem(kWeights, unit.weights + at));
+        a_.avx(op::movups, v(kLow), mem(kWeights, row_group.weights + at));
         op2(op::psrlw, kHigh, kLow, 4);
         bits(kLow, kLow);
         bits(kHigh, kHigh);
         op2(op::psllw, kProduct, kPairs, 4);
         add_pair_bits(kLow, kProduct);
         add_pair_bits(kHigh, kPairs);
-        const int32_t columns = unit.q + 2 * half_at + (at - half_at);
+        const int32_t columns = row_group.q + 2 * half_at + (at - half_at);
         const Mem q = mem(kQ, columns);
         const Mem q_high = mem(kQ, columns + 64);
         if (wide_) {
@@ -215,12 +215,13 @@ void VectorGenerator::super_sums_16(const RowGroup &unit, unsigned scaled) {
     }
 }
 
-void VectorGenerator::super_sums_2_bits(const RowGroup &unit, unsigned scaled, unsigned minimums) {
-    prefetch(unit);
+void VectorGenerator::super_sums_2_bits(const RowGroup &row_group, unsigned scaled,
+                                        unsigned minimums) {
+    prefetch(row_group);
     constexpr unsigned kScaleBytes = kTemp;  // where spread_signed() reads them
     constexpr unsigned kW = kTemp + 1;
     constexpr unsigned kSpread = kTemp + 2;
-    two_bit_scales(unit, kScaleBytes, scaled, minimums);
+    two_bit_scales(row_group, kScaleBytes, scaled, minimums);
     if (!wide_) {
         // As 16 bits each, even parts in the lower lane.
         constexpr std::array<uint8_t, 16> kEvenFirst = {0, 2, 4, 6, 8, 10, 12, 14,
@@ -228,8 +229,8 @@ void VectorGenerator::super_sums_2_bits(const RowGroup &unit, unsigned scaled, u
         a_.avx(op::pshufb, xmm(kScaleBytes), xmm(kScaleBytes), a_.constant_of(kEvenFirst));
         a_.avx(op::pmovsxbw, ymm(kScaleBytes), xmm(kScaleBytes));
         for (uint32_t block = 0; block < kGroupBlocks; ++block) {
-            two_bit_weights(kW, unit, block);
-            op_mem(op::pmaddubsw, kW, kW, mem(kQ, unit.q + static_cast<int32_t>(block) * 32));
+            two_bit_weights(kW, row_group, block);
+            op_mem(op::pmaddubsw, kW, kW, mem(kQ, row_group.q + static_cast<int32_t>(block) * 32));
             const auto word = static_cast<uint16_t>(0x0100 + 0x0202 * block);
             op_mem(op::pshufb, kSpread, kScaleBytes, everywhere(word));
             op3(op::pmaddwd, kW, kW, kSpread);
@@ -241,15 +242,16 @@ void VectorGenerator::super_sums_2_bits(const RowGroup &unit, unsigned scaled, u
     if (!format_.minimum) {
         std::array<uint32_t, 16> shifts{};
         std::fill(shifts.begin() + 8, shifts.end(), 4);
-        a_.avx(op::vbroadcasti64x4, v(kThirdBits), mem(kWeights, unit.weights));
+        a_.avx(op::vbroadcasti64x4, v(kThirdBits), mem(kWeights, row_group.weights));
         op_mem(op::vpsrlvd, kThirdBits, kThirdBits, a_.constant_of(shifts));
     }
     for (uint32_t block = 0; block < 4; block += 2) {
         for (uint32_t i = 0; i < 2; ++i) {
             const unsigned sum = i == 0 ? kProduct : kSpread;
-            two_bit_weights(kW, unit, block + i);
+            two_bit_weights(kW, row_group, block + i);
             clear(sum);
-            op_mem(op::vpdpbusd, sum, kW, mem(kQ, unit.q + static_cast<int32_t>(block + i) * 64));
+            op_mem(op::vpdpbusd, sum, kW,
+                   mem(kQ, row_group.q + static_cast<int32_t>(block + i) * 64));
         }
         op3(op::packssdw, kProduct, kProduct, kSpread);
         spread_signed(kSpread, 0, 2);
@@ -258,11 +260,11 @@ void VectorGenerator::super_sums_2_bits(const RowGroup &unit, unsigned scaled, u
     }
 }
 
-void VectorGenerator::two_bit_scales(const RowGroup &unit, unsigned to, unsigned scaled,
+void VectorGenerator::two_bit_scales(const RowGroup &row_group, unsigned to, unsigned scaled,
                                      unsigned minimums) {
-    const Mem sums = mem(kSums, unit.q / 256 * 32);
+    const Mem sums = mem(kSums, row_group.q / 256 * 32);
     if (format_.minimum) {
-        const Mem from = mem(kWeights, unit.weights);
+        const Mem from = mem(kWeights, row_group.weights);
         const Mem nibbles = everywhere(uint8_t{0x0f});
         a_.avx(op::movdqu, xmm(to), from);
         a_.avx(op::psrlw, xmm(minimums), xmm(to), 4);
@@ -277,11 +279,12 @@ void VectorGenerator::two_bit_scales(const RowGroup &unit, unsigned to, unsigned
     constexpr std::array<uint32_t, 4> kLowShifts = {0, 0, 4, 4};
     constexpr std::array<uint32_t, 4> kHighShifts = {0, 2, 4, 6};
     const Vec high = xmm(kTemp + 1);
-    a_.avx(op::movq, xmm(to), mem(kWeights, unit.weights + int32_t{Q3_K::kPartScalesAt}));
+    a_.avx(op::movq, xmm(to), mem(kWeights, row_group.weights + int32_t{Q3_K::kPartScalesAt}));
     a_.avx(op::pshufd, xmm(to), xmm(to), 0x44);
     a_.avx(op::vpsrlvd, xmm(to), xmm(to), a_.constant_of(kLowShifts));
     a_.avx(op::pand, xmm(to), xmm(to), everywhere(uint8_t{0x0f}));
-    a_.avx(op::vpbroadcastd, high, mem(kWeights, unit.weights + int32_t{Q3_K::kPartScalesAt} + 8));
+    a_.avx(op::vpbroadcastd, high,
+           mem(kWeights, row_group.weights + int32_t{Q3_K::kPartScalesAt} + 8));
     a_.avx(op::vpsrlvd, high, high, a_.constant_of(kHighShifts));
     a_.avx(op::pand, high, high, everywhere(uint8_t{0x03}));
     a_.avx(op::pslld, high, high, 4);
@@ -294,12 +297,12 @@ void VectorGenerator::two_bit_scales(const RowGroup &unit, unsigned to, unsigned
     op3(op::psubd, scaled, kProduct, scaled);
 }
 
-void VectorGenerator::two_bit_weights(unsigned to, const RowGroup &unit, uint32_t block) {
+void VectorGenerator::two_bit_weights(unsigned to, const RowGroup &row_group, uint32_t block) {
     constexpr unsigned kThird = kTemp + 3;
     const uint32_t number = wide_ ? block : block % 4;
     const auto half = static_cast<int32_t>(block - number) * 8;
     const int32_t fields = format_.minimum ? Q2_K::kLowAt : Q3_K::kLowAt;
-    a_.avx(op::movups, v(to), mem(kWeights, unit.weights + fields + half));
+    a_.avx(op::movups, v(to), mem(kWeights, row_group.weights + fields + half));
     if (number != 0) {
         op2(op::psrlw, to, to, 2 * number);
     }
@@ -310,7 +313,7 @@ void VectorGenerator::two_bit_weights(unsigned to, const RowGroup &unit, uint32_
     // Bit `block` of each byte becomes bit 2.
     unsigned from = kThirdBits;
     if (!wide_) {
-        a_.avx(op::movups, v(kThird), mem(kWeights, unit.weights));
+        a_.avx(op::movups, v(kThird), mem(kWeights, row_group.weights));
         from = kThird;
     }
     if (block < 2) {
