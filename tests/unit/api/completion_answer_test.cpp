@@ -135,18 +135,17 @@ TEST_F(CompletionAnswerTest, AStreamedChatBeginsWithItsRoleAndMayEndWithItsUsage
     const std::string head =
         R"(data: {"id":"chatcmpl-000000000000002a","object":"chat.completion.chunk",)"
         R"("created":1000,"model":"fake","choices":[)";
-    EXPECT_EQ(write(), head +
-                           R"({"index":0,"delta":{"role":"assistant","content":""},)"
-                           R"("logprobs":null,"finish_reason":null}]})"
-                           "\n\n" +
-                           head +
-                           R"({"index":0,"delta":{"content":"hi"},"logprobs":null,)"
-                           R"("finish_reason":null}]})"
-                           "\n\n" +
-                           head +
-                           R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],)" +
-                           kFiguresText + "}\n\n" + head + "]," + kUsageText +
-                           "}\n\ndata: [DONE]\n\n");
+    EXPECT_EQ(write(),
+              head +
+                  R"({"index":0,"delta":{"role":"assistant","content":""},)"
+                  R"("logprobs":null,"finish_reason":null}]})"
+                  "\n\n" +
+                  head +
+                  R"({"index":0,"delta":{"content":"hi"},"logprobs":null,)"
+                  R"("finish_reason":null}]})"
+                  "\n\n" +
+                  head + R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],)" +
+                  kFiguresText + "}\n\n" + head + "]," + kUsageText + "}\n\ndata: [DONE]\n\n");
 }
 
 TEST_F(CompletionAnswerTest, AStreamWithoutMemorySaysSo) {

@@ -23,9 +23,10 @@ TEST(ModelsPage, ListsTheModel) {
     page.set_generator(generator, 123);
     http::FakeExchange exchange(http::Method::kGet, "/v1/models");
     page.handle(exchange);
-    EXPECT_EQ(exchange.body,
-              "{\"object\":\"list\",\"data\":[{\"id\":\"fake\",\"object\":\"model\",\"created\":123,"
-              "\"owned_by\":\"bareflow\",\"context_length\":64}]}\n");
+    EXPECT_EQ(
+        exchange.body,
+        "{\"object\":\"list\",\"data\":[{\"id\":\"fake\",\"object\":\"model\",\"created\":123,"
+        "\"owned_by\":\"bareflow\",\"context_length\":64}]}\n");
 }
 
 }  // namespace
