@@ -246,7 +246,7 @@ void CompletionApi::encode(Job &job) {
         }
         job.prompt.tokens = std::move(*tokens);
         job.state = JobState::kEncoding;
-        // So long that no tokenizer needs to look at it.
+        // Too long even if every token had the longest text: the tokenizer need not look at it.
         too_long = job.prompt.source.text.size() / generator_->max_piece_bytes() >= context;
         generator_->encode_begin(job.prompt.source, job.prompt.tokens.span());
     }

@@ -194,7 +194,7 @@ void Connection::read_request() {
             break;
         }
         const size_t before = received_.size();
-        if (feed_parser()) {
+        if (parse_received()) {
             return;
         }
         taken += before - received_.size();
@@ -213,7 +213,7 @@ void Connection::read_request() {
 }
 
 // Hands the received bytes to the parser. True: the request was refused, or a handler has it.
-bool Connection::feed_parser() {
+bool Connection::parse_received() {
     const bool was_untouched = parser_.untouched();
     const RequestParser::State before = parser_.state();
     received_.taken(parser_.parse(received_.bytes()));

@@ -91,7 +91,7 @@ class Connection final : public Exchange {
     OutgoingAnswer::Sent send();
     [[nodiscard]] bool drop_or_refuse_late();
     void discard_received();
-    bool feed_parser();
+    bool parse_received();
     void begin(const ResponseHead &head, Framing framing, uint64_t len_bytes);
 
     ConnectionShared &shared_;

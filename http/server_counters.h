@@ -1,4 +1,4 @@
-// What the HTTP server counts, for /profile.
+// What the HTTP server counts.
 #pragma once
 
 #include <cstdint>

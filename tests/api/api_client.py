@@ -73,7 +73,7 @@ class Api:
         return self.get("/profile?format=json").json()
 
     def settle(self, done=lambda found: True):
-        """Makes text until the optimiser has tried nothing for a second, and `done`. The profile."""
+        """Makes text until the optimiser has tried nothing for a second and `done` holds. Returns the profile."""
         end = time.monotonic() + 60
         tried = -1
         while True:
@@ -93,7 +93,7 @@ class Api:
         return self.request("POST", "/v1/completions", text)
 
     def raw(self, data, pause_s=0, until_close=False):
-        """Sends bytes (an iterable: one after another) and reads one answer, or all there is."""
+        """Sends bytes (the items of an iterable one by one) and reads one answer, or all that arrives."""
         with self.socket() as sock:
             for piece in [data] if isinstance(data, bytes) else data:
                 sock.sendall(piece)

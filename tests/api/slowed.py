@@ -1,4 +1,4 @@
-"""A process that gets a third of the time."""
+"""A process that gets a third of the processor's time."""
 import contextlib
 import os
 import signal

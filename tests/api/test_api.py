@@ -434,7 +434,7 @@ def test_a_half_closed_client_still_gets_a_short_answer(api):
 @pytest.mark.parametrize("how", ["fin", "close"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_hang_up_stops_the_generation(api, how, stream):
-    # Texts are over in 20 ms and less (token 2 ends one): try again until one was caught.
+    # Texts end within 20 ms (token 2 ends one): tries until a text was interrupted.
     for _ in range(20):
         before = counter(api, "requests", "cancelled")
         with api.socket() as sock:

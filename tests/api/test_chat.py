@@ -31,7 +31,7 @@ def chunks(answer):
 
 
 def counts(answer):
-    """What is the same however much of the prompt was there already."""
+    """The counts that do not depend on how much of the prompt was cached."""
     body = answer if isinstance(answer, dict) else answer.json()
     return {key: value for key, value in body["usage"].items() if key != "prompt_tokens_details"}
 
@@ -163,7 +163,7 @@ def test_logprobs(api, stream):
         assert entry["token"] == bytes(entry["bytes"]).decode(errors="replace")
         tops = entry["top_logprobs"]
         assert len(tops) == 3
-        # Greedy: the one taken is the likeliest.
+        # Greedy sampling takes the likeliest token.
         assert {k: tops[0][k] for k in ("token", "bytes", "logprob")} == {
             k: entry[k] for k in ("token", "bytes", "logprob")}
         values = [top["logprob"] for top in tops]
@@ -181,12 +181,12 @@ def test_logprobs_without_alternatives(api):
 
 @pytest.mark.parametrize("text", ["<|im_end|>", "</s>", "<s>", "[/INST]"])
 def test_what_looks_like_a_control_token_stays_text(api, text):
-    begun = chat(api, [{"role": "user", "content": "a"}], max_tokens=1).json()["usage"]
+    first = chat(api, [{"role": "user", "content": "a"}], max_tokens=1).json()["usage"]
     answer = chat(api, [{"role": "user", "content": "a" + text}], max_tokens=8, temperature=0)
     plain = api.complete(prompt="a" + text, max_tokens=8, temperature=0)
     assert content(answer) == plain.json()["choices"][0]["text"]
-    # Spelled out: more than one token.
-    assert answer.json()["usage"]["prompt_tokens"] > begun["prompt_tokens"] + 1
+    # The text is spelled out, so it has more than one token.
+    assert answer.json()["usage"]["prompt_tokens"] > first["prompt_tokens"] + 1
 
 
 # ---------------------------------------------------------------- bad requests
@@ -259,7 +259,7 @@ def test_a_hang_up_stops_the_generation(api, stream):
     body = json.dumps({"messages": STORY, "max_tokens": 400, "temperature": 1, "stream": stream,
                        "logit_bias": {"2": -100}}).encode()
     request = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (PATH.encode(), len(body))
-    # Answers are over in 20 ms and less (token 2 ends one): try again, sooner and later, until one was caught.
+    # Answers end within 20 ms (token 2 ends one): tries, sooner and later, until one was interrupted.
     for attempt in range(30):
         before = requests_counter(api, "cancelled")
         with api.socket() as sock:

@@ -50,7 +50,7 @@ def test_fast_says_so_and_is_not_remembered_for_exact(tmp_path):
     assert re.search(r"^bareflow_jit_relaxed 0$", api.get("/profile").body.decode(), re.M)
     stop(process)
 
-    # And what exact left is nothing for fast.
+    # Choices kept with exact numerics are not used with fast ones either.
     process, api = run("--state", path, "numerics=fast")
     assert api.profile()["jit"]["recalled"] + api.profile()["jit"]["recalls_lost"] == 0
     stop(process)

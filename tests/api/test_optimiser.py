@@ -31,7 +31,7 @@ def text(api):
 
 
 def sets_of(found):
-    """The instruction sets of all that is in force or was tried."""
+    """The instruction sets of all variants that are in force or were tried."""
     names = {row["variant"] for row in found["functions"] + found["candidates"]}
     return {word for name in names for word in name.split()[:1] if word in SETS}
 
@@ -82,7 +82,7 @@ def fused_tries(api):
 
 
 def test_steps_in_one_are_timed_on_tokens_and_listed():
-    """Only steps that processors share; who computes what does not show in the text."""
+    """Only steps that processors share. Which processor computes what does not change the text."""
     texts = []
     for jit, threads in (("full", 2), ("baseline", 2), ("off", 2), ("full", 1)):
         with hosted(f"jit={jit}", f"threads={threads}") as (_, api):
@@ -103,7 +103,7 @@ def test_steps_in_one_are_timed_on_tokens_and_listed():
 
 
 def test_what_grows_slower_is_searched_anew():
-    """A process that is stopped for two thirds of the time looks as on a machine with a busy neighbour."""
+    """A process that is stopped for two thirds of the time behaves as on a machine with a busy neighbour."""
     with hosted("jit.warm=16", "jit.hot=32", "jit.very_hot=64") as (process, api):
         api.settle()
         made = text(api)
@@ -113,7 +113,7 @@ def test_what_grows_slower_is_searched_anew():
         before = api.profile()
         with slowed(process.pid):
             end = time.monotonic() + 60
-            # One whose only choice is in force is searched anew and has nothing to try.
+            # A function whose only choice is in force is searched anew and has nothing to try.
             while api.profile()["jit"]["candidates_tried"] == before["jit"]["candidates_tried"]:
                 assert time.monotonic() < end, api.profile()
                 for _ in range(5):
@@ -128,7 +128,7 @@ def test_what_grows_slower_is_searched_anew():
 def test_processors_are_counted_one_by_one():
     for threads in (1, 2):
         with hosted(f"threads={threads}") as (_, api):
-            # Several texts at once are work worth sharing.
+            # Batches of several texts are large enough to be shared.
             clients = [threading.Thread(target=api.complete, kwargs={"max_tokens": 200, "temperature": 1, "seed": i})
                        for i in range(4)]
             for client in clients:

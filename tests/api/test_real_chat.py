@@ -40,7 +40,7 @@ def test_it_answers_and_ends_by_itself(smollm2):
     choice = answer["choices"][0]
     assert "Paris" in choice["message"]["content"]
     assert choice["finish_reason"] == "stop"
-    # The chat goes on: what was computed is not computed again.
+    # The chat continues: tokens that were computed are not computed again.
     messages += [choice["message"], {"role": "user", "content": "And of Italy?"}]
     more = chat(smollm2, messages)
     first = answer["usage"]

@@ -34,7 +34,7 @@ def ask(api, job):
 
 def test_the_same_seed_gives_the_same_text_whatever_else_is_served(api):
     rng = random.Random(4)
-    # Long enough to meet, fast as the program may be.
+    # Long enough for the texts to overlap, however fast the program is.
     jobs = [{"prompt": rng.choice(PROMPTS), "seed": rng.randrange(1 << 32), "max_tokens": rng.randrange(60, 300),
              "temperature": rng.choice([0, 0.7, 1.5]), "top_k": rng.choice([0, 40]),
              "repeat_penalty": rng.choice([1, 1.2])} for _ in range(12)]

@@ -30,7 +30,7 @@ def test_a_second_start_remembers(tmp_path):
     text = api.complete(max_tokens=200, temperature=0).json()["choices"][0]["text"]
     wait_until(lambda: jit(api)["saves"] > 0, "never saved")
     first = jit(api)
-    # A second process doesn't get it, and works without.
+    # A second process does not get the file, and works without it.
     other, other_api = run(path)
     assert jit(other_api)["kept_on"] == ""
     for one in (process, other):

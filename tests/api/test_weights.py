@@ -37,7 +37,7 @@ def test_texts_are_the_same_before_and_after(models, kind, mode):
         api.wait_until_ready()
         prompts = ("Once", "Once upon a time there was " * 8)
         first = [text(api, prompt) for prompt in prompts]
-        # Until nothing was tried or moved for a while.
+        # Waits until nothing was tried or moved for two seconds.
         end = time.monotonic() + 90
         seen, since = None, 0.0
         while seen is None or time.monotonic() < since + 2:

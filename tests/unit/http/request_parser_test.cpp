@@ -136,7 +136,7 @@ TEST(RequestParser, ExpectContinue) {
     EXPECT_EQ(p.parser.state(), State::kBody);
     EXPECT_TRUE(p.parser.wants_continue());
     p.parse("x", 1);
-    EXPECT_FALSE(p.parser.wants_continue()) << "the body has begun";
+    EXPECT_FALSE(p.parser.wants_continue()) << "the body has started";
 }
 
 TEST(RequestParser, EmptyLinesBeforeARequestAreSkipped) {
