@@ -187,6 +187,14 @@ def test_shape_exceptions_carry_a_reason_and_are_needed(tree):
           "a/f.cpp:1: function f", f"{LISTED}:3: an exception without a reason")
 
 
+def test_new_sources_are_checked_before_git_tracks_them(tree):
+    passes(tree("check_shape", {"a/f.cpp": function_of(70)}))
+    (tree.root / "a/new.cpp").write_text(function_of(71))
+    done = subprocess.run([sys.executable, str(CHECKS / "check_shape.py"), "--root", str(tree.root)],
+                          capture_output=True, text=True, timeout=120)
+    fails(done, "a/new.cpp:1: function f: 71 lines")
+
+
 def test_shape_lists_the_largest(tree):
     done = tree("check_shape", {"a/f.cpp": function_of(9) + "int g() {}\n", "a/g.h": class_of(3)},
                 "--list", "1")
@@ -349,6 +357,11 @@ def test_words_that_no_comment_needs(tree, word):
     files = {"README.md": "\n", "a/a.cpp": f"int a;  // there are {word} of them\n",
              "a/b.cpp": f"const char *b = \"{word}\";\n"}
     fails(tree("check_docs", files), f"a/a.cpp:1: '{word}'")
+
+
+@pytest.mark.parametrize("name", ["a/a.py", "a/a.sh"])
+def test_words_that_no_comment_of_a_script_needs(tree, name):
+    fails(tree("check_docs", {"README.md": "\n", name: "a = 1  # of " "late\n"}), f"{name}:1: 'of " "late'")
 
 
 # ---------------------------------------------------------------- check_lint.py, compile database
