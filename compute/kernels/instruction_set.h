@@ -15,7 +15,7 @@ enum class InstructionSet : uint8_t {
     kSse2,     // every x86-64
     kSsse3,    //
     kAvx2,     // with FMA and F16C
-    kAvxVnni,  // AVX2 and the VEX form of `vpdpbusd`
+    kAvxVnni,  // AVX2 and the VEX encoding of `vpdpbusd`
     kAvx512,   // F, BW, DQ, VL and VNNI
     kAmx,      // AVX-512 as above, and tiles of int8
 };

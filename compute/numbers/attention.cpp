@@ -15,7 +15,7 @@ namespace {
 // vector is read once for all of them.
 constexpr uint32_t kTogether = 4;
 
-// Eight stored f16 are four words: word j holds element j in its low half and element j + 4 in its
+// Eight stored f16 are four words. Word j holds element j in its low half and element j + 4 in its
 // high half, so that shifts alone widen four elements at once.
 constexpr uint32_t kF16GroupBytes = 16;
 

@@ -1,6 +1,6 @@
 // Moves weights between the file's layout and strips of 16 rows. Every packed byte has one place in
-// the file, so the same loop packs and unpacks: units of four bytes are transposed between four
-// rows and four columns at a time, and f16 headers are copied one by one.
+// the file, so the same loop packs and unpacks. It transposes four by four units of four bytes, and
+// copies f16 headers one by one.
 #include "compute/numbers/packing.h"
 
 #include <cstddef>

@@ -50,8 +50,8 @@ void unpack_32(const WeightFormat &format, const uint8_t *block, UnpackedBlock &
 
 // PartScales::kSixBits: eight scales and eight minimums of six bits in twelve bytes. Scales 0-3 are
 // the low six bits of bytes 0-3, minimums 0-3 those of bytes 4-7. Scales 4-7 have their low four
-// bits in the low halves of bytes 8-11 and their high two bits on top of bytes 0-3; minimums 4-7
-// in the high halves of bytes 8-11 and on top of bytes 4-7.
+// bits in the low halves of bytes 8-11 and their high two bits on top of bytes 0-3. Minimums 4-7
+// have theirs in the high halves of bytes 8-11 and on top of bytes 4-7.
 void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     for (uint32_t j = 0; j < 8; ++j) {
         const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;

@@ -3,8 +3,8 @@
 // tests/golden/test_weight_formats.py compares the two with each other and with the package `gguf`.
 //
 // A block begins at any address. Its fields have no padding between them and are little endian.
-// The stored weight i is an unsigned integer of low_bits + high_bits bits; weight_blocks.cpp shows
-// in the plainest way how it is read, and the comment of each field says where its bits lie.
+// The stored weight i is an unsigned integer of low_bits + high_bits bits. The comments of the
+// fields say where its bits lie; weight_blocks.cpp reads it in the plainest way.
 //
 // A new weight type needs:
 //   1. its number in TensorType, its name in kSupportedTensorTypes (tensor_types.h) and its line in
@@ -22,7 +22,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <string_view>
 
 #include "compute/numbers/tensor_types.h"

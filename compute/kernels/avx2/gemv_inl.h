@@ -3,7 +3,7 @@
 // Included once by each of gemv.cpp, gemm_hosted.cpp and vnni_hosted.cpp, in the part of the file
 // that is compiled for its target (target_inl.h), inside of the anonymous namespace. That file
 // defines before:
-//   kVnni  bool: whether the target has the VEX form of `vpdpbusd`
+//   kVnni  bool: whether the target has the VEX encoding of `vpdpbusd`
 // and includes kernels/gemv.h, numbers/quant.h, numbers/weight_blocks.h and
 // numbers/weight_formats.h. This file includes no header: its functions would be compiled for the
 // target. All per-target texts (_inl.h) are included in this way.

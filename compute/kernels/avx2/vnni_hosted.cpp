@@ -1,5 +1,5 @@
-// AVX2 with the VEX form of `vpdpbusd`, for processors that have it without AVX-512: the texts of
-// gemv.cpp and gemm_hosted.cpp once more.
+// AVX2 with the VEX encoding of `vpdpbusd`, for processors that have it without AVX-512: the texts
+// of gemv.cpp and gemm_hosted.cpp once more.
 
 #include "compute/kernels/gemv.h"
 #include "compute/kernels/instruction_set.h"

@@ -1,4 +1,4 @@
-// Begins the part of a file that is compiled for AVX2 with the VEX form of `vpdpbusd`: see
+// Begins the part of a file that is compiled for AVX2 with the VEX encoding of `vpdpbusd`: see
 // target_inl.h.
 #pragma once
 

@@ -18,8 +18,8 @@ constexpr uint32_t kMaxVectors = 64;  // in one pass
 
 // ------------------------------------------------------------------ floats, several vectors
 // A register has the contract's eight lanes of two rows. The weights of a chunk of columns are
-// widened once; then a few vectors at a time are multiplied with them, while the lanes of the other
-// vectors are in memory.
+// widened once. Then kFloatVectors vectors at a time are multiplied with them; the lanes of the
+// other vectors wait in memory.
 
 constexpr uint32_t kFloatLanes = 8;
 constexpr uint32_t kRowPairs = 4;

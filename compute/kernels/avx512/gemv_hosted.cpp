@@ -24,10 +24,10 @@ namespace {
 
 // Units are multiplied along a row, in the order in which they lie in memory: this streams weights
 // a fifth faster than eight rows side by side. The rows are divided into kStreams parts, and each
-// part is read as a stream of its own: one unit of the first part's row, one of the second's, and
-// so on. While one stream crosses into a new page, the others go on. A part has one row more than a
-// quarter of the rows: a quarter is mostly a multiple of a page, and all streams would cross at
-// once.
+// part is read as a stream of its own. Units alternate: one of the first part's row, one of the
+// second's, and so on. While one stream crosses into a new page, the others go on. A part has one
+// row more than a quarter of the rows: a quarter is mostly a multiple of a page, and all streams
+// would cross at once.
 
 constexpr uint32_t kChunkGroups = 32;  // whose activations are prepared at a time
 constexpr uint32_t kRows = 8;          // whose totals are collected before they are added up

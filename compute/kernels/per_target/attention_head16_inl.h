@@ -3,7 +3,7 @@
 //
 // Numbers are widened where they are used and not stored. A query vector, or the results of two
 // heads, stay in registers for all positions, in one loop without calls. That helps in an emulator,
-// where each access to memory looks up a page and each return looks up code: it saves a fifth of
+// where each access to memory looks up a page and each return looks up code. It saves a fifth of
 // the time of a small model's token. Longer heads do not fit into registers.
 
 #pragma once

@@ -126,13 +126,13 @@ void gemv_portable(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
 }
 
 // ------------------------------------------------------------------ SWAR
-// Several small products in one 64-bit multiply. A word of activations holds them in the reverse
-// order of the word of weights, in fields of f bits (f = 32 for two, 16 for four), so that field
-// number (count - 1) of the product, the top one, is their dot product:
+// Several small products in one 64-bit multiply. A word has two fields of f = 32 bits or four of
+// f = 16. A word of activations holds them in the reverse order of the word of weights. So the top
+// field of the product is their dot product:
 //     (w0 + w1 B)(x1 + x0 B) = w0 x1 + (w0 x0 + w1 x1) B     mod B^2, B = 2^32
 // Products are added up as whole words. Weights are taken as unsigned, so a word of them is exact;
-// activations are signed, so lower fields borrow from higher ones. As long as every field's true
-// sum fits into a signed field, adding half a field (2^(f-1)) to each lower field makes them all
+// activations are signed, so lower fields borrow from higher ones. Every field's true sum must fit
+// into a signed field. Then adding half a field (2^(f-1)) to each lower field makes it
 // non-negative, the borrows vanish, and an arithmetic shift leaves the top field's exact sum.
 //
 // Bounds, |q| <= 127:

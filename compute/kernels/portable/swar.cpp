@@ -9,14 +9,15 @@ namespace bareflow::compute {
 namespace {
 
 // A word has eight stored weights in its bytes, in order. Its even bytes are one factor of four
-// fields, its odd bytes another. They are multiplied with the `quads` of the activation: word
-// (4k + 2 * odd + half) of a block of 32 belongs to the even or odd elements of the eight that
-// begin at 16 * half + 8 * k. The offset of a type is subtracted from the fields of the factor;
-// borrows between fields vanish like those of the activations (gemv.cpp, "SWAR").
+// fields, its odd bytes another. They are multiplied with the `quads` of the activation. Word
+// (4k + 2 * odd + half) of a block belongs to the even or odd elements of the eight that begin at
+// 16 * half + 8 * k. The offset of a type is subtracted from the fields of the factor; borrows
+// between fields vanish like those of the activations (gemv.cpp, "SWAR").
 //
 // A field of a 64-bit product holds up to four products of a weight and an activation. With weights
 // of at most 32 in magnitude the sum of two words fits (2 * 4 * 32 * 127 = 32,512 < 2^15), with at
 // most 16 the sum of four.
+
 using Q5_0 = FormatFacts<TensorType::kQ5_0>;
 using Q5_1 = FormatFacts<TensorType::kQ5_1>;
 using IQ4_NL = FormatFacts<TensorType::kIQ4_NL>;
