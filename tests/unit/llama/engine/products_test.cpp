@@ -8,7 +8,7 @@ namespace {
 TEST(ProductsTest, PanelsCoverTheBatch) {
     for (const compute::TensorType type : {compute::TensorType::kF32, compute::TensorType::kQ8_0}) {
         for (const uint32_t rows : {100u, 5000u}) {
-            const Tensor matrix = {.type = type, .rows = rows};
+            const Tensor matrix = {.name = "matrix", .type = type, .rows = rows};
             Step step = {.op = OperatorId::kProducts, .product_count = 1};
             step.products[0].matrix = &matrix;
             for (const bool alone : {false, true}) {
@@ -37,8 +37,8 @@ TEST(ProductsTest, PanelsCoverTheBatch) {
 }
 
 TEST(ProductsTest, UnitsAreMatrixRows) {
-    const Tensor first = {.rows = 5};
-    const Tensor second = {.rows = 7};
+    const Tensor first = {.name = "first", .rows = 5};
+    const Tensor second = {.name = "second", .rows = 7};
     Step step = {.op = OperatorId::kProducts, .product_count = 2};
     step.products[0].matrix = &first;
     step.products[1].matrix = &second;
