@@ -76,10 +76,11 @@ def test_blocks_are_those_of_gguf(formats):
             assert theirs[name] == [number, elements, size]
 
 
-def test_scales_lie_where_the_dequantising_test_puts_them(formats):
+def test_scales_lie_where_python_has_them(formats):
     blocks = {one["name"]: one for one in formats if one["scales"] != 0}
-    assert blocks.keys() == test_dequantize.TYPES.keys()
+    assert blocks.keys() == test_dequantize.TYPES.keys() == gguf_format.SCALES_AT.keys()
     for name, (size, scales) in test_dequantize.TYPES.items():
         one = blocks[name]
         assert one["bytes"] == size
         assert [one["scale_at"] + 2 * i for i in range(one["scales"])] == scales
+        assert list(gguf_format.SCALES_AT[name]) == scales

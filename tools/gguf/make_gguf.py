@@ -83,23 +83,24 @@ def scales(rng, count, sigma, spread):
     return (rng.uniform(0.6, 1.4, count).astype(np.float32) * (sigma / spread)).astype("<f2")
 
 
-# Of types whose other bits are simply random: where the scale lies; the standard deviation of a
-# weight when the scale is 1; the second scale, just behind, as a multiple of the first (so that the
-# mean is zero), or None. Types without one have scales of either sign for the same reason.
+# Types whose blocks are random bits but for their scales: the standard deviation of a weight when
+# the scale is 1, and the second scale as a multiple of the first, which makes the mean zero. Types
+# without a second scale (None) have scales of either sign for the same reason.
 RANDOM_BITS = {
-    "Q5_0": (0, 9.3, None),
-    "Q5_1": (0, 9.2, -15.5),
-    "IQ4_NL": (0, 69, None),
-    "Q2_K": (80, 13.9, 1.5),
-    "Q3_K": (108, 43, None),
-    "Q4_K": (0, 258, 7.5),
-    "Q5_K": (0, 527, 15.5),
-    "Q6_K": (208, 1366, None),
+    "Q5_0": (9.3, None),
+    "Q5_1": (9.2, -15.5),
+    "IQ4_NL": (69, None),
+    "Q2_K": (13.9, 1.5),
+    "Q3_K": (43, None),
+    "Q4_K": (258, 7.5),
+    "Q5_K": (527, 15.5),
+    "Q6_K": (1366, None),
 }
 
 
 def random_bit_blocks(rng, type_name, blocks, size, sigma):
-    at, spread, second = RANDOM_BITS[type_name]
+    spread, second = RANDOM_BITS[type_name]
+    at = gguf.SCALES_AT[type_name][0]
     out = rng.integers(0, 256, (blocks, size), dtype=np.uint8)
     scale = scales(rng, blocks, sigma, spread)
     if second is None:
@@ -112,7 +113,7 @@ def random_bit_blocks(rng, type_name, blocks, size, sigma):
 
 
 def weights(rng, type_name, elements, sigma):
-    """The bytes of a given number of random elements of a type."""
+    """The bytes of `elements` random weights of a type."""
     if type_name in ("F32", "F16", "BF16"):
         table = QUANTILES * np.float32(sigma)
         if type_name == "BF16":
