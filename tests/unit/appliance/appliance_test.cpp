@@ -111,29 +111,6 @@ TEST_F(ApplianceTest, ARequestIsServedAndLogged) {
     EXPECT_EQ(ask(get("/v1/models")).status, 200);
 }
 
-TEST_F(ApplianceTest, WithAModelEveryAddressAnswers) {
-    open();
-    texts_.generator.script = {"One"};
-    const std::pair<std::string, int> expected[] = {
-        {get("/"), 200},
-        {get("/favicon.ico"), 204},
-        {get("/health"), 200},
-        {get("/profile?format=json"), 200},
-        {get("/profile?format=html"), 200},
-        {post("/profile/optimize", ""), 200},
-        {post("/profile/reset", ""), 200},
-        {get("/v1/models"), 200},
-        {post("/v1/completions", R"({"prompt":"a"})"), 200},
-        {post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}]})"), 200},
-        {get("/v1/completions"), 405},
-        {post("/health", ""), 405},
-        {get("/nothing"), 404},
-    };
-    for (const auto &[request, status] : expected) {
-        EXPECT_EQ(ask(request).status, status) << request;
-    }
-}
-
 // The line that is being typed makes room for the log's and comes back.
 TEST_F(ApplianceTest, ARequestDoesNotDisturbWhatIsTyped) {
     open();
