@@ -43,7 +43,7 @@ start:
     call load_kernel
     jmp enter_long_mode
 
-; Long mode, or a sentence. Clobbers EAX EBX ECX EDX.
+; Fails if the processor has no long mode. Clobbers EAX EBX ECX EDX.
 check_processor:
     without_long_mode .none
     ret
@@ -52,7 +52,7 @@ check_processor:
     mov bl, EXIT_NO_LONG_MODE
     jmp fail
 
-; Zeroes BootInfo but for tsc_at_entry and fills what is known. Clobbers EAX ECX DI.
+; Zeroes BootInfo except tsc_at_entry, and fills in what is known now. Clobbers EAX ECX DI.
 clear_boot_info:
     mov di, LOW_BOOT_INFO + BI_TSC_AT_KERNEL
     mov cx, (BOOT_INFO_BYTES - BI_TSC_AT_KERNEL) / 4
@@ -357,12 +357,12 @@ bits 64
     mov edx, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
     mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
     mov r8d, LOW_BOUNCE
-    mov esp, LOW_PAGE_TABLES            ; not near code: TCG is slow where code was written to
+    mov esp, LOW_PAGE_TABLES            ; not near code: TCG runs code slowly on a page that was written to
     call unpack_kernel
     test al, al
     jz .damaged
 
-    ; The kernel's zeroed data, which may hold what is left of the packed form.
+    ; Clear the kernel's zeroed data: parts of the packed kernel may lie there.
     mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
     add edi, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
     mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_END]
@@ -375,7 +375,7 @@ bits 64
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_ENTRY]
     jmp rax
 
-; All the way back, to say so with the BIOS (Intel SDM 3, 9.8.5.4 and 9.9.2).
+; Back to real mode, where the BIOS can print the failure (Intel SDM 3, 9.8.5.4 and 9.9.2).
 .damaged:
     push SEL_CODE32
     push .compatible

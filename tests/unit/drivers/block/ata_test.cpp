@@ -275,7 +275,7 @@ INSTANTIATE_TEST_SUITE_P(
                               "disk did not finish in time", false}),
     [](const auto &which) { return which.param.name; });
 
-// Looked at now and then instead of waited for; 0 looks when it failed.
+// Polls a started write until it is over. Returns the number of polls; 0: it failed.
 template <typename AnyDisk>
 std::pair<Status, int> write_in_pieces(AnyDisk &disk, uint64_t sector,
                                        std::span<const uint8_t> bytes) {
@@ -295,7 +295,7 @@ TEST_P(AtaShapes, WritesWithoutWaiting) {
     FakeAtaChannel::Drive &drive = fake_.add_disk(0, 1000, shape.lba48, shape.dma);
     drive.busy_polls = 8;
     Disk disk_under_test = disk(0, shape.bus_master);
-    EXPECT_TRUE(*disk_under_test.poll_write());  // nothing was begun
+    EXPECT_TRUE(*disk_under_test.poll_write());  // no write was started
     std::mt19937 random(9);
     for (const uint32_t count : {1u, 7u, 32u}) {
         const std::span bytes = memory_.span().first(count * 512);
@@ -358,7 +358,7 @@ TEST_F(AtaTest, DriveThatStaysDeadAfterAReset) {
     EXPECT_EQ(disk_under_test.read(0, bytes).code(), ErrorCode::kTimeout);
 }
 
-// IDENTIFY, by itself.
+// IDENTIFY alone.
 using Words = std::array<uint16_t, kIdentifyWords>;
 Words good_words() {
     FakeAtaChannel channel;
@@ -376,7 +376,7 @@ TEST(AtaIdentify, RefusesWhatItCannotUse) {
     words = good_words();
     words[106] = 0x5000;
     EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kUnsupported);
-    words[106] = 0x1000;  // not marked valid: means nothing
+    words[106] = 0x1000;  // not marked valid, so it means nothing
     EXPECT_TRUE(parse_identify(words).ok());
     words = good_words();
     words[100] = 0;

@@ -80,7 +80,7 @@ TEST_F(VirtioPciTest, FirstUsableOneOfAKindCounts) {
     add_all({kIsr, kDevice, kNotify, kCommon});
     add({0x90, 1, 7, 0, 0x1000});      // reserved register block
     add({0xA0, 1, 0, 0, 0x40});        // in I/O space
-    add({0xB0, 1, 4, 0, 0x1000, 12});  // too short to be one
+    add({0xB0, 1, 4, 0, 0x1000, 12});  // too short for a capability
     add({0xC0, 200, 4, 0, 0x1000});    // reserved type
     const auto layout = find();
     ASSERT_TRUE(layout.ok()) << layout.error().message;
