@@ -16,6 +16,7 @@
 #include "kernel_lib/platform/platform.h"
 #include "llama/engine/memory_plan.h"
 #include "llama/engine/op_costs.h"
+#include "llama/model/value_check.h"
 
 namespace bareflow {
 namespace {

@@ -10,7 +10,8 @@ namespace bareflow::llama {
 
 namespace {
 
-constexpr uint32_t kInvalidCharacter = 0x110000;             // bytes that are no UTF-8; in no token
+constexpr uint32_t kInvalidCharacter =
+    0x110000;  // stands for bytes that are not UTF-8; no token has it
 constexpr std::string_view kUnknownText = " \xE2\x81\x87 ";  // U+2047, as SentencePiece has it
 
 }  // namespace
@@ -26,7 +27,8 @@ SpmCharacter SpmCharacter::next(std::string_view text) {
 Status SpmVocabulary::read(const GgufFile &file, const Vocabulary &vocabulary, TextWriter &detail) {
     BF_ASSIGN(scores_, file.array("tokenizer.ggml.scores", GgufType::kFloat32, detail));
     BF_TRY(check_vocabulary_list("scores", scores_, vocabulary.size(), detail));
-    // About 6 pairs a token, most of them seen before: few false "may join".
+    // 32 bits for each token. A token has about 6 pairs, most of them shared with others, so few
+    // answers of may_join() are true without need.
     auto joins = Buffer<uint64_t>::create(std::bit_ceil(size_t{vocabulary.size()} + 3) / 4);
     if (!joins) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");
