@@ -1,3 +1,4 @@
+// The header and the options sector of a disk: read back, and refused if anything is wrong.
 #include "boot/image_layout.h"
 
 #include <gtest/gtest.h>

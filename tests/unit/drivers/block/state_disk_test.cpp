@@ -1,3 +1,4 @@
+// The state disk on a fake disk that can stop in the middle of a write. A record must survive it.
 #include "drivers/block/state_disk.h"
 
 #include <gtest/gtest.h>

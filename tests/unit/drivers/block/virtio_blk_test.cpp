@@ -1,3 +1,4 @@
+// The virtio disk driver on a fake device: transfers, faults, and writes that nobody waits for.
 #include "drivers/block/virtio_blk.h"
 
 #include <gtest/gtest.h>

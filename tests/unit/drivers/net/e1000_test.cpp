@@ -1,3 +1,4 @@
+// The e1000 driver on a fake card that checks every access, and on one that lies.
 #include "drivers/net/e1000.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// The virtio network driver on a fake card, and on one that breaks its rings.
 #include "drivers/net/virtio_net.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Enumeration, register blocks and capabilities on a made-up bus, with bridges that loop and sizes
+// that cannot be.
 #include "drivers/pci/pci.h"
 
 #include <gtest/gtest.h>
