@@ -1,3 +1,5 @@
+// A drive is a small state machine: a command makes it busy for some reads of the status, then
+// progress() does the next part. What a real drive leaves undefined is a violation here.
 #include "tests/fakes/fake_ata.h"
 
 #include <algorithm>

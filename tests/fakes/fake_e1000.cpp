@@ -1,3 +1,5 @@
+// Frames move at once, when a tail register is written or the test asks for it; nothing happens in
+// between.
 #include "tests/fakes/fake_e1000.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Each port access first lets an interrupt come; a read then lets a byte arrive. So a driver that
+// is right only by luck fails.
 #include "tests/fakes/fake_uart.h"
 
 namespace bareflow {

@@ -1,3 +1,5 @@
+// First what all virtio devices share, then the network card, the disk and the entropy device. A
+// request is answered inside the kick, unless the test holds it back.
 #include "tests/fakes/fake_virtio.h"
 
 #include <algorithm>
