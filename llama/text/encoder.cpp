@@ -271,7 +271,7 @@ SymbolChain::Join Encoder::join_of(uint32_t left) const {
         }
         return {tokenizer_.bpe_.joined(rank), -static_cast<float>(rank)};  // exact: below 2^24
     }
-    const std::string_view text = chain_.text_of_pair(left);
+    const std::string_view text = chain_.text_of_pair(symbol);
     if (text.size() > tokenizer_.vocabulary_.longest_bytes()) {
         return {};
     }
@@ -297,22 +297,22 @@ void Encoder::merge() {
 
 // Writes the tokens of one symbol.
 Status Encoder::emit() {
+    const SymbolChain::Symbol &symbol = chain_[cursor_];
     if (tokenizer_.byte_level_) {
-        BF_TRY(put(chain_[cursor_].token));
+        BF_TRY(put(symbol.token));
     } else {
-        BF_TRY(emit_characters(cursor_));
+        BF_TRY(emit_characters(symbol));
     }
-    cursor_ = chain_[cursor_].next;
+    cursor_ = symbol.next;
     if (cursor_ == SymbolChain::kNone) {
         end_stretch();
     }
     return {};
 }
 
-Status Encoder::emit_characters(uint32_t symbol) {
+Status Encoder::emit_characters(const SymbolChain::Symbol &symbol) {
     const std::string_view text = chain_.text(symbol);
-    const Token known = chain_[symbol].token;
-    const Token token = known != kNoToken ? known : tokenizer_.find(text);
+    const Token token = symbol.token != kNoToken ? symbol.token : tokenizer_.find(text);
     if (token != kNoToken) {
         BF_TRY(put(token));
     } else if (tokenizer_.spm_.has_bytes()) {

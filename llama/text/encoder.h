@@ -1,8 +1,8 @@
 // Turns one text into tokens, in slices: O(n log n) for any text. Special tokens divide the text
 // into fragments. A fragment is divided into stretches that no merge crosses. Where the vocabulary
 // is byte-level, a stretch is a word; otherwise it ends between two characters that no token holds
-// side by side. The encoder works on one stretch at a time and keeps memory for one (symbol_chain.h)
-// until it is destroyed. Text and `out` must live until it is done.
+// side by side. The encoder works on one stretch at a time and keeps memory for one
+// (symbol_chain.h) until it is destroyed. Text and `out` must live until it is done.
 #pragma once
 
 #include <cstddef>
@@ -78,7 +78,7 @@ class Encoder {
     [[nodiscard]] SymbolChain::Join join_of(uint32_t left) const;
     void merge();
     [[nodiscard]] Status emit();
-    [[nodiscard]] Status emit_characters(uint32_t symbol);
+    [[nodiscard]] Status emit_characters(const SymbolChain::Symbol &symbol);
     void end_stretch();
     [[nodiscard]] Status put_special();
     [[nodiscard]] Status put(Token token);

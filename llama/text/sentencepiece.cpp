@@ -1,3 +1,5 @@
+// What must hold: may_join() is true for every pair of characters that stand side by side in a
+// token that stands for text. The encoder cuts a text where it is false.
 #include "llama/text/sentencepiece.h"
 
 #include <algorithm>
@@ -27,8 +29,8 @@ SpmCharacter SpmCharacter::next(std::string_view text) {
 Status SpmVocabulary::read(const GgufFile &file, const Vocabulary &vocabulary, TextWriter &detail) {
     BF_ASSIGN(scores_, file.array("tokenizer.ggml.scores", GgufType::kFloat32, detail));
     BF_TRY(check_vocabulary_list("scores", scores_, vocabulary.size(), detail));
-    // 32 bits for each token. A token has about 6 pairs, most of them shared with others, so few
-    // answers of may_join() are true without need.
+    // 16 to 32 bits for each token. A token has about 6 pairs, but shares most of them with others:
+    // may_join() is seldom true without need.
     auto joins = Buffer<uint64_t>::create(std::bit_ceil(size_t{vocabulary.size()} + 3) / 4);
     if (!joins) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");

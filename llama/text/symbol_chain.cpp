@@ -1,3 +1,5 @@
+// What must hold after each call: best_[1] is the leftmost of the joins with the highest score. So
+// every change of a join walks from its leaf to the root.
 #include "llama/text/symbol_chain.h"
 
 #include <algorithm>
@@ -35,36 +37,18 @@ void SymbolChain::add(std::string_view text) {
     const uint32_t begin = text_len_;
     std::ranges::copy(text, text_.span().subspan(begin).begin());
     text_len_ += static_cast<uint32_t>(text.size());
-    append({.begin = begin, .end = text_len_});
+    append(begin, kNoToken);
 }
 
 void SymbolChain::add(Token token) {
-    append({.token = token});
+    append(0, token);
 }
 
-void SymbolChain::append(const Symbol &symbol) {
-    Symbol &added = symbols_[added_];
-    added = symbol;
-    added.previous = added_ == 0 ? kNone : added_ - 1;
-    ++added_;
-    added.next = complete() ? kNone : added_;
-}
-
-std::string_view SymbolChain::text(uint32_t symbol) const {
-    return {text_.data() + symbols_[symbol].begin, symbols_[symbol].end - symbols_[symbol].begin};
-}
-
-std::string_view SymbolChain::text_of_pair(uint32_t left) const {
-    const Symbol &symbol = symbols_[left];
-    return {text_.data() + symbol.begin, symbols_[symbol.next].end - symbol.begin};
-}
-
-void SymbolChain::set_join(uint32_t left, Join join) {
-    const Token before = symbols_[left].join.token;
-    symbols_[left].join = join;
-    if (join.token != kNoToken || before != kNoToken) {
-        update_best(left);
-    }
+// The symbol's text is the end of the chain's text.
+void SymbolChain::append(uint32_t begin, Token token) {
+    const uint32_t at = added_++;
+    symbols_[at] = {begin, text_len_, at == 0 ? kNone : at - 1, complete() ? kNone : at + 1,
+                    token, {}};
 }
 
 void SymbolChain::join(uint32_t left) {

@@ -41,12 +41,23 @@ class SymbolChain {
     [[nodiscard]] bool complete() const { return added_ == count_; }
     [[nodiscard]] uint32_t size() const { return count_; }
     [[nodiscard]] const Symbol &operator[](uint32_t index) const { return symbols_[index]; }
-    [[nodiscard]] std::string_view text(uint32_t symbol) const;
+    [[nodiscard]] std::string_view text(const Symbol &symbol) const {
+        return {text_.data() + symbol.begin, symbol.end - symbol.begin};
+    }
     // The text of the symbol and its successor, which must exist.
-    [[nodiscard]] std::string_view text_of_pair(uint32_t left) const;
+    [[nodiscard]] std::string_view text_of_pair(const Symbol &left) const {
+        return {text_.data() + left.begin, symbols_[left.next].end - left.begin};
+    }
 
     // Says what `left` and its successor make together.
-    void set_join(uint32_t left, Join join);
+    void set_join(uint32_t left, Join join) {
+        Join &held = symbols_[left].join;
+        const bool changes = join.token != kNoToken || held.token != kNoToken;
+        held = join;
+        if (changes) {
+            update_best(left);
+        }
+    }
     // The left symbol of the join to do first; kNone: no join is possible.
     [[nodiscard]] uint32_t best_join() const { return leaves_ > 1 ? best_[1] : kNone; }
     // Joins the symbol with its successor. Its own join and that of its predecessor are out of date
@@ -54,13 +65,13 @@ class SymbolChain {
     void join(uint32_t left);
 
   private:
-    void append(const Symbol &symbol);
+    void append(uint32_t begin, Token token);
     void update_best(uint32_t symbol);
     [[nodiscard]] uint32_t better(uint32_t left, uint32_t right) const;
 
     Buffer<Symbol> symbols_;
     Buffer<char> text_;
-    Buffer<uint32_t> best_;  // the tree: for each inner node, the symbol with the best join below it
+    Buffer<uint32_t> best_;  // the tree: for each inner node, the symbol with the best join
     uint32_t count_ = 0;
     uint32_t added_ = 0;
     uint32_t text_len_ = 0;

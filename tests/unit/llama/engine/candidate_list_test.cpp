@@ -1,3 +1,4 @@
+// Heap and radix sort against std::sort, over numbers with many ties.
 #include "llama/engine/candidate_list.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The sampler against the contract's text written with the host's sort: the same tokens for any
+// parameters, logits and slices.
 #include "llama/engine/sampler.h"
 
 #include <gtest/gtest.h>

@@ -14,10 +14,9 @@ using testing::Detail;
 
 TEST(Refusal, PutsTheArgumentsIntoTheSentence) {
     Detail detail;
-    const Error error =
-        refuse(detail.writer, ErrorCode::kInvalid, "a text", "% is %, # of @",
-               {std::string_view("n"), std::numeric_limits<uint64_t>::max(), -7,
-                std::string_view("key")});
+    const Error error = refuse(
+        detail.writer, ErrorCode::kInvalid, "a text", "% is %, # of @",
+        {std::string_view("n"), std::numeric_limits<uint64_t>::max(), -7, std::string_view("key")});
     EXPECT_EQ(error.code, ErrorCode::kInvalid);
     EXPECT_EQ(error.message, "a text");
     EXPECT_EQ(detail.str(), "n is 18446744073709551615, -7 of \"key\"");

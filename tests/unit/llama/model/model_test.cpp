@@ -1,3 +1,5 @@
+// Models of several shapes, and a catalogue of files that are no model: each is refused with its
+// sentence.
 #include "llama/model/model.h"
 
 #include <gtest/gtest.h>
@@ -109,7 +111,7 @@ TEST(Model, OptionalNumbersAreRead) {
     builder.set("llama.attention.value_length", 8u);
     builder.set("llama.rope.scaling.type", "linear");
     builder.set("llama.rope.scaling.factor", 4.0f);
-    builder.set("llama.rope.scale_linear", 2.0f);  // the older key counts less
+    builder.set("llama.rope.scale_linear", 2.0f);  // the newer key wins
     builder.set("llama.expert_count", 0u);
     builder.set("llama.vocab_size", 265u);
     builder.remove("general.name");

@@ -1,3 +1,5 @@
+// Numbers at every place of a row: the greatest allowed ones pass, and any other is found and
+// named.
 #include "llama/model/value_check.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Byte-level vocabularies and their merges: against a slow twin, and a catalogue of bad ones.
 #include "llama/text/bpe.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// What both kinds of vocabulary share: slices, limits, hostile texts, special tokens.
 #include "llama/text/encoder.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +28,8 @@ using Tokens = std::vector<Token>;
 
 TEST(CharacterEncoder, SlicesOfAnySizeGiveTheSame) {
     std::mt19937 random(5);
-    const CharacterTokenizer t(vocabulary_builder(random_pieces(random, {kSpaceText, "a", "b", "c"}, 40)));
+    const CharacterTokenizer t(
+        vocabulary_builder(random_pieces(random, {kSpaceText, "a", "b", "c"}, 40)));
     std::string text;
     while (text.size() < 500) {
         text += " abcz"[random() % 5];
@@ -50,7 +52,8 @@ TEST(ByteEncoder, SlicesOfAnySizeGiveTheSame) {
 }
 
 TEST(CharacterEncoder, WhatDoesNotFitIsRefused) {
-    const CharacterTokenizer t(vocabulary_builder({"a", "b", "ab", kSpaceText, std::string(kSpaceText) + "a"}));
+    const CharacterTokenizer t(
+        vocabulary_builder({"a", "b", "ab", kSpaceText, std::string(kSpaceText) + "a"}));
     const std::string text = "ab ab zz";
     const std::vector<Token> whole = t.encode(text);
     for (size_t room = 0; room < whole.size(); ++room) {
@@ -87,8 +90,8 @@ TEST(ByteEncoder, WhatDoesNotFitIsRefused) {
     EXPECT_EQ(t->encode(long_text, out).error().message, "the text is longer than 1 MiB");
 }
 
-// Long texts made to be slow: one run in which everything joins. A quadratic encoder needs many
-// minutes for these; the bound is generous because tests run sanitized on busy machines.
+// Long texts that are made to be slow: all their characters join. A quadratic encoder needs many
+// minutes for them. The bound is generous because tests run sanitized on busy machines.
 TEST(CharacterEncoder, HostileTextsTakeNoQuadraticTime) {
     std::vector<std::string> pieces = {"a", "b", kSpaceText};
     for (std::string run = "aa"; run.size() <= 1024; run += run) {
@@ -111,7 +114,7 @@ TEST(CharacterEncoder, HostileTextsTakeNoQuadraticTime) {
         EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
     }
     EXPECT_EQ(t->encode(std::string(1 << 20, 'a'), out).value(), 2u + (1 << 20) / 1024);
-    // What cannot fit is given up early, long before all is looked at.
+    // A text that cannot fit is given up early, long before its end.
     const auto begin = std::chrono::steady_clock::now();
     std::vector<Token> few(64);
     EXPECT_FALSE(t->encode(mixed, few));
@@ -162,7 +165,7 @@ TEST(SpecialTokens, ControlTokensAreParsedOnlyWhereAsked) {
 
 TEST(SpecialTokens, TheLongestOfTheLeftmostCounts) {
     const ByteTokenizer t(ByteVocabulary{.control = {"<e>", "ab", "abcd", "bcde"},
-                                 .user_defined = {"abc", "abcdefg"}});
+                                         .user_defined = {"abc", "abcdefg"}});
     const auto ids = [&](const std::vector<std::string> &names) {
         Tokens out;
         for (const std::string &name : names) {

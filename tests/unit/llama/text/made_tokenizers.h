@@ -1,4 +1,4 @@
-// Tokenizers with vocabularies that a test makes up: of characters (llama), of bytes (gpt2).
+// Tokenizers with vocabularies that a test makes up, of characters (llama) or of bytes (gpt2).
 #pragma once
 
 #include <algorithm>
@@ -31,9 +31,10 @@ inline GgufBuilder vocabulary_builder(const std::vector<std::string> &pieces, bo
     return builder;
 }
 
-// Letters, and joins of two pieces that are there already.
+// Letters, and random joins of two earlier pieces.
 inline std::vector<std::string> random_pieces(std::mt19937 &random,
-                                       const std::vector<std::string> &letters, size_t joins) {
+                                              const std::vector<std::string> &letters,
+                                              size_t joins) {
     std::vector<std::string> pieces = letters;
     while (pieces.size() < letters.size() + joins) {
         std::string piece = pieces[random() % pieces.size()] + pieces[random() % pieces.size()];
@@ -46,7 +47,8 @@ inline std::vector<std::string> random_pieces(std::mt19937 &random,
 
 class ByteTokenizer : public LoadedTokenizer {
   public:
-    explicit ByteTokenizer(const ByteVocabulary &vocabulary) : ByteTokenizer(builder_of(vocabulary)) {
+    explicit ByteTokenizer(const ByteVocabulary &vocabulary)
+        : ByteTokenizer(builder_of(vocabulary)) {
         vocabulary_ = vocabulary;
     }
     explicit ByteTokenizer(const GgufBuilder &builder) : LoadedTokenizer(builder) {}
@@ -58,7 +60,7 @@ class ByteTokenizer : public LoadedTokenizer {
     }
     [[nodiscard]] Token id(std::string_view bytes) const { return (*this)->find(written(bytes)); }
     [[nodiscard]] std::vector<Token> encode(std::string_view text,
-                                SpecialTokens special = SpecialTokens::kAsText) const {
+                                            SpecialTokens special = SpecialTokens::kAsText) const {
         return LoadedTokenizer::encode(text, text.size() + 2, special);
     }
     [[nodiscard]] const ByteVocabulary &vocabulary() const { return vocabulary_; }
@@ -68,7 +70,8 @@ class ByteTokenizer : public LoadedTokenizer {
 };
 
 // Random merges of a few letters, digits and halves of characters.
-inline ByteVocabulary random_vocabulary(std::mt19937 &random, const std::string &pre, size_t count) {
+inline ByteVocabulary random_vocabulary(std::mt19937 &random, const std::string &pre,
+                                        size_t count) {
     ByteVocabulary out;
     out.pre = pre;
     std::vector<std::string> symbols = {" ", "a", "b", "c", "1", "'", "s", "\n", "\xC3", "\xA9"};

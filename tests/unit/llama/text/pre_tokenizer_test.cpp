@@ -1,3 +1,4 @@
+// Words against a matcher that runs the published expressions.
 #include "llama/text/pre_tokenizer.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Character vocabularies: against golden vectors of tests/golden/tokenizer.py and against a slow
+// twin.
 #include "llama/text/sentencepiece.h"
 
 #include <gtest/gtest.h>

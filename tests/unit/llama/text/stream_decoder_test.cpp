@@ -18,7 +18,8 @@ using testing::kSpaceText;
 using testing::vocabulary_builder;
 
 TEST(StreamDecoder, TakesOffTheSpaceOnlyAtTheStartOfAText) {
-    const CharacterTokenizer t(vocabulary_builder({kSpaceText, "a", std::string(kSpaceText) + "a"}));
+    const CharacterTokenizer t(
+        vocabulary_builder({kSpaceText, "a", std::string(kSpaceText) + "a"}));
     const Token spaced = t->find(std::string(kSpaceText) + "a");
     EXPECT_EQ(t.decode({1, spaced, spaced}), "a a");
     EXPECT_EQ(t.decode({spaced, spaced}), "a a");
@@ -71,8 +72,8 @@ TEST(ByteStreamDecoder, GivesWholeCharactersOnly) {
 
 TEST(ByteStreamDecoder, ATextThatIsNotOfBytesMeansItself) {
     const ByteTokenizer t(ByteVocabulary{.user_defined = {"a\xC4\xA0"
-                                                  "b",
-                                                  "\xE4\xB8\xAD x"}});
+                                                          "b",
+                                                          "\xE4\xB8\xAD x"}});
     EXPECT_EQ(t.decode({t->find_special("a\xC4\xA0"
                                         "b"),
                         t->find_special("\xE4\xB8\xAD x")}),

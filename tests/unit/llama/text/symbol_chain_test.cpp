@@ -1,3 +1,4 @@
+// The chain alone, with joins that the test makes up.
 #include "llama/text/symbol_chain.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +15,7 @@ constexpr uint32_t kNone = SymbolChain::kNone;
 std::vector<std::string> texts_of(const SymbolChain &chain) {
     std::vector<std::string> out;
     for (uint32_t i = 0; i != kNone; i = chain[i].next) {
-        out.emplace_back(chain.text(i));
+        out.emplace_back(chain.text(chain[i]));
     }
     return out;
 }
@@ -35,7 +36,7 @@ void fill(SymbolChain &chain, const std::vector<std::string> &texts) {
 TEST(SymbolChain, JoinsNeighboursAndKeepsTheOrder) {
     SymbolChain chain;
     fill(chain, {"a", "b", "\xC3\xA4", "d"});
-    EXPECT_EQ(chain.text_of_pair(1), "b\xC3\xA4");
+    EXPECT_EQ(chain.text_of_pair(chain[1]), "b\xC3\xA4");
     chain.set_join(1, {7, 1.0f});
     EXPECT_EQ(chain.best_join(), 1u);
     chain.join(1);
@@ -65,8 +66,8 @@ TEST(SymbolChain, BytesAreTokensAtOnce) {
     EXPECT_EQ(chain[1].next, kNone);
 }
 
-// Of every length, in memory that a longer or shorter stretch used before: the tree's answer is that
-// of a look at all symbols.
+// Chains of all lengths, in memory that other chains used before: the tree must find the join that
+// a look at all symbols finds.
 TEST(SymbolChain, TheBestJoinIsTheLeftmostOfTheHighest) {
     std::mt19937 random(1);
     SymbolChain chain;

@@ -1,3 +1,5 @@
+// Special ids, kinds and equal texts, and a catalogue of bad vocabularies: each is refused with its
+// sentence.
 #include "llama/text/vocabulary.h"
 
 #include <gtest/gtest.h>
