@@ -47,9 +47,9 @@ class Vocabulary {
     [[nodiscard]] std::string_view text(Token token) const;
     [[nodiscard]] TokenKind kind(Token token) const;
     // The token that stands for this text, as it is written in the file; kNoToken: none.
-    [[nodiscard]] Token find(std::string_view text) const;
-    // The longest user-defined token that `text` begins with; with `control`, also control tokens.
-    [[nodiscard]] Token special_at(std::string_view text, bool control) const;
+    [[nodiscard]] Token find(std::string_view piece) const;
+    // The longest user-defined token that `rest` begins with; with `control`, also control tokens.
+    [[nodiscard]] Token special_at(std::string_view rest, bool control) const;
     [[nodiscard]] bool has_specials(bool control) const {
         return has_user_defined_ || (control && specials_.size() != 0);
     }
@@ -67,9 +67,9 @@ class Vocabulary {
     [[nodiscard]] Status read_texts(const GgufFile &file, TextWriter &detail);
     [[nodiscard]] Status read_ids(const GgufFile &file, bool usual_ids, TextWriter &detail);
     [[nodiscard]] Status read_id(const GgufFile &file, std::string_view key, uint32_t fallback,
-                                 TokenKind kind, Token &out, TextWriter &detail);
+                                 TokenKind wanted, Token &out, TextWriter &detail);
     [[nodiscard]] Status read_tokens(TextWriter &detail);
-    [[nodiscard]] Status insert(Token token, std::string_view text, TextWriter &detail);
+    [[nodiscard]] Status insert(Token token, std::string_view piece, TextWriter &detail);
     [[nodiscard]] Status index_specials(TextWriter &detail);
 
     GgufArray texts_;

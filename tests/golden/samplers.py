@@ -32,7 +32,7 @@ class Settings:
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
     seed: int = 0
-    logprobs: int = None  # of this many likeliest tokens and the chosen one; None: of none
+    logprobs: int = None  # number of alternatives beside the chosen token
 
 
 def log_f32(x):

@@ -34,7 +34,8 @@ TEST(LwipPort, RandomNumbersDiffer) {
     EXPECT_GE(seen.size(), 999u);
 }
 
-// RFC 6528: for one connection the numbers follow a clock of 250 kHz, for another they lie elsewhere.
+// RFC 6528: for one connection the numbers follow a clock of 250 kHz, for another they lie
+// elsewhere.
 TEST(LwipPort, SequenceNumbersBelongToTheConnection) {
     const ip_addr_t here = address(15);
     const ip_addr_t peer = address(2);

@@ -37,10 +37,10 @@ TEST(KvCache, EveryHeadHasAPlaceOfItsOwn) {
         end = start + bytes;
     }
     EXPECT_LE(static_cast<uint64_t>(end - *starts.begin()), cache->size_bytes());
-    EXPECT_EQ(static_cast<uint64_t>(end - *starts.begin()),
-              KvCache::position_bytes(kShape.type, kShape.layers, kShape.kv_heads,
-                                      kShape.head_size) *
-                  kShape.positions * kShape.sequences);
+    EXPECT_EQ(
+        static_cast<uint64_t>(end - *starts.begin()),
+        KvCache::position_bytes(kShape.type, kShape.layers, kShape.kv_heads, kShape.head_size) *
+            kShape.positions * kShape.sequences);
 }
 
 TEST(KvCache, CopiesOnlyThePositionsAskedFor) {
