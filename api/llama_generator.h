@@ -7,6 +7,8 @@
 
 #include "api/text_generator.h"
 #include "llama/engine/engine.h"
+#include "llama/text/encoder.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 
 namespace bareflow::api {

@@ -1,4 +1,4 @@
-// The end of our patience with a device. Every wait on hardware is a loop over one of these.
+// How long a driver waits for a device. Every wait on hardware is a loop over a Deadline.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,9 @@ class Deadline {
     uint64_t len_ticks_;
 };
 
-// True as soon as `ready()` is; false when `timeout_ms` passed first. The condition is looked at
-// once more after the deadline, so that being descheduled by the host is not taken for a fault.
+// Returns true as soon as `ready()` does, and false if `timeout_ms` passes first. `ready()` is
+// called once more after the deadline: the host may have stopped us meanwhile, which is no fault of
+// the device.
 template <typename Ready>
 [[nodiscard]] bool wait_until(uint32_t timeout_ms, Ready ready) {
     const Deadline deadline(timeout_ms);
@@ -32,8 +33,8 @@ template <typename Ready>
     return true;
 }
 
-// Lets at least this long go by (device settling times; microseconds, never milliseconds in a
-// loop).
+// Waits at least `time_us`. For settling times of devices: microseconds, never milliseconds in a
+// loop.
 inline void settle_us(uint32_t time_us) {
     const uint64_t start = platform::ticks();
     const uint64_t len = platform::ticks_per_second() / 1000 * time_us / 1000 + 1;

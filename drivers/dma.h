@@ -1,7 +1,7 @@
-// Memory that a device reads and writes by itself. A driver never allocates it: whoever creates the
-// driver hands it one zeroed, page-aligned, physically contiguous region of the size the driver
-// names, and keeps it alive as long as the driver (in practice: for ever). So a test knows exactly
-// which addresses a device may touch.
+// Memory that a device reads and writes by itself. A driver never allocates it. The code that
+// creates the driver hands it one region of the size that the driver names: zeroed, page-aligned,
+// physically contiguous. It stays as long as the driver, in practice for ever. So a test knows
+// exactly which addresses a device may touch.
 #pragma once
 
 #include <atomic>
@@ -19,9 +19,9 @@ constexpr size_t dma_pages(size_t bytes) {
     return (bytes + platform::kPageBytes - 1) / platform::kPageBytes;
 }
 
-// x86 keeps loads in order, stores in order, and uncached device registers after earlier stores
-// (Intel SDM vol. 3A section 8.2.2); what these two hold back is the compiler.
-// Between seeing that the device has finished and reading what it wrote:
+// x86 keeps loads in order, stores in order, and accesses of uncached device registers after
+// earlier stores (Intel SDM vol. 3A section 8.2.2). So the next two only keep the compiler from
+// reordering. Between seeing that the device has finished and reading what it wrote:
 inline void dma_read_barrier() {
     std::atomic_thread_fence(std::memory_order_acquire);
 }

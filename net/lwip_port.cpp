@@ -12,7 +12,7 @@ namespace {
 
 using bareflow::SipKey;
 
-// One secret a boot: sequence numbers and ports can't be guessed from outside.
+// One secret for each boot, so that sequence numbers and ports cannot be guessed from outside.
 const SipKey &boot_secret() {
     static constinit SipKey secret{};
     static constinit bool drawn = false;

@@ -1,3 +1,6 @@
+// Joins one network card to lwIP. lwIP has one global state, and so has this file. What must hold:
+// everything runs on the boot processor, inside poll() or a call of the HTTP server; lwIP is never
+// entered from an interrupt.
 #include "net/network.h"
 
 #include <algorithm>
@@ -9,17 +12,17 @@
 #include "lwip/netif.h"
 #include "lwip/sys.h"
 #include "lwip/timeouts.h"
-#include "net/tcp_stream.h"
+#include "net/tcp_listener.h"
 #include "netif/ethernet.h"
 
 namespace bareflow {
 namespace {
 
-constexpr int kMaxFramesPerPoll = 64;  // then timers and the rest of the loop get their turn
+constexpr int kMaxFramesPerPoll = 64;  // then timers and the rest of the loop run
 constexpr uint32_t kLinkCheckMs = 200;
 constexpr size_t kMaxListeners = 2;
 
-// lwIP is one per program, and so is this.
+// One for the program, as lwIP.
 struct NetworkState {
     NetDevice *device = nullptr;
     NetworkConfig config;
@@ -41,7 +44,7 @@ ip4_addr_t to_lwip(const Ipv4 &address) {
     return result;
 }
 
-// netif_linkoutput_fn. A full ring is lwIP's ERR_MEM: TCP sends again.
+// netif_linkoutput_fn. A full ring is reported as ERR_MEM: TCP sends the frame again.
 err_t send_frame(netif *interface, pbuf *chain) {
     if (chain->tot_len > kMaxFrameBytes) {
         return ERR_BUF;
@@ -102,7 +105,7 @@ void follow_link(uint32_t now_ms) {
     state.link_checked_ms = now_ms;
     const bool up = state.device->link_up();
     if (up && !netif_is_link_up(&state.interface)) {
-        netif_set_link_up(&state.interface);  // DHCP starts over by itself
+        netif_set_link_up(&state.interface);  // lwIP then restarts DHCP
     } else if (!up && netif_is_link_up(&state.interface)) {
         netif_set_link_down(&state.interface);
     }

@@ -1,3 +1,6 @@
+// Sockets and epoll for the hosted program. Events are edge-triggered: each is reported once, so
+// the state of a stream (readable, blocked, broken) is kept until a call of recv() or send()
+// changes it.
 #include "net/posix_transport_hosted.h"
 
 #include <arpa/inet.h>
@@ -45,7 +48,7 @@ class PosixTransport::Stream final : public ByteStream {
         transport_.bytes_sent_ += bytes;
         return bytes;
     }
-    // The kernel doesn't tell how much; a write that comes back short does.
+    // The kernel does not tell how much room there is; a short write tells that there is none.
     [[nodiscard]] size_t writable() const override { return blocked_ || broken_ ? 0 : 16 * 1024; }
     [[nodiscard]] bool peer_closed() const override { return peer_closed_ || broken_; }
     [[nodiscard]] bool broken() const override { return broken_; }
@@ -145,7 +148,8 @@ ByteStream *PosixTransport::accept() {
     const int yes = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     streams_.push_back(std::make_unique<Stream>(*this, fd));
-    // Edges, not levels: a stream that nobody wants to read from now must not wake us again.
+    // Edges, not levels: bytes that the server does not read now must not wake wait() again and
+    // again.
     epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                       .data = {.ptr = streams_.back().get()}};
     ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);

@@ -1,5 +1,5 @@
-// ByteStreams over non-blocking POSIX sockets: what carries the HTTP server in the hosted program,
-// in place of lwIP.
+// ByteStreams over non-blocking POSIX sockets. They carry the HTTP server in the hosted program, in
+// place of lwIP.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ class PosixTransport final : public StreamSource {
     [[nodiscard]] uint16_t port() const { return port_; }
 
     // Waits up to timeout_ms (0: not at all, -1: for ever) until something has changed on any
-    // socket since the last call, and notes what. True when something has.
+    // socket since the last call, and remembers it. True if something has changed.
     bool wait(int timeout_ms);
     ByteStream *accept() override;
     // wait() also returns when `fd` (standard input) has something new to read.
     void wake_on(int fd);
-    // By all streams since the start.
+    // Bytes of all streams since the start.
     [[nodiscard]] uint64_t bytes_received() const { return bytes_received_; }
     [[nodiscard]] uint64_t bytes_sent() const { return bytes_sent_; }
 

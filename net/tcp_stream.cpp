@@ -1,3 +1,6 @@
+// The callbacks of lwIP's raw API. What must hold: after lwIP has freed a control block (an error,
+// an abort, a finished close) pcb_ is null or the block's callbacks no longer name the stream; and
+// bytes are acknowledged only when they are read, so that the receive window bounds what is stored.
 #include "net/tcp_stream.h"
 
 #include <algorithm>
@@ -5,7 +8,7 @@
 namespace bareflow {
 namespace {
 
-// lwIP's slow timer runs every 500 ms; tcp_poll counts in these.
+// lwIP's slow timer runs every 500 ms; tcp_poll counts in its periods.
 constexpr u8_t kPollHalfSeconds = 2;
 // A peer that vanished is noticed after idle + count * interval.
 constexpr u32_t kKeepIdleMs = 30000;
@@ -23,7 +26,7 @@ void TcpStream::attach(tcp_pcb *pcb) {
     pcb->keep_idle = kKeepIdleMs;
     pcb->keep_intvl = kKeepIntervalMs;
     pcb->keep_cnt = kKeepCount;
-    tcp_nagle_disable(pcb);  // tokens go out as they are made
+    tcp_nagle_disable(pcb);  // each token is sent at once
     tcp_arg(pcb, this);
     tcp_recv(pcb, on_received);
     tcp_err(pcb, on_error);
@@ -82,7 +85,8 @@ size_t TcpStream::writable() const {
 
 size_t TcpStream::write(std::span<const uint8_t> from) {
     size_t n = std::min(writable(), from.size());
-    // ERR_MEM: lwIP's heap is short just now. Half as much may fit; nothing is a valid answer, too.
+    // ERR_MEM: lwIP's heap has too little memory now. Half as many bytes may fit; writing none is a
+    // valid answer, too.
     while (n > 0) {
         const err_t error =
             tcp_write(pcb_, from.data(), static_cast<u16_t>(n), TCP_WRITE_FLAG_COPY);
@@ -92,7 +96,7 @@ size_t TcpStream::write(std::span<const uint8_t> from) {
         n = error == ERR_MEM ? n / 2 : 0;
     }
     if (n > 0) {
-        (void)tcp_output(pcb_);  // what it can't send now goes with the next timer or ACK
+        (void)tcp_output(pcb_);  // what cannot be sent now is sent with the next timer or ACK
     }
     return n;
 }
@@ -111,8 +115,8 @@ bool TcpStream::try_close() {
 }
 
 void TcpStream::close() {
-    // tcp_close() answers unread bytes with RST, which would also kill what we have just written:
-    // what the peer sent too much is taken and dropped.
+    // tcp_close() answers unread bytes with RST, which would also discard what we have just
+    // written. So bytes that nobody has read are acknowledged and dropped first.
     if (pcb_ != nullptr && received_ != nullptr) {
         tcp_recved(pcb_, static_cast<u16_t>(received_->tot_len - received_offset_));
     }
@@ -151,7 +155,7 @@ err_t TcpStream::on_received(void *self, tcp_pcb *pcb, pbuf *data, err_t error) 
     if (stream.received_ == nullptr) {
         stream.received_ = data;
     } else {
-        pbuf_cat(stream.received_, data);  // bounded by the window: tcp_recved only in read()
+        pbuf_cat(stream.received_, data);  // bounded by the receive window, which only read() opens
     }
     return ERR_OK;
 }
@@ -175,64 +179,6 @@ err_t TcpStream::on_poll(void *self, tcp_pcb *pcb) {
         stream.release();
     }
     return ERR_OK;
-}
-
-Status TcpListener::open(uint16_t port) {
-    tcp_pcb *pcb = tcp_new();
-    if (pcb == nullptr) {
-        return {ErrorCode::kExhausted, "no TCP control block left"};
-    }
-    if (tcp_bind(pcb, IP_ADDR_ANY, port) != ERR_OK) {
-        tcp_abort(pcb);
-        return {ErrorCode::kInvalid, "the port is in use"};
-    }
-    listen_pcb_ = tcp_listen_with_backlog(pcb, TCP_DEFAULT_LISTEN_BACKLOG);
-    if (listen_pcb_ == nullptr) {
-        tcp_abort(pcb);
-        return {ErrorCode::kExhausted, "no TCP listener left"};
-    }
-    tcp_arg(listen_pcb_, this);
-    tcp_accept(listen_pcb_, on_accepted);
-    return {};
-}
-
-err_t TcpListener::on_accepted(void *self, tcp_pcb *pcb, err_t error) {
-    auto &listener = *static_cast<TcpListener *>(self);
-    if (pcb == nullptr || error != ERR_OK) {
-        return ERR_VAL;
-    }
-    for (TcpStream &stream : listener.streams_) {
-        if (stream.use_ == TcpStream::Use::kFree) {
-            stream.attach(pcb);
-            stream.use_ = TcpStream::Use::kWaiting;
-            stream.order_ = listener.accepted_++;
-            return ERR_OK;
-        }
-    }
-    listener.refused_++;
-    tcp_abort(pcb);
-    return ERR_ABRT;
-}
-
-ByteStream *TcpListener::accept() {
-    TcpStream *oldest = nullptr;
-    for (TcpStream &stream : streams_) {
-        if (stream.use_ == TcpStream::Use::kWaiting &&
-            (oldest == nullptr || stream.order_ < oldest->order_)) {
-            oldest = &stream;
-        }
-    }
-    if (oldest != nullptr) {
-        oldest->use_ = TcpStream::Use::kOpen;
-    }
-    return oldest;
-}
-
-StreamCounters TcpListener::counters() const {
-    const auto open = std::count_if(streams_.begin(), streams_.end(), [](const TcpStream &stream) {
-        return stream.use_ != TcpStream::Use::kFree;
-    });
-    return {.accepted = accepted_, .refused = refused_, .open = static_cast<uint64_t>(open)};
 }
 
 }  // namespace bareflow

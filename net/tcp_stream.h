@@ -1,12 +1,13 @@
-// A byte stream over one lwIP TCP connection (raw API), and the pool they live in.
-// Internal to net/.
+// A byte stream over one lwIP TCP connection (raw API). Internal to net/: TcpListener owns the
+// streams.
 #pragma once
 
-#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "kernel_lib/base/byte_stream.h"
 #include "lwip/tcp.h"
-#include "net/network.h"
 
 namespace bareflow {
 
@@ -36,29 +37,14 @@ class TcpStream final : public ByteStream {
         kFree,
         kWaiting,  // opened by the peer, not yet taken by accept()
         kOpen,
-        kClosing,  // closed by us, lwIP had no memory to say so yet
+        kClosing,  // closed by us; lwIP had no memory to tell the peer yet
     };
     Use use_ = Use::kFree;
     bool peer_closed_ = false;
     tcp_pcb *pcb_ = nullptr;    // nullptr once the connection is gone
-    pbuf *received_ = nullptr;  // not yet read; acknowledged to the window as it is read
+    pbuf *received_ = nullptr;  // not yet read; reading it opens the receive window again
     size_t received_offset_ = 0;
-    uint64_t order_ = 0;  // accept() hands out the oldest first
-};
-
-class TcpListener final : public StreamSource {
-  public:
-    [[nodiscard]] Status open(uint16_t port);
-    ByteStream *accept() override;
-    [[nodiscard]] StreamCounters counters() const;
-
-  private:
-    static err_t on_accepted(void *self, tcp_pcb *pcb, err_t error);
-
-    tcp_pcb *listen_pcb_ = nullptr;
-    uint64_t accepted_ = 0;
-    uint64_t refused_ = 0;
-    std::array<TcpStream, kMaxStreams> streams_;
+    uint64_t order_ = 0;  // when it was opened: accept() gives the oldest first
 };
 
 }  // namespace bareflow

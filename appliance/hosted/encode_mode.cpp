@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "llama/file/gguf.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 
 namespace bareflow {

@@ -17,6 +17,8 @@
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
 #include "llama/model/model.h"
+#include "llama/model/value_check.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 
 namespace bareflow {

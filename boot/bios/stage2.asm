@@ -1,7 +1,8 @@
 ; Stage 2 of the disk boot: from real mode to the 64-bit entry of the kernel.
 ;
 ; In:  0:LOW_STAGE2, DL = boot drive, DS=ES=SS=0, BootInfo.tsc_at_entry filled (stage1.asm).
-; Out: the kernel's entry in long mode, first 4 GiB mapped one to one, RDI = BootInfo, interrupts off.
+; Out: the kernel's entry in long mode, first 4 GiB mapped one to one, RDI = BootInfo,
+;      interrupts off.
 ; Every failure is one sentence on screen and serial line, an isa-debug-exit code, then halt.
 bits 16
 org 0x8000
@@ -9,7 +10,8 @@ org 0x8000
 %include "boot/long_mode.inc"
 
 READ_TRIES    equ 4
-; A call reads at most 127 sectors: the limit of some BIOSes, and it stays inside one 64 KiB segment.
+; A call reads at most 127 sectors. That is the limit of some BIOSes, and it stays inside one 64 KiB
+; segment.
 CHUNK_SECTORS equ 127
 SEL_CODE32    equ 0x08
 SEL_DATA32    equ 0x10
@@ -43,7 +45,7 @@ start:
     call load_kernel
     jmp enter_long_mode
 
-; Long mode, or a sentence. Clobbers EAX EBX ECX EDX.
+; Fails if the processor has no long mode. Clobbers EAX EBX ECX EDX.
 check_processor:
     without_long_mode .none
     ret
@@ -52,7 +54,7 @@ check_processor:
     mov bl, EXIT_NO_LONG_MODE
     jmp fail
 
-; Zeroes BootInfo but for tsc_at_entry and fills what is known. Clobbers EAX ECX DI.
+; Zeroes BootInfo except tsc_at_entry, and fills in what is known now. Clobbers EAX ECX DI.
 clear_boot_info:
     mov di, LOW_BOOT_INFO + BI_TSC_AT_KERNEL
     mov cx, (BOOT_INFO_BYTES - BI_TSC_AT_KERNEL) / 4
@@ -209,7 +211,8 @@ read_header:
     mov bl, EXIT_BAD_IMAGE
     jmp fail
 
-; One usable range must hold the kernel with its zeroed data, and its packed form. Clobbers EAX EBX ECX EDX SI.
+; One usable range must hold the kernel with its zeroed data, and its packed form. Clobbers EAX EBX
+; ECX EDX SI.
 check_memory:
     mov ecx, [LOW_BOOT_INFO + BI_RANGE_COUNT]
     mov si, LOW_BOOT_INFO + BI_RANGES
@@ -357,12 +360,12 @@ bits 64
     mov edx, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
     mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
     mov r8d, LOW_BOUNCE
-    mov esp, LOW_PAGE_TABLES            ; not near code: TCG is slow where code was written to
+    mov esp, LOW_PAGE_TABLES            ; not near code: TCG runs code of written pages slowly
     call unpack_kernel
     test al, al
     jz .damaged
 
-    ; The kernel's zeroed data, which may hold what is left of the packed form.
+    ; Clear the kernel's zeroed data: parts of the packed kernel may lie there.
     mov edi, [LOW_IMAGE_HEADER + IH_KERNEL_ADDRESS]
     add edi, [LOW_IMAGE_HEADER + IH_KERNEL_FILE_BYTES]
     mov ecx, [LOW_IMAGE_HEADER + IH_KERNEL_END]
@@ -375,7 +378,7 @@ bits 64
     mov eax, [LOW_IMAGE_HEADER + IH_KERNEL_ENTRY]
     jmp rax
 
-; All the way back, to say so with the BIOS (Intel SDM 3, 9.8.5.4 and 9.9.2).
+; Back to real mode, where the BIOS can print the failure (Intel SDM 3, 9.8.5.4 and 9.9.2).
 .damaged:
     push SEL_CODE32
     push .compatible
@@ -391,8 +394,9 @@ bits 32
     mov esp, LOW_STAGE1 - 2             ; .leave returns there
     jmp SEL_CODE16:copy_up.leave
 
-; boot/bios/unpack.cpp: position-independent, its entry first. In: RDI, RSI packed bytes and length, RDX, RCX
-; where they go and how many they become, R8 scratch. Out: AL = 1, or 0 when they are damaged.
+; boot/bios/unpack.cpp: position-independent, its entry first.
+; In:  RDI = packed bytes, RSI = their length, RDX = unpacked bytes, RCX = their length, R8 = scratch.
+; Out: AL = 1; 0: the packed bytes are damaged.
 bits 64
 align 16
 unpack_kernel:

@@ -1,3 +1,7 @@
+// An LZMA decoder after the specification in the 7-Zip SDK, and the inverse of a branch filter.
+// What must hold: no byte outside the three given places is touched for any input, since a damaged
+// disk may hold anything. The code is position-independent and has no data of its own: stage2.asm
+// includes it as bytes.
 #include "boot/bios/unpack.h"
 
 namespace bareflow {
@@ -12,9 +16,9 @@ constexpr uint32_t kRangeFloor = 1 << 24;
 constexpr unsigned kStates = 12;
 constexpr unsigned kStatesAfterLiteral = 7;
 constexpr unsigned kLengthClasses = 4;
-constexpr unsigned kSlotBits = 6;
-constexpr unsigned kFirstSplitSlot = 4;    // distances below are their slot
-constexpr unsigned kFirstDirectSlot = 14;  // from here on middle bits are not modelled
+constexpr unsigned kSlotBits = 6;          // a slot is the highest bits of a distance
+constexpr unsigned kFirstSplitSlot = 4;    // below, the slot is the distance
+constexpr unsigned kFirstDirectSlot = 14;  // from here on the middle bits have no probabilities
 constexpr unsigned kSplitModels = (1 << (kFirstDirectSlot / 2)) - kFirstDirectSlot + 1;
 constexpr unsigned kAlignBits = 4;
 constexpr unsigned kMinMatch = 2;
@@ -53,7 +57,7 @@ class RangeDecoder {
         }
     }
 
-    // It does not begin like a stream, or its end was passed (zeros are read there).
+    // The bytes do not begin as a stream does, or were read past their end (zeros are read there).
     [[nodiscard]] bool damaged() const { return damaged_; }
 
     [[gnu::always_inline]] inline unsigned bit(uint16_t &probability) {
@@ -138,7 +142,7 @@ unsigned read_length(RangeDecoder &in, LengthModel &model) {
     return kMinMatch + 16 + in.tree(model.high, 8);
 }
 
-// How far back less one; 0xFFFFFFFF is the end marker.
+// Returns the distance less one; 0xFFFFFFFF is the end marker.
 uint32_t read_distance(RangeDecoder &in, Model &model, unsigned length) {
     const unsigned length_class =
         length - kMinMatch < kLengthClasses ? length - kMinMatch : kLengthClasses - 1;
@@ -163,7 +167,8 @@ unsigned read_literal(RangeDecoder &in, uint16_t *models) {
     return symbol & 0xFF;
 }
 
-// After a match the byte it would have gone on with takes part, until the first bit that differs.
+// After a match, the byte that would continue the match helps to choose the models, until the first
+// bit that differs from it.
 unsigned read_literal_after_match(RangeDecoder &in, uint16_t *models, unsigned expected) {
     unsigned symbol = 1;
     while (symbol < 0x100) {
@@ -194,14 +199,14 @@ void take_older(RangeDecoder &in, Model &model, unsigned state, uint32_t (&back)
 }
 
 bool decode(RangeDecoder in, uint8_t *const out, const size_t size, Model &model) {
-    unsigned state = 0;     // what the last four symbols were, as the specification numbers it
+    unsigned state = 0;     // the kinds of the last four symbols, numbered as in the specification
     uint32_t back[4] = {};  // the last four distances less one, the newest first
     size_t at = 0;
     while (at < size) {
         if (in.bit(model.is_match[state]) == 0) {
             uint16_t *const models =
                 model.literal[at == 0 ? 0 : out[at - 1] >> (8 - kLzmaContextBits)];
-            // After a match there is a byte back[0] + 1 before: the match was checked.
+            // After a match there is a byte at distance back[0] + 1: the match was checked.
             out[at] = static_cast<uint8_t>(
                 state < kStatesAfterLiteral
                     ? read_literal(in, models)
@@ -237,15 +242,16 @@ bool decode(RangeDecoder in, uint8_t *const out, const size_t size, Model &model
             return false;
         }
         for (const uint8_t *from = out + at - back[0] - 1; length != 0; --length) {
-            out[at++] = *from++;  // may overlap itself: byte by byte is the meaning
+            out[at++] = *from++;  // source and destination may overlap: each byte must be written
+                                  // before the next is read
         }
     }
     return !in.damaged();
 }
 
-// Calls and jumps with 32-bit displacements had them made absolute, so that every call of one
-// function looks the same (tools/make_image.py): back again. Targets outside of the kernel were
-// left alone, by a mapping of values onto themselves that has no exception.
+// tools/make_image.py replaced the 32-bit displacements of calls and jumps by absolute targets, so
+// that every call of one function has the same bytes. This puts the displacements back. Targets
+// outside of the kernel were left alone. The mapping is one to one, so no value needs an exception.
 void restore_branches(uint8_t *code, size_t size) {
     const auto end = static_cast<int64_t>(size);
     for (size_t at = 0; at + 5 <= size;) {

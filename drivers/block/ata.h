@@ -1,6 +1,6 @@
 // Driver for ATA disks on a PCI IDE controller: bus-master DMA, or the processor's own input and
-// output where there is none. Completion is polled with the disk's interrupt off, so the interrupt
-// lines of the controller stay quiet.
+// output where the controller has no DMA. Completion is polled with the disk's interrupt off, so
+// the interrupt lines of the controller stay quiet.
 //
 // AtaChannel is a cable with up to two drives; AtaDisk is one of them as a BlockDevice. Templates
 // over the ports (in8 in16 out8 out16 out32), so that a fake drive can check every access.
@@ -22,12 +22,13 @@ struct AtaTimeouts {
     uint32_t command_ms = 10000;  // one command, an idle disk's spin-up included
 };
 
-// identify() of a CD-ROM: nothing to be told of.
+// What identify() says about a CD-ROM. Not reported to the user: a CD-ROM is no fault.
 inline constexpr std::string_view kPacketDevice = "packet device (CD-ROM)";
 
 // Where a channel is, and the memory its bus master uses.
 struct AtaChannelSetup {
-    // One piece for each 64 KiB, and one more when the first and the last are short.
+    // One entry for each 64 KiB, and one more if the transfer starts between two multiples of 64
+    // KiB.
     static constexpr size_t kPrdBytes = 4096;
     static_assert(kPrdBytes / sizeof(ata::PrdEntry) >
                   kMaxTransferSectors * kSectorBytes / ata::kPrdMaxBytes);
@@ -48,8 +49,8 @@ class AtaChannel {
     constexpr AtaChannel(Ports ports, const AtaChannelSetup &setup)
         : ports_(ports), setup_(setup) {}
 
-    // Asks drive 0 or 1 what it is. kNotFound: nobody there; kUnsupported: a packet device
-    // (CD-ROM), or a disk we cannot address.
+    // Asks drive 0 or 1 what it is. kNotFound: there is no drive. kUnsupported: a packet device
+    // (CD-ROM), or a disk that the driver cannot address.
     [[nodiscard]] Result<AtaIdentity> identify(unsigned drive) {
         if (alternate_status() == ata::kFloatingBus) {
             return Error{ErrorCode::kNotFound, "no drive on this channel"};
@@ -85,7 +86,7 @@ class AtaChannel {
 
     [[nodiscard]] bool has_bus_master() const { return setup_.bus_master != 0; }
 
-    // The most that one command moves for this disk.
+    // The most sectors that one command moves for this disk.
     [[nodiscard]] uint32_t max_sectors(const AtaIdentity &disk) const {
         if (!disk.lba48) {
             return ata::kMaxSectorsLba28;
@@ -111,7 +112,7 @@ class AtaChannel {
             return {};
         });
     }
-    // The same, and the disk's cache flushed.
+    // Writes as read() reads, then flushes the disk's cache.
     [[nodiscard]] Status write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                                std::span<const uint8_t> bytes) {
         BF_TRY(not_writing());
@@ -122,8 +123,8 @@ class AtaChannel {
         BF_TRY(start_flush(drive, disk));
         return wait_for_end();
     }
-    // The same without waiting, see BlockDevice. A disk without DMA, or memory out of its reach:
-    // all of it at once.
+    // Starts a write without waiting, see BlockDevice. If the disk has no DMA, or the bus master
+    // does not reach the memory, the whole write is done here.
     [[nodiscard]] Status begin_write(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                                      std::span<const uint8_t> bytes) {
         BF_TRY(not_writing());
@@ -140,7 +141,8 @@ class AtaChannel {
         if (pending_ == Pending::kNone) {
             return true;
         }
-        // Once more after the deadline: it may be we who were away.
+        // Read before the status: the status is looked at once more after the deadline, since the
+        // host may have stopped us meanwhile.
         const bool late = platform::ticks() - pending_ticks_ >
                           platform::ticks_per_second() / 1000 * setup_.timeouts.command_ms;
         const uint8_t status = alternate_status();
@@ -177,7 +179,7 @@ class AtaChannel {
     [[nodiscard]] uint8_t alternate_status() { return ports_.in8(setup_.control); }
     void acknowledge() { (void)in8(ata::kStatus); }
     // ATA7 section 5.12: the status is valid 400 ns after a selection or a command; four reads of a
-    // port take longer on the bus, and the clock makes sure.
+    // port take longer on a real bus, and settle_us() makes sure elsewhere.
     void status_delay() {
         for (int i = 0; i < 4; ++i) {
             (void)alternate_status();
@@ -189,8 +191,8 @@ class AtaChannel {
         status_delay();
     }
 
-    // Waits for a status, looking at longer and longer intervals up to kMaxPollUs: each look at a
-    // port of an emulated disk takes time from the emulator that does the work.
+    // Waits for a status. The interval between two reads grows up to kMaxPollUs: each read of an
+    // emulated disk's port takes time from the emulator, which does the disk's work.
     template <typename Done>
     [[nodiscard]] bool wait(uint32_t timeout_ms, Done done) {
         constexpr uint32_t kMaxPollUs = 64;
@@ -205,7 +207,7 @@ class AtaChannel {
         });
     }
 
-    // Makes `drive` the one that listens; `extra` is the device register's low part.
+    // Selects `drive`. `extra`: the low bits of the device register.
     [[nodiscard]] Status select(unsigned drive, uint8_t extra) {
         const auto idle = [](uint8_t s) {
             return (s & (ata::kStatusBusy | ata::kStatusDataRequest)) == 0;
@@ -226,8 +228,8 @@ class AtaChannel {
         return {};
     }
 
-    // Both drives of the channel back to a known state (ATA7 section 11.2): the way out after one
-    // has hung, so that it cannot write into memory later.
+    // Brings both drives of the channel back to a known state (ATA7 section 11.2). Called after a
+    // drive has hung, so that it cannot write into memory later.
     [[nodiscard]] Status reset() {
         if (has_bus_master()) {
             ports_.out8(bm_port(ata::kBmCommand), 0);
@@ -258,7 +260,7 @@ class AtaChannel {
                      reset_done ? "disk did not finish in time" : "disk hangs and does not reset"};
     }
 
-    // A sector's worth of data can be moved now.
+    // Waits until one sector of data can be moved.
     [[nodiscard]] Status wait_for_data() {
         if (!wait(setup_.timeouts.command_ms,
                   [](uint8_t s) { return (s & ata::kStatusBusy) == 0; })) {
@@ -273,7 +275,7 @@ class AtaChannel {
         }
         return {};
     }
-    // The command is over.
+    // Waits until the command is over.
     [[nodiscard]] Status wait_for_end() {
         const bool done = wait(setup_.timeouts.command_ms, command_over);
         return done ? end_of_command() : hung();
@@ -335,7 +337,7 @@ class AtaChannel {
         return fill_prd_table(table, physical, len_bytes) != 0;
     }
 
-    // The transfer that the table describes (BMIDE section 3.1).
+    // Does the transfer that the table describes (BMIDE section 3.1).
     [[nodiscard]] Status dma(unsigned drive, const AtaIdentity &disk, uint64_t sector,
                              size_t len_bytes, bool to_memory) {
         BF_TRY(start_dma(drive, disk, sector, len_bytes, to_memory));
@@ -359,7 +361,7 @@ class AtaChannel {
         ports_.out8(bm_port(ata::kBmCommand), direction | ata::kBmCommandStart);
         return {};
     }
-    // By the disk's status and the controller's.
+    // Whether the transfer is over, by the disk's status and the controller's.
     [[nodiscard]] bool dma_over(uint8_t status) {
         bm_status_ = ports_.in8(bm_port(ata::kBmStatus));
         const bool failed = (status & (ata::kStatusError | ata::kStatusDeviceFault)) != 0 ||
@@ -459,10 +461,10 @@ class AtaChannel {
     Ports ports_;
     AtaChannelSetup setup_;
     unsigned selected_ = kNone;
-    uint8_t bm_status_ = 0;  // as it was when a transfer was looked at last
-    // What of a write is going on while nobody waits for it.
+    uint8_t bm_status_ = 0;  // the bus master's, as dma_over() last read it
+    // The part of a started write that the disk is doing now.
     enum class Pending : uint8_t { kNone, kData, kFlush } pending_ = Pending::kNone;
-    uint64_t pending_ticks_ = 0;  // since when
+    uint64_t pending_ticks_ = 0;  // when that part started
 };
 
 // One disk. The channel outlives it, and is used by this disk and its neighbour only.

@@ -1,5 +1,5 @@
-// Pure parts of the ATA driver: what a disk says about itself, and the table that tells the bus
-// master where memory is.
+// The parts of the ATA driver that touch no hardware: what a disk says about itself, and the table
+// that tells the bus master where memory is.
 #pragma once
 
 #include <array>
@@ -28,11 +28,12 @@ struct AtaIdentity {
 };
 
 // The answer to IDENTIFY DEVICE (ATA8 section 7.17). kUnsupported: a disk that cannot be addressed
-// by LBA, or with sectors other than 512 bytes; kInvalid: no sense in it.
+// by LBA, or with sectors other than 512 bytes; kInvalid: an impossible size.
 [[nodiscard]] Result<AtaIdentity> parse_identify(std::span<const uint16_t, kIdentifyWords> words);
 
 // Cuts [address, address + len_bytes) into pieces that a bus master can take, the last one marked.
-// Returns how many; 0 when they do not fit `table`, or the memory is odd or not below 4 GiB.
+// Returns the number of pieces; 0 if they do not fit `table`, or if the memory has an odd address
+// or length or is not below 4 GiB.
 [[nodiscard]] size_t fill_prd_table(std::span<ata::PrdEntry> table, uint64_t address,
                                     size_t len_bytes);
 

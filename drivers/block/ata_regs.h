@@ -99,6 +99,6 @@ struct PrdEntry {
 };
 static_assert(sizeof(PrdEntry) == 8);
 inline constexpr uint16_t kPrdEnd = 1u << 15;
-inline constexpr uint32_t kPrdMaxBytes = 0x10000;  // and none crosses a multiple of this
+inline constexpr uint32_t kPrdMaxBytes = 0x10000;  // and no piece crosses a multiple of this
 
 }  // namespace bareflow::ata

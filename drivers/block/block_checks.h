@@ -1,12 +1,12 @@
-// What every disk driver checks of its caller before it touches the device.
+// What every disk driver checks of a request before it touches the device.
 #pragma once
 
 #include "drivers/block/block_device.h"
 
 namespace bareflow {
 
-// kInvalid unless `bytes` is a whole number of sectors, not too many, inside the disk and 16-byte
-// aligned.
+// kInvalid unless `bytes` is 16-byte aligned and 1 to max_sectors() whole sectors that lie inside
+// the disk.
 [[nodiscard]] inline Status check_transfer(const BlockDevice &disk, uint64_t first_sector,
                                            std::span<const uint8_t> bytes) {
     constexpr uintptr_t kAlignment = 16;

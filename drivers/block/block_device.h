@@ -12,8 +12,8 @@
 namespace bareflow {
 
 inline constexpr uint32_t kSectorBytes = 512;
-// No driver takes more than this in one call (4 MiB): larger commands are no faster, and between
-// two calls the caller can show how far it is.
+// No driver takes more than this in one call (4 MiB). Larger commands are no faster, and between
+// two calls the caller can show its progress.
 inline constexpr uint32_t kMaxTransferSectors = 8192;
 
 class BlockDevice {
@@ -24,7 +24,8 @@ class BlockDevice {
     [[nodiscard]] virtual uint32_t max_sectors() const = 0;
 
     // Blocking, with the driver's own deadline. `bytes` is a multiple of kSectorBytes long, 16-byte
-    // aligned, DMA-reachable. kInvalid: outside the disk or badly sized; kTimeout, kDevice: said.
+    // aligned, DMA-reachable. kInvalid: outside the disk, or of a wrong length. kTimeout, kDevice:
+    // the disk failed.
     [[nodiscard]] virtual Status read(uint64_t first_sector, std::span<uint8_t> bytes) = 0;
 
   protected:
@@ -32,16 +33,17 @@ class BlockDevice {
 
   private:
     friend class StateDisk;
-    // Like read(); on the disk, not in its cache, when it returns.
+    // Like read(). When it returns, the data is on the disk, not in its cache.
     [[nodiscard]] virtual Status write(uint64_t first_sector, std::span<const uint8_t> bytes) = 0;
-    // The same without waiting: begins; `bytes` stay as they are until poll_write() gives true or
-    // an error. Meanwhile everything else is refused (kExhausted). A driver that can't do all of it
-    // while we look away does it at once.
+    // Starts a write without waiting. `bytes` must not change until poll_write() returns true or an
+    // error; until then every other request is refused (kExhausted). A driver that cannot write in
+    // the background does the whole write here.
     [[nodiscard]] virtual Status begin_write(uint64_t first_sector,
                                              std::span<const uint8_t> bytes) {
         return write(first_sector, bytes);
     }
-    // Looks once; true when it is over, and when nothing was begun. Has the driver's deadlines.
+    // Whether the started write is over; true also if none was started. Does not wait. The driver's
+    // deadlines apply.
     [[nodiscard]] virtual Result<bool> poll_write() { return true; }
 };
 

@@ -1,3 +1,5 @@
+// Finds IDE disks, then virtio disks. A disk that does not start is reported and left out; it must
+// not keep the others from starting.
 #include "drivers/block/probe_metal.h"
 
 #include <array>
@@ -18,8 +20,9 @@ constexpr std::array<std::string_view, 4> kVirtioDiskNames{"virtio-blk0", "virti
                                                            "virtio-blk2", "virtio-blk3"};
 constinit std::array<std::optional<VirtioBlk<VirtioMmio>>, kVirtioDiskNames.size()> virtio_disks;
 
-// One IDE controller with two channels of two drives. In the program's own zeroed memory, since
-// that is below 4 GiB wherever the rest is; the channels take turns with the bounce buffer.
+// One IDE controller with two channels of two drives. The tables lie in the program's own zeroed
+// memory, which is below 4 GiB on every machine. Both channels use one bounce buffer: only one
+// transfer runs at a time.
 constexpr size_t kAtaChannels = 2;
 constexpr std::array<std::string_view, 2 * kAtaChannels> kAtaNames{"ata0", "ata1", "ata2", "ata3"};
 constinit std::array<std::optional<AtaChannel<PortIo>>, kAtaChannels> ata_channels;
@@ -37,8 +40,8 @@ struct DiskList {
     void add(BlockDevice &disk) { out[count++] = &disk; }
 };
 
-// PCI IDE Controller Specification, section 2: fixed ports in compatibility mode, the function's
-// own in native mode. Port 0 for a channel that cannot be used.
+// PCI IDE Controller Specification, section 2: a channel has fixed ports in compatibility mode, and
+// the function's own in native mode. A channel that cannot be used gets port 0.
 AtaChannelSetup ata_channel_setup(const PciFunction &function, size_t channel) {
     AtaChannelSetup setup;
     const uint8_t native_bit =

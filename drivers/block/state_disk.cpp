@@ -1,3 +1,6 @@
+// What must hold at every moment, also if the machine stops in the middle of a write: at least one
+// copy on the disk is undamaged, unless nothing was ever saved. So a save overwrites only the older
+// copy, and load() must have read both before the first save.
 #include "drivers/block/state_disk.h"
 
 #include <algorithm>
@@ -18,7 +21,7 @@ using state_format::kMaxRecordBytes;
 
 namespace {
 
-// A sequence that nobody can have counted to: damage that the checksum happened to miss.
+// No machine has saved this often: a greater number is damage that the checksum missed.
 constexpr uint64_t kMaxSequence = uint64_t{1} << 62;
 
 uint32_t checksum(CopyHeader header, std::span<const uint8_t> record) {
@@ -39,7 +42,8 @@ Result<StateDisk> StateDisk::open(BlockDevice &disk, Buffer &buffer) {
     }
     const std::span head = std::span(buffer).first<kSectorBytes>();
     BF_TRY(disk.read(0, head));
-    // Nothing but the magic: a boot sector, a partition table or a model is never taken for it.
+    // The rest of the sector must be zero, so that a boot sector, a partition table or a model is
+    // never taken for a state disk.
     const auto rest = head.subspan(kDiskMagic.size());
     if (!std::ranges::equal(head.first(kDiskMagic.size()), kDiskMagic) ||
         !std::ranges::all_of(rest, [](uint8_t byte) { return byte == 0; })) {
@@ -95,7 +99,7 @@ Result<std::span<const uint8_t>> StateDisk::load() {
     if (in_buffer != newest_) {
         BF_TRY(read_copy(newest_));
     }
-    // The disk may answer differently this time.
+    // The second read is checked, too: a broken disk may give other bytes.
     const auto header = check_copy(*buffer_);
     if (!header || header->sequence != sequence_) {
         return Error{ErrorCode::kDevice, "the state disk changes what it says"};

@@ -1,7 +1,8 @@
 // The state disk: a small disk of our own that keeps one record (the tuned profile) across reboots.
-// It is known by its magic, which tools/run.py writes when it makes the disk, and which we never
-// write. Two copies take turns, each with a sequence number and a checksum, so that a save that is
-// cut off at any point leaves the copy before it. docs/decisions/0003-state-disk.md has the format.
+// It is recognised by its magic, which tools/run.py writes when it makes the disk and which this
+// program never writes. Saves go alternately to two copies, each with a sequence number and a
+// checksum. So a save that is cut off at any point leaves the copy before it.
+// docs/decisions/0003-state-disk.md has the format.
 //
 // StateDisk is the only writer of disks in the program: BlockDevice::write() is private and this
 // class its friend. It writes only to a disk whose magic it has read, and only to its two copies.
@@ -32,7 +33,7 @@ struct CopyHeader {
     uint64_t magic;
     uint64_t sequence;
     uint32_t record_bytes;
-    uint32_t crc;  // CRC-32C of this header with 0 here, and of the record
+    uint32_t crc;  // CRC-32C of this header with 0 in this field, and of the record
     uint64_t reserved;
 };
 static_assert(sizeof(CopyHeader) == 32);
@@ -42,34 +43,36 @@ inline constexpr uint32_t kMaxRecordBytes = kCopyBytes - sizeof(CopyHeader);
 
 class StateDisk {
   public:
-    // Reads and writes go through it; 16-byte aligned and DMA-reachable.
+    // Holds one copy on its way to or from the disk. Must be 16-byte aligned and DMA-reachable.
     using Buffer = std::array<uint8_t, state_format::kCopyBytes>;
 
-    // `disk` and `buffer` stay for ever. kNotFound: not a state disk; what else reading may give.
+    // `disk` and `buffer` must stay for ever. kNotFound: not a state disk. Other errors are those
+    // of BlockDevice::read().
     [[nodiscard]] static Result<StateDisk> open(BlockDevice &disk, Buffer &buffer);
 
     [[nodiscard]] std::string_view name() const { return disk_->name(); }
-    // The newest whole copy's record, in the buffer: valid until the next save. kNotFound: nothing
-    // was ever saved; kInvalid: copies are there, none of them whole.
+    // The record of the newest undamaged copy, in the buffer: valid until the next save. kNotFound:
+    // nothing was ever saved. kInvalid: there are copies, and all are damaged.
     [[nodiscard]] Result<std::span<const uint8_t>> load();
     // Writes the record over the older copy and flushes the disk. At most kMaxRecordBytes. kInvalid
-    // before a load() that could read both copies: nobody knows then which is the older one.
+    // if no load() has read both copies: it is not known then which is the older one.
     [[nodiscard]] Status save(std::span<const uint8_t> record);
-    // The same without waiting for the disk: begins, having copied the record; poll_save() looks,
-    // and gives true when it is safe on the disk. One at a time, and no load() meanwhile.
+    // Starts a save without waiting for the disk; the record is copied. poll_save() returns true
+    // once it is safe on the disk. Until then neither another save nor a load() is possible.
     [[nodiscard]] Status begin_save(std::span<const uint8_t> record);
     [[nodiscard]] Result<bool> poll_save();
-    // Of the newest copy; 0: none.
+    // Sequence number of the newest copy; 0: none.
     [[nodiscard]] uint64_t sequence() const { return sequence_; }
 
-    // Of one copy as it is on the disk: its header when it is whole. Pure, for tests and fuzzing.
+    // The header of a copy as it lies on the disk; nothing if the copy is damaged. Touches no disk:
+    // tests and fuzzers call it, too.
     [[nodiscard]] static std::optional<state_format::CopyHeader> check_copy(
         std::span<const uint8_t> copy);
 
   private:
     StateDisk(BlockDevice &disk, Buffer &buffer) : disk_(&disk), buffer_(&buffer) {}
     [[nodiscard]] Status read_copy(uint32_t copy);
-    // Makes the next copy in the buffer: its place and length.
+    // The next copy: where it goes on the disk, and its bytes in the buffer.
     struct Prepared {
         uint64_t sector;
         std::span<const uint8_t> bytes;

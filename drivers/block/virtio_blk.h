@@ -49,7 +49,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         BF_TRY(check_transfer(*this, first_sector, bytes));
         return request(virtio::kBlkIn, first_sector, bytes);
     }
-    // Flushed when the device has a cache.
+    // Flushes afterwards if the device has a cache.
     [[nodiscard]] Status write(uint64_t first_sector, std::span<const uint8_t> bytes) override {
         BF_TRY(check_transfer(*this, first_sector, bytes));
         if (device_.has(virtio::kBlkFeatureReadOnly)) {
@@ -71,7 +71,8 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         if (!pending_) {
             return true;
         }
-        // Once more after the deadline: it may be we who were away.
+        // Read before the answer: the answer is looked for once more after the deadline, since the
+        // host may have stopped us meanwhile.
         const bool late = platform::ticks() - submitted_ticks_ > timeout_ticks();
         if (!answered()) {
             if (!late) {
@@ -120,7 +121,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         return {};
     }
 
-    // Sections 5.2.6: header, data, one byte of status.
+    // Section 5.2.6: header, data, one byte of status.
     [[nodiscard]] Status submit(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
         if (failed_) {
             return Error{ErrorCode::kDevice, "disk was given up after a fault"};
@@ -133,13 +134,13 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         std::memcpy(memory_ + kHeader, &header, sizeof header);
         status() = 0xFF;
         const auto len = static_cast<uint32_t>(bytes.size());
-        const auto status_slot = static_cast<uint16_t>(len > 0 ? 2 : 1);
+        const auto status_at = static_cast<uint16_t>(len > 0 ? 2 : 1);
         queue_.set(0, memory_ + kHeader, sizeof header, virtio::kDescNext, 1);
         if (len > 0) {
             const uint16_t direction = reads ? virtio::kDescWrite : 0;
             queue_.set(1, bytes.data(), len, direction | virtio::kDescNext, 2);
         }
-        queue_.set(status_slot, memory_ + kStatus, 1, virtio::kDescWrite);
+        queue_.set(status_at, memory_ + kStatus, 1, virtio::kDescWrite);
         queue_.submit(0, (reads ? len : 0) + 1);
         device_.kick(0, queue_);
         pending_ = true;
@@ -149,7 +150,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
         return {};
     }
     [[nodiscard]] bool answered() { return queue_.take(used_) || queue_.broken(); }
-    // Waits for the end.
+    // Submits a request and waits until it is over.
     [[nodiscard]] Status request(uint32_t type, uint64_t sector, std::span<const uint8_t> bytes) {
         BF_TRY(submit(type, sector, bytes));
         uint32_t pause_us = 1;
@@ -162,11 +163,11 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
             return false;
         }));
     }
-    // The request is over: answered, or too late.
+    // Ends the request. `done`: the device has answered; otherwise it took too long.
     [[nodiscard]] Status complete(bool done) {
         pending_ = false;
         if (!done || queue_.broken()) {
-            // Reset, so that a late answer does not land in memory that is somebody else's by then.
+            // Reset, so that a late answer does not land in memory that has another use by then.
             failed_ = true;
             (void)device_.reset();
             return done ? Error{ErrorCode::kDevice, "disk broke its queue"}

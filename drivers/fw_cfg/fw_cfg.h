@@ -45,7 +45,7 @@ class FwCfg {
     }
 
     // Copies a file into `out` and returns its length. kNotFound: no such device or file;
-    // kTooLarge: longer than `out`, nothing copied; kDevice: no sense in the directory.
+    // kTooLarge: longer than `out`, nothing copied; kDevice: the directory cannot be right.
     [[nodiscard]] Result<size_t> read_file(std::string_view name, std::span<uint8_t> out) {
         if (!present()) {
             return Error{ErrorCode::kNotFound, "no firmware configuration device"};
@@ -83,7 +83,7 @@ class FwCfg {
         }
         return value;
     }
-    // Reads all of the entry's name field, whatever is in it: the next entry follows.
+    // Always reads the whole name field, because the next entry follows it.
     [[nodiscard]] bool next_name_is(std::string_view name) {
         bool same = name.size() < fw_cfg::kNameBytes;
         for (size_t i = 0; i < fw_cfg::kNameBytes; ++i) {

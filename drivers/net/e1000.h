@@ -16,7 +16,8 @@
 namespace bareflow {
 
 struct E1000Layout {
-    // One receive descriptor always stays with us: head == tail means "none" to the card.
+    // The driver always keeps one receive descriptor: head == tail means to the card that it has
+    // none.
     static constexpr uint32_t kRxCount = 64;
     static constexpr uint32_t kTxCount = 32;
     static constexpr size_t kBufferBytes = 2048;  // RCTL.BSIZE 00b
@@ -61,14 +62,14 @@ class E1000 final : public NetCard, public E1000Layout {
             return ring_is_full();
         }
         std::memcpy(tx_buffer(tx_next_), frame.data(), frame.size());
-        volatile e1000::TxDescriptor &slot = tx_ring()[tx_next_];
-        slot.address = platform::physical_address(tx_buffer(tx_next_));
-        slot.len_bytes = static_cast<uint16_t>(frame.size());
-        slot.checksum_offset = 0;
-        slot.command = e1000::kTxEndOfPacket | e1000::kTxInsertCrc | e1000::kTxReportStatus;
-        slot.status = 0;
-        slot.checksum_start = 0;
-        slot.special = 0;
+        volatile e1000::TxDescriptor &descriptor = tx_ring()[tx_next_];
+        descriptor.address = platform::physical_address(tx_buffer(tx_next_));
+        descriptor.len_bytes = static_cast<uint16_t>(frame.size());
+        descriptor.checksum_offset = 0;
+        descriptor.command = e1000::kTxEndOfPacket | e1000::kTxInsertCrc | e1000::kTxReportStatus;
+        descriptor.status = 0;
+        descriptor.checksum_start = 0;
+        descriptor.special = 0;
         dma_write_barrier();
         tx_next_ = next;
         regs_.write32(e1000::kTdt, tx_next_);
@@ -77,22 +78,22 @@ class E1000 final : public NetCard, public E1000Layout {
     }
 
     [[nodiscard]] size_t receive(std::span<uint8_t> frame) override {
-        // At most one turn of the ring: a card that never stops cannot keep us here.
-        for (uint32_t turn = 0; turn < kRxCount; ++turn) {
-            volatile e1000::RxDescriptor &slot = rx_ring()[rx_next_];
-            const uint8_t status = slot.status;
+        // At most one round of the ring, so that a card that never stops cannot hold up the loop.
+        for (uint32_t count = 0; count < kRxCount; ++count) {
+            volatile e1000::RxDescriptor &descriptor = rx_ring()[rx_next_];
+            const uint8_t status = descriptor.status;
             if ((status & e1000::kRxDone) == 0) {
                 give_back();
                 return 0;
             }
             dma_read_barrier();
-            const size_t len = slot.len_bytes;
-            const bool good = acceptable(status, slot.errors, len, frame.size());
+            const size_t len = descriptor.len_bytes;
+            const bool good = acceptable(status, descriptor.errors, len, frame.size());
             if (good) {
                 std::memcpy(frame.data(), rx_buffer(rx_next_), len);
                 count_received(len);
             }
-            slot.status = 0;
+            descriptor.status = 0;
             rx_next_ = (rx_next_ + 1) % kRxCount;
             if (++rx_taken_ >= kGiveBackBatch) {
                 give_back();
@@ -106,7 +107,7 @@ class E1000 final : public NetCard, public E1000Layout {
     }
 
     bool on_interrupt() override {
-        // Reading acknowledges (SDM section 13.4.17). All ones: the card has gone.
+        // Reading acknowledges (SDM section 13.4.17). All ones: the card was unplugged.
         const uint32_t causes = regs_.read32(e1000::kIcr);
         if (causes == 0 || causes == e1000::kIntAll) {
             return false;
@@ -166,7 +167,8 @@ class E1000 final : public NetCard, public E1000Layout {
         return static_cast<uint16_t>(value >> e1000::kEerdDataShift);
     }
 
-    // From the EEPROM; failing that, what the card itself loaded into its receive filter.
+    // Reads the address from the EEPROM; if that fails, takes what the card itself loaded into its
+    // receive filter.
     [[nodiscard]] Status read_mac() {
         bool from_eeprom = true;
         for (uint32_t i = 0; i < 3 && from_eeprom; ++i) {
@@ -210,7 +212,7 @@ class E1000 final : public NetCard, public E1000Layout {
                  kRxCount * sizeof(e1000::RxDescriptor));
         regs_.write32(e1000::kRdh, 0);
         regs_.write32(e1000::kRdt, kRxCount - 1);
-        // No delay before a receive interrupt: a request should not wait for another.
+        // No delay before a receive interrupt: a request must not wait until another frame arrives.
         regs_.write32(e1000::kRdtr, 0);
         regs_.write32(e1000::kRadv, 0);
         regs_.write32(e1000::kItr, 0);
@@ -242,7 +244,8 @@ class E1000 final : public NetCard, public E1000Layout {
         regs_.write32(len, static_cast<uint32_t>(len_bytes));
     }
 
-    // A frame that spans descriptors is longer than any we allow: all its parts are dropped.
+    // A frame that spans several descriptors is longer than kMaxFrameBytes: all its parts are
+    // dropped.
     [[nodiscard]] bool acceptable(uint8_t status, uint8_t errors, size_t len, size_t room) {
         const bool last = (status & e1000::kRxEndOfPacket) != 0;
         const bool good = last && !in_long_frame_ && (errors & e1000::kRxFrameErrors) == 0 &&
@@ -254,7 +257,8 @@ class E1000 final : public NetCard, public E1000Layout {
         return good;
     }
 
-    // Hands the descriptors we are done with to the card: its tail stops one short of our next.
+    // Hands the descriptors that were read back to the card. Its tail stops one before the driver's
+    // next.
     void give_back() {
         if (rx_taken_ > 0) {
             dma_write_barrier();
@@ -285,9 +289,9 @@ class E1000 final : public NetCard, public E1000Layout {
     Regs regs_;
     const e1000::Model *model_;
     uint8_t *memory_;
-    uint32_t rx_next_ = 0;    // the descriptor the card fills next, as we see it
-    uint32_t rx_taken_ = 0;   // consumed, not yet given back
-    uint32_t tx_next_ = 0;    // the descriptor we fill next
+    uint32_t rx_next_ = 0;    // the next descriptor that the card fills
+    uint32_t rx_taken_ = 0;   // read, not yet given back
+    uint32_t tx_next_ = 0;    // the next descriptor that the driver fills
     uint32_t tx_oldest_ = 0;  // the oldest one the card has not finished
     bool in_long_frame_ = false;
 };

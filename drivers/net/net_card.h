@@ -31,7 +31,7 @@ class NetCard : public NetDevice {
 
     [[nodiscard]] virtual bool read_link() = 0;
 
-    // A station's address: not all zeroes, and not a group's (which all ones is, too).
+    // The address of one station: not all zeroes, and not a group's. All ones is a group's, too.
     [[nodiscard]] static bool usable(const MacAddress &mac) {
         return (mac.bytes[0] & 1) == 0 &&
                std::any_of(mac.bytes.begin(), mac.bytes.end(), [](uint8_t b) { return b != 0; });

@@ -40,19 +40,19 @@ class NetDevice {
     // kExhausted: the ring is full now; kInvalid: empty or longer than kMaxFrameBytes.
     [[nodiscard]] virtual Status transmit(std::span<const uint8_t> frame) = 0;
     // Copies the next received frame into `frame` (at least kMaxFrameBytes long) and returns its
-    // length; 0 when there is none. Works with interrupts lost or masked: it looks at the ring.
+    // length; 0 when there is none. Looks at the ring, so it works with interrupts lost or masked.
     [[nodiscard]] virtual size_t receive(std::span<uint8_t> frame) = 0;
 
     // The legacy interrupt line (0-15), or -1: poll only.
     [[nodiscard]] virtual int irq() const = 0;
-    // Acknowledges the device, sets its own flags and returns. Interrupt context. True when the
+    // Acknowledges the interrupt and returns at once. Called in interrupt context. True if the
     // interrupt was this device's (lines are shared).
     virtual bool on_interrupt() = 0;
 
     [[nodiscard]] virtual NetCounters counters() const = 0;
 
   protected:
-    ~NetDevice() = default;  // owned by whoever created the concrete driver
+    ~NetDevice() = default;  // owned by the code that created the driver
 };
 
 }  // namespace bareflow

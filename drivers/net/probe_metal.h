@@ -7,10 +7,10 @@
 
 namespace bareflow {
 
-// The first network card, in the order of their places on the bus, that there is a driver for and
-// that starts. kNotFound: none that is known; otherwise why the last one tried did not start.
-// Call it early: QEMU's e1000 delivers its first frame only a second after it was enabled.
-// The caller routes irq() to on_interrupt(); a card without a line is polled.
+// Starts the first network card on the bus that there is a driver for; if it does not start, the
+// next one. kNotFound: there is no known card. Other errors say why the last card did not start.
+// Call it early: QEMU's e1000 delivers its first frame only a second after it was enabled. The
+// caller routes irq() to on_interrupt(); a card without a line is polled.
 [[nodiscard]] Result<NetDevice *> probe_network();
 
 }  // namespace bareflow

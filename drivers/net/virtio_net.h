@@ -12,7 +12,7 @@ namespace bareflow {
 
 struct VirtioNetLayout {
     static constexpr uint16_t kRxCount = 64;
-    // The device takes frames when it gets round to it, so a burst of answers has to fit.
+    // The device may take frames late, so a burst of answers must fit.
     static constexpr uint16_t kTxCount = 128;
     static constexpr uint16_t kLeastCount = 2;
     static constexpr size_t kBufferBytes = 2048;
@@ -55,7 +55,8 @@ class VirtioNet final : public NetCard, public VirtioNetLayout {
         if (check_broken()) {
             return Error{ErrorCode::kDevice, "network card broke its transmit ring"};
         }
-        // Chains may come back in any order; the ring is full when the next slot is still out.
+        // Chains may come back in any order. The ring is full while the device still has the next
+        // descriptor.
         if (transmit_.in_flight(tx_next_)) {
             return ring_is_full();
         }
@@ -71,8 +72,8 @@ class VirtioNet final : public NetCard, public VirtioNetLayout {
     }
 
     [[nodiscard]] size_t receive(std::span<uint8_t> frame) override {
-        // At most one turn of the ring: a device that never stops cannot keep us here.
-        for (uint16_t turn = 0; turn < receive_.size(); ++turn) {
+        // At most one round of the ring, so that a device that never stops cannot hold up the loop.
+        for (uint16_t count = 0; count < receive_.size(); ++count) {
             Virtqueue::Used used;
             if (!receive_.take(used)) {
                 break;
@@ -100,7 +101,7 @@ class VirtioNet final : public NetCard, public VirtioNetLayout {
 
     bool on_interrupt() override {
         const uint8_t causes = device_.interrupt_causes();
-        // All ones: the card has gone.
+        // All ones: the card was unplugged.
         if ((causes & (virtio::kIsrQueue | virtio::kIsrConfig)) == 0 || causes == 0xFF) {
             return false;
         }
@@ -146,7 +147,8 @@ class VirtioNet final : public NetCard, public VirtioNetLayout {
                 }
             });
         } else {
-            // Section 5.1.4.2: a locally administered address of our own.
+            // Section 5.1.4.2: without an address of its own it gets a random, locally administered
+            // one.
             platform::fill_entropy(mac_.bytes);
             mac_.bytes[0] = static_cast<uint8_t>((mac_.bytes[0] | 2) & ~1);
         }

@@ -1,3 +1,6 @@
+// Everything that is read here comes from devices. What must hold for any of it: the walk visits
+// each bus at most once and so ends, and a register block is handed out only if its size and
+// address make sense.
 #include "drivers/pci/pci.h"
 
 #include "drivers/pci/pci_ids.h"
@@ -7,7 +10,7 @@ namespace {
 
 constexpr size_t kMaxBuses = 256;
 
-// The buses still to be walked, each at most once.
+// The buses to walk, each at most once.
 struct BusQueue {
     std::array<uint8_t, kMaxBuses> buses{};
     size_t count = 0;
@@ -54,7 +57,7 @@ void walk_device(PciConfig &config, PciAddress where, PciInventory &out, BusQueu
         const uint32_t id = config.read32(where, pci::kVendorId);
         if (static_cast<uint16_t>(id) == pci::kNoVendor) {
             if (function == 0) {
-                return;  // function 0 is there if any is (section 3.2.2.3.4)
+                return;  // a device always has function 0 (section 3.2.2.3.4)
             }
             continue;
         }

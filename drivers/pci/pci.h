@@ -1,5 +1,6 @@
 // What is plugged into the machine: enumeration of PCI functions, their registers' addresses and
-// capabilities. Everything read here comes from devices and is checked. Boot processor, at start.
+// capabilities. Everything read here comes from devices and is checked. Called at start, by the
+// boot processor.
 #pragma once
 
 #include <array>
@@ -56,8 +57,8 @@ struct PciBar {
 };
 
 // Where firmware has put register block `index` (0-5), and how long it is. Turns the function's
-// decoding off while it asks, so call it before the function is in use, and never for the screen.
-// kNotFound: not implemented or not assigned; kInvalid: what the device says makes no sense.
+// decoding off meanwhile, so call it before the function is in use, and never for the screen.
+// kNotFound: not implemented or not assigned. kInvalid: size and address cannot be right.
 [[nodiscard]] Result<PciBar> read_bar(PciConfig &config, const PciFunction &function,
                                       uint8_t index);
 
@@ -93,7 +94,8 @@ void enable_function(PciConfig &config, const PciFunction &function, PciEnable e
 // The legacy interrupt line that firmware routed the function to: 1-15, or -1 for none.
 [[nodiscard]] int interrupt_line(PciConfig &config, const PciFunction &function);
 
-// A name for the log ("Intel 82540EM"), or what its class says it is ("network controller").
+// A name for the log ("Intel 82540EM"); for an unknown device the name of its class ("network
+// controller").
 [[nodiscard]] std::string_view pci_name(const PciFunction &function);
 
 }  // namespace bareflow

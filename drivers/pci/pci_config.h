@@ -1,5 +1,5 @@
-// Access to PCI configuration space. An interface, since it is used a few hundred times in a boot;
-// tests put a made-up bus behind it.
+// Access to PCI configuration space. A boot makes a few hundred accesses, so virtual calls cost
+// nothing that counts; tests put a made-up bus behind the interface.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ class PciConfig {
     // offset: aligned to the width. A function that is not there reads as all ones.
     [[nodiscard]] virtual uint32_t read32(PciAddress where, uint8_t offset) = 0;
     virtual void write32(PciAddress where, uint8_t offset, uint32_t value) = 0;
-    // A write of its own: the half beside it may be one that clears what is written as one.
+    // Not made of read32() and write32(): the other half of the word may be a register in which
+    // writing a one clears a bit.
     virtual void write16(PciAddress where, uint8_t offset, uint16_t value) = 0;
 
     [[nodiscard]] uint16_t read16(PciAddress where, uint8_t offset) {

@@ -1,6 +1,6 @@
-// Ids of the devices that this program drives or likes to name in its log.
-// Sources: Intel SDM for the 8254x family, table 5-1; VIRTIO 1.2 section 4.1.2; QEMU's
-// docs/specs/pci-ids for the rest of its default machine.
+// Ids of the devices that this program drives or names in its log. Sources: Intel SDM for the 8254x
+// family, table 5-1; VIRTIO 1.2 section 4.1.2; QEMU's docs/specs/pci-ids for the rest of its
+// default machine.
 #pragma once
 
 #include <array>

@@ -29,7 +29,7 @@ class VirtioDevice {
     explicit VirtioDevice(Regs regs) : regs_(regs) {}
 
     // Steps 1 to 6: reset, acknowledge, agree on features. VERSION_1 is always wanted and required;
-    // `wanted` is taken as far as it is offered.
+    // Of `wanted`, those that the device offers are agreed on.
     [[nodiscard]] Status negotiate(uint64_t wanted) {
         BF_TRY(reset());
         set_status(virtio::kStatusAcknowledge);
@@ -54,8 +54,8 @@ class VirtioDevice {
     }
     [[nodiscard]] bool has(uint64_t feature) const { return (features_ & feature) != 0; }
 
-    // Step 7, once for each queue: at most `size` entries, fewer when the device has fewer, but
-    // `least`. memory: Virtqueue::bytes_needed(size).
+    // Step 7, once for each queue. The queue gets `size` entries, or as many as the device has if
+    // that is fewer; fewer than `least` is an error. memory: Virtqueue::bytes_needed(size).
     [[nodiscard]] Status add_queue(uint16_t index, Virtqueue &queue, uint8_t *memory, uint16_t size,
                                    uint16_t least) {
         regs_.common.write16(virtio::kQueueSelect, index);
@@ -80,9 +80,9 @@ class VirtioDevice {
 
     // Step 8: from here on the device works.
     void start() { set_status(virtio::kStatusDriverOk); }
-    // Gives up on the device, and says so (section 2.1).
+    // Gives the device up, and tells it so (section 2.1).
     void fail() { set_status(virtio::kStatusFailed); }
-    // After this the device touches no memory. kTimeout: it does not even reset.
+    // After this the device touches no memory. kTimeout: it does not reset.
     [[nodiscard]] Status reset() {
         regs_.common.write8(virtio::kDeviceStatus, 0);
         status_ = 0;
@@ -92,17 +92,17 @@ class VirtioDevice {
         return {};
     }
 
-    // Tells the device about newly submitted chains, if it wants to know.
+    // Tells the device about newly submitted chains, unless it has asked not to be told.
     void kick(uint16_t index, const Virtqueue &queue) {
         if (queue.wants_kick()) {
             regs_.notify.write16(notify_at_[index], index);
         }
     }
-    // Acknowledges an interrupt: virtio::kIsr..., 0 when it was not this device's.
+    // Acknowledges an interrupt. Returns virtio::kIsr...; 0: the interrupt was not this device's.
     [[nodiscard]] uint8_t interrupt_causes() { return regs_.isr.read8(0); }
 
-    // Reads configuration as one piece: again, when the device changed it meanwhile (section
-    // 2.5.1); at most a few times.
+    // Reads the configuration as one piece: repeats the read if the device changed it meanwhile
+    // (section 2.5.1), at most kConfigAttempts times.
     template <typename Read>
     void read_config(Read read) {
         for (int attempt = 0; attempt < kConfigAttempts; ++attempt) {

@@ -9,8 +9,8 @@ constexpr uint32_t kConfigSpaceBytes = 256;
 constexpr uint32_t kIsrBytes = 1;
 constexpr uint32_t kNotifyBytes = 2;
 
-// One capability, or a window of length 0 when it must be passed over: too short, a reserved
-// register block, or one in I/O space.
+// Reads one capability. The window has length 0 if the capability must be ignored: it is too short,
+// or names a reserved register block or one in I/O space.
 VirtioWindow read_window(PciConfig &config, const PciFunction &function, uint8_t at,
                          uint8_t least_bytes) {
     const PciAddress where = function.address;

@@ -59,7 +59,7 @@ class VirtioRng {
         return {};
     }
 
-    // One buffer's worth; the device gives 1 to `most` bytes.
+    // Asks the device to fill the buffer; it gives 1 to `most` bytes.
     [[nodiscard]] Result<uint32_t> ask(size_t most) {
         if (failed_) {
             return Error{ErrorCode::kDevice, "entropy device was given up after a fault"};

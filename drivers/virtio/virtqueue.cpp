@@ -17,11 +17,11 @@ void Virtqueue::suppress_interrupts() {
 
 void Virtqueue::set(uint16_t index, const void *bytes, uint32_t len_bytes, uint16_t flags,
                     uint16_t next) {
-    volatile virtio::Descriptor &slot = descriptors()[index];
-    slot.address = platform::physical_address(bytes);
-    slot.len_bytes = len_bytes;
-    slot.flags = flags;
-    slot.next = next;
+    volatile virtio::Descriptor &descriptor = descriptors()[index];
+    descriptor.address = platform::physical_address(bytes);
+    descriptor.len_bytes = len_bytes;
+    descriptor.flags = flags;
+    descriptor.next = next;
 }
 
 void Virtqueue::submit(uint16_t head, uint32_t writable_bytes) {
@@ -33,12 +33,12 @@ void Virtqueue::submit(uint16_t head, uint32_t writable_bytes) {
     ++in_flight_;
     avail()[2 + avail_next_ % size_] = head;
     ++avail_next_;
-    dma_write_barrier();  // the chain and its place in the ring before the index (2.7.13.3)
+    dma_write_barrier();  // chain and ring entry are written before the index (2.7.13.3)
     avail()[1] = avail_next_;
 }
 
 bool Virtqueue::wants_kick() const {
-    dma_full_barrier();  // the index before the flag (section 2.7.13.4)
+    dma_full_barrier();  // the index is written before the flag is read (section 2.7.13.4)
     return (used()[0] & virtio::kUsedNoNotify) == 0;
 }
 
@@ -50,7 +50,7 @@ bool Virtqueue::take(Used &out) {
     if (waiting == 0) {
         return false;
     }
-    dma_read_barrier();  // the index before the element
+    dma_read_barrier();  // the index is read before the element
     const uint32_t head = used_elements()[used_seen_ % size_].id;
     const uint32_t len = used_elements()[used_seen_ % size_].len_bytes;
     if (waiting > in_flight_ || head >= size_ || !owned_[head] || len > writable_[head]) {

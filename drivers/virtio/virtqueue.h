@@ -1,7 +1,7 @@
-// A split virtqueue (VIRTIO 1.2 section 2.7), from the driver's side. The driver owns the
-// descriptor table's slots and says what is in them; the queue hands chains to the device, takes
-// them back, and believes nothing the device writes: a ring that cannot be right breaks the queue
-// for good.
+// A split virtqueue (VIRTIO 1.2 section 2.7), from the driver's side. The driver owns the entries
+// of the descriptor table and says what is in them. The queue hands chains to the device and takes
+// them back. It believes nothing that the device writes: a ring that cannot be right breaks the
+// queue for good.
 #pragma once
 
 #include <array>
@@ -40,20 +40,20 @@ class Virtqueue {
     // Tells the device that used buffers need no interrupt. Before the first submit.
     void suppress_interrupts();
 
-    // Fills slot `index`. flags: virtio::kDesc...
+    // Fills entry `index` of the descriptor table. flags: virtio::kDesc...
     void set(uint16_t index, const void *bytes, uint32_t len_bytes, uint16_t flags,
              uint16_t next = 0);
-    // Hands the chain that begins at slot `head` to the device. The slots are the device's until
-    // take() returns `head`. writable_bytes: what the device may write to the chain in all.
+    // Hands the chain that begins at entry `head` to the device. The entries are the device's until
+    // take() returns `head`. writable_bytes: what the device may write to the whole chain.
     void submit(uint16_t head, uint32_t writable_bytes);
-    // After one or more submits: does the device want to be told?
+    // After one or more submits: whether the device wants to be told.
     [[nodiscard]] bool wants_kick() const;
 
     struct Used {
         uint16_t head = 0;
         uint32_t len_bytes = 0;  // written by the device, never more than it was allowed
     };
-    // Takes back one chain. False: none now, or the queue is broken.
+    // Takes back one chain. False: there is none now, or the queue is broken.
     [[nodiscard]] bool take(Used &out);
     // The device wrote what it must not: too many entries, a chain that is not its own, a length
     // over the chain's.
@@ -85,7 +85,7 @@ class Virtqueue {
 
     uint8_t *memory_ = nullptr;
     uint16_t size_ = 0;
-    uint16_t avail_next_ = 0;  // free-running, as section 2.7.13.3 has it
+    uint16_t avail_next_ = 0;  // counts on past the size, as section 2.7.13.3 wants it
     uint16_t used_seen_ = 0;   // free-running
     uint16_t in_flight_ = 0;
     bool broken_ = false;

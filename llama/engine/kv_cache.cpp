@@ -7,8 +7,8 @@ namespace bareflow::llama {
 static_assert(platform::kPageBytes == 4096);
 
 Result<KvCache> KvCache::create(const KvShape &shape) {
-    // The model's limits keep a sequence far below 2^64: 2^10 layers, 2^19 elements, 2^24
-    // positions. Sequences are few.
+    // One sequence is far below 2^64 bytes by the model's limits: 2^10 layers, 2^19 elements, 2^24
+    // positions. Only the product with the number of sequences is checked.
     const uint64_t sequence_bytes =
         position_bytes(shape.type, shape.layers, shape.kv_heads, shape.head_size) * shape.positions;
     uint64_t bytes;
@@ -19,7 +19,7 @@ Result<KvCache> KvCache::create(const KvShape &shape) {
     cache.shape_ = shape;
     cache.head_bytes_ = compute::kv_head_bytes(shape.type, shape.head_size);
     cache.pages_ = bytes / platform::kPageBytes + 1;
-    // Every position is stored before it is read.
+    // Not zeroed: every position is stored before it is read.
     cache.data_ = static_cast<uint8_t *>(platform::allocate_pages_unzeroed(cache.pages_));
     if (cache.data_ == nullptr) {
         cache.pages_ = 0;

@@ -1,6 +1,6 @@
 // Keys and values of every position of every sequence (formats: compute/numbers/attention.h).
-// Memory is taken once, from whole pages. Layout: layer, keys or values, sequence, KV head,
-// position; so what a head looks at lies in one piece.
+// Memory is taken once, in whole pages. The order is layer, keys or values, sequence, KV head,
+// position, so the keys that one head reads lie in one piece.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct KvShape {
 class KvCache {
   public:
     KvCache() = default;
-    // kTooLarge: there is no such run of memory. What is in it is undefined.
+    // kTooLarge: there is no such run of memory. The contents are undefined.
     [[nodiscard]] static Result<KvCache> create(const KvShape &shape);
     KvCache(KvCache &&other) noexcept { swap(other); }
     KvCache &operator=(KvCache &&other) noexcept {
@@ -32,14 +32,14 @@ class KvCache {
     }
     ~KvCache();
 
-    // What one position of one sequence takes.
+    // Bytes of one position of one sequence.
     [[nodiscard]] static uint64_t position_bytes(compute::KvType type, uint32_t layers,
                                                  uint32_t kv_heads, uint32_t head_size) {
         return uint64_t{2} * layers * kv_heads * compute::kv_head_bytes(type, head_size);
     }
     [[nodiscard]] uint64_t size_bytes() const { return pages_ * 4096; }
 
-    // [positions][kv_head_bytes] of one head.
+    // The keys or values of one head: [positions][kv_head_bytes].
     [[nodiscard]] uint8_t *keys(uint32_t layer, uint32_t sequence, uint32_t kv_head) const {
         return plane(2 * layer, sequence, kv_head);
     }
@@ -48,7 +48,8 @@ class KvCache {
     }
     [[nodiscard]] uint32_t head_bytes() const { return head_bytes_; }
 
-    // Copies positions [begin, end) of one head, keys (plane 2 * layer) or values (the next one).
+    // Copies positions [begin, end) of one head from one sequence to another: keys (plane 2 *
+    // layer) or values (the next plane).
     void copy(uint32_t plane_index, uint32_t kv_head, uint32_t from, uint32_t to, uint32_t begin,
               uint32_t end) const;
 

@@ -1,5 +1,8 @@
 // Layout (GGUF specification, "File structure"): magic, version, tensor count, key count; the keys
 // and values; the tensors' names, shapes, types and offsets; padding; the tensors' data.
+//
+// What must hold: the file may hold anything. So every count and length is compared with the bytes
+// that are left before it is used, and memory is taken only for what the file really has.
 #include "llama/file/gguf.h"
 
 #include <limits>
@@ -79,11 +82,11 @@ std::string_view GgufArray::next_text(uint64_t &offset) const {
     return {reinterpret_cast<const char *>(text.data()), text.size()};
 }
 
-// Walks through the file once. Each step says what is wrong in `detail_` and returns the error.
-class GgufParser {
+// Walks through the file once. Each step says what is wrong in `detail` and returns the error.
+class GgufParser : private Refusals {
   public:
     GgufParser(std::span<const uint8_t> bytes, TextWriter &detail)
-        : reader_(bytes), detail_(detail) {
+        : Refusals(detail), reader_(bytes) {
         file_.bytes_ = bytes;
     }
 
@@ -98,19 +101,6 @@ class GgufParser {
     }
 
   private:
-    [[nodiscard]] Error invalid(Sentence message) {
-        return refuse(detail_, ErrorCode::kInvalid, message);
-    }
-    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
-        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
-    }
-    [[nodiscard]] Error too_large(Sentence message) {
-        return refuse(detail_, ErrorCode::kTooLarge, message);
-    }
-    [[nodiscard]] Error too_large(Sentence message, Sentence format, RefusalArguments arguments) {
-        return refuse(detail_, ErrorCode::kTooLarge, message, format, arguments);
-    }
-
     [[nodiscard]] Status read_header() {
         uint32_t magic;
         if (!reader_.read(magic)) {
@@ -125,11 +115,10 @@ class GgufParser {
         }
         if (version != 2 && version != 3) {
             if (version != 0 && (version & 0xFFFF) == 0) {
-                return refuse(detail_, ErrorCode::kUnsupported,
-                              "GGUF file in big-endian byte order is not supported");
+                return unsupported("GGUF file in big-endian byte order is not supported");
             }
-            return refuse(detail_, ErrorCode::kUnsupported, "GGUF version not supported",
-                          "GGUF version % is not supported, only 2 and 3", {version});
+            return unsupported("GGUF version not supported",
+                               "GGUF version % is not supported, only 2 and 3", {version});
         }
         file_.version_ = version;
         if (!reader_.read(tensor_count_) || !reader_.read(entry_count_)) {
@@ -156,7 +145,7 @@ class GgufParser {
     [[nodiscard]] Status read_entries() {
         auto entries = Buffer<GgufEntry>::create(entry_count_);
         if (!entries) {
-            return passed_on(detail_, entries.error());
+            return passed_on(detail(), entries.error());
         }
         file_.entries_ = std::move(entries).value();
         for (uint64_t i = 0; i < entry_count_; ++i) {
@@ -168,7 +157,7 @@ class GgufParser {
         return {};
     }
 
-    // A key's or a tensor's.
+    // Reads the name of a key or of a tensor.
     [[nodiscard]] Status read_name(std::string_view what, uint64_t index, std::string_view &name) {
         uint64_t len;
         if (!reader_.read(len)) {
@@ -234,8 +223,9 @@ class GgufParser {
         entry.array.element = static_cast<GgufType>(element);
         entry.array.count = count;
         if (entry.array.element == GgufType::kArray) {
-            return refuse(detail_, ErrorCode::kUnsupported, "GGUF arrays of arrays not supported",
-                          "GGUF key @ is an array of arrays, which is not supported", {entry.key});
+            return unsupported("GGUF arrays of arrays not supported",
+                               "GGUF key @ is an array of arrays, which is not supported",
+                               {entry.key});
         }
         if (entry.array.element == GgufType::kString) {
             return read_texts(entry);
@@ -273,7 +263,7 @@ class GgufParser {
     [[nodiscard]] Status index_entries() {
         auto sorted = Buffer<uint32_t>::create(entry_count_);
         if (!sorted) {
-            return passed_on(detail_, sorted.error());
+            return passed_on(detail(), sorted.error());
         }
         file_.entries_by_key_ = std::move(sorted).value();
         const std::span<uint32_t> index = file_.entries_by_key_.span();
@@ -295,7 +285,7 @@ class GgufParser {
         if (file_.find("general.alignment") == nullptr) {
             return {};
         }
-        BF_ASSIGN(file_.alignment_, file_.u64("general.alignment", detail_));
+        BF_ASSIGN(file_.alignment_, file_.u64("general.alignment", detail()));
         const uint64_t alignment = file_.alignment_;
         if (alignment < GgufFile::kMinAlignment || alignment > GgufFile::kMaxAlignment ||
             (alignment & (alignment - 1)) != 0) {
@@ -306,12 +296,13 @@ class GgufParser {
         return {};
     }
 
-    // Offsets count from the start of the data, which is known only when all have been read.
+    // Offsets count from the start of the data, which is known only after all descriptions were
+    // read.
     [[nodiscard]] Status read_tensors() {
         auto tensors = Buffer<GgufTensor>::create(tensor_count_);
         auto offsets = Buffer<uint64_t>::create(tensor_count_);
         if (!tensors || !offsets) {
-            return passed_on(detail_, tensors ? offsets.error() : tensors.error());
+            return passed_on(detail(), tensors ? offsets.error() : tensors.error());
         }
         file_.tensors_ = std::move(tensors).value();
         offsets_ = std::move(offsets).value();
@@ -357,8 +348,8 @@ class GgufParser {
         }
         tensor.type = compute::find_tensor_type(type);
         if (tensor.type == nullptr) {
-            return refuse(detail_, ErrorCode::kUnsupported, "GGUF tensor of unknown type",
-                          "GGUF tensor @ has the unknown type %", {tensor.name, type});
+            return unsupported("GGUF tensor of unknown type",
+                               "GGUF tensor @ has the unknown type %", {tensor.name, type});
         }
         return {};
     }
@@ -400,11 +391,11 @@ class GgufParser {
     [[nodiscard]] Status index_tensors() {
         auto sorted = Buffer<uint32_t>::create(tensor_count_);
         if (!sorted) {
-            return passed_on(detail_, sorted.error());
+            return passed_on(detail(), sorted.error());
         }
         file_.tensors_by_name_ = std::move(sorted).value();
         const std::span<uint32_t> index = file_.tensors_by_name_.span();
-        // First by place, in the memory that then holds the order by name.
+        // First sorted by place, to find overlaps, in the memory that then gets the order by name.
         fill_with_places(index);
         sort_numbers(index, file_.tensors_.data(), [](const void *items, uint32_t a, uint32_t b) {
             const auto *tensors = static_cast<const GgufTensor *>(items);
@@ -433,7 +424,6 @@ class GgufParser {
     }
 
     ByteReader reader_;
-    TextWriter &detail_;
     GgufFile file_;
     uint64_t tensor_count_ = 0;
     uint64_t entry_count_ = 0;

@@ -1,11 +1,11 @@
-// A GGUF file (version 2 or 3) that lies in memory, and that nobody vouches for. parse() checks
-// everything that can be checked without knowing the architecture; after it, every key, value and
-// tensor that the class hands out lies inside the file. Values are used in place: the bytes must
-// outlive the object and stay unchanged.
+// A GGUF file (version 2 or 3) that lies in memory and may hold anything. parse() checks everything
+// that can be checked without knowing the architecture. After it, every key, value and tensor that
+// the class hands out lies inside the file. Values are used in place: the bytes must outlive the
+// object and stay unchanged.
 //
-// Memory: an index of the keys and tensors that are really there, never more than the limits below.
-// Errors: `Error::message` is a static sentence; the sentence with the names and numbers in it is
-// written to `detail` (cleared first, never empty after a failure): that is the one to show.
+// Memory: an index of the keys and tensors that the file really has, at most the limits below.
+// Errors: `Error::message` is a static sentence. The sentence to show, with names and numbers, is
+// written to `detail`, which is cleared first and never empty after a failure.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ struct GgufArray {
     [[nodiscard]] float f32(uint64_t index) const { return load<float>(index); }
     [[nodiscard]] int32_t i32(uint64_t index) const { return load<int32_t>(index); }
     [[nodiscard]] uint32_t u32(uint64_t index) const { return load<uint32_t>(index); }
-    // For arrays of strings: the one whose length field starts at byte `offset`, which is moved to
-    // the next one. `offset` starts at 0 and must be below bytes.size().
+    // For arrays of strings: the string whose length field starts at byte `offset`. Moves `offset`
+    // to the next string. `offset` starts at 0 and must be below bytes.size().
     [[nodiscard]] std::string_view next_text(uint64_t &offset) const;
 
   private:
@@ -100,8 +100,8 @@ class GgufFile {
     [[nodiscard]] const GgufEntry *find(std::string_view key) const;
     [[nodiscard]] const GgufTensor *find_tensor(std::string_view name) const;
 
-    // Typed lookups. kNotFound: no such key. kInvalid: of another type, or (integers) out of range.
-    // Any integer type of the file is taken where its value fits.
+    // Typed lookups. kNotFound: no such key. kInvalid: the value has another type, or is an integer
+    // out of range. An integer of any type in the file is accepted if its value fits.
     [[nodiscard]] Result<std::string_view> text(std::string_view key, TextWriter &detail) const;
     [[nodiscard]] Result<uint32_t> u32(std::string_view key, TextWriter &detail) const;
     [[nodiscard]] Result<int32_t> i32(std::string_view key, TextWriter &detail) const;
@@ -110,7 +110,7 @@ class GgufFile {
     [[nodiscard]] Result<bool> boolean(std::string_view key, TextWriter &detail) const;
     [[nodiscard]] Result<GgufArray> array(std::string_view key, GgufType element,
                                           TextWriter &detail) const;
-    // The same for keys that may be missing: then `fallback`.
+    // The same for keys that may be missing; a missing key gives `fallback`.
     [[nodiscard]] Result<std::string_view> text_or(std::string_view key, std::string_view fallback,
                                                    TextWriter &detail) const;
     [[nodiscard]] Result<uint32_t> u32_or(std::string_view key, uint32_t fallback,

@@ -1,5 +1,5 @@
-// How the readers of model files say no: a static sentence in the Error, and in the caller's
-// `detail` the full one with the names and numbers.
+// How the readers of model files refuse one: the Error has a static sentence, and the caller's
+// `detail` gets the full one with the names and numbers.
 #pragma once
 
 #include <concepts>
@@ -12,7 +12,7 @@
 
 namespace bareflow::llama {
 
-// A number, or a text.
+// A number or a text that stands in a sentence.
 struct RefusalArgument {
     const char *text = nullptr;  // nullptr: a number
     uint64_t value = 0;          // the number, or the text's length
@@ -31,14 +31,44 @@ struct Sentence {
     consteval Sentence(const char *literal) : text(literal) {}
 };
 
-// `format` with its arguments in order: % a text or an unsigned number, # a signed number, @ a name
-// out of the file, written as a JSON string so that no control character of a stranger reaches a
+// Writes `format` with its arguments in order. % is a text or an unsigned number, # a signed
+// number.
+// @ is a name from the file, written as a JSON string: no control character from a file reaches a
 // console. No template: there are many refusals, and each should cost few bytes of code.
 [[nodiscard]] Error refuse(TextWriter &detail, ErrorCode code, Sentence message, Sentence format,
                            RefusalArguments arguments);
-// `message` says it all.
+// `message` is the full sentence.
 [[nodiscard]] Error refuse(TextWriter &detail, ErrorCode code, Sentence message);
 // For errors that come with a static sentence only: "out of memory".
 [[nodiscard]] Error passed_on(TextWriter &detail, Error error);
+
+// For a reader that refuses in many places: it keeps `detail`, and has a short name for each code.
+class Refusals {
+  public:
+    explicit Refusals(TextWriter &detail) : detail_(detail) {}
+    [[nodiscard]] TextWriter &detail() { return detail_; }
+
+    [[nodiscard]] Error invalid(Sentence message) {
+        return refuse(detail_, ErrorCode::kInvalid, message);
+    }
+    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
+    }
+    [[nodiscard]] Error unsupported(Sentence message) {
+        return refuse(detail_, ErrorCode::kUnsupported, message);
+    }
+    [[nodiscard]] Error unsupported(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kUnsupported, message, format, arguments);
+    }
+    [[nodiscard]] Error too_large(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kTooLarge, message, format, arguments);
+    }
+    [[nodiscard]] Error not_found(Sentence message, Sentence format, RefusalArguments arguments) {
+        return refuse(detail_, ErrorCode::kNotFound, message, format, arguments);
+    }
+
+  private:
+    TextWriter &detail_;
+};
 
 }  // namespace bareflow::llama

@@ -1,3 +1,6 @@
+// Finds the numbers and tensors of a model in a parsed file. What must hold: nothing that would
+// change the results is ignored. So a tensor that no part of the model claims, a number outside its
+// range, and a feature that the engine does not have are all refused.
 #include "llama/model/model.h"
 
 #include <new>
@@ -12,11 +15,11 @@ constexpr uint64_t kBaseAlignment = 32;
 
 }  // namespace
 
-// Takes the parsed file apart. Each step says what is wrong in `detail_` and returns the error.
-class ModelBuilder {
+// Takes the parsed file apart. Each step says what is wrong in `detail` and returns the error.
+class ModelBuilder : private Refusals {
   public:
     ModelBuilder(Model &model, TextWriter &detail)
-        : model_(model), file_(model.file_), hyper_(model.parameters_), detail_(detail) {}
+        : Refusals(detail), model_(model), file_(model.file_), hyper_(model.parameters_) {}
 
     [[nodiscard]] Status build() {
         BF_TRY(check_architecture());
@@ -43,19 +46,6 @@ class ModelBuilder {
     }
 
   private:
-    [[nodiscard]] Error invalid(Sentence message) {
-        return refuse(detail_, ErrorCode::kInvalid, message);
-    }
-    [[nodiscard]] Error invalid(Sentence message, Sentence format, RefusalArguments arguments) {
-        return refuse(detail_, ErrorCode::kInvalid, message, format, arguments);
-    }
-    [[nodiscard]] Error unsupported(Sentence message) {
-        return refuse(detail_, ErrorCode::kUnsupported, message);
-    }
-    [[nodiscard]] Error unsupported(Sentence message, Sentence format, RefusalArguments arguments) {
-        return refuse(detail_, ErrorCode::kUnsupported, message, format, arguments);
-    }
-
     // "llama." + suffix; valid until the next call.
     [[nodiscard]] std::string_view key(std::string_view suffix) {
         TextWriter out(key_);
@@ -63,7 +53,7 @@ class ModelBuilder {
     }
 
     [[nodiscard]] Status check_architecture() {
-        BF_ASSIGN(const std::string_view name, file_.text("general.architecture", detail_));
+        BF_ASSIGN(const std::string_view name, file_.text("general.architecture", detail()));
         model_.architecture_ = find_architecture(name);
         if (model_.architecture_ == nullptr) {
             return unsupported("the model's architecture is not supported",
@@ -73,10 +63,10 @@ class ModelBuilder {
         return {};
     }
 
-    // A number from `low` to `high`; `fallback` where the key may be missing.
+    // Reads a number from `low` to `high`. read_number_or() gives `fallback` if the key is missing.
     [[nodiscard]] Status read_number(std::string_view suffix, uint32_t low, uint32_t high,
                                      uint32_t &out) {
-        BF_ASSIGN(out, file_.u32(key(suffix), detail_));
+        BF_ASSIGN(out, file_.u32(key(suffix), detail()));
         if (out < low || out > high) {
             return invalid("a number of the model is out of range", "% is %, outside % to %",
                            {key(suffix), out, low, high});
@@ -92,7 +82,7 @@ class ModelBuilder {
         if (!(value >= low && value <= high)) {  // a NaN, too
             const Error error = invalid("a number of the model is out of range",
                                         "% is out of range: ", {key(suffix)});
-            detail_.put(Fixed{static_cast<double>(value), 9});
+            detail().put(Fixed{static_cast<double>(value), 9});
             return error;
         }
         return {};
@@ -117,17 +107,17 @@ class ModelBuilder {
             return invalid("the rotary dimension is odd", "the rotary dimension % is odd",
                            {hyper_.rope_dim});
         }
-        BF_ASSIGN(hyper_.rope_base, file_.f32_or(key("rope.freq_base"), 10000.0f, detail_));
+        BF_ASSIGN(hyper_.rope_base, file_.f32_or(key("rope.freq_base"), 10000.0f, detail()));
         BF_TRY(check_float("rope.freq_base", hyper_.rope_base, 1.0f, 1e12f));
         BF_TRY(read_rope_scaling());
-        BF_ASSIGN(hyper_.rms_epsilon, file_.f32(key("attention.layer_norm_rms_epsilon"), detail_));
+        BF_ASSIGN(hyper_.rms_epsilon, file_.f32(key("attention.layer_norm_rms_epsilon"), detail()));
         return check_float("attention.layer_norm_rms_epsilon", hyper_.rms_epsilon, 1e-12f, 0.1f);
     }
 
     // Linear unless the file says otherwise; older files state the factor alone.
     [[nodiscard]] Status read_rope_scaling() {
         BF_ASSIGN(const std::string_view type,
-                  file_.text_or(key("rope.scaling.type"), "linear", detail_));
+                  file_.text_or(key("rope.scaling.type"), "linear", detail()));
         if (type == "none") {
             return {};
         }
@@ -137,13 +127,13 @@ class ModelBuilder {
                                "linear, none",
                                {type});
         }
-        BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail_));
+        BF_ASSIGN(const float old_factor, file_.f32_or(key("rope.scale_linear"), 1.0f, detail()));
         BF_ASSIGN(hyper_.rope_factor,
-                  file_.f32_or(key("rope.scaling.factor"), old_factor, detail_));
+                  file_.f32_or(key("rope.scaling.factor"), old_factor, detail()));
         return check_float("rope.scaling.factor", hyper_.rope_factor, 1.0f, 1e6f);
     }
 
-    // The file may state it; else the heads share `dim` evenly.
+    // The file may state the head size; otherwise the heads share `dim` evenly.
     [[nodiscard]] Status read_head_size() {
         if (file_.find(key("attention.key_length")) != nullptr) {
             BF_TRY(read_number("attention.key_length", 2, Model::kMaxHeadSize, hyper_.head_size));
@@ -168,9 +158,9 @@ class ModelBuilder {
         return {};
     }
 
-    // What would change the results if it were passed over.
+    // Refuses what would change the results if it were ignored.
     [[nodiscard]] Status refuse_what_is_not_supported() {
-        BF_ASSIGN(const uint32_t experts, file_.u32_or(key("expert_count"), 0, detail_));
+        BF_ASSIGN(const uint32_t experts, file_.u32_or(key("expert_count"), 0, detail()));
         if (experts != 0) {
             return unsupported("mixtures of experts are not supported",
                                "a mixture of % experts is not supported", {experts});
@@ -185,7 +175,7 @@ class ModelBuilder {
         auto tensors = Buffer<Tensor>::create(file_.tensors().size());
         auto layers = Buffer<Layer>::create(hyper_.layers);
         if (!tensors || !layers) {
-            return passed_on(detail_, tensors ? layers.error() : tensors.error());
+            return passed_on(detail(), tensors ? layers.error() : tensors.error());
         }
         model_.tensors_ = std::move(tensors).value();
         model_.layers_ = std::move(layers).value();
@@ -206,7 +196,7 @@ class ModelBuilder {
 
     [[nodiscard]] Status claim_embedding() {
         const GgufTensor *embedding = file_.find_tensor("token_embd.weight");
-        if (embedding != nullptr) {  // else claim() says so
+        if (embedding != nullptr) {  // otherwise claim() refuses
             const uint64_t rows = embedding->dims[1];
             if (rows > Model::kMaxVocab) {
                 return invalid("the vocabulary is too large", "a vocabulary of % tokens is over %",
@@ -248,7 +238,7 @@ class ModelBuilder {
         return file_.find_tensor(name) == nullptr ? Status{} : claim_f32(name, count, out);
     }
 
-    // Llama-3's way to scale rotary positions.
+    // How Llama 3 scales rotary positions.
     [[nodiscard]] Status claim_rope_divisors() {
         constexpr std::string_view kName = "rope_freqs.weight";
         if (file_.find_tensor(kName) == nullptr) {
@@ -273,7 +263,7 @@ class ModelBuilder {
         return out.put("blk.", index, ".", part, kind).view();
     }
 
-    // A vector: of a norm, a bias.
+    // Claims a vector: the weights of a norm, or a bias.
     [[nodiscard]] Status claim_f32(std::string_view name, uint32_t count, Tensor &out) {
         BF_TRY(claim(name, 1, count, out));
         if (out.type != compute::TensorType::kF32) {
@@ -287,8 +277,8 @@ class ModelBuilder {
     [[nodiscard]] Status claim(std::string_view name, uint32_t rows, uint32_t cols, Tensor &out) {
         const GgufTensor *found = file_.find_tensor(name);
         if (found == nullptr) {
-            return refuse(detail_, ErrorCode::kNotFound, "the model file lacks a tensor",
-                          "the model file lacks the tensor @", {name});
+            return not_found("the model file lacks a tensor", "the model file lacks the tensor @",
+                             {name});
         }
         if (!found->type->supported) {
             return unsupported("tensor type not supported",
@@ -311,7 +301,7 @@ class ModelBuilder {
         return {};
     }
 
-    // A tensor that nobody claimed (an expert, an adapter) would change the results.
+    // A tensor that no part claimed (an expert, an adapter) would change the results.
     [[nodiscard]] Status refuse_tensors_left_over() {
         for (size_t i = 0; i < model_.tensors_.size(); ++i) {
             if (!model_.tensors_[i].present()) {
@@ -322,13 +312,13 @@ class ModelBuilder {
         return {};
     }
 
-    // Where the file states the number of tokens, it must be the one of the matrices.
+    // If the file states the number of tokens, it must be that of the matrices.
     [[nodiscard]] Status check_vocabulary() {
-        BF_ASSIGN(const uint32_t stated, file_.u32_or(key("vocab_size"), hyper_.vocab, detail_));
+        BF_ASSIGN(const uint32_t stated, file_.u32_or(key("vocab_size"), hyper_.vocab, detail()));
         uint64_t listed = hyper_.vocab;
         if (file_.find("tokenizer.ggml.tokens") != nullptr) {
             BF_ASSIGN(const GgufArray tokens,
-                      file_.array("tokenizer.ggml.tokens", GgufType::kString, detail_));
+                      file_.array("tokenizer.ggml.tokens", GgufType::kString, detail()));
             listed = tokens.count;
         }
         if (stated != hyper_.vocab || listed != hyper_.vocab) {
@@ -340,7 +330,7 @@ class ModelBuilder {
     }
 
     void describe() {
-        Result<std::string_view> name = file_.text("general.name", detail_);
+        Result<std::string_view> name = file_.text("general.name", detail());
         model_.name_ = name && !name->empty() ? *name : "unnamed";
         for (const Tensor &tensor : model_.tensors()) {
             model_.parameter_count_ += uint64_t{tensor.rows} * tensor.cols;
@@ -358,13 +348,12 @@ class ModelBuilder {
                 model_.weight_type_ = compute::find_tensor_type(id)->name;
             }
         }
-        detail_.clear();
+        detail().clear();
     }
 
     Model &model_;
     const GgufFile &file_;
     HyperParameters &hyper_;
-    TextWriter &detail_;
     char key_[64] = {};
     char name_[64] = {};
 };
@@ -380,130 +369,6 @@ Result<Model *> Model::create(std::span<const uint8_t> file, TextWriter &detail)
 void Model::destroy() {
     this->~Model();
     heap_release(this);
-}
-
-// ---------------------------------------------------------------- values
-
-namespace {
-
-constexpr uint16_t kF16Magnitude = 0x7FFF;
-constexpr uint16_t kF16Infinity = 0x7C00;
-
-template <typename T>
-T load(const uint8_t *from) {
-    T value;
-    __builtin_memcpy(&value, from, sizeof(T));
-    return value;
-}
-
-// Two F32 or four F16 at a time: adding one to the exponent field carries into the sign's place,
-// which was cleared, exactly when the exponent is all ones. Branch-free: bad rows are rare.
-bool row_finite(const uint8_t *row, uint64_t bytes, uint64_t magnitudes, uint64_t exponent_one) {
-    uint64_t carries = 0;
-    uint64_t i = 0;
-    for (; i + 8 <= bytes; i += 8) {
-        carries |= (load<uint64_t>(row + i) & magnitudes) + exponent_one;
-    }
-    if (i < bytes) {
-        uint64_t tail = 0;
-        __builtin_memcpy(&tail, row + i, bytes - i);
-        carries |= (tail & magnitudes) + exponent_one;
-    }
-    return (carries & ~magnitudes) == 0;
-}
-
-bool row_scales_fit(const uint8_t *row, const compute::TensorTypeInfo &type, uint64_t bytes) {
-    uint32_t greatest = 0;
-    for (uint64_t i = type.scale_offset; i < bytes; i += type.block_bytes) {
-        // One scale is looked at twice.
-        const uint32_t first = load<uint16_t>(row + i) & kF16Magnitude;
-        const uint32_t last = load<uint16_t>(row + i + 2 * (type.scales - 1)) & kF16Magnitude;
-        greatest = first > greatest ? first : greatest;
-        greatest = last > greatest ? last : greatest;
-    }
-    return greatest < type.scale_limit;
-}
-
-// What every bit of the exponent set, in each of the numbers that fill 64 bits, looks like.
-constexpr uint64_t exponents_of(compute::TensorType type) {
-    return type == compute::TensorType::kF32   ? 0x7F8000007F800000
-           : type == compute::TensorType::kF16 ? 0x7C007C007C007C00
-                                               : 0x7F807F807F807F80;
-}
-
-bool row_fits(const Tensor &tensor, const uint8_t *row) {
-    const compute::TensorTypeInfo &type = compute::tensor_type_info(tensor.type);
-    if (type.scales != 0) {
-        return row_scales_fit(row, type, tensor.row_bytes);
-    }
-    const uint64_t signs = type.block_bytes == 4 ? 0x8000000080000000 : 0x8000800080008000;
-    // One in the exponent's lowest place.
-    return row_finite(row, tensor.row_bytes, ~signs, signs - exponents_of(tensor.type));
-}
-
-// The same slowly, one value at a time, to say where and what it is.
-Error explain_bad_row(const Tensor &tensor, uint32_t row, TextWriter &detail) {
-    const compute::TensorTypeInfo &type = compute::tensor_type_info(tensor.type);
-    const bool floats = type.scales == 0;
-    bool infinite = floats;
-    uint32_t column = 0;
-    for (uint64_t i = 0; i < tensor.row_bytes; i += type.block_bytes) {
-        const uint8_t *value = tensor.row(row) + i;
-        bool bad = false;
-        if (floats) {
-            const auto exponent = static_cast<uint32_t>(exponents_of(tensor.type));
-            const uint32_t bits =
-                type.block_bytes == 4 ? load<uint32_t>(value) : load<uint16_t>(value);
-            const uint32_t all = type.block_bytes == 4 ? exponent : exponent & 0xFFFF;
-            bad = (bits & all) == all;
-        }
-        for (uint32_t j = 0; j < type.scales; ++j) {
-            const uint32_t scale =
-                load<uint16_t>(value + type.scale_offset + 2 * j) & kF16Magnitude;
-            bad = bad || scale >= type.scale_limit;
-            infinite = infinite || scale >= kF16Infinity;
-        }
-        if (bad) {
-            break;
-        }
-        column += type.block_elements;
-    }
-    if (infinite) {
-        const std::string_view what = floats ? "a weight" : "a block scale";
-        return refuse(detail, ErrorCode::kInvalid, "the model holds a number that is not finite",
-                      "tensor @ has % that is not finite in row %, column %",
-                      {tensor.name, what, row, column});
-    }
-    // A power of two of at least 1.
-    const uint32_t limit = 1u << ((type.scale_limit >> 10) - 15);
-    return refuse(
-        detail, ErrorCode::kUnsupported, "the model has a block scale that is too great",
-        "tensor @ has a block scale of % or more in row %, column %, which is not supported",
-        {tensor.name, limit, row, column});
-}
-
-}  // namespace
-
-Status ValueCheck::step(uint64_t budget_bytes, TextWriter &detail) {
-    uint64_t looked_at = 0;
-    while (looked_at < budget_bytes && !done()) {
-        const Tensor &tensor = model_.tensors()[tensor_];
-        if (!row_fits(tensor, tensor.row(row_))) {
-            return explain_bad_row(tensor, row_, detail);
-        }
-        looked_at += tensor.row_bytes;
-        if (++row_ == tensor.rows) {
-            row_ = 0;
-            ++tensor_;
-        }
-    }
-    checked_bytes_ += looked_at;
-    return {};
-}
-
-Status ValueCheck::run(const Model &model, TextWriter &detail) {
-    ValueCheck check(model);
-    return check.step(model.weight_bytes() + 1, detail);
 }
 
 }  // namespace bareflow::llama

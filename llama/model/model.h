@@ -1,11 +1,11 @@
-// A model file that was checked and can be computed with: hyper-parameters, and where each weight
-// matrix lies in the file. Knows the architectures of architecture.h; any other is refused by name.
+// A model file that was checked and can be computed with: its hyper-parameters, and where each
+// weight matrix lies in the file. Knows the architectures of architecture.h; any other is refused
+// by name.
 //
-// create() checks the structure (every key, every tensor's type and shape); ValueCheck then reads
-// the numbers, which takes long for a large file under an emulator and is therefore done in slices.
-// A model must have passed both before the engine runs it. The file's bytes are used in place:
-// they must outlive the model, be changed by nobody but WeightPlacement, and start at an address
-// that is a multiple of 32.
+// create() checks the structure: every key, every tensor's type and shape. ValueCheck
+// (value_check.h) then reads the numbers. A model must have passed both before the engine runs it.
+// The file's bytes are used in place: they must outlive the model, be changed by nobody but
+// WeightPlacement, and start at an address that is a multiple of 32.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Tensor {
     [[nodiscard]] bool present() const { return data != nullptr; }
     [[nodiscard]] uint64_t bytes() const { return row_bytes * rows; }
     [[nodiscard]] const uint8_t *row(uint32_t index) const { return data + row_bytes * index; }
-    // Of an F32 tensor only.
+    // For F32 tensors only.
     [[nodiscard]] const float *f32() const { return reinterpret_cast<const float *>(data); }
 };
 
@@ -52,7 +52,7 @@ struct HyperParameters {
     float rope_factor = 1.0f;  // positions are divided by it (linear scaling)
     float rms_epsilon = 1e-5f;
 
-    [[nodiscard]] uint32_t q_dim() const { return heads * head_size; }  // mostly, not always, dim
+    [[nodiscard]] uint32_t q_dim() const { return heads * head_size; }  // usually, not always, dim
     [[nodiscard]] uint32_t kv_dim() const { return kv_heads * head_size; }
 };
 
@@ -66,7 +66,7 @@ struct Layer {
     Tensor gate;              // hidden x dim
     Tensor up;                // hidden x dim
     Tensor down;              // dim x hidden
-    // F32, a number for each row of the matrix; mostly not there.
+    // F32, one number for each row of the matrix. Most models have none.
     Tensor query_bias;
     Tensor key_bias;
     Tensor value_bias;
@@ -84,8 +84,8 @@ class Model {
     static constexpr uint32_t kMaxHeads = 1024;
     static constexpr uint32_t kMaxHeadSize = 512;
     static constexpr uint32_t kMaxVocab = 1u << 20;
-    // Positions, and no rotary angle is greater (frequencies are 1 at most): what musl's sine and
-    // cosine reduce without the tables for huge numbers.
+    // In positions. Frequencies are 1 at most, so no rotary angle is greater. Up to here musl's
+    // sine and cosine reduce angles without the tables for huge numbers.
     static constexpr uint32_t kMaxContext = 1u << 20;
 
     // `detail` as in llama/file/gguf.h: after a failure it holds the sentence to show.
@@ -96,14 +96,14 @@ class Model {
     [[nodiscard]] const HyperParameters &parameters() const { return parameters_; }
     [[nodiscard]] const Tensor &token_embedding() const { return token_embedding_; }  // vocab x dim
     [[nodiscard]] const Tensor &output_norm() const { return output_norm_; }          // [dim] F32
-    // [rope_dim / 2] F32, what the frequencies are divided by; mostly not there.
+    // [rope_dim / 2] F32, what the frequencies are divided by. Most models have none.
     [[nodiscard]] const Tensor &rope_divisors() const { return rope_divisors_; }
     [[nodiscard]] const Architecture &architecture() const { return *architecture_; }
     // vocab x dim; the embedding itself when the two are tied.
     [[nodiscard]] const Tensor &output() const { return output_; }
     [[nodiscard]] bool tied_output() const { return output_.data == token_embedding_.data; }
     [[nodiscard]] std::span<const Layer> layers() const { return layers_.span(); }
-    // Every tensor once, in file order.
+    // Each tensor once, in file order.
     [[nodiscard]] std::span<const Tensor> tensors() const { return tensors_.span(); }
 
     [[nodiscard]] std::string_view name() const { return name_; }  // general.name, or "unnamed"
@@ -131,28 +131,6 @@ class Model {
     std::string_view weight_type_;
     uint64_t parameter_count_ = 0;
     uint64_t weight_bytes_ = 0;
-};
-
-// Reads every number that the numeric contract sets a condition on: F32, F16 and BF16 weights are
-// finite, f16 block scales and minima are finite and below their type's limit in magnitude.
-class ValueCheck {
-  public:
-    explicit ValueCheck(const Model &model) : model_(model) {}
-
-    // Checks whole rows until at least `budget_bytes` of weights were looked at or all are done.
-    // kInvalid names the tensor, row and column. After an error: do not call again.
-    [[nodiscard]] Status step(uint64_t budget_bytes, TextWriter &detail);
-    [[nodiscard]] bool done() const { return tensor_ == model_.tensors().size(); }
-    // Out of model.weight_bytes().
-    [[nodiscard]] uint64_t checked_bytes() const { return checked_bytes_; }
-    // The same in one go.
-    [[nodiscard]] static Status run(const Model &model, TextWriter &detail);
-
-  private:
-    const Model &model_;
-    size_t tensor_ = 0;
-    uint32_t row_ = 0;
-    uint64_t checked_bytes_ = 0;
 };
 
 }  // namespace bareflow::llama

@@ -1,3 +1,6 @@
+// What must hold: a file may hold any merges, so each is checked when it is read, and the hash
+// table refuses runs of more than kMaxProbes entries. A lookup is then bounded, and ends at a free
+// entry or at the limit.
 #include "llama/text/bpe.h"
 
 #include <algorithm>
@@ -12,7 +15,7 @@ namespace bareflow::llama {
 
 namespace {
 
-// The bytes that stand for themselves are the three ranges between these.
+// Three ranges of bytes stand for themselves; these constants are the ends of the others.
 constexpr uint32_t kFirstMoved = 0x100;
 constexpr uint32_t kLowControls = 0x21;   // 00-20: U+0100-U+0120
 constexpr uint32_t kHighControls = 0x7F;  // 7F-A0: U+0121-U+0142
@@ -45,7 +48,7 @@ int byte_of_character(uint32_t c) {
     return character_of_byte(static_cast<uint8_t>(c)) == c ? static_cast<int>(c) : -1;
 }
 
-// What the bytes are written as; false: it does not fit.
+// Writes the characters that stand for the bytes; false: they do not fit.
 bool write_as_characters(std::string_view bytes, TextWriter &out) {
     for (const char byte : bytes) {
         char encoded[4];
@@ -96,13 +99,13 @@ Status BpeVocabulary::read_merges(const GgufFile &file, const Vocabulary &vocabu
                       "% merges are over %", {list.count, kMaxMerges});
     }
     auto merges = Buffer<Merge>::create(list.count);
-    auto slots = Buffer<uint32_t>::create(std::bit_ceil(list.count * 2 + 2));
-    if (!merges || !slots) {
+    auto table = Buffer<uint32_t>::create(std::bit_ceil(list.count * 2 + 2));
+    if (!merges || !table) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");
     }
     merges_ = std::move(merges).value();
-    slots_ = std::move(slots).value();
-    std::ranges::fill(slots_.span(), kNoMerge);
+    table_ = std::move(table).value();
+    std::ranges::fill(table_.span(), kNoMerge);
     uint64_t offset = 0;
     for (uint32_t rank = 0; rank < list.count; ++rank) {
         const std::string_view text = list.next_text(offset);
@@ -141,11 +144,11 @@ Status BpeVocabulary::read_merges(const GgufFile &file, const Vocabulary &vocabu
 
 Status BpeVocabulary::insert(uint32_t new_rank, TextWriter &detail) {
     const Merge &merge = merges_[new_rank];
-    const size_t mask = slots_.size() - 1;
-    size_t slot =
+    const size_t mask = table_.size() - 1;
+    size_t place =
         hash_pair(static_cast<uint32_t>(merge.left), static_cast<uint32_t>(merge.right)) & mask;
     for (uint32_t probe = 0; probe < Vocabulary::kMaxProbes; ++probe) {
-        uint32_t &held = slots_[slot];
+        uint32_t &held = table_[place];
         if (held == kNoMerge) {
             held = new_rank;
             return {};
@@ -154,20 +157,20 @@ Status BpeVocabulary::insert(uint32_t new_rank, TextWriter &detail) {
             return refuse(detail, ErrorCode::kInvalid, "a merge is there twice",
                           "merge % is the same as merge %", {new_rank, held});
         }
-        slot = (slot + 1) & mask;
+        place = (place + 1) & mask;
     }
     return refuse(detail, ErrorCode::kInvalid, "the vocabulary's merges collide in the hash table");
 }
 
 uint32_t BpeVocabulary::rank(Token left, Token right) const {
-    const size_t mask = slots_.size() - 1;
-    size_t slot = hash_pair(static_cast<uint32_t>(left), static_cast<uint32_t>(right)) & mask;
+    const size_t mask = table_.size() - 1;
+    size_t place = hash_pair(static_cast<uint32_t>(left), static_cast<uint32_t>(right)) & mask;
     for (uint32_t probe = 0; probe < Vocabulary::kMaxProbes; ++probe) {
-        const uint32_t held = slots_[slot];
+        const uint32_t held = table_[place];
         if (held == kNoMerge || (merges_[held].left == left && merges_[held].right == right)) {
             return held;
         }
-        slot = (slot + 1) & mask;
+        place = (place + 1) & mask;
     }
     return kNoMerge;
 }
@@ -194,7 +197,8 @@ void BpeVocabulary::piece(const Vocabulary &vocabulary, Token token, TextWriter 
         case TokenKind::kUnused:
             break;
     }
-    // A text with a character that stands for no byte is no such text, and means itself.
+    // A text with a character that stands for no byte is not written in bytes: it stands for
+    // itself.
     std::array<char, Vocabulary::kMaxPieceBytes> bytes;
     size_t len = 0;
     for (std::string_view rest = text; !rest.empty();) {

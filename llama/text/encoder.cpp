@@ -1,17 +1,21 @@
-#include <algorithm>
-#include <bit>
-#include <limits>
+// What must hold: the tokens are those that the plain algorithms of sentencepiece.h and bpe.h give,
+// whatever the budgets of advance(). step() is one unit of the budget: it looks at one place,
+// character, byte or pair, or does one merge, or writes the tokens of one symbol. So no step
+// depends on the length of the text by more than the O(log n) of the tree in SymbolChain.
+#include "llama/text/encoder.h"
 
-#include "llama/text/tokenizer.h"
+#include <algorithm>
+
+#include "llama/text/sentencepiece.h"
+#include "llama/text/vocabulary.h"
 
 namespace bareflow::llama {
 
 namespace {
 
-constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 constexpr Error kNoRoom{ErrorCode::kTooLarge, "the text has more tokens than there is room for"};
 
-// string_view::substr() without its exception.
+// string_view::substr() without the exception.
 std::string_view from(std::string_view text, size_t position) {
     text.remove_prefix(position);
     return text;
@@ -52,10 +56,7 @@ Status Encoder::step() {
             tokenizer_.byte_level_ ? fill_bytes() : fill_characters();
             return {};
         case Stage::kPair:
-            look_at_pair(cursor_);
-            if (++cursor_ == symbol_count_) {
-                stage_ = Stage::kMerge;
-            }
+            look_at_next_pair();
             return {};
         case Stage::kMerge:
             merge();
@@ -86,35 +87,35 @@ Status Encoder::begin() {
 
 // ---------------------------------------------------------------- special tokens
 
-// Looks at one more place for the next special token.
+// Looks for a special token at one more place.
 void Encoder::find_fragment() {
     const bool control = special_tokens_ == SpecialTokens::kParsed;
     const Vocabulary &vocabulary = tokenizer_.vocabulary_;
     if (!vocabulary.has_specials(control)) {
-        fragment_end_ = text_.size();
+        fragment_.end = text_.size();
     }
-    special_ = vocabulary.special_at(from(text_, fragment_end_), control);
-    if (special_ == kNoToken && fragment_end_ < text_.size()) {
-        ++fragment_end_;
+    fragment_.special = vocabulary.special_at(from(text_, fragment_.end), control);
+    if (fragment_.special == kNoToken && fragment_.end < text_.size()) {
+        ++fragment_.end;
         return;
     }
-    if (position_ == fragment_end_) {
-        stage_ = special_ == kNoToken ? Stage::kEnd : Stage::kSpecial;
+    if (position_ == fragment_.end) {
+        stage_ = fragment_.special == kNoToken ? Stage::kEnd : Stage::kSpecial;
         return;
     }
-    prefix_pending_ = tokenizer_.add_space_prefix_;
+    fragment_.prefix_pending = tokenizer_.add_space_prefix_;
     if (tokenizer_.byte_level_) {
-        fragment_begin_ = position_;
+        fragment_.begin = position_;
         words_ = WordScanner(tokenizer_.bpe_.pre_tokenizer(),
-                             first(from(text_, position_), fragment_end_ - position_));
+                             first(from(text_, position_), fragment_.end - position_));
     }
     stage_ = Stage::kScan;
 }
 
 Status Encoder::put_special() {
-    BF_TRY(put(special_));
-    position_ += tokenizer_.text(special_).size();
-    fragment_end_ = position_;
+    BF_TRY(put(fragment_.special));
+    position_ += tokenizer_.text(fragment_.special).size();
+    fragment_.end = position_;
     last_unknown_ = false;
     stage_ = Stage::kFragment;
     return {};
@@ -122,35 +123,36 @@ Status Encoder::put_special() {
 
 // ---------------------------------------------------------------- stretches
 
-// Takes one more character into the stretch, or ends it.
+// Takes one more character into the stretch, or ends the stretch.
 Status Encoder::scan_characters() {
     const SpmVocabulary &spm = tokenizer_.spm_;
-    const bool at_end = !prefix_pending_ && position_ == fragment_end_;
+    const bool at_end = !fragment_.prefix_pending && position_ == fragment_.end;
     SpmCharacter c{};
-    if (prefix_pending_) {
+    if (fragment_.prefix_pending) {
         c = SpmCharacter::space_before_text();
     } else if (!at_end) {
-        c = SpmCharacter::next(first(from(text_, position_), fragment_end_ - position_));
+        c = SpmCharacter::next(first(from(text_, position_), fragment_.end - position_));
     }
-    const bool cut = symbol_count_ != 0 && !at_end && !spm.may_join(last_character_, c.code_point);
+    const bool cut =
+        stretch_.symbols != 0 && !at_end && !spm.may_join(stretch_.last_character, c.code_point);
     if (at_end || cut) {
         return begin_fill();
     }
-    // No token holds more characters than the longest; so much cannot fit, and is not tried.
-    // (A run of unknown characters is one token, however long.)
+    // Each token stands for at most longest_characters(), so a stretch of more cannot fit into
+    // `out`. Without byte tokens it can: a run of unknown characters of any length is one token.
     if (spm.has_bytes() &&
-        symbol_count_ >= (out_.size() - count_) * uint64_t{spm.longest_characters()}) {
+        stretch_.symbols >= (out_.size() - count_) * uint64_t{spm.longest_characters()}) {
         return kNoRoom;
     }
-    if (symbol_count_ == 0) {
-        stretch_begin_ = position_;
-        stretch_prefix_ = prefix_pending_;
+    if (stretch_.symbols == 0) {
+        stretch_.begin = position_;
+        stretch_.prefix = fragment_.prefix_pending;
     }
-    prefix_pending_ = false;
+    fragment_.prefix_pending = false;
     position_ += c.len_bytes;
-    escaped_len_ += c.escaped_len_bytes;
-    last_character_ = c.code_point;
-    ++symbol_count_;
+    stretch_.escaped_bytes += c.escaped_len_bytes;
+    stretch_.last_character = c.code_point;
+    ++stretch_.symbols;
     return {};
 }
 
@@ -159,15 +161,15 @@ Status Encoder::scan_words() {
     if (!words_.step()) {
         return {};
     }
-    stretch_begin_ = fragment_begin_ + words_.begin();
-    position_ = stretch_begin_;
+    stretch_.begin = fragment_.begin + words_.begin();
+    position_ = stretch_.begin;
     stage_ = Stage::kCount;
     if (!tokenizer_.bpe_.takes_whole_words()) {
         return {};
     }
     const size_t word_len = words_.end() - words_.begin();
     const Token token = tokenizer_.bpe_.find_word(tokenizer_.vocabulary_,
-                                                  first(from(text_, stretch_begin_), word_len));
+                                                  first(from(text_, stretch_.begin), word_len));
     if (token == kNoToken) {
         return {};
     }
@@ -178,18 +180,18 @@ Status Encoder::scan_words() {
 
 // Counts one more byte of the word, if it has a token.
 Status Encoder::count_bytes() {
-    if (position_ != fragment_begin_ + words_.end()) {
+    if (position_ != fragment_.begin + words_.end()) {
         const auto byte = static_cast<uint8_t>(text_[position_++]);
         if (tokenizer_.byte_token(byte) != kNoToken) {
-            ++symbol_count_;
-            if (symbol_count_ >
+            ++stretch_.symbols;
+            if (stretch_.symbols >
                 (out_.size() - count_) * uint64_t{tokenizer_.bpe_.longest_characters()}) {
                 return kNoRoom;
             }
         }
         return {};
     }
-    if (symbol_count_ == 0) {
+    if (stretch_.symbols == 0) {
         end_stretch();
         return {};
     }
@@ -197,155 +199,97 @@ Status Encoder::count_bytes() {
 }
 
 Status Encoder::begin_fill() {
-    leaves_ = std::bit_ceil(symbol_count_);
-    if (symbols_.size() < symbol_count_ || escaped_.size() < escaped_len_) {
-        // What the last stretch had goes first; room for a few words more saves asking again.
-        symbols_ = {};
-        escaped_ = {};
-        best_ = {};
-        const uint32_t room = std::max(symbol_count_, 64u);
-        auto symbols = Buffer<Symbol>::create(room);
-        auto escaped = Buffer<char>::create(escaped_len_ == 0 ? 0 : std::max(escaped_len_, 256u));
-        auto best = Buffer<uint32_t>::create(std::bit_ceil(room));
-        if (!symbols || !escaped || !best) {
-            return {ErrorCode::kTooLarge, "no memory to cut the text into tokens"};
-        }
-        symbols_ = std::move(symbols).value();
-        escaped_ = std::move(escaped).value();
-        best_ = std::move(best).value();
-    }
-    std::ranges::fill(best_.span().first(leaves_), kNone);
-    cursor_ = 0;
-    escaped_len_ = 0;
-    position_ = stretch_begin_;
+    BF_TRY(chain_.start(stretch_.symbols, stretch_.escaped_bytes));
+    position_ = stretch_.begin;
     stage_ = Stage::kFill;
     return {};
 }
 
-// Writes down one character of the stretch as a symbol.
+// Makes the next character of the stretch a symbol.
 void Encoder::fill_characters() {
-    const uint32_t begin = escaped_len_;
-    std::string_view source;
-    if (cursor_ == 0 && stretch_prefix_) {
-        source = SpmCharacter::kSpace;
+    if (stretch_.prefix) {
+        stretch_.prefix = false;
+        chain_.add(SpmCharacter::kSpace);
     } else {
-        const std::string_view rest = first(from(text_, position_), fragment_end_ - position_);
+        const std::string_view rest = first(from(text_, position_), fragment_.end - position_);
         const SpmCharacter c = SpmCharacter::next(rest);
-        source = rest[0] == ' ' ? SpmCharacter::kSpace : first(rest, c.len_bytes);
+        chain_.add(rest[0] == ' ' ? SpmCharacter::kSpace : first(rest, c.len_bytes));
         position_ += c.len_bytes;
     }
-    std::ranges::copy(source, escaped_.span().subspan(escaped_len_).begin());
-    escaped_len_ += static_cast<uint32_t>(source.size());
-    add_symbol({.begin = begin, .end = escaped_len_});
-}
-
-// Writes down one byte of the word as a symbol.
-void Encoder::fill_bytes() {
-    const auto byte = static_cast<uint8_t>(text_[position_++]);
-    if (const Token token = tokenizer_.byte_token(byte); token != kNoToken) {
-        add_symbol({.token = token});
-    }
-}
-
-void Encoder::add_symbol(const Symbol &symbol) {
-    symbols_[cursor_] = symbol;
-    symbols_[cursor_].previous = cursor_ == 0 ? kNone : cursor_ - 1;
-    symbols_[cursor_].next = cursor_ + 1 == symbol_count_ ? kNone : cursor_ + 1;
-    if (++cursor_ == symbol_count_) {
+    if (chain_.complete()) {
         cursor_ = 0;
         stage_ = Stage::kPair;
     }
 }
 
-// What was not filled in (bytes without a token at the end of a word) is passed by.
-void Encoder::end_stretch() {
-    symbol_count_ = 0;
-    escaped_len_ = 0;
-    if (tokenizer_.byte_level_) {
-        position_ = fragment_begin_ + words_.end();
+// Makes the next byte of the word a symbol, if it has a token.
+void Encoder::fill_bytes() {
+    const auto byte = static_cast<uint8_t>(text_[position_++]);
+    if (const Token token = tokenizer_.byte_token(byte); token != kNoToken) {
+        chain_.add(token);
     }
-    stage_ = Stage::kScan;
-    if (position_ == fragment_end_) {
-        stage_ = special_ == kNoToken ? Stage::kEnd : Stage::kSpecial;
+    if (chain_.complete()) {
+        cursor_ = 0;
+        stage_ = Stage::kPair;
     }
 }
 
-std::string_view Encoder::escaped(const Symbol &symbol) const {
-    return {escaped_.data() + symbol.begin, symbol.end - symbol.begin};
+// Bytes without a token at the end of a word were not read by fill_bytes(): they are left out.
+void Encoder::end_stretch() {
+    stretch_ = {};
+    if (tokenizer_.byte_level_) {
+        position_ = fragment_.begin + words_.end();
+    }
+    stage_ = Stage::kScan;
+    if (position_ == fragment_.end) {
+        stage_ = fragment_.special == kNoToken ? Stage::kEnd : Stage::kSpecial;
+    }
 }
 
 // ---------------------------------------------------------------- merges
 
+void Encoder::look_at_next_pair() {
+    look_at_pair(cursor_);
+    if (++cursor_ == chain_.size()) {
+        stage_ = Stage::kMerge;
+    }
+}
+
 void Encoder::look_at_pair(uint32_t left) {
-    Symbol &symbol = symbols_[left];
-    const Token before = symbol.joined;
-    symbol.joined = kNoToken;
-    if (symbol.next != kNone) {
-        const Symbol &right = symbols_[symbol.next];
-        if (tokenizer_.byte_level_) {
-            const uint32_t rank = tokenizer_.bpe_.rank(symbol.token, right.token);
-            if (rank != BpeVocabulary::kNoMerge) {
-                symbol.joined = tokenizer_.bpe_.joined(rank);
-                symbol.score = -static_cast<float>(rank);  // exact: below 2^24
-            }
-        } else if (right.end - symbol.begin <= tokenizer_.vocabulary_.longest_bytes()) {
-            symbol.joined =
-                tokenizer_.find({escaped_.data() + symbol.begin, right.end - symbol.begin});
-            if (symbol.joined != kNoToken) {
-                symbol.score = tokenizer_.score(symbol.joined);
-            }
-        }
-    }
-    if (symbol.joined != kNoToken || before != kNoToken) {
-        update_best(left);
-    }
+    chain_.set_join(left, join_of(left));
 }
 
-// Of two symbols (kNone: no candidate), the one to join first; `left` stands before `right`.
-uint32_t Encoder::better(uint32_t left, uint32_t right) const {
-    if (left == kNone || right == kNone) {
-        return left == kNone ? right : left;
+SymbolChain::Join Encoder::join_of(uint32_t left) const {
+    const SymbolChain::Symbol &symbol = chain_[left];
+    if (symbol.next == SymbolChain::kNone) {
+        return {};
     }
-    return symbols_[right].score > symbols_[left].score ? right : left;
-}
-
-// The tree's leaves are the symbols themselves: node i < leaves_ has the children 2i and 2i + 1,
-// and a child c >= leaves_ is the symbol c - leaves_. The root is node 1.
-void Encoder::update_best(uint32_t symbol) {
-    const auto candidate = [this](uint32_t node) {
-        if (node < leaves_) {
-            return best_[node];
+    if (tokenizer_.byte_level_) {
+        const uint32_t rank = tokenizer_.bpe_.rank(symbol.token, chain_[symbol.next].token);
+        if (rank == BpeVocabulary::kNoMerge) {
+            return {};
         }
-        const uint32_t leaf = node - leaves_;
-        return leaf < symbol_count_ && symbols_[leaf].joined != kNoToken ? leaf : kNone;
-    };
-    for (uint32_t node = (symbol + leaves_) / 2; node != 0; node /= 2) {
-        best_[node] = better(candidate(2 * node), candidate(2 * node + 1));
+        return {tokenizer_.bpe_.joined(rank), -static_cast<float>(rank)};  // exact: below 2^24
     }
+    const std::string_view text = chain_.text_of_pair(symbol);
+    if (text.size() > tokenizer_.vocabulary_.longest_bytes()) {
+        return {};
+    }
+    const Token joined = tokenizer_.find(text);
+    return {joined, joined == kNoToken ? 0 : tokenizer_.score(joined)};
 }
 
 void Encoder::merge() {
-    const uint32_t left = leaves_ > 1 ? best_[1] : kNone;
-    if (left == kNone) {
+    const uint32_t left = chain_.best_join();
+    if (left == SymbolChain::kNone) {
         cursor_ = 0;
         stage_ = Stage::kEmit;
         return;
     }
-    Symbol &symbol = symbols_[left];
-    const uint32_t right = symbol.next;
-    symbol.token = symbol.joined;
-    symbol.end = symbols_[right].end;
-    symbol.next = symbols_[right].next;
-    if (symbol.next != kNone) {
-        symbols_[symbol.next].previous = left;
-    }
-    if (symbols_[right].joined != kNoToken) {
-        symbols_[right].joined = kNoToken;
-        update_best(right);
-    }
+    chain_.join(left);
     look_at_pair(left);
-    if (symbol.previous != kNone) {
-        look_at_pair(symbol.previous);
+    if (chain_[left].previous != SymbolChain::kNone) {
+        look_at_pair(chain_[left].previous);
     }
 }
 
@@ -353,25 +297,26 @@ void Encoder::merge() {
 
 // Writes the tokens of one symbol.
 Status Encoder::emit() {
-    const Symbol &symbol = symbols_[cursor_];
+    const SymbolChain::Symbol &symbol = chain_[cursor_];
     if (tokenizer_.byte_level_) {
         BF_TRY(put(symbol.token));
     } else {
         BF_TRY(emit_characters(symbol));
     }
     cursor_ = symbol.next;
-    if (cursor_ == kNone) {
+    if (cursor_ == SymbolChain::kNone) {
         end_stretch();
     }
     return {};
 }
 
-Status Encoder::emit_characters(const Symbol &symbol) {
-    const Token token = symbol.token != kNoToken ? symbol.token : tokenizer_.find(escaped(symbol));
+Status Encoder::emit_characters(const SymbolChain::Symbol &symbol) {
+    const std::string_view text = chain_.text(symbol);
+    const Token token = symbol.token != kNoToken ? symbol.token : tokenizer_.find(text);
     if (token != kNoToken) {
         BF_TRY(put(token));
     } else if (tokenizer_.spm_.has_bytes()) {
-        for (const char byte : escaped(symbol)) {
+        for (const char byte : text) {
             BF_TRY(put(tokenizer_.byte_token(static_cast<uint8_t>(byte))));
         }
     } else if (!last_unknown_) {

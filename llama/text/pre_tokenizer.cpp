@@ -1,3 +1,6 @@
+// A word is cut by a rule that its first character or two choose (start()). step() then takes one
+// more character, or ends the word. What must hold: the words are those of the regular expressions
+// in the header, and a step looks at a fixed number of characters, whatever the text is.
 #include "llama/text/pre_tokenizer.h"
 
 #include "kernel_lib/base/utf8.h"
@@ -6,7 +9,7 @@ namespace bareflow::llama {
 
 namespace {
 
-constexpr uint32_t kLongS = 0x17F;  // folds to "s", the only other character that does
+constexpr uint32_t kLongS = 0x17F;  // the only character besides "S" that folds to "s"
 
 struct Name {
     std::string_view name;
@@ -60,13 +63,13 @@ bool WordScanner::is_other(const Character &c) const {
     return c.is(CharacterClass::kOther);
 }
 
-// Whether a space goes into one word with the character after it.
+// Whether a space and the character after it go into one word.
 bool WordScanner::is_space_before(const Character &c) const {
     return is_other(c) || c.is(CharacterClass::kLetter) ||
            (kind_ == PreTokenizer::kGpt2 && c.is(CharacterClass::kNumber));
 }
 
-// 's 't 're 've 'm 'll 'd; 0: none of them.
+// Length of 's 't 're 've 'm 'll 'd at `position`; 0: none of them is there.
 size_t WordScanner::contraction_len(size_t position) const {
     const auto folded = [this](const Character &c) {
         if (!like_llama()) {
@@ -111,7 +114,7 @@ void WordScanner::take(const Character &c) {
     }
 }
 
-// Chooses the rule by the first character or two, and takes them.
+// Chooses the rule by the first one or two characters of the word, and takes them.
 bool WordScanner::start() {
     begin_ = end_;
     at_ = begin_;
@@ -167,7 +170,8 @@ bool WordScanner::more_numbers(const Character &c) {
             }
             break;
         case PreTokenizer::kDefault:
-            if (ascii_digits_ == 3) {  // with digits of other scripts before them: those first
+            if (ascii_digits_ ==
+                3) {  // digits of other scripts before these three are a word of their own
                 return cut(count_ == 3 ? at_ : at_ - 3);
             }
             break;
@@ -189,7 +193,7 @@ bool WordScanner::more_spaces(const Character &c) {
     if (like_llama() && newline_end_ != 0) {
         return cut(newline_end_);
     }
-    // Behind a cut of an earlier expression the text is over for the later ones.
+    // Where an earlier expression cuts, the text ends for the later ones.
     const bool over = c.len_bytes == 0 || c.is(CharacterClass::kPunctuation) ||
                       (kind_ == PreTokenizer::kSmolLm && c.is(CharacterClass::kNumber));
     return cut(over || count_ == 1 ? at_ : last_);

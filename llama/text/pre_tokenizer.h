@@ -1,6 +1,7 @@
-// Cuts a text into the words that byte-level BPE works on, one character at a time. Every cutter is
-// the hand-made equal of one published regular expression (below), with Unicode's categories; the
-// words in order make up the whole text. Bytes that are no UTF-8 are a character of class "other".
+// Cuts a text into the words that byte-level BPE works on, one character at a time. Each cutter is
+// written by hand and equals one published regular expression (below), with Unicode's categories.
+// The words in order make up the whole text. Bytes that are not UTF-8 are a character of class
+// "other".
 //
 //   gpt-2      's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //   smollm     every \p{N} by itself, and what lies between them as gpt-2
@@ -25,7 +26,7 @@ namespace bareflow::llama {
 
 enum class PreTokenizer : uint8_t { kDefault, kGpt2, kLlamaBpe, kSmolLm, kQwen2 };
 
-// "gpt-2"; as `tokenizer.ggml.pre` has it.
+// `name` is a value of `tokenizer.ggml.pre`: "gpt-2".
 [[nodiscard]] std::optional<PreTokenizer> find_pre_tokenizer(std::string_view name);
 inline constexpr std::string_view kPreTokenizerNames = "default, gpt-2, llama-bpe, smollm, qwen2";
 
@@ -35,8 +36,8 @@ class WordScanner {
     // `text` must outlive the scanner.
     WordScanner(PreTokenizer kind, std::string_view text) : kind_(kind), text_(text) {}
 
-    // Looks at one more character. True: the next word is begin()..end(); the call after that
-    // starts on the one behind it. Not to be called when done().
+    // Looks at one more character. True: the next word is begin()..end(), and the next call starts
+    // on the word after it. Must not be called once done().
     [[nodiscard]] bool step();
     [[nodiscard]] size_t begin() const { return begin_; }
     [[nodiscard]] size_t end() const { return end_; }

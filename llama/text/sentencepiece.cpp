@@ -1,3 +1,5 @@
+// What must hold: may_join() is true for every pair of characters that stand side by side in a
+// token that stands for text. The encoder cuts a text where it is false.
 #include "llama/text/sentencepiece.h"
 
 #include <algorithm>
@@ -10,7 +12,8 @@ namespace bareflow::llama {
 
 namespace {
 
-constexpr uint32_t kInvalidCharacter = 0x110000;             // bytes that are no UTF-8; in no token
+constexpr uint32_t kInvalidCharacter =
+    0x110000;  // stands for bytes that are not UTF-8; no token has it
 constexpr std::string_view kUnknownText = " \xE2\x81\x87 ";  // U+2047, as SentencePiece has it
 
 }  // namespace
@@ -26,7 +29,8 @@ SpmCharacter SpmCharacter::next(std::string_view text) {
 Status SpmVocabulary::read(const GgufFile &file, const Vocabulary &vocabulary, TextWriter &detail) {
     BF_ASSIGN(scores_, file.array("tokenizer.ggml.scores", GgufType::kFloat32, detail));
     BF_TRY(check_vocabulary_list("scores", scores_, vocabulary.size(), detail));
-    // About 6 pairs a token, most of them seen before: few false "may join".
+    // 16 to 32 bits for each token. A token has about 6 pairs, but shares most of them with others:
+    // may_join() is seldom true without need.
     auto joins = Buffer<uint64_t>::create(std::bit_ceil(size_t{vocabulary.size()} + 3) / 4);
     if (!joins) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");

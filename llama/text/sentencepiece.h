@@ -1,8 +1,8 @@
-// What is particular to `tokenizer.ggml.model = llama`: SentencePiece's BPE. The text is cut into
-// characters, then the adjacent pair whose joined text is the token with the highest score is
-// joined (leftmost first among equals), until no pair is a token. What is no token then is written
-// as byte tokens <0xNN>, or as the unknown token where the vocabulary has no bytes. A space is
-// U+2581 in the vocabulary, and one is put before the text where the file says so.
+// Vocabularies with `tokenizer.ggml.model = llama`: SentencePiece's BPE. The text is cut into
+// characters. Then the adjacent pair whose joined text is the token with the highest score is
+// joined (the leftmost first among equals), until no pair is a token. A character that is no token
+// then is written as byte tokens <0xNN>, or as the unknown token if the vocabulary has no bytes.
+// The vocabulary writes a space as U+2581. If the file says so, a space is put before the text.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace bareflow::llama {
 
-// One character off the front of a text, spaces as U+2581.
+// The first character of a text; a space is U+2581.
 struct SpmCharacter {
     static constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
     static constexpr uint32_t kSpaceCodePoint = 0x2581;
@@ -37,10 +37,11 @@ class SpmVocabulary {
     [[nodiscard]] float score(Token token) const {
         return scores_.f32(static_cast<uint64_t>(token));
     }
-    // False: no token holds these two characters side by side, so no merge crosses them.
+    // False: no token holds these two characters side by side, so no merge joins them. May be true
+    // for other pairs, too: they are remembered by a hash.
     [[nodiscard]] bool may_join(uint32_t left_character, uint32_t right_character) const;
     [[nodiscard]] uint32_t longest_characters() const { return longest_characters_; }
-    // All 256 byte tokens are there.
+    // The vocabulary has all 256 byte tokens.
     [[nodiscard]] bool has_bytes() const { return has_bytes_; }
 
     // The bytes that the token adds to a text.

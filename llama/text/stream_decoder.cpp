@@ -1,7 +1,9 @@
+#include "llama/text/stream_decoder.h"
+
 #include <algorithm>
+#include <span>
 
 #include "kernel_lib/base/utf8.h"
-#include "llama/text/tokenizer.h"
 
 namespace bareflow::llama {
 
@@ -31,7 +33,7 @@ std::string_view StreamDecoder::put(Token token) {
 
 std::string_view StreamDecoder::finish() {
     len_ = 0;
-    if (pending_len_ != 0) {  // one part that could have become a character
+    if (pending_len_ != 0) {  // these bytes could have become a character
         write(kReplacementText);
         pending_len_ = 0;
     }

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "llama/file/refusal.h"
+#include "llama/text/encoder.h"
 
 namespace bareflow::llama {
 
@@ -32,7 +33,7 @@ Status Tokenizer::read(const GgufFile &file, TextWriter &detail) {
                   file.boolean_or("tokenizer.ggml.add_space_prefix", true, detail));
     }
     add_space_prefix_ = add_space_prefix_ && !byte_level_;
-    // Files that do not say: as their makers' tokenizers do.
+    // For files that do not say: what the tokenizers that made them do.
     const bool bos_usual = !byte_level_ || bpe_.pre_tokenizer() == PreTokenizer::kLlamaBpe;
     BF_ASSIGN(add_bos_, file.boolean_or("tokenizer.ggml.add_bos_token", bos_usual, detail));
     BF_ASSIGN(add_eos_, file.boolean_or("tokenizer.ggml.add_eos_token", false, detail));

@@ -1,6 +1,6 @@
-// What kind of character a code point is, as far as pre-tokenisers ask: Unicode's general
-// categories L, N and P, and its property White_Space. The Unicode version is in unicode_table.h,
-// which tools/unicode/make_tables.py writes. Pure; no memory.
+// The class of a character, as pre-tokenisers need it: Unicode's general categories L, N and P, and
+// its property White_Space. The Unicode version is in unicode_table.h, which
+// tools/unicode/make_tables.py writes. A pure function.
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,6 @@
+// What must hold: after read(), every token has a text of at most kMaxPieceBytes that is UTF-8, a
+// known kind, and at most one entry in the hash table. Lookups are bounded for any file: a run of
+// kMaxProbes occupied entries is refused while the table is filled.
 #include "llama/text/vocabulary.h"
 
 #include <algorithm>
@@ -95,13 +98,13 @@ Status Vocabulary::read_texts(const GgufFile &file, TextWriter &detail) {
         BF_TRY(check_vocabulary_list("types", kinds_, size_, detail));
     }
     auto offsets = Buffer<uint32_t>::create(size_);
-    auto slots = Buffer<Token>::create(std::bit_ceil(size_t{size_} * 2));
-    if (!offsets || !slots) {
+    auto table = Buffer<Token>::create(std::bit_ceil(size_t{size_} * 2));
+    if (!offsets || !table) {
         return refuse(detail, ErrorCode::kTooLarge, "no memory for the vocabulary");
     }
     text_offsets_ = std::move(offsets).value();
-    slots_ = std::move(slots).value();
-    std::ranges::fill(slots_.span(), kNoToken);
+    table_ = std::move(table).value();
+    std::ranges::fill(table_.span(), kNoToken);
     uint64_t offset = 0;
     for (uint32_t i = 0; i < size_; ++i) {
         text_offsets_[i] = static_cast<uint32_t>(offset);
@@ -131,7 +134,7 @@ Status Vocabulary::read_ids(const GgufFile &file, bool usual_ids, TextWriter &de
                    detail);
 }
 
-// A fallback counts only where the token is of the kind that it should be.
+// The fallback is used only if the token has the wanted kind.
 Status Vocabulary::read_id(const GgufFile &file, std::string_view key, uint32_t fallback,
                            TokenKind wanted, Token &out, TextWriter &detail) {
     uint32_t id = fallback;
@@ -179,17 +182,17 @@ Status Vocabulary::read_tokens(TextWriter &detail) {
     return {};
 }
 
-// Of two tokens with one text the later one counts.
+// If two tokens have one text, the later one is found.
 Status Vocabulary::insert(Token token, std::string_view piece, TextWriter &detail) {
-    const size_t mask = slots_.size() - 1;
-    size_t slot = hash_text(piece) & mask;
+    const size_t mask = table_.size() - 1;
+    size_t place = hash_text(piece) & mask;
     for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {
-        Token &held = slots_[slot];
+        Token &held = table_[place];
         if (held == kNoToken || text(held) == piece) {
             held = token;
             return {};
         }
-        slot = (slot + 1) & mask;
+        place = (place + 1) & mask;
     }
     return refuse(detail, ErrorCode::kInvalid, "the vocabulary's texts collide in the hash table");
 }
@@ -219,7 +222,8 @@ Status Vocabulary::index_specials(TextWriter &detail) {
             has_user_defined_ |= kind(token) == TokenKind::kUserDefined;
         }
     }
-    // Of two with one text the later one counts, and a user-defined one before a control token.
+    // If two have one text, the last in this order is found: a user-defined token rather than a
+    // control token, and the later of two of one kind.
     sort_numbers(specials_.span(), this, [](const void *context, uint32_t a, uint32_t b) {
         const auto &vocabulary = *static_cast<const Vocabulary *>(context);
         const auto left = static_cast<Token>(a);
@@ -255,14 +259,14 @@ TokenKind Vocabulary::kind(Token token) const {
 }
 
 Token Vocabulary::find(std::string_view piece) const {
-    const size_t mask = slots_.size() - 1;
-    size_t slot = hash_text(piece) & mask;
-    for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {  // none lies further from its place
-        const Token held = slots_[slot];
+    const size_t mask = table_.size() - 1;
+    size_t place = hash_text(piece) & mask;
+    for (uint32_t probe = 0; probe < kMaxProbes; ++probe) {  // no text lies further from its place
+        const Token held = table_[place];
         if (held == kNoToken || text(held) == piece) {
             return held;
         }
-        slot = (slot + 1) & mask;
+        place = (place + 1) & mask;
     }
     return kNoToken;
 }
@@ -275,8 +279,9 @@ Token Vocabulary::special_at(std::string_view rest, bool control) const {
     if ((special_first_[byte >> 6] >> (byte & 63) & 1) == 0) {
         return kNoToken;
     }
-    // The last text not after `rest` is the longest that it begins with, or has at least as many
-    // bytes in common with it as any such; then the same for just those bytes.
+    // Find the last text that does not come after `key`. If `key` begins with it, it is the longest
+    // such text. If not, no longer text than their common beginning can match: search again with
+    // only that as key.
     std::string_view key(rest.data(), std::min<size_t>(rest.size(), kMaxPieceBytes));
     while (!key.empty()) {
         size_t low = 0;

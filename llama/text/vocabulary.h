@@ -1,5 +1,6 @@
 // The tokens of a model file: their texts (which stay in the file), kinds, an index by text, and
-// the ones with a special meaning. Common to both kinds of tokenizer; Tokenizer shows it to others.
+// the ones with a special meaning. Both kinds of tokenizer have one; other rooms see it through
+// Tokenizer.
 #pragma once
 
 #include <array>
@@ -14,7 +15,7 @@
 
 namespace bareflow::llama {
 
-// As numbered in `tokenizer.ggml.token_type`.
+// Numbered as in `tokenizer.ggml.token_type`.
 enum class TokenKind : uint8_t {
     kNormal = 1,
     kUnknown = 2,
@@ -33,11 +34,13 @@ class Vocabulary {
   public:
     static constexpr uint32_t kMaxTokens = 1u << 20;
     static constexpr uint32_t kMaxPieceBytes = 1024;  // of one token's text
-    // At most half of a hash table is used; a longer run than this is a file made to be slow.
+    // At most half of a hash table is used, so a longer run of occupied entries means that the file
+    // was made to be slow.
     static constexpr uint32_t kMaxProbes = 256;
 
-    // `usual_ids`: BOS 1, EOS 2, unknown 0 where the file names none and they are of that kind.
-    // Reads everything but what the kinds of tokenizer read themselves.
+    // `usual_ids`: if the file names no BOS, EOS or unknown token, they are 1, 2 and 0, provided
+    // that these tokens are of that kind. Reads everything except what the kinds of tokenizer read
+    // themselves.
     [[nodiscard]] Status read(const GgufFile &file, bool usual_ids, TextWriter &detail);
 
     [[nodiscard]] uint32_t size() const { return size_; }
@@ -45,7 +48,7 @@ class Vocabulary {
     [[nodiscard]] TokenKind kind(Token token) const;
     // The token that stands for this text, as it is written in the file; kNoToken: none.
     [[nodiscard]] Token find(std::string_view piece) const;
-    // The longest user-defined token, or (`control`) also control token, that `rest` begins with.
+    // The longest user-defined token that `rest` begins with; with `control`, also control tokens.
     [[nodiscard]] Token special_at(std::string_view rest, bool control) const;
     [[nodiscard]] bool has_specials(bool control) const {
         return has_user_defined_ || (control && specials_.size() != 0);
@@ -57,7 +60,7 @@ class Vocabulary {
     [[nodiscard]] Token end_of_turn() const { return end_of_turn_; }
     [[nodiscard]] Token unknown() const { return unknown_; }
     [[nodiscard]] uint32_t longest_bytes() const { return longest_bytes_; }
-    // The token of each byte: the builders of both kinds fill this in.
+    // The token of each byte; kNoToken: none. BpeVocabulary overwrites it with its own.
     std::array<Token, 256> byte_tokens{};
 
   private:
@@ -74,7 +77,7 @@ class Vocabulary {
     uint32_t size_ = 0;
     uint32_t longest_bytes_ = 0;               // of the tokens that stand for text
     Buffer<uint32_t> text_offsets_;            // per token, into texts_.bytes
-    Buffer<Token> slots_;                      // hash table, open addressing; kNoToken: free
+    Buffer<Token> table_;                      // hash table, open addressing; kNoToken: free
     Buffer<uint32_t> specials_;                // user-defined and control tokens, sorted by text
     std::array<uint64_t, 4> special_first_{};  // bit set over their first bytes
     bool has_user_defined_ = false;
@@ -84,14 +87,15 @@ class Vocabulary {
     Token unknown_ = kNoToken;
 };
 
-// A list of the file must have one value for each token. what: "scores".
+// Refuses a list that has not one value for each token. `what`: its name, "scores".
 [[nodiscard]] Status check_vocabulary_list(std::string_view what, const GgufArray &list,
                                            uint32_t vocab_size, TextWriter &detail);
 
 // "<0x0A>" -> 10; -1: it is not written so.
 [[nodiscard]] int parse_byte_text(std::string_view text);
 
-// Not for strangers' keys beyond kMaxProbes: both are fixed functions.
+// Both are fixed functions, so a file can be made to collide: callers bound their probes
+// (kMaxProbes).
 [[nodiscard]] uint64_t hash_text(std::string_view text);
 [[nodiscard]] uint64_t hash_pair(uint32_t left, uint32_t right);
 

@@ -21,7 +21,7 @@ class DmaSpace {
     }
     void forbid_all() { regions_.clear(); }
 
-    // The bytes at a device's address; nullptr, and a violation, when they are not all allowed.
+    // The bytes at a device's address; nullptr, and a violation, if any of them is not allowed.
     [[nodiscard]] uint8_t *at(uint64_t address, uint64_t len, Violations &violations,
                               const char *what) const {
         for (const Region &region : regions_) {

@@ -1,3 +1,5 @@
+// A drive is a small state machine: a command makes it busy for some reads of the status, then
+// progress() does the next part. What a real drive leaves undefined is a violation here.
 #include "tests/fakes/fake_ata.h"
 
 #include <algorithm>
@@ -62,7 +64,7 @@ FakeAtaChannel::Drive &FakeAtaChannel::add_cdrom(unsigned which) {
     return drives_[which];
 }
 
-// One look at the status: what a busy device does in the meantime.
+// One read of the status. A busy device goes on working meanwhile.
 uint8_t FakeAtaChannel::look() {
     if (floating) {
         return 0xFF;
@@ -85,7 +87,7 @@ uint8_t FakeAtaChannel::look() {
 uint8_t FakeAtaChannel::in8(uint16_t port) {
     if (port >= kBusMasterPort && port < kBusMasterPort + 8) {
         violations.require(has_bus_master, "bus master that is not there");
-        return port == kBusMasterPort + ata::kBmStatus ? bm_status_ : bm_command_;
+        return port == kBusMasterPort + ata::kBmStatus ? bus_master_.status : bus_master_.command;
     }
     if (port == kControlPort) {
         return look();
@@ -153,10 +155,11 @@ void FakeAtaChannel::out32(uint16_t port, uint32_t value) {
         violations.add("32-bit write to a port that has none");
         return;
     }
-    violations.require((bm_command_ & ata::kBmCommandStart) == 0, "table moved while running");
+    violations.require((bus_master_.command & ata::kBmCommandStart) == 0,
+                       "table moved while running");
     violations.require(value % 4 == 0, "table is misaligned");
-    bm_table_ = value;
-    bm_armed_ = true;
+    bus_master_.table = value;
+    bus_master_.armed = true;
 }
 
 void FakeAtaChannel::out8(uint16_t port, uint8_t value) {
@@ -293,7 +296,7 @@ void FakeAtaChannel::begin(uint8_t code, Phase phase, bool ext) {
     }
     pending_ = {code, phase, lba - disk.first_sector, static_cast<uint32_t>(count), 0};
     buffer_.clear();
-    // A DMA command waits for the bus master; a write by the processor may begin at once.
+    // A DMA command waits for the bus master; the other commands keep the drive busy for a while.
     busy_left_ = phase == Phase::kDma ? UINT32_MAX : std::max(1u, disk.busy_polls);
     if (phase == Phase::kDma) {
         status_ = ata::kStatusReady | ata::kStatusDataRequest;
@@ -301,7 +304,7 @@ void FakeAtaChannel::begin(uint8_t code, Phase phase, bool ext) {
     }
 }
 
-// The device's busy time is over.
+// The drive's busy time is over.
 void FakeAtaChannel::progress() {
     Drive &disk = selected();
     switch (disk.fault) {
@@ -378,10 +381,10 @@ void FakeAtaChannel::bus_master_write(uint16_t reg, uint8_t value) {
     }
     if (reg == ata::kBmStatus) {
         violations.require((value & 0x18) == 0, "bus master status: reserved bits set");
-        violations.require(
-            (value & ata::kBmStatusDriveCapable) == (bm_status_ & ata::kBmStatusDriveCapable),
-            "bus master status: capability bits changed");
-        bm_status_ &=
+        violations.require((value & ata::kBmStatusDriveCapable) ==
+                               (bus_master_.status & ata::kBmStatusDriveCapable),
+                           "bus master status: capability bits changed");
+        bus_master_.status &=
             static_cast<uint8_t>(~(value & (ata::kBmStatusError | ata::kBmStatusInterrupt)));
         return;
     }
@@ -392,27 +395,27 @@ void FakeAtaChannel::bus_master_write(uint16_t reg, uint8_t value) {
     violations.require((value & ~(ata::kBmCommandStart | ata::kBmCommandToMemory)) == 0,
                        "bus master command: reserved bits set");
     const bool starts =
-        (value & ata::kBmCommandStart) != 0 && (bm_command_ & ata::kBmCommandStart) == 0;
+        (value & ata::kBmCommandStart) != 0 && (bus_master_.command & ata::kBmCommandStart) == 0;
     const bool stops =
-        (value & ata::kBmCommandStart) == 0 && (bm_command_ & ata::kBmCommandStart) != 0;
-    violations.require(!starts || ((value ^ bm_command_) & ata::kBmCommandToMemory) == 0,
+        (value & ata::kBmCommandStart) == 0 && (bus_master_.command & ata::kBmCommandStart) != 0;
+    violations.require(!starts || ((value ^ bus_master_.command) & ata::kBmCommandToMemory) == 0,
                        "direction changed together with the start");
-    bm_command_ = value;
+    bus_master_.command = value;
     if (stops) {
-        bm_status_ &= static_cast<uint8_t>(~ata::kBmStatusActive);
+        bus_master_.status &= static_cast<uint8_t>(~ata::kBmStatusActive);
     }
     if (!starts) {
         return;
     }
-    violations.require(bm_armed_, "bus master started without a new table");
-    violations.require((bm_status_ & (ata::kBmStatusError | ata::kBmStatusInterrupt)) == 0,
+    violations.require(bus_master_.armed, "bus master started without a new table");
+    violations.require((bus_master_.status & (ata::kBmStatusError | ata::kBmStatusInterrupt)) == 0,
                        "bus master started with old status bits");
-    bm_armed_ = false;
+    bus_master_.armed = false;
     if (pending_.phase != Phase::kDma) {
         violations.add("bus master started before the drive had its command");
         return;
     }
-    bm_status_ |= ata::kBmStatusActive;
+    bus_master_.status |= ata::kBmStatusActive;
     busy_left_ = std::max(1u, selected().busy_polls);
 }
 
@@ -420,23 +423,23 @@ void FakeAtaChannel::run_dma() {
     Drive &disk = selected();
     if (disk.fault == Fault::kBusMaster) {
         disk.fault = Fault::kNone;
-        bm_status_ =
-            static_cast<uint8_t>((bm_status_ & ~ata::kBmStatusActive) | ata::kBmStatusError);
+        bus_master_.status = static_cast<uint8_t>((bus_master_.status & ~ata::kBmStatusActive) |
+                                                  ata::kBmStatusError);
         status_ = ata::kStatusReady;
         pending_ = {};
         return;
     }
     const bool to_memory = pending_.code == ata::kReadDma || pending_.code == ata::kReadDmaExt;
-    violations.require(to_memory == ((bm_command_ & ata::kBmCommandToMemory) != 0),
+    violations.require(to_memory == ((bus_master_.command & ata::kBmCommandToMemory) != 0),
                        "bus master runs the other way than the command");
     uint8_t *image = disk.bytes.data() + pending_.lba * kSector;
     uint64_t left = uint64_t{pending_.sectors} * kSector;
     for (uint32_t i = 0;; ++i) {
-        const uint8_t *raw = dma.at(bm_table_ + 8ull * i, 8, violations, "table");
+        const uint8_t *raw = dma.at(bus_master_.table + 8ull * i, 8, violations, "table");
         if (raw == nullptr) {
             break;
         }
-        violations.require(bm_table_ / 0x10000 == (bm_table_ + 8 * i + 7) / 0x10000,
+        violations.require(bus_master_.table / 0x10000 == (bus_master_.table + 8 * i + 7) / 0x10000,
                            "table crosses 64 KiB");
         ata::PrdEntry entry;
         std::memcpy(&entry, raw, sizeof entry);
@@ -462,7 +465,7 @@ void FakeAtaChannel::run_dma() {
         }
     }
     disk.dirty = disk.dirty || !to_memory;
-    bm_status_ &= static_cast<uint8_t>(~ata::kBmStatusActive);
+    bus_master_.status &= static_cast<uint8_t>(~ata::kBmStatusActive);
     end(0);
 }
 
@@ -476,7 +479,7 @@ void FakeAtaChannel::end(uint8_t error) {
         status_ |= ata::kStatusDeviceFault;
     }
     if (pending_.phase == Phase::kDma) {
-        bm_status_ &= static_cast<uint8_t>(~ata::kBmStatusActive);
+        bus_master_.status &= static_cast<uint8_t>(~ata::kBmStatusActive);
     }
     disk.fault = Fault::kNone;
     pending_ = {};

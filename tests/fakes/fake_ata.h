@@ -1,5 +1,5 @@
 // One channel of a PCI IDE controller with up to two drives on it, as the ATA and bus master
-// manuals describe them, behind its ports. Notes whatever a driver must not do.
+// manuals describe them, behind its ports. Everything that a driver must not do is a violation.
 #pragma once
 
 #include <array>
@@ -35,12 +35,12 @@ class FakeAtaChannel {
         bool lba48 = true;
         bool dma = true;
         std::vector<uint8_t> bytes;
-        uint64_t first_sector = 0;  // where `bytes` begins; the rest of the disk is not there
+        uint64_t first_sector = 0;  // of `bytes`; the disk's other sectors have no content
         std::array<uint16_t, kIdentifyWords> identify{};
-        // The next command's fault, and after how many sectors of it.
+        // The next command's fault, and the error register after it.
         Fault fault = Fault::kNone;
         uint8_t error = 0;
-        uint32_t busy_polls = 3;  // looks at the status that find it busy
+        uint32_t busy_polls = 3;  // reads of the status that find it busy
         uint32_t flushes = 0;
         bool dirty = false;  // written and not flushed
     };
@@ -59,10 +59,11 @@ class FakeAtaChannel {
     void out32(uint16_t port, uint32_t value);
 
     ~FakeAtaChannel() {
-        violations.require((bm_command_ & ata::kBmCommandStart) == 0, "bus master left running");
+        violations.require((bus_master_.command & ata::kBmCommandStart) == 0,
+                           "bus master left running");
     }
 
-    bool floating = false;  // nothing on the cable: all ones
+    bool floating = false;  // nothing is on the cable: every read gives all ones
     bool has_bus_master = true;
     DmaSpace dma;
     std::vector<uint8_t> commands;
@@ -77,6 +78,13 @@ class FakeAtaChannel {
         uint64_t lba = 0;
         uint32_t sectors = 0;
         uint32_t done = 0;  // sectors moved
+    };
+    struct BusMaster {
+        uint8_t command = 0;
+        // As firmware leaves it: an old interrupt, an old error.
+        uint8_t status = ata::kBmStatusDriveCapable | ata::kBmStatusInterrupt | ata::kBmStatusError;
+        uint32_t table = 0;
+        bool armed = false;  // table and direction were set after the last transfer
     };
 
     [[nodiscard]] Drive &selected() { return drives_[(device_ & ata::kDeviceSecond) != 0]; }
@@ -100,13 +108,9 @@ class FakeAtaChannel {
     uint32_t busy_left_ = 0;
     uint32_t looks_since_select_ = 100;
     Pending pending_;
-    std::vector<uint16_t> buffer_;  // words still to be moved of this sector
+    std::vector<uint16_t> buffer_;  // the words of the sector that is being moved
     size_t buffer_at_ = 0;
-    uint8_t bm_command_ = 0;
-    // As firmware leaves it: an old interrupt, an old error.
-    uint8_t bm_status_ = ata::kBmStatusDriveCapable | ata::kBmStatusInterrupt | ata::kBmStatusError;
-    uint32_t bm_table_ = 0;
-    bool bm_armed_ = false;  // table and direction set since the last transfer
+    BusMaster bus_master_;
 };
 
 struct FakeAtaPorts {

@@ -1,4 +1,5 @@
-// A disk in memory that can be cut off in the middle of a write, and that notes what it is told.
+// A disk in memory that can be cut off in the middle of a write, and that counts what it is asked
+// to do.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +37,7 @@ class FakeDisk final : public BlockDevice {
         violations.require(first_sector >= first_writable &&
                                first_sector + from.size() / kSectorBytes <= end_writable,
                            "write outside what may be written");
-        // The machine dies when so many bytes of it have reached the disk.
+        // The machine stops after this many bytes of the write have reached the disk.
         const size_t len = std::min(from.size(), cut_bytes);
         std::copy_n(from.begin(), len,
                     bytes.begin() + static_cast<ptrdiff_t>(first_sector * kSectorBytes));
@@ -46,7 +47,7 @@ class FakeDisk final : public BlockDevice {
         return write_error ? Status(*write_error) : Status();
     }
 
-    // Takes effect at the last look.
+    // The write takes effect at the last poll.
     [[nodiscard]] Status begin_write(uint64_t first_sector,
                                      std::span<const uint8_t> from) override {
         violations.require(!pending_, "a second write");
@@ -67,7 +68,7 @@ class FakeDisk final : public BlockDevice {
     }
 
     std::vector<uint8_t> bytes;
-    uint32_t looks = 0;  // that a write takes when nobody waits
+    uint32_t looks = 0;  // polls until a started write is over
     uint32_t most_sectors = kMaxTransferSectors;
     uint64_t first_writable = 0;
     uint64_t end_writable = ~uint64_t{0};

@@ -1,3 +1,5 @@
+// Frames move at once, when a tail register is written or the test asks for it; nothing happens in
+// between.
 #include "tests/fakes/fake_e1000.h"
 
 #include <algorithm>
@@ -10,13 +12,13 @@ namespace {
 constexpr uint32_t kBufferBytes = 2048;
 constexpr uint16_t kMaxTransmit = 1514;
 
-// What a driver may write, besides the multicast table.
+// The registers that a driver may write, besides the multicast table.
 const std::set<uint32_t> kWritable{
     e1000::kCtrl, e1000::kEerd, e1000::kItr,   e1000::kIms,   e1000::kImc,   e1000::kRctl,
     e1000::kTctl, e1000::kTipg, e1000::kRdbal, e1000::kRdbah, e1000::kRdlen, e1000::kRdh,
     e1000::kRdt,  e1000::kRdtr, e1000::kRadv,  e1000::kTdbal, e1000::kTdbah, e1000::kTdlen,
     e1000::kTdh,  e1000::kTdt,  e1000::kRal0,  e1000::kRah0};
-// While a ring runs, these stay as they are.
+// The registers that must not be written while a ring runs.
 const std::set<uint32_t> kRxFixed{e1000::kRdbal, e1000::kRdbah, e1000::kRdlen, e1000::kRdh};
 const std::set<uint32_t> kTxFixed{e1000::kTdbal, e1000::kTdbah, e1000::kTdlen, e1000::kTdh};
 
@@ -216,7 +218,7 @@ uint32_t FakeE1000::free_receive_descriptors() const {
 
 void FakeE1000::give_receive(uint32_t tail) {
     if (!receiving_) {
-        return;  // the start looks at it
+        return;  // starting the ring checks it
     }
     if (tail >= rx_.count) {
         violations.add("receive tail outside the ring");

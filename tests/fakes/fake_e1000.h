@@ -1,5 +1,6 @@
 // An Intel 8254x network card as its manual describes it, from the device's side: it takes
-// descriptors, moves bytes by DMA, raises causes, and notes whatever a driver must not do.
+// descriptors, moves bytes by DMA and raises interrupt causes. Everything that a driver must not do
+// is a violation.
 #pragma once
 
 #include <array>
@@ -22,7 +23,7 @@ class FakeE1000 {
     struct Behaviour {
         std::array<uint16_t, 3> eeprom{0x5452, 0x1200, 0x5634};  // 52:54:00:12:34:56
         e1000::EerdLayout eerd = e1000::kEerd8254x;
-        uint32_t eeprom_polls = 3;  // reads until a word is there
+        uint32_t eeprom_polls = 3;  // reads until a word is ready
         bool eeprom_silent = false;
         uint32_t reset_polls = 2;  // reads until the reset is over
         bool reset_hangs = false;
@@ -32,7 +33,7 @@ class FakeE1000 {
         bool hold_transmit = false;  // finish() sends, not the tail register
         bool gone = false;           // unplugged: every read is all ones
     };
-    // What the card writes into a receive descriptor instead of the truth.
+    // The false values that the card writes into a receive descriptor.
     struct Lie {
         int len = -1;
         uint8_t errors = 0;
@@ -42,7 +43,7 @@ class FakeE1000 {
     uint32_t read(uint32_t offset);
     void write(uint32_t offset, uint32_t value);
 
-    // A frame arrives. False: no descriptor, the frame is lost (and the overrun cause set).
+    // A frame arrives. False: there is no descriptor; the frame is lost and the overrun cause set.
     bool deliver(std::span<const uint8_t> frame) { return deliver(frame, {}); }
     bool deliver(std::span<const uint8_t> frame, const Lie &lie);
     // Sends up to `count` of the held frames.

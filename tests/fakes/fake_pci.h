@@ -1,5 +1,5 @@
-// A PCI bus of made-up functions. Checks its caller: aligned accesses, no register sized while the
-// function still decodes, nothing but the command and the address registers written.
+// A PCI bus of made-up functions. It checks its caller: accesses are aligned, no register is sized
+// while the function still decodes, and only the command and the address registers are written.
 #pragma once
 
 #include <array>
@@ -40,7 +40,7 @@ class FakePci final : public PciConfig {
             set32(pci::kRevisionAndClass,
                   uint32_t{a_class} << 24 | uint32_t{subclass} << 16 | uint32_t{prog_if} << 8);
         }
-        // Chains one capability in front of those already there.
+        // Puts one capability in front of those in the list.
         void add_capability(uint8_t id, uint8_t at);
     };
 

@@ -1,3 +1,5 @@
+// Controller, keyboard and mouse. A written byte is taken only after some reads of the status, as
+// on real machines.
 #include "tests/fakes/fake_ps2.h"
 
 namespace bareflow {

@@ -1,5 +1,5 @@
 // A PS/2 controller with a keyboard and a mouse that checks its driver (see fake_uart.h): misuse is
-// recorded in `complaints`, its interrupt comes before any port access that allows it, and keys in
+// recorded in `complaints`. Its interrupt comes before every port access that allows it. Keys in
 // flight arrive during an access, after that moment.
 #pragma once
 
@@ -16,8 +16,8 @@ namespace bareflow {
 class FakePs2 {
   public:
     bool absent = false;
-    bool input_stuck = false;     // never takes a command
-    bool never_answers = false;   // takes commands, gives nothing
+    bool input_stuck = false;     // it never takes a command
+    bool never_answers = false;   // it takes commands and answers none
     bool no_keyboard = false;     // the controller answers, the keyboard does not
     int busy_reads = 2;           // status reads until a written byte is taken
     std::string keys_before_ack;  // scancodes that come before the keyboard's acknowledgement

@@ -1,3 +1,5 @@
+// Each port access first lets an interrupt come; a read then lets a byte arrive. So a driver that
+// is right only by luck fails.
 #include "tests/fakes/fake_uart.h"
 
 namespace bareflow {
@@ -9,8 +11,8 @@ void FakeUart::before_access() {
 }
 
 void FakeUart::run_interrupts() {
-    // Edge triggered: one call for a line that went up; what is left pending then is lost, so the
-    // handler must have left the line low (or masked).
+    // Edge triggered: the handler is called once for each rise of the line. If it leaves the line
+    // up, no other rise follows and the interrupt is lost, so it must leave the line low or masked.
     if (interrupt_pending() && interrupt_handler && !in_handler_) {
         in_handler_ = true;
         ++interrupts;
@@ -36,7 +38,7 @@ uint8_t FakeUart::in8(uint16_t port) {
     }
     deliver();
     const auto offset = static_cast<uint16_t>(port - uart::kCom1);
-    const bool latch = (line_control_ & uart::kLcrDivisorLatch) != 0;
+    const bool latch = (registers_.line_control & uart::kLcrDivisorLatch) != 0;
     switch (offset) {
         case uart::kData: {
             if (latch) {
@@ -77,17 +79,18 @@ void FakeUart::out8(uint16_t port, uint8_t value) {
         return;
     }
     const auto offset = static_cast<uint16_t>(port - uart::kCom1);
-    const bool latch = (line_control_ & uart::kLcrDivisorLatch) != 0;
+    const bool latch = (registers_.line_control & uart::kLcrDivisorLatch) != 0;
     switch (offset) {
         case uart::kData:
             if (latch) {
-                divisor_ = static_cast<uint16_t>((divisor_ & 0xFF00) | value);
+                registers_.divisor = static_cast<uint16_t>((registers_.divisor & 0xFF00) | value);
                 return;
             }
-            if (divisor_ != uart::kDivisor115200 || line_control_ != uart::kLcr8N1 || !fifo_on_) {
+            if (registers_.divisor != uart::kDivisor115200 ||
+                registers_.line_control != uart::kLcr8N1 || !fifo_on_) {
                 complain("data written before the line was set up");
             }
-            if ((modem_control_ & uart::kMcrLoopback) != 0) {
+            if ((registers_.modem_control & uart::kMcrLoopback) != 0) {
                 receive_.push_back(loopback_broken ? static_cast<uint8_t>(value ^ 0x10) : value);
                 return;
             }
@@ -99,12 +102,13 @@ void FakeUart::out8(uint16_t port, uint8_t value) {
             return;
         case uart::kInterruptEnable:
             if (latch) {
-                divisor_ = static_cast<uint16_t>((divisor_ & 0x00FF) | value << 8);
+                registers_.divisor =
+                    static_cast<uint16_t>((registers_.divisor & 0x00FF) | value << 8);
             } else {
                 if ((value & 0xF0) != 0) {
                     complain("reserved bits of IER set");
                 }
-                interrupt_enable_ = value;
+                registers_.interrupt_enable = value;
             }
             return;
         case uart::kFifoControl:
@@ -117,10 +121,10 @@ void FakeUart::out8(uint16_t port, uint8_t value) {
             }
             return;
         case uart::kLineControl:
-            line_control_ = value;
+            registers_.line_control = value;
             return;
         case uart::kModemControl:
-            modem_control_ = value;
+            registers_.modem_control = value;
             deliver();
             return;
         default:

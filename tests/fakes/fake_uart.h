@@ -1,7 +1,7 @@
 // A 16550 that checks its driver: every misuse is recorded as a sentence in `complaints`, which the
-// test expects to be empty. It raises its interrupt at the worst moments: before any port access
-// made while interrupts are on; and bytes in flight arrive at the worst ones: after that moment has
-// passed, so that the next access is the first the interrupt can come before.
+// test expects to be empty. It does things at the worst moments. While interrupts are on, it raises
+// its interrupt before every port access. Bytes in flight arrive after that moment has passed, so
+// their interrupt can come only before the next access.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,13 @@ class FakeUart {
     uint64_t port_reads = 0;
     uint64_t interrupts = 0;
 
-    // The other side sends a byte: into the FIFO when it is open, else it waits at the other side.
+    // The other side sends a byte. It goes into the FIFO if RTS is on and there is room; otherwise
+    // it waits at the other side.
     void line_sends(uint8_t byte) {
         line_waiting.push_back(byte);
         deliver();
     }
-    // The other side does not look at RTS.
+    // The other side sends a byte without looking at RTS.
     void line_sends_regardless(uint8_t byte) {
         if (receive_.size() == uart::kFifoBytes) {
             ++lost;
@@ -49,18 +50,25 @@ class FakeUart {
     void out8(uint16_t port, uint8_t value);
     void before_access();
     [[nodiscard]] bool interrupt_pending() const {
-        return (interrupt_enable_ & uart::kIerReceived) != 0 && !receive_.empty() &&
-               (modem_control_ & uart::kMcrOut2) != 0;
+        return (registers_.interrupt_enable & uart::kIerReceived) != 0 && !receive_.empty() &&
+               (registers_.modem_control & uart::kMcrOut2) != 0;
     }
-    // As an interrupt controller would, when nothing else happens.
+    // Raises the interrupt while no port is accessed, as an interrupt controller would.
     void run_interrupts();
 
     static inline int interrupts_off = 0;
 
   private:
+    struct Registers {
+        uint16_t divisor = 0;
+        uint8_t line_control = 0;
+        uint8_t modem_control = 0;
+        uint8_t interrupt_enable = 0;
+    };
+
     void complain(const std::string &what) { complaints.push_back(what); }
     void deliver() {
-        while (!line_waiting.empty() && (modem_control_ & uart::kMcrRts) != 0 &&
+        while (!line_waiting.empty() && (registers_.modem_control & uart::kMcrRts) != 0 &&
                receive_.size() < uart::kFifoBytes) {
             receive_.push_back(line_waiting.front());
             line_waiting.pop_front();
@@ -70,10 +78,7 @@ class FakeUart {
     std::deque<uint8_t> receive_;
     int transmit_bytes_ = 0;
     int reads_left_ = 0;
-    uint16_t divisor_ = 0;
-    uint8_t line_control_ = 0;
-    uint8_t modem_control_ = 0;
-    uint8_t interrupt_enable_ = 0;
+    Registers registers_;
     bool fifo_on_ = false;
     bool overrun_ = false;
     bool in_handler_ = false;

@@ -1,3 +1,5 @@
+// First what all virtio devices share, then the network card, the disk and the entropy device. A
+// request is answered inside the kick, unless the test holds it back.
 #include "tests/fakes/fake_virtio.h"
 
 #include <algorithm>
@@ -32,7 +34,8 @@ const std::set<uint32_t> kQueueAddresses{virtio::kQueueDesc,   virtio::kQueueDes
                                          virtio::kQueueDriver, virtio::kQueueDriver + 4,
                                          virtio::kQueueDevice, virtio::kQueueDevice + 4};
 
-constexpr uint8_t kThrough(uint8_t status) {
+// The status without FAILED.
+constexpr uint8_t without_failed(uint8_t status) {
     return static_cast<uint8_t>(status & ~virtio::kStatusFailed);
 }
 
@@ -44,12 +47,12 @@ void FakeVirtio::reset() {
     for (Queue &queue : queues_) {
         queue.size = queue_max;
     }
-    accepted_ = 0;
-    halves_written_.clear();
+    features_.accepted = 0;
+    features_.halves_written.clear();
     status_ = 0;
     isr_ = 0;
-    reset_left_ = reset_polls;
-    reset_seen_ = false;
+    reset_.polls_left = reset_polls;
+    reset_.seen = false;
 }
 
 uint32_t FakeVirtio::read(Region region, uint32_t offset, unsigned width) {
@@ -96,16 +99,18 @@ uint32_t FakeVirtio::read_common(uint32_t offset, unsigned width) {
             if (reset_hangs) {
                 return status_ != 0 ? status_ : virtio::kStatusAcknowledge;
             }
-            if (reset_left_ > 0) {
-                --reset_left_;
-                return virtio::kStatusAcknowledge;  // not through yet
+            if (reset_.polls_left > 0) {
+                --reset_.polls_left;
+                return virtio::kStatusAcknowledge;  // the reset is not over yet
             }
-            reset_seen_ = true;
+            reset_.seen = true;
             return status_;
         case virtio::kDeviceFeature:
             violations.require((status_ & virtio::kStatusDriver) != 0,
                                "features read before DRIVER");
-            return device_select_ < 2 ? static_cast<uint32_t>(offered >> 32 * device_select_) : 0;
+            return features_.device_select < 2
+                       ? static_cast<uint32_t>(offered >> 32 * features_.device_select)
+                       : 0;
         case virtio::kNumQueues:
             return static_cast<uint32_t>(queues_.size());
         case virtio::kConfigGeneration:
@@ -162,18 +167,18 @@ void FakeVirtio::write_common(uint32_t offset, unsigned width, uint32_t value) {
         (status_ & virtio::kStatusDriver) != 0 && (status_ & virtio::kStatusFeaturesOk) == 0;
     switch (offset) {
         case virtio::kDeviceFeatureSelect:
-            device_select_ = value;
+            features_.device_select = value;
             return;
         case virtio::kDriverFeatureSelect:
-            driver_select_ = value;
+            features_.driver_select = value;
             return;
         case virtio::kDriverFeature: {
             violations.require(agreeing, "features written outside their step");
-            violations.require(driver_select_ < 2, "features past bit 63");
-            const uint64_t bits = uint64_t{value} << 32 * (driver_select_ & 1);
+            violations.require(features_.driver_select < 2, "features past bit 63");
+            const uint64_t bits = uint64_t{value} << 32 * (features_.driver_select & 1);
             violations.require((bits & ~offered) == 0, "feature accepted that was not offered");
-            halves_written_.insert(driver_select_);
-            accepted_ |= bits;
+            features_.halves_written.insert(features_.driver_select);
+            features_.accepted |= bits;
             return;
         }
         case virtio::kQueueSelect:
@@ -198,20 +203,21 @@ void FakeVirtio::write_status(uint8_t value) {
         status_ = value;
         return;
     }
-    violations.require(reset_seen_, "device used before its reset was seen to be over");
+    violations.require(reset_.seen, "device used before its reset was seen to be over");
     constexpr uint8_t kSteps[] = {
         0, virtio::kStatusAcknowledge, virtio::kStatusAcknowledge | virtio::kStatusDriver,
         virtio::kStatusAcknowledge | virtio::kStatusDriver | virtio::kStatusFeaturesOk,
         virtio::kStatusAcknowledge | virtio::kStatusDriver | virtio::kStatusFeaturesOk |
             virtio::kStatusDriverOk};
-    const auto now = std::find(std::begin(kSteps), std::end(kSteps), kThrough(status_));
+    const auto now = std::find(std::begin(kSteps), std::end(kSteps), without_failed(status_));
     if (now == std::end(kSteps) || now + 1 == std::end(kSteps) || *(now + 1) != value) {
         violations.add("status steps out of order");
         return;
     }
     if (value == kSteps[3]) {
-        violations.require(halves_written_.size() == 2, "FEATURES_OK before all features");
-        violations.require((accepted_ & virtio::kFeatureVersion1) != 0, "VERSION_1 not accepted");
+        violations.require(features_.halves_written.size() == 2, "FEATURES_OK before all features");
+        violations.require((features_.accepted & virtio::kFeatureVersion1) != 0,
+                           "VERSION_1 not accepted");
         if (refuses_features) {
             return;
         }
@@ -467,73 +473,98 @@ void FakeVirtioBlk::on_kick(uint16_t queue) {
             return;
         }
         waiting(queue).pop_front();
-        const auto &parts = chain.segments;
-        if (parts.size() < 2 || parts[0].descriptor.len_bytes != sizeof(virtio::BlkHeader) ||
-            parts.back().descriptor.len_bytes != 1 ||
-            (parts.back().descriptor.flags & virtio::kDescWrite) == 0 ||
-            parts[0].bytes == nullptr || parts.back().bytes == nullptr) {
+        if (!has_header_and_status(chain)) {
             violations.add("request without header or status");
             return;
         }
         virtio::BlkHeader header;
-        std::memcpy(&header, parts[0].bytes, sizeof header);
+        std::memcpy(&header, chain.segments[0].bytes, sizeof header);
         violations.require(header.reserved == 0, "request header: reserved field set");
-        uint64_t at = header.sector * 512;
-        uint32_t written = 0;
-        for (size_t i = 1; i + 1 < parts.size(); ++i) {
-            const uint32_t len = parts[i].descriptor.len_bytes;
-            const bool writable = (parts[i].descriptor.flags & virtio::kDescWrite) != 0;
-            uint32_t size_max = 0;
-            std::memcpy(&size_max, config.data() + virtio::kBlkConfigSizeMax, sizeof size_max);
-            violations.require((offered & virtio::kBlkFeatureSizeMax) == 0 || len <= size_max,
-                               "segment over SIZE_MAX");
-            violations.require(writable == (header.type == virtio::kBlkIn),
-                               "data goes the other way than the request");
-            if (len % 512 != 0 || at + len > bytes.size()) {
-                violations.add("request past the end of the disk");
-                return;
-            }
-            if (parts[i].bytes != nullptr) {
-                std::memcpy(writable ? parts[i].bytes : bytes.data() + at,
-                            writable ? bytes.data() + at : parts[i].bytes, len);
-            }
-            at += len;
-            written += writable ? len : 0;
+        const std::optional<uint32_t> written = move_data(chain, header);
+        if (!written) {
+            violations.add("request past the end of the disk");
+            return;
         }
-        if (header.type == virtio::kBlkFlush) {
-            violations.require((accepted() & virtio::kBlkFeatureFlush) != 0, "FLUSH not agreed on");
-            violations.require(header.sector == 0 && parts.size() == 2, "FLUSH with data");
-            dirty = false;
-        } else if (header.type == virtio::kBlkOut) {
-            violations.require((offered & virtio::kBlkFeatureReadOnly) == 0,
-                               "write to a read-only disk");
-            dirty = true;
-        } else {
-            violations.require(header.type == virtio::kBlkIn, "request of an unknown type");
+        check_kind(chain, header);
+        if (!answer(queue, chain, *written)) {
+            return;
         }
-        uint8_t &status = *parts.back().bytes;
-        switch (fault) {
-            case Fault::kIoError:
-                status = virtio::kBlkStatusIoError;
-                break;
-            case Fault::kUnsupported:
-                status = virtio::kBlkStatusUnsupported;
-                break;
-            case Fault::kNoStatus:
-                break;
-            case Fault::kShort:
-                status = virtio::kBlkStatusOk;
-                written = written >= 512 ? written - 512 : 0;
-                break;
-            case Fault::kWrongId:
-                push_used(queue, chain.head + 1u, written + 1);
-                return;
-            default:
-                status = virtio::kBlkStatusOk;
-                break;
-        }
-        complete(queue, chain, fault == Fault::kShort ? written : written + 1);
     }
+}
+
+bool FakeVirtioBlk::has_header_and_status(const Chain &chain) {
+    const auto &parts = chain.segments;
+    return parts.size() >= 2 && parts[0].descriptor.len_bytes == sizeof(virtio::BlkHeader) &&
+           parts.back().descriptor.len_bytes == 1 &&
+           (parts.back().descriptor.flags & virtio::kDescWrite) != 0 && parts[0].bytes != nullptr &&
+           parts.back().bytes != nullptr;
+}
+
+std::optional<uint32_t> FakeVirtioBlk::move_data(const Chain &chain,
+                                                 const virtio::BlkHeader &header) {
+    const auto &parts = chain.segments;
+    uint64_t at = header.sector * 512;
+    uint32_t written = 0;
+    for (size_t i = 1; i + 1 < parts.size(); ++i) {
+        const uint32_t len = parts[i].descriptor.len_bytes;
+        const bool writable = (parts[i].descriptor.flags & virtio::kDescWrite) != 0;
+        uint32_t size_max = 0;
+        std::memcpy(&size_max, config.data() + virtio::kBlkConfigSizeMax, sizeof size_max);
+        violations.require((offered & virtio::kBlkFeatureSizeMax) == 0 || len <= size_max,
+                           "segment over SIZE_MAX");
+        violations.require(writable == (header.type == virtio::kBlkIn),
+                           "data goes the other way than the request");
+        if (len % 512 != 0 || at + len > bytes.size()) {
+            return std::nullopt;
+        }
+        if (parts[i].bytes != nullptr) {
+            std::memcpy(writable ? parts[i].bytes : bytes.data() + at,
+                        writable ? bytes.data() + at : parts[i].bytes, len);
+        }
+        at += len;
+        written += writable ? len : 0;
+    }
+    return written;
+}
+
+void FakeVirtioBlk::check_kind(const Chain &chain, const virtio::BlkHeader &header) {
+    if (header.type == virtio::kBlkFlush) {
+        violations.require((accepted() & virtio::kBlkFeatureFlush) != 0, "FLUSH not agreed on");
+        violations.require(header.sector == 0 && chain.segments.size() == 2, "FLUSH with data");
+        dirty = false;
+    } else if (header.type == virtio::kBlkOut) {
+        violations.require((offered & virtio::kBlkFeatureReadOnly) == 0,
+                           "write to a read-only disk");
+        dirty = true;
+    } else {
+        violations.require(header.type == virtio::kBlkIn, "request of an unknown type");
+    }
+}
+
+bool FakeVirtioBlk::answer(uint16_t queue, const Chain &chain, uint32_t written) {
+    uint8_t &status = *chain.segments.back().bytes;
+    switch (fault) {
+        case Fault::kIoError:
+            status = virtio::kBlkStatusIoError;
+            break;
+        case Fault::kUnsupported:
+            status = virtio::kBlkStatusUnsupported;
+            break;
+        case Fault::kNoStatus:
+            break;
+        case Fault::kShort:
+            status = virtio::kBlkStatusOk;
+            complete(queue, chain, written >= 512 ? written - 512 : 0);
+            return true;
+        case Fault::kWrongId:
+            push_used(queue, chain.head + 1u, written + 1);
+            return false;
+        default:
+            status = virtio::kBlkStatusOk;
+            break;
+    }
+    complete(queue, chain, written + 1);
+    return true;
 }
 
 // ------------------------------------------------------------------------------------------- rng

@@ -1,11 +1,12 @@
 // A modern virtio device from the device's side, behind its four register windows: the status
-// handshake, features, split virtqueues, and notes of whatever a driver must not do (VIRTIO 1.2,
-// sections 2.1, 2.7, 3.1, 4.1.4). FakeVirtioNet, -Blk and -Rng are kinds of it.
+// handshake, features, split virtqueues (VIRTIO 1.2, sections 2.1, 2.7, 3.1, 4.1.4). Everything
+// that a driver must not do is a violation. FakeVirtioNet, -Blk and -Rng are kinds of it.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -48,11 +49,11 @@ class FakeVirtio {
     uint32_t notify_multiplier = 4;
     uint32_t notify_len = 4096;
     bool gone = false;
-    unsigned config_changes = 0;  // so many reads find the configuration changing under them
+    unsigned config_changes = 0;  // the next reads of the configuration that each change it
     DmaSpace dma;
     Violations violations;
 
-    [[nodiscard]] uint64_t accepted() const { return accepted_; }
+    [[nodiscard]] uint64_t accepted() const { return features_.accepted; }
     [[nodiscard]] uint8_t status() const { return status_; }
     [[nodiscard]] bool running() const {
         return (status_ & virtio::kStatusDriverOk) != 0 && (status_ & virtio::kStatusFailed) == 0;
@@ -63,24 +64,34 @@ class FakeVirtio {
         ++generation_;
         isr_ |= virtio::kIsrConfig;
     }
-    // Tells the driver to keep its kicks, and looks at the ring by itself.
+    // Asks the driver not to kick; the test calls fetch() instead.
     void set_no_notify(uint16_t queue, bool on);
-    // Takes what is newly available into waiting(queue).
+    // Moves the chains that have become available to waiting(queue).
     void fetch(uint16_t queue);
     [[nodiscard]] std::deque<Chain> &waiting(uint16_t queue) { return queues_[queue].waiting; }
-    // Gives the chain back, as a device that wrote `len` bytes.
+    // Gives the chain back to the driver, with `len` bytes written.
     void complete(uint16_t queue, const Chain &chain, uint32_t len);
-    // Writes a used element as it stands, true or not.
+    // Writes any used element, even a false one.
     void push_used(uint16_t queue, uint32_t id, uint32_t len);
     // Moves the used index by `count` without writing anything.
     void jump_used(uint16_t queue, uint16_t count);
 
   protected:
     virtual void on_kick(uint16_t queue) = 0;
-    // Which width a configuration field is read with; 0: there is none.
+    // The width that the configuration field at `offset` is read with; 0: there is no such field.
     [[nodiscard]] virtual unsigned config_width(uint32_t offset) const = 0;
 
   private:
+    struct Features {
+        uint64_t accepted = 0;
+        uint32_t device_select = 0;
+        uint32_t driver_select = 0;
+        std::set<uint32_t> halves_written;
+    };
+    struct Reset {
+        uint32_t polls_left = 0;  // reads of the status that find the reset not over
+        bool seen = false;        // the driver read a 0 after the reset
+    };
     struct Queue {
         uint16_t size = 0;
         bool enabled = false;
@@ -102,16 +113,12 @@ class FakeVirtio {
     [[nodiscard]] uint16_t *ring(const Queue &queue, unsigned part, uint64_t bytes);
 
     std::vector<Queue> queues_;
-    uint64_t accepted_ = 0;
-    uint32_t device_select_ = 0;
-    uint32_t driver_select_ = 0;
-    std::set<uint32_t> halves_written_;
+    Features features_;
     uint16_t queue_select_ = 0;
     uint8_t status_ = 0;
     uint8_t generation_ = 0;
     uint8_t isr_ = 0;
-    uint32_t reset_left_ = 0;
-    bool reset_seen_ = false;  // a 0 was read after the reset
+    Reset reset_;
 };
 
 // The handle that a driver is instantiated with: one window, and all of them.
@@ -183,6 +190,16 @@ class FakeVirtioBlk final : public FakeVirtio {
   protected:
     void on_kick(uint16_t queue) override;
     [[nodiscard]] unsigned config_width(uint32_t offset) const override;
+
+  private:
+    [[nodiscard]] static bool has_header_and_status(const Chain &chain);
+    // Does what the request asks for; nothing: it is past the end of the disk. Returns the bytes
+    // written to memory.
+    [[nodiscard]] std::optional<uint32_t> move_data(const Chain &chain,
+                                                    const virtio::BlkHeader &header);
+    void check_kind(const Chain &chain, const virtio::BlkHeader &header);
+    // False: the device answers with a wrong id, and stops.
+    [[nodiscard]] bool answer(uint16_t queue, const Chain &chain, uint32_t written);
 };
 
 class FakeVirtioRng final : public FakeVirtio {

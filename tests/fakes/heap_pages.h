@@ -1,4 +1,4 @@
-// Pages for a Heap under test: counted, filled with rubbish, and refused from a limit on.
+// Pages for a Heap under test: counted, filled with garbage, and refused beyond a limit.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class HeapPages final : public PageSource {
     void release(void *pages, size_t count) override {
         const auto found = held_.find(pages);
         if (found == held_.end() || found->second != count) {
-            std::abort();  // the heap gave back what it did not get
+            std::abort();  // the heap freed pages that it did not get
         }
         held_.erase(found);
         held_pages_ -= count;

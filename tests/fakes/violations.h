@@ -1,5 +1,5 @@
-// What a driver under test did that its device's manual forbids. Each fake device owns one;
-// whatever is still in it when the fake goes away fails the test.
+// The things that a driver under test did and its device's manual forbids. Each fake device owns
+// one list. An entry that is still in it when the fake is destroyed fails the test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ class Violations {
         }
     }
     [[nodiscard]] bool empty() const { return list_.empty(); }
-    // For tests of the fake itself: hands the list over, and forgets it.
+    // For tests of the fake itself: returns the list and empties it.
     [[nodiscard]] std::vector<std::string> take() { return std::exchange(list_, {}); }
 
   private:

@@ -1,3 +1,5 @@
+// Ethernet, ARP, IPv4, ICMP, UDP, DHCP and TCP by hand, as far as the tests need them. It must not
+// use lwIP, which it judges.
 #include "tests/fakes/wire_peer.h"
 
 #include <algorithm>

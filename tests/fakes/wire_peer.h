@@ -1,6 +1,6 @@
 // The other end of the cable: a NetDevice whose frames go to a small host written for tests, which
-// answers ARP, serves DHCP, and opens TCP connections. It checks what it is sent: lengths,
-// addresses and checksums of every frame.
+// answers ARP, serves DHCP, and opens TCP connections. It checks lengths, addresses and checksums
+// of every frame that it receives.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +67,8 @@ class WirePeer {
     int arp_requests_for_address_check = 0;
     std::vector<std::string> faults;  // what was wrong with the appliance's frames
 
-    // Takes what the appliance sent; answers ARP and DHCP; keeps TCP and ICMP.
+    // Takes the frames that the appliance sent. Answers ARP and DHCP; keeps TCP and ICMP for the
+    // test.
     void pump();
     void send_arp_request();
     void send_ping(std::string_view payload);

@@ -1,5 +1,5 @@
-// ACPI tables: the input stands at 1 MiB, its first bytes also are the pointer in the BIOS area.
-// Sums are put right when a table is read, or hardly anything would get past them.
+// ACPI tables: the input lies at 1 MiB, and its first bytes are also the pointer in the BIOS area.
+// Checksums are corrected when a table is read, because few inputs would pass them otherwise.
 #include <cstdlib>
 #include <cstring>
 #include <vector>

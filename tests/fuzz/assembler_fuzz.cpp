@@ -1,6 +1,6 @@
-// Instructions drawn at random: what has an encoding must read back in LLVM's disassembler as it
-// was asked for; what is put together without sense must be refused or still be one whole
-// instruction; nothing may be written past the room.
+// Instructions drawn at random. One that has an encoding must read in LLVM's disassembler as it was
+// asked for. One without sense must be refused or still be one whole instruction. Nothing may be
+// written past the room.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -72,7 +72,7 @@ void sensible(Draw &draw, LlvmDisassembler &llvm) {
         op.rm == OpRm::kMemory || (op.rm == OpRm::kAny && op.narrows == 0 && draw.byte() % 2 != 0);
     c.memory = draw_memory(draw);
     c.memory.broadcast = c.in_memory && c.evex() && op.element != 0 && draw.byte() % 2 != 0;
-    c.value = draw.byte() & 7;  // above, comparisons have other names
+    c.value = draw.byte() & 7;  // from 8 on the disassembler has other names for comparisons
     if (c.evex() && op.mask != OpMask::kNone) {
         c.mask = draw.byte() & 7;
         c.zero = c.mask != 0 && op.mask == OpMask::kAny &&
@@ -127,7 +127,8 @@ void senseless(Draw &draw, LlvmDisassembler &llvm) {
         must(len.value() != 0 && len.value() <= 15, "an instruction of no length");
         size_t read = 0;
         (void)llvm.read({bytes.data(), len.value()}, read);
-        // Registers that a place cannot hold may make it undefined, but never longer or shorter.
+        // A register that an operand cannot hold may make the instruction undefined, but never
+        // longer or shorter.
         must(read == len.value() || read <= 1, "the disassembler sees another length");
     }
     must(std::all_of(bytes.begin() + static_cast<ptrdiff_t>(room), bytes.end(),

@@ -1,5 +1,5 @@
-// What arrives before the program does: the head of a disk, and a firmware's memory map. Both are
-// read from the same bytes. What is accepted must make sense.
+// What is read before the program runs: the head of a disk, and a firmware's memory map. Both are
+// made of the same bytes. What is accepted must make sense.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -19,8 +19,8 @@ void require(bool condition) {
     }
 }
 
-// The input stands for the header and the options sector; its sum is put right, or hardly anything
-// would get past it.
+// The input is the header and the options sector. Its checksum is corrected, because few inputs
+// would pass it otherwise.
 void parse_head(std::span<const uint8_t> data) {
     std::vector<uint8_t> head(kImageHeadBytes);
     uint8_t *const header = &head[image_format::kHeaderSector * kImageSectorBytes];

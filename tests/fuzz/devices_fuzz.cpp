@@ -1,6 +1,6 @@
-// Devices that say anything at all: configuration space, disk identities, rings and registers made
-// of the input. The drivers may refuse, drop and give up; they may not read or write memory that is
-// not theirs, nor hang.
+// Devices that may say anything: configuration space, disk identities, rings and registers are made
+// of the input. The drivers may refuse, drop frames and give up. They must not hang, nor read or
+// write memory that is not theirs.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -55,7 +55,7 @@ void require(bool condition) {
 
 // ------------------------------------------------------------------------------- PCI and virtio
 
-// Up to eight functions of 256 bytes; writes stick where the input says so.
+// Up to eight functions of 256 bytes. The input says which written bits stick.
 class FuzzPci final : public PciConfig {
   public:
     explicit FuzzPci(Source &source) : count_(std::min<size_t>(8, source.size() / 64 + 1)) {
@@ -142,7 +142,7 @@ struct FuzzHostPorts {
     uint32_t *reads;
     uint8_t in8(uint16_t) {
         require(++*reads < 200'000);
-        // The signature is right, or nothing further would be looked at.
+        // The signature is right, because nothing else would be read otherwise.
         return *reads <= 4 ? static_cast<uint8_t>("QEMU"[*reads - 1]) : source->byte();
     }
     void out16(uint16_t, uint16_t) {}
@@ -172,7 +172,7 @@ struct FuzzE1000Regs {
     void write32(uint32_t offset, uint32_t) const { require(offset < e1000::kRegisterBytes); }
 };
 
-// Comes up as it should; the rings and the interrupt register are the input's.
+// Starts as it should; the rings and the interrupt register are made of the input.
 struct FuzzVirtioWindow {
     Source *source;
     uint8_t *status;
@@ -201,10 +201,10 @@ struct FuzzVirtioRegs {
     uint32_t notify_multiplier = 4;
 };
 
-// The card writes whatever it likes into the memory it was given; the loop goes on.
+// The card writes bytes of the input anywhere into its memory; the loop must go on.
 template <typename Card>
 void run_card(Card &card, Source &source, std::span<uint8_t> memory, size_t rings_bytes) {
-    // Exactly as long as promised, so that one byte more is seen.
+    // Exactly as long as promised, so that the sanitizer sees one byte more.
     const auto frame = std::make_unique<uint8_t[]>(kMaxFrameBytes);
     const std::span room(frame.get(), kMaxFrameBytes);
     while (!source.empty()) {
@@ -266,8 +266,8 @@ void fuzz_virtio_net(Source source) {
 
 // ------------------------------------------------------------------------------- disks
 
-// Comes up as a disk of some size; when it is told of a request it writes whatever it likes into
-// the memory of its queue.
+// Starts as a disk of some size. For each request it writes bytes of the input anywhere into the
+// memory of its queue.
 struct FuzzBlkWindow {
     Source *source;
     uint8_t *status;
@@ -369,7 +369,7 @@ void fuzz_state_disk(std::span<const uint8_t> input) {
     if (const auto record = state->load()) {
         require(record->size() <= state_format::kMaxRecordBytes && state->sequence() > 0);
     }
-    // Whatever was there: what is saved now comes back.
+    // Whatever the disk held, a record that is saved now must come back.
     const size_t len = std::min<size_t>(input.size(), state_format::kMaxRecordBytes);
     require(state->save(input.first(len)).ok());
     const auto again = state->load();

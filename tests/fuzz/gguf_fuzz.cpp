@@ -1,10 +1,13 @@
-// Any bytes as a model file: parsed, looked through, checked and, where it is a model, its numbers
-// read and its vocabulary used. The sanitizers watch; what was accepted must lie inside the file.
+// Any bytes as a model file. It is parsed and every value is read. If it is a model, its numbers
+// are checked and its vocabulary is used. The sanitizers watch; everything that was accepted must
+// lie inside the file.
 #include <cstdlib>
 #include <string_view>
 #include <vector>
 
 #include "llama/model/model.h"
+#include "llama/model/value_check.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 
@@ -57,7 +60,7 @@ void look_through(const GgufFile &file, TextWriter &detail) {
         tensor_bytes += tensor.bytes.size();
         (void)sum(tensor.bytes);
     }
-    require(tensor_bytes <= file.bytes().size());  // no two overlap
+    require(tensor_bytes <= file.bytes().size());  // because no two overlap
 }
 
 void use_tokenizer(const GgufFile &file, TextWriter &detail) {

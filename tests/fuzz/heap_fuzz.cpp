@@ -16,7 +16,7 @@ struct Live {
     uint8_t fill;
 };
 
-// Both ends, where neighbours would do harm; all of it would take most of the time.
+// Fills both ends, where neighbours would do harm; filling everything would take most of the time.
 constexpr size_t kEdgeBytes = 32;
 
 void fill_edges(const Live &live) {

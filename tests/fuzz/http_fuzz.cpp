@@ -1,6 +1,6 @@
-// Any bytes, in pieces of any size, to the HTTP server: it must answer in whole responses or hang
-// up, never crash, loop or hold on to memory. The first byte chooses the piece size, the rest is
-// what the client sends.
+// Any bytes, in pieces of any size, to the HTTP server: it must answer in whole responses or close
+// the connection, and never crash, loop or keep memory. The first byte chooses the size of the
+// pieces; the client sends the others.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -94,7 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         client.window = window;
         (*server)->poll();
         if (turn > 20 * size + 100'000) {
-            std::abort();  // a client that sent its FIN is never kept
+            std::abort();  // a client that has sent its FIN must not be kept
         }
     }
     if (!client.output.empty() && !client.output.starts_with("HTTP/1.1 ")) {

@@ -1,8 +1,8 @@
-// A vocabulary and a text out of any bytes: the tokens are those of the slow twin, in slices of any
-// size, and the text comes back. Input: a byte of flags, a byte of slice size, a byte of room, then
-// pieces of the vocabulary ended by 0xFE each, 0xFF, and the text. The highest flag: byte-level
-// BPE; the pieces then say which symbols are merged ("u..." and "c...": user-defined and control
-// tokens).
+// A vocabulary and a text made of any bytes. The tokens must be those of the slow twin, in slices
+// of any size, and give the text back. Input: a byte of flags, a byte of slice size, a byte of
+// room, then pieces of the vocabulary ended by 0xFE each, 0xFF, and the text. The highest flag:
+// byte-level BPE; the pieces then say which symbols are merged ("u..." and "c...": user-defined and
+// control tokens).
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "kernel_lib/base/utf8.h"
+#include "llama/text/encoder.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 #include "tests/unit/llama/text/slow_byte_tokenizer.h"
@@ -63,7 +65,7 @@ void check(const Tokenizer &tokenizer, std::string_view text, uint32_t slice, si
     }
 }
 
-// A tokenizer out of what the builder has, in `use`; the file may be one to refuse.
+// Makes a tokenizer of the builder's file and passes it to `use`; the file may be refused.
 template <typename Use>
 void with_tokenizer(const llama::testing::GgufBuilder &builder, Use use) {
     const llama::testing::FileBytes bytes = builder.file();

@@ -1,5 +1,5 @@
-// The kernel's unpacker: whatever the stream says, it stays inside of its three places and ends;
-// what it accepted it accepts again, with more bytes behind it too.
+// The kernel's unpacker: for any stream it must end, and stay inside of its three regions of
+// memory. A stream that it accepted it must accept again, also with more bytes after it.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -27,7 +27,7 @@ Result unpack(const uint8_t *data, size_t size, size_t room, size_t len) {
 
 }  // namespace
 
-// Three bytes: how many bytes it should become (less than 128 KiB). Then the stream.
+// The first three bytes are the unpacked length (less than 128 KiB). Then comes the stream.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 3) {
         return 0;

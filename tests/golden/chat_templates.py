@@ -1,6 +1,6 @@
-"""Chat templates of every family that api/chat_template.cpp knows: our own short forms, which say
-what the published ones say and keep the marks by which those are recognised. Rendered by jinja2
-they tell what to expect."""
+"""Chat templates of every family that api/chat_template.cpp knows. They are short templates of our
+own: they write what the published ones write, and keep the marks by which those are recognised.
+jinja2 renders them to say what to expect."""
 
 TURN_ERROR = "{{ raise_exception('turns') }}"
 
@@ -14,7 +14,7 @@ def prompted(text):
     return "{% if add_generation_prompt %}" + text + "{% endif %}"
 
 
-# A user at even places, somebody else at odd ones.
+# Roles must alternate: a user at even places, another role at odd ones.
 IN_TURN = "{% if (loop.index0 % 2 == 0) != (message.role == 'user') %}" + TURN_ERROR + "{% endif %}"
 SYSTEM_APART = (
     "{% set has = messages and messages[0].role == 'system' %}"
@@ -42,7 +42,7 @@ def llama_3_turns(messages):
 
 
 def mistral(begin, end, answer, system_at=None):
-    """`system_at`: which user message takes the system's words; without one they are refused."""
+    """`system_at`: the user message that takes the system message; without it one is refused."""
     said = "{{ '" + begin + "' + BEFORE + content + '" + end + "' }}"
     plain = said.replace("BEFORE + ", "")
     if system_at:
@@ -61,7 +61,7 @@ def mistral(begin, end, answer, system_at=None):
     )
 
 
-# The name tells the family: what the program says it has recognised.
+# The name is the family that the program must recognise.
 TEMPLATES = {
     "ChatML": CHATML_TURNS,
     "ChatML, bos": "{{ bos_token }}" + CHATML_TURNS,
@@ -84,7 +84,7 @@ TEMPLATES = {
     "{{ bos_token }}<|start_header_id|>system<|end_header_id|>{{ '\\n\\n' }}"
     "Cutting Knowledge Date: December 2023{{ '\\n' }}Today Date: {{ date_string + '\\n\\n' }}"
     "{{ first | trim }}<|eot_id|>" + llama_3_turns("rest"),
-    # The comment has the marks, which the published ones spell out one by one.
+    # The comment has the marks; the published templates write them out one by one.
     "Zephyr": "{# <|user|> <|assistant|> #}"
     + each("{{ '<|' + message.role + '|>\\n' + content + eos_token + '\\n' }}")
     + prompted("{{ '<|assistant|>\\n' }}"),

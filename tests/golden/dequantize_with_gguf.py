@@ -1,5 +1,5 @@
-"""The PyPI package `gguf` as a process: blocks of one type on standard input, their values on
-standard output as float32. For build/venv's Python.
+"""The PyPI package `gguf` as a process. Reads blocks of one type from standard input and writes
+their values to standard output as float32. For build/venv's Python.
 
   dequantize_with_gguf.py TYPE < blocks > values
 """

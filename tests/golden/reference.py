@@ -34,14 +34,14 @@ ROUND = F32(12582912.0)
 # ---------------------------------------------------------------------------- float operations
 
 def fold_lanes(lanes):
-    """Sum over the last axis, of eight, in the contract's order."""
+    """The sum of the eight values of the last axis, in the contract's order."""
     t = lanes[..., 0:4] + lanes[..., 4:8]
     u = t[..., 0:2] + t[..., 2:4]
     return u[..., 0] + u[..., 1]
 
 
 def lane_sum(values):
-    """Eight-lane sum of the last axis. Zeros at the end change nothing: no lane is ever -0."""
+    """The eight-lane sum of the last axis. Zeros at the end change nothing: no lane is ever -0."""
     missing = -values.shape[-1] % LANES
     if missing:
         values = np.concatenate([values, np.zeros(values.shape[:-1] + (missing,), F32)], axis=-1)
@@ -75,7 +75,7 @@ def softmax(x):
 
 
 def kept_f16(x):
-    """What is left of a key or a value in an F16 cache."""
+    """A key or a value as an F16 cache gives it back."""
     x = np.where(np.isnan(x), F32(0), np.clip(x, F32(-65504), F32(65504)))
     return x.astype(np.float16).astype(F32)
 
@@ -110,11 +110,11 @@ def quantize(x):
     padded = np.zeros((rows, -(-cols // GROUP) * GROUP), F32)
     padded[:, :cols] = x
     groups = padded.reshape(rows, -1, GROUP)
-    amax = np.fmax.reduce(np.abs(groups), axis=2, initial=F32(0))  # a NaN has no say
+    amax = np.fmax.reduce(np.abs(groups), axis=2, initial=F32(0))  # a NaN does not count
     zero = amax < F32(2.0 ** -100)
     inverse = F32(127) / np.where(zero, F32(1), amax)
     rounded = (groups * inverse[..., None] + ROUND) - ROUND
-    rounded = np.where(rounded > -127, rounded, F32(-127))  # and becomes -127
+    rounded = np.where(rounded > -127, rounded, F32(-127))  # a NaN becomes -127
     rounded = np.where(rounded < 127, rounded, F32(127))
     q = np.where(zero[..., None], F32(0), rounded).astype(np.float64)
     scales = np.where(zero, F32(0), (amax / F32(127)) * F32(2.0 ** -24))
@@ -124,7 +124,7 @@ def quantize(x):
 # ---------------------------------------------------------------------------- weights
 
 NON_LINEAR = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
-PART = 16  # weights that share integer scales, at least
+PART = 16  # at least this many weights share an integer scale
 
 
 def f16_at(blocks, at):
@@ -132,12 +132,12 @@ def f16_at(blocks, at):
 
 
 def halves(data):
-    """Nibbles of each row: all the low ones, then all the high ones."""
+    """The nibbles of each row: all low ones, then all high ones."""
     return np.concatenate([data & 15, data >> 4], axis=1)
 
 
 def fields(data, bits, run=32):
-    """Runs of bytes; of each run the lowest fields, then the next ones."""
+    """Bit fields of runs of bytes: for each run all lowest fields, then all next ones."""
     runs = data.reshape(len(data), -1, 1, run)
     shifts = np.arange(0, 8, bits).reshape(1, 1, -1, 1)
     return (runs >> shifts & ((1 << bits) - 1)).reshape(len(data), -1)
@@ -156,8 +156,9 @@ def six_bits(s):
 
 
 def unpack(kind, b):
-    """Blocks, a row of bytes each: weights, integer scales and minimums of each PART (or None), the
-    two f16 factors (or None). A block of 32 has no integer scales, and its minimum is added."""
+    """Takes blocks, each a row of bytes. Returns the weights, the integer scales and minimums of
+    each PART (or None), and the two f16 factors (or None). A block of 32 has no integer scales, and its
+    minimum is added."""
     b = b.astype(np.int64)
     raw = b.astype(np.uint8)
     if kind == "Q8_0":
@@ -197,7 +198,7 @@ def mantissa(f16):
 
 
 class Matrix:
-    """rows x cols, in one of the types."""
+    """A matrix of rows x cols, in one of the types."""
 
     def __init__(self, tensor, data):
         self.cols = tensor.dims[0]
@@ -214,7 +215,7 @@ class Matrix:
         _, elements, size = gguf_format.TENSOR_TYPES[tensor.type_id]
         weights, sc, mn, d, dmin = unpack(tensor.type_name, data.reshape(-1, size))
         self.ints = weights.astype(np.int8).reshape(self.rows, -1, PART)
-        # Everything else once for each part.
+        # All others once for each part.
         parts = elements // PART
         self.d = self.per_part(np.repeat(d, parts))
         self.dmin = None if dmin is None else self.per_part(np.repeat(dmin, parts))
@@ -259,7 +260,8 @@ class Matrix:
         elif self.dmin is not None:
             factors += mantissa(self.dmin)[..., None]
         factors = factors.reshape(self.rows, self.cols)
-        for begin in range(0, self.cols, GROUP):  # all at once would need twice the memory
+        # One group at a time: all together need twice the memory.
+        for begin in range(0, self.cols, GROUP):
             assert np.abs(factors[:, begin:begin + GROUP]).sum(axis=1).max() * 127 <= 2 ** 53
         return factors.astype(np.float64)
 
@@ -278,7 +280,7 @@ class Matrix:
         return y
 
     def float_times(self, x):
-        """dot8 with each row. Zeros at the end change nothing: no lane is ever -0."""
+        """dot8 of x with each row. Zeros at the end change nothing: no lane is ever -0."""
         missing = -self.cols % LANES
         if self.lanes is None:
             padded = np.pad(self.weights, ((0, 0), (0, missing)))
@@ -316,7 +318,7 @@ class Model:
         for tensor in file.tensors:
             self.tensors[tensor.name] = Matrix(tensor, np.array(file.tensor_bytes(tensor)))
         self.tensors.setdefault("output.weight", self.tensors["token_embd.weight"])
-        # What each pair's angle is divided by.
+        # The number that each pair's angle is divided by.
         self.rope_divisors = np.full(self.rope_dim // 2, 1.0)
         if "rope_freqs.weight" in self.tensors:
             self.rope_divisors = self.tensors["rope_freqs.weight"].weights[0].astype(np.float64)
@@ -367,7 +369,7 @@ class Exact:
         return self.model["token_embd"].rows_at(tokens)
 
     def bias(self, name):
-        """None where the model has none."""
+        """None if the model has no such tensor."""
         matrix = self.model.tensors.get(name + ".bias")
         return None if matrix is None else matrix.weights[0]
 
@@ -401,7 +403,7 @@ class Exact:
         return kept_q8_0(x) if self.kv == "q8_0" else kept_f16(x)
 
     def keep(self, cache, which, positions, x):
-        """Puts a position's vectors into a layer's cache, which grows; returns the cache."""
+        """Appends a position's vectors to a layer's cache; returns the new cache."""
         if max(positions) >= cache.shape[1]:
             more = max(16, cache.shape[1])
             cache = np.pad(cache, ((0, 0), (0, more), (0, 0), (0, 0)))
@@ -416,10 +418,11 @@ class Exact:
         scores = dot8(k, q[:, :, None]) * F32(1.0 / math.sqrt(m.head_size))
         there = np.arange(k.shape[2]) < lengths[:, None, None]
         top = np.fmax.reduce(np.where(there, scores, F32(-np.inf)), axis=2, keepdims=True)
-        top = np.where(np.isnan(scores[:, :, :1]), scores[:, :, :1], top)  # only a NaN in front stays
+        # A NaN stays only at the front.
+        top = np.where(np.isnan(scores[:, :, :1]), scores[:, :, :1], top)
         e = np.where(there, exp_f32(scores - top), F32(0))
         p = e * (F32(1) / lane_sum(e))[..., None]
-        # In increasing t, from +0; past the end it is p = 0 times 0.
+        # In increasing t, from +0. Past the end of a sequence p = 0 is multiplied with 0.
         terms = p[..., None] * np.repeat(v.transpose(0, 2, 1, 3), repeat, axis=1)
         out = np.add.accumulate(terms, axis=2)[:, :, -1] + F32(0)
         return out.reshape(len(q), -1)
@@ -428,8 +431,8 @@ class Exact:
         return silu_mul(g, u)
 
     def step(self, tokens, which=None, wanted=None):
-        """One more token for each of the sequences `which` (None: all). Logits of those at the
-        places `wanted` (None: all)."""
+        """Computes one more token for each of the sequences `which` (None: all). Returns the logits
+        of those at the places `wanted` (None: all)."""
         m = self.model
         which = np.arange(len(self.lengths)) if which is None else np.asarray(which)
         positions = self.lengths[which]
@@ -459,7 +462,7 @@ class ExactQ8Cache(Exact):
 
 
 class Float64(Exact):
-    """What the weights mean, without any rounding of ours: activations are not quantised."""
+    """The model in float64, without the contract's roundings: activations are not quantised."""
     real = np.float64
 
     def __init__(self, model, count=1):
@@ -498,8 +501,8 @@ class Float64(Exact):
 
 
 def generate(model, prompts, max_tokens, arithmetic=Exact):
-    """Greedy, all the prompts side by side. For each a list of (logits, token), one for each token
-    made; the last token is None where the model ended the text."""
+    """Makes greedy texts for all prompts side by side. Returns for each prompt a list of
+    (logits, token), one for each token made; a last token of None: the model ended the text."""
     run = arithmetic(model, len(prompts))
     texts = [list(prompt) for prompt in prompts]
     made = [[] for _ in prompts]
@@ -511,7 +514,7 @@ def generate(model, prompts, max_tokens, arithmetic=Exact):
         logits = run.step([texts[i][at] for i in going], going, wanted)
         at += 1
         for i, row in zip(choosing, logits):
-            token = int(np.argmax(np.where(np.isnan(row), -np.inf, row)))  # first of the greatest
+            token = int(np.argmax(np.where(np.isnan(row), -np.inf, row)))  # the first of the greatest
             made[i].append((row, None if token in model.ends else token))
             room = min(max_tokens, model.context - len(prompts[i]))
             if token in model.ends or len(made[i]) == room:
@@ -522,7 +525,7 @@ def generate(model, prompts, max_tokens, arithmetic=Exact):
 
 
 def teacher_forced(model, texts, arithmetic):
-    """For each of the texts the logits after each of its tokens, as rows."""
+    """For each text: the logits after each of its tokens, as rows."""
     run = arithmetic(model, len(texts))
     logits = [[] for _ in texts]
     for at in range(max(map(len, texts))):

@@ -1,6 +1,6 @@
-"""The PyPI package `jinja2` as a process, set up as the `transformers` package sets it up: requests
-on standard input, one JSON object a line; prompts on standard output, one JSON string a line, null
-where the template refuses. For build/venv's Python.
+"""The PyPI package `jinja2` as a process, set up as the `transformers` package sets it up. Reads
+requests from standard input, one JSON object a line. Writes prompts to standard output, one JSON
+string a line; null: the template refuses the request. For build/venv's Python.
 
   render_with_jinja2.py TEMPLATE_FILE BOS EOS < requests
 """

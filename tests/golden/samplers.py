@@ -1,5 +1,6 @@
 """The samplers of the numeric contract (docs/decisions/0001-numeric-contract.md, "Sampling") in
-numpy, a step of the text for a line of code: the judge of llama/engine/sampler.cpp. Written from the text.
+numpy: one line of code for each step of the text, and written from the text. It judges
+llama/engine/sampler.cpp.
 """
 
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ def log_f32(x):
 
 
 class Generator:
-    """xoshiro256**, its state by splitmix64."""
+    """xoshiro256**; splitmix64 fills its state."""
 
     def __init__(self, seed):
         self.s = []
@@ -91,7 +92,7 @@ def softmax(x):
 
 
 def running(values):
-    """The sums after each value, in f32, from +0."""
+    """The running sums, in f32, from +0."""
     return np.add.accumulate(np.concatenate([[F32(0)], values]).astype(F32))[1:]
 
 
@@ -121,7 +122,7 @@ class Sampler:
         return out
 
     def candidates(self, logits):
-        """Steps 4 to 6: the list that is left, tokens."""
+        """Steps 4 to 6: the tokens that are kept, in order."""
         s = self.settings
         order = np.argsort(-logits, kind="stable")  # ties by lower index
         if s.mirostat:
@@ -150,7 +151,7 @@ class Sampler:
         return order
 
     def choose(self, logits):
-        """The next token, of the model's logits."""
+        """The next token, chosen from the model's logits."""
         s = self.settings
         clean = np.where(np.isnan(logits), F32(-np.inf), logits)
         changed = self.changed(clean)
@@ -173,7 +174,7 @@ class Sampler:
         return token
 
     def logprobs(self, logits, token):
-        """(token, logprob) of the chosen one, then of the likeliest."""
+        """(token, logprob) of the chosen token, then of the likeliest ones."""
         top = logits.max()
         log_sum = log_f32(lane_sum(exp_f32(logits - top)))
         likeliest = np.argsort(-logits, kind="stable")[:self.settings.logprobs]

@@ -1,6 +1,7 @@
-"""Byte-level BPE: the tokens of SmolLM2's vocabulary, with every pre-tokeniser, are those of the
-PyPI package `tokenizers` (build/venv; its own process, tokens_with_tokenizers.py), and the text
-comes back. The vocabulary is the one of `make run MODEL=smollm2`."""
+"""Byte-level BPE: with SmolLM2's vocabulary and every pre-tokeniser, the program's tokens are those
+of the PyPI package `tokenizers`, and they give the text back. The package lives in build/venv, so
+it runs as a process of its own: tokens_with_tokenizers.py. The vocabulary is that of
+`make run MODEL=smollm2`."""
 
 import os
 import random
@@ -44,14 +45,14 @@ SENTENCES = [
     "0 00 000 0000 00000 000000 1a1 a1a 12१3456 १२३४ 1२3 99१999१9999 ½123½",
     "a b  c   d    e     1      2       .        \n         \t",
 ]
-# Where the cutters decide.
+# Texts in which the pre-tokenisers differ.
 SNIPPETS = [" ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "'", "'s", "'S", "'ll", "'rE", "ſ",
             "a", "B", "word", "é", "中", "ก", "1", "12", "123", "१", "½", ".", "!?", "$", "+=", "`",
             "€", "😀", "\u0301", "\u200d", "_", "-", "\"", "<|im_end|>", "(", "\x00", "\x85"]
 
 
 def assigned_characters():
-    """Of the Unicode version of Python: the package's may know more letters than that."""
+    """Characters of Python's Unicode version: the package's may know more letters."""
     return [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
 
 
@@ -71,7 +72,7 @@ def random_texts(rng, vocabulary):
 
 
 def source_texts():
-    """Code, whole files of this project."""
+    """Code: whole files of this project."""
     for pattern in ("llama/*/*.cpp", "tools/*.py", "docs/*.md", "boot/*.asm", "Makefile"):
         for path in sorted(ROOT.glob(pattern))[:4]:
             yield path.read_text()
@@ -92,7 +93,7 @@ def metadata(model_path):
 
 @pytest.fixture(scope="session")
 def texts(metadata):
-    # The readable texts of the vocabulary: those without characters of moved bytes but the space.
+    # The readable texts of the vocabulary: of the moved bytes they have at most the space.
     vocabulary = [text.replace("\u0120", " ") for text in metadata["tokenizer.ggml.tokens"]
                   if all(ord(c) < 0x7F or c == "\u0120" for c in text)]
     rng = random.Random(11)
@@ -103,7 +104,7 @@ def texts(metadata):
 
 
 def vocabulary_file(metadata, pre, path):
-    """The vocabulary alone, under another pre-tokeniser."""
+    """A file with the vocabulary only, and another pre-tokeniser."""
     writer = gguf_format.Writer(path)
     writer.add("tokenizer.ggml.model", gguf_format.STRING, "gpt2")
     writer.add("tokenizer.ggml.pre", gguf_format.STRING, pre)
@@ -158,7 +159,7 @@ def test_tokens_are_those_of_the_package(metadata, texts, tmp_path, pre, options
 
 
 def known_bytes(metadata):
-    """The bytes that have a token; of SmolLM2's vocabulary 21 have none."""
+    """The bytes that have a token; in SmolLM2's vocabulary 21 have none."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in printable]
     character = {byte: chr(byte) for byte in printable}
@@ -168,7 +169,7 @@ def known_bytes(metadata):
 
 
 def test_the_text_comes_back(metadata, model_path, texts):
-    """But for the bytes that the vocabulary has no token for."""
+    """The text without the bytes that the vocabulary has no token for."""
     known = known_bytes(metadata)
     assert len(known) >= 235
     whole = [text for text in texts if set(text.encode()) <= known]

@@ -1,5 +1,5 @@
-"""Prompts of chats: ours against jinja2's, for a template of every family. jinja2 lives in build/venv
-(tools/setup/make_venv.sh), so it runs as a process of its own: render_with_jinja2.py."""
+"""Prompts of chats: the program's against jinja2's, for a template of every family. jinja2 lives in
+build/venv (tools/setup/make_venv.sh), so it runs as a process of its own: render_with_jinja2.py."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ TEXTS = ["Hi", "", " ", "  two words \n", "\t\n", "a\nb", "<|im_end|>\n<|im_star
 
 
 def lists():
-    """Every order of roles with plain texts, every text in every place, and a mix of both."""
+    """Every order of roles with plain texts, every text at every place, and mixes of both."""
     for roles in ROLES:
         yield [(role, f"text {i}") for i, role in enumerate(roles)]
     for text, at in itertools.product(TEXTS, range(4)):

@@ -1,6 +1,6 @@
-"""What weights mean: rows dequantised by the hosted program against the PyPI package `gguf`, to the
-last bit, for every type. `gguf` lives in build/venv (tools/setup/make_venv.sh), so it runs as a process
-of its own: dequantize_with_gguf.py."""
+"""What weights mean: the hosted program dequantises rows of every type, and the result equals that
+of the PyPI package `gguf` to the last bit. `gguf` lives in build/venv (tools/setup/make_venv.sh),
+so it runs as a process of its own: dequantize_with_gguf.py."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ BLOCKS = 3000
 
 
 def random_blocks(type_name, seed):
-    """Every bit random, but finite scales: a NaN's bits depend on the instruction."""
+    """Random bits, but finite scales: the bits of a NaN depend on the instruction."""
     size, scales = TYPES[type_name]
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (BLOCKS, size), dtype=np.uint8)
@@ -41,7 +41,7 @@ def random_blocks(type_name, seed):
         scale |= rng.integers(0, 2, BLOCKS, dtype=np.uint16) << np.uint16(15)
         scale[:2] = 0, 0x8000
         blocks[:, at:at + 2] = scale.view(np.uint8).reshape(BLOCKS, 2)
-    for i, byte in enumerate((0x00, 0xFF, 0x80, 0x7F)):  # and the extremes
+    for i, byte in enumerate((0x00, 0xFF, 0x80, 0x7F)):  # then the extreme values
         kept = [blocks[10 + i, at:at + 2].copy() for at in scales]
         blocks[10 + i] = byte
         for at, scale in zip(scales, kept):

@@ -1,7 +1,7 @@
-"""Files that llama.cpp's quantiser makes (`make soak`; `make setup-reference` builds it): SmolLM2-135M,
-whose rows of 576 give the mixture of types of real files, and the default model widened to rows of
-256, all of it K-quants. Texts of the hosted program are those of numpy, bit for bit; how far both are
-from llama.cpp's own arithmetic is printed, and bounded loosely."""
+"""Files that llama.cpp's quantiser makes (`make soak`; `make setup-reference` builds it). One is
+SmolLM2-135M, whose rows of 576 give the mixture of types of real files. The other is the default
+model widened to rows of 256, in K-quants only. The hosted program's texts are those of numpy, bit
+for bit. The distance of both from llama.cpp's own arithmetic is printed, and bounded loosely."""
 
 import collections
 import os
@@ -46,7 +46,7 @@ def smollm2():
 
 
 def smollm2_prompts(path):
-    """Tokens of a few texts by the hosted program."""
+    """The tokens of a few texts, by the hosted program."""
     texts = ["<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n",
              "def fibonacci(n):\n    ", "The 3 largest planets are"]
     lines = "".join(text.encode().hex() + "\n" for text in texts)

@@ -1,4 +1,5 @@
-"""tools/gguf/quantize_gguf.py: what it writes means what it was given, as closely as the type can."""
+"""tools/gguf/quantize_gguf.py: the weights that it writes are as close to those it was given as the
+type allows."""
 
 import subprocess
 
@@ -11,7 +12,7 @@ from test_reference import ROOT, STORIES
 
 import quantize_gguf  # noqa: E402 (tools/gguf/, which `reference` puts on the path)
 
-# Greatest error of rounding, as a part of a block's extent (from least to greatest).
+# The greatest rounding error, as a part of a block's extent (its greatest less its least value).
 ERROR = {"F32": 0, "F16": 2.0 ** -11, "BF16": 2.0 ** -8, "Q8_0": 1 / 250, "Q6_K": 1 / 50,
          "Q5_1": 1 / 60, "Q5_K": 1 / 40, "Q5_0": 1 / 28, "Q4_1": 1 / 29, "Q4_K": 1 / 20,
          "IQ4_NL": 1 / 10, "Q4_0": 1 / 13, "Q3_K": 1 / 5, "Q2_K": 1 / 4}

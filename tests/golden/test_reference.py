@@ -1,5 +1,5 @@
 """The hosted engine against numpy: equal to the numeric contract bit for bit, for every type of
-weights and shapes that are no multiple of anything; and close to plain float64."""
+weights and for shapes that are multiples of nothing; and close to plain float64."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ SUPER_BLOCK_SHAPES = {
 
 
 def run_program(model, tokens, max_tokens, *options):
-    """The lines it prints, as pairs of words."""
+    """The lines that the program prints, as pairs of words."""
     command = [BAREFLOW, "--model", model, "--tokens", ",".join(map(str, tokens)),
                "--max-tokens", str(max_tokens), *options]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
@@ -54,7 +54,7 @@ def run_program(model, tokens, max_tokens, *options):
 
 
 def run_engine_together(model, prompts, max_tokens, *options):
-    """Of each prompt: (tokens made, their logits as rows of float32, reason)"""
+    """For each prompt: (tokens made, their logits as rows of float32, reason)"""
     texts = [[[], [], None] for _ in prompts]
     made, logits, _ = text = texts[0]
     joined = ";".join(",".join(map(str, tokens)) for tokens in prompts)
@@ -109,7 +109,7 @@ def test_logits_are_bit_equal(tmp_path, type_name, shape):
 
 
 def scale_tensor(path, name, factor):
-    """Of F32 values in a file."""
+    """Multiplies the F32 values of one tensor in a file."""
     tensor, = (t for t in reference.gguf_format.Reader(path).tensors if t.name == name)
     begin = reference.gguf_format.Reader(path).data_offset + tensor.offset
     data = bytearray(path.read_bytes())
@@ -122,7 +122,8 @@ def scale_tensor(path, name, factor):
 @pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512", "amx"])
 @pytest.mark.parametrize("type_name", ["F32", "Q8_0", "Q4_1"])
 def test_finite_weights_that_overflow(tmp_path, type_name, isa):
-    """Infinities and NaNs on the way: the same ones as in numpy, the same tokens, and no trap."""
+    """Infinities and NaNs among the activations: they are those of numpy, the tokens are the same, and
+    nothing traps."""
     model = tmp_path / "model.gguf"
     seen = 0
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "blk.1.ffn_norm", "output_norm"):
@@ -220,7 +221,7 @@ def test_batches_of_any_length():
 
 @pytest.mark.parametrize("slots,batch", [(2, 32), (5, 5), (16, 32)])
 def test_texts_made_together_are_those_made_alone(slots, batch):
-    """Long and short ones, which join and leave in the midst; some begin like others."""
+    """Long and short prompts, which join and leave while others run; some begin like others."""
     rng = np.random.default_rng(slots)
     prompts = [[1] + [int(t) for t in rng.integers(259, 1024, length)] for length in (1, 40, 7, 90, 3)]
     prompts += [prompts[1][:30] + [400 + i] for i in range(4)] + [prompts[3], prompts[3] + [500]]
@@ -236,7 +237,7 @@ def test_texts_made_together_are_those_made_alone(slots, batch):
 
 @pytest.mark.parametrize("seed", range(2, 8))
 def test_default_model_from_any_tokens(seed):
-    """Prompts of random tokens: far from what the model was trained on, but the same numbers."""
+    """Prompts of random tokens: far from what the model was trained on, with the same numbers."""
     prompt = [1] + [int(t) for t in np.random.default_rng(seed).integers(259, 1024, 3 * seed)]
     assert_bit_equal(STORIES, prompt, 24)
 
@@ -275,7 +276,7 @@ def log_softmax(logits):
 
 
 def compare_with_float64(model, prompt, max_tokens):
-    """Teacher-forced on the engine's own tokens: mean KL divergence, top-1 agreement."""
+    """Mean KL divergence and top-1 agreement, teacher-forced on the engine's own tokens."""
     made, logits, _ = run_engine(model, prompt, max_tokens, "--logits")
     tokens = (prompt + made)[:len(prompt) + len(logits) - 1]
     exact, = reference.teacher_forced(reference.Model(model), [tokens], reference.Float64)

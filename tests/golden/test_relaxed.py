@@ -1,8 +1,8 @@
 """numerics=fast: the relaxed float operations, in force for every layer, on trained weights.
 
-Measured against the exact engine, teacher-forced with its greedy texts: mean KL divergence and top-1
-agreement; and how many of the texts stay the same. Without the setting nothing changes: that is
-what every other test here shows.
+Compared with the exact engine, teacher-forced on its greedy texts: mean KL divergence, top-1
+agreement, and how many texts stay the same. That nothing changes without the setting is what every
+other test here shows.
 """
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from test_trained import MADE, prompts
 
 
 def logits_of(tokens, *options):
-    """After the last of these tokens, by the engine."""
+    """The engine's logits after the last of these tokens."""
     _, logits, _ = run_engine(STORIES, tokens, 1, "--logits", *options)
     return logits[0]
 
@@ -36,14 +36,15 @@ def test_texts_stay_close(options, capsys):
             print(f"\nfast {' '.join(options)}, {what}: {len(same)} of {len(pairs)} texts the same; "
                   f"mean KL from exact {kl:.2e}")
         assert any(not np.array_equal(bits(a[1]), bits(b[1])) for a, b in same), "nothing was relaxed"
-        # A sum that differs in its last bit turns the rounding of an activation now and then: quantising
-        # costs the exact engine more against float64: 1.6e-4 and 1.5e-3 (test_trained.py).
+        # A sum that differs in its last bit sometimes rounds an activation the other way. Quantising
+        # costs the exact engine more than that, against float64: 1.6e-4 and 1.5e-3
+        # (test_trained.py).
         assert -1e-12 < kl < bound
         assert len(same) >= least
 
 
 def test_top_1_agrees_where_texts_went_apart():
-    """Teacher-forced: at every place of the exact texts, whatever fast would have said before it."""
+    """At every place of the exact texts, teacher-forced: what fast chose before does not count."""
     agree = []
     for prompt in prompts(3):
         made, logits, _ = run_engine(STORIES, prompt, MADE, "--logits")

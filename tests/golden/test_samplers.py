@@ -1,6 +1,6 @@
-"""Every sampler of the hosted program against samplers.py: the same tokens, the same log
-probabilities, over many seeds and settings, alone and in every company. Both start from the
-program's own logits, which test_reference.py and test_trained.py compare with numpy."""
+"""Every sampler of the hosted program against samplers.py: the same tokens and the same log
+probabilities, over many seeds and settings, alone and combined. Both start from the program's own
+logits, which test_reference.py and test_trained.py compare with numpy."""
 
 import random
 
@@ -25,7 +25,7 @@ def command_line(settings):
 
 
 def texts_of(settings, prompts, max_tokens, *options):
-    """Of each prompt, by the program: [tokens, logits of each, logprobs of each]"""
+    """For each prompt, by the program: [tokens, logits of each token, logprobs of each token]"""
     texts = [[[], [], []] for _ in prompts]
     tokens, logits, logprobs = texts[0]
     joined = ";".join(",".join(map(str, prompt)) for prompt in prompts)
@@ -47,7 +47,7 @@ def assert_same(settings, prompts, max_tokens=24, *options):
     texts = texts_of(settings, prompts, max_tokens, *options)
     for prompt, (tokens, logits, logprobs) in zip(prompts, texts):
         twin = samplers.Sampler(settings, prompt)
-        # One more line of logits than tokens where the text ended by itself.
+        # If the model ended the text, there is one more line of logits than tokens.
         for i, row in enumerate(logits):
             expected = twin.choose(row)
             assert expected == (tokens[i] if i < len(tokens) else 2), f"{settings}, token {i}"
@@ -102,7 +102,7 @@ def test_one_at_a_time(name):
 
 @pytest.mark.parametrize("name", ["hot", "mirostat", "whole_window", "all"])
 def test_texts_made_together(name):
-    """Each has its own random numbers and its own past."""
+    """Each text has its own random numbers and its own past."""
     settings = samplers.Settings(seed=3, **ALONE[name])
     prompts = PROMPTS + [PROMPTS[1]] * 2 + PROMPTS
     together = assert_same(settings, prompts, 24, "--slots", "4")
@@ -110,7 +110,7 @@ def test_texts_made_together(name):
 
 
 def random_settings(rng):
-    """Any of them together, some at their ends."""
+    """Any of the samplers together, some at the ends of their ranges."""
     def one(off, *others):
         return off if rng.random() < 0.5 else rng.choice(others)
 

@@ -1,7 +1,7 @@
-"""The `llama` tokenizer: tokens and texts are those of the PyPI package `sentencepiece` (build/venv;
-its own process, tokens_with_sentencepiece.py), for the default model's vocabulary with a space put
-before a text and without, and for the vocabulary of any GGUF file that BAREFLOW_SPM_VOCABULARY names
-(Llama-2's or TinyLlama's, say)."""
+"""The `llama` tokenizer: tokens and texts are those of the PyPI package `sentencepiece`. The package
+lives in build/venv, so it runs as a process of its own: tokens_with_sentencepiece.py. The
+vocabulary is the default model's, with and without a space put before a text, and that of any GGUF
+file that BAREFLOW_SPM_VOCABULARY names (Llama 2's or TinyLlama's, for example)."""
 
 import os
 import random
@@ -24,7 +24,7 @@ ODD = ["", " ", "  ", "   a", "a   ", "\n", "<s>", "</s>", "<unk>", "<0x41>", "a
 
 
 def texts(vocabulary, count):
-    """Without U+2581, which is a space to the vocabulary."""
+    """The text without U+2581, which the vocabulary reads as a space."""
     rng = random.Random(12)
     words = [text.replace(golden.SPACE, " ") for text, kind in zip(vocabulary.texts, vocabulary.kinds)
              if kind == golden.NORMAL]
@@ -60,7 +60,7 @@ def compare(path, count, capsys, title):
 
 
 def vocabulary_file(source, path, **changed):
-    """The vocabulary alone, some of its keys changed."""
+    """A file with the vocabulary only, and some of its keys changed."""
     file = gguf_format.Reader(source)
     writer = gguf_format.Writer(path)
     names = gguf_format.VALUE_TYPE_NAMES

@@ -1,4 +1,4 @@
-"""tokenizer.py is judged here, and the vectors that judge llama/text/tokenizer.cpp are its own."""
+"""Tests of tokenizer.py itself; and the vectors that judge llama/text are those that it writes."""
 
 import random
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_vectors_are_what_tokenizer_py_says():
 
 
 def random_text(rng, characters):
-    """Unicode with no control characters and no U+2581, which is a space to the vocabulary."""
+    """Unicode without control characters and without U+2581, which the vocabulary reads as a space."""
     ranges = [(0x20, 0x7F)] * 6 + [
         (0xA0, 0x250),
         (0x370, 0x530),

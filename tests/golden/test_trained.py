@@ -1,8 +1,10 @@
-"""Trained weights in every type: the default model requantised (tools/gguf/quantize_gguf.py; widened to
-rows of 256 for the K-quants), then 8 prompts, or 200 in `make soak`, each alone and up to 16 together.
+"""Trained weights in every type: the default model is requantised by tools/gguf/quantize_gguf.py,
+and widened to rows of 256 for the K-quants. There are 8 prompts, or 200 in `make soak`, each run
+alone and up to 16 together.
 
-Greedy texts and all logits are those of numpy following the numeric contract, bit for bit. Measured
-against plain float64 with the same weights, teacher-forced: mean KL divergence and top-1 agreement.
+Greedy texts and all logits are those of numpy following the numeric contract, bit for bit. The
+distance from plain float64 with the same weights is measured, teacher-forced: mean KL divergence
+and top-1 agreement.
 """
 
 import concurrent.futures
@@ -27,7 +29,7 @@ INSTRUCTION_SETS = [None, "sse2", "avx512", "avx2", "avx_vnni", "amx", "ssse3"] 
 
 
 def prompts(count):
-    """Beginnings of stories, and random tokens, in turns; 2 to 40 tokens long."""
+    """Beginnings of stories and random tokens, alternately; 2 to 40 tokens long."""
     rng = random.Random(5)
     words = tokenizer.Tokenizer.from_gguf(STORIES)
     texts = iter(make_stories.stories(count, 77))
@@ -43,7 +45,7 @@ def prompts(count):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """The model in a type, made once."""
+    """The model in one type, made once."""
     folder = tmp_path_factory.mktemp("trained")
 
     def make(type_name):
@@ -56,8 +58,8 @@ def trained(tmp_path_factory):
 
 
 def engine_texts(path, some_prompts):
-    """One process a prompt, two at a time; every other one computes on two threads. The kernels
-    take turns: the list of this processor's, up to each instruction set."""
+    """One process for each prompt, two at a time; every second one computes on two threads. The
+    processes use different kernels: those of this processor up to each instruction set."""
     def one(i):
         limit = INSTRUCTION_SETS[i % len(INSTRUCTION_SETS)]
         return run_engine(path, some_prompts[i], MADE, "--logits", "--threads", str(1 + i % 2),
@@ -77,8 +79,8 @@ def assert_equal(path, some_prompts, engine):
 
 
 def distances(path, some_prompts, engine):
-    """Of each token made, teacher-forced: KL divergence from float64, and whether both would choose
-    the same. Two pairs of arrays: after beginnings of stories, after random tokens."""
+    """For each token made, teacher-forced: the KL divergence from float64, and whether both would
+    choose the same token. Two pairs of arrays: after beginnings of stories, after random tokens."""
     texts = [(prompt + made)[:len(prompt) + len(logits) - 1]
              for prompt, (made, logits, _) in zip(some_prompts, engine)]
     wide = reference.teacher_forced(reference.Model(path), texts, reference.Float64)
@@ -89,10 +91,11 @@ def distances(path, some_prompts, engine):
         yield (np.exp(p) * (p - q)).sum(axis=1), p.argmax(axis=1) == q.argmax(axis=1)
 
 
-# Mean KL after beginnings of stories and after random tokens, about 2.5 times what 200 prompts
-# showed: 1.6e-4 to 2.0e-4 and 1.5e-3 to 2.2e-3; Q2_K 1.0e-3 and 4.6e-3 (its weights make the model
-# unsure); F32, F16 and BF16 9e-9 and 5e-7, which is what the cache rounds off. Top-1 agreement was
-# 0.983 or more and 0.969 or more. The noise is that of quantised activations, which Q2_K to Q8_0 have in common.
+# Bounds of the mean KL after beginnings of stories and after random tokens, about 2.5 times what 200
+# prompts showed: 1.6e-4 to 2.0e-4 and 1.5e-3 to 2.2e-3. Q2_K showed 1.0e-3 and 4.6e-3: its weights
+# make the model unsure. F32, F16 and BF16 showed 9e-9 and 5e-7, which is what the cache rounds off.
+# Top-1 agreement was 0.983 or more and 0.969 or more. The noise is that of quantised activations,
+# which Q2_K to Q8_0 have in common.
 FLOAT_BOUNDS = (5e-8, 2e-6)
 BOUNDS = (5e-4, 6e-3)
 Q2_K_BOUNDS = (2.5e-3, 1.2e-2)

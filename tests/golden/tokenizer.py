@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""SentencePiece BPE as the `llama` vocabulary needs it, as plainly as it can be said: the judge of
-llama/text/tokenizer.cpp. Written from the description of the algorithm, without a look at the C++.
+"""SentencePiece BPE as the `llama` vocabulary needs it, in the plainest form. It judges llama/text
+and is written from the description of the algorithm, without a look at the C++.
 
   tokenizer.py write        writes tokenizer_vectors.txt: vocabularies, texts and their tokens
   tokenizer.py encode MODEL.gguf TEXT...
@@ -68,7 +68,7 @@ class Tokenizer:
         )
 
     def pieces(self, text):
-        """Bytes -> the texts left when no pair can be joined any more."""
+        """Bytes -> the texts that remain when no pair can be joined any more."""
         characters = text.decode("utf-8", errors="surrogateescape")
         if self.add_space_prefix and characters:
             characters = " " + characters
@@ -142,7 +142,7 @@ def random_vocabulary(rng, alphabet, joins, with_bytes, score, **flags):
     texts += pieces
     kinds += [NORMAL] * len(pieces)
     scores += [score(i) for i in range(len(pieces))]
-    # Traps: tokens that no text may turn into.
+    # Traps: tokens that no text may become.
     texts += ["ab", "<|end|>"]
     kinds += [CONTROL, CONTROL]
     scores += [100.0, 100.0]

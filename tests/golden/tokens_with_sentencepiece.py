@@ -1,10 +1,10 @@
-"""The PyPI package `sentencepiece` as a process: texts on standard input, one a line in hexadecimal
-digits ("-": empty); on standard output what `bareflow --encode` prints: the tokens, "=", the text
-that they give back. For build/venv's Python.
+"""The PyPI package `sentencepiece` as a process. Reads texts from standard input, one a line in
+hexadecimal digits ("-": empty). Writes what `bareflow --encode` prints: the tokens, "=", and the
+text that they give back. For build/venv's Python.
 
   tokens_with_sentencepiece.py MODEL.gguf < texts
 
-Its model file is made here out of the GGUF's vocabulary: sentencepiece_model.proto, by hand.
+The package's model file (sentencepiece_model.proto) is made here from the GGUF file's vocabulary.
 """
 
 import struct
@@ -38,7 +38,7 @@ def model_file(vocabulary):
     trainer = (field(3, 0, 2) + field(35, 0, 1)  # BPE, byte fallback
                + field(40, 0, vocabulary.unknown) + field(41, 0, vocabulary.bos)
                + field(42, 0, vocabulary.eos))
-    # Nothing is changed in a text but for the space before it and U+2581 for spaces.
+    # A text is not changed, except for the space before it and U+2581 for spaces.
     normalizer = (field(1, 2, b"identity") + field(3, 0, int(vocabulary.add_space_prefix))
                   + field(4, 0, 0) + field(5, 0, 1))
     return pieces + field(2, 2, trainer) + field(3, 2, normalizer)

@@ -1,10 +1,10 @@
-"""The PyPI package `tokenizers` as a process: texts on standard input, one a line in hexadecimal
-digits ("-": empty), their tokens on standard output. For build/venv's Python.
+"""The PyPI package `tokenizers` as a process. Reads texts from standard input, one a line in
+hexadecimal digits ("-": empty), and writes their tokens. For build/venv's Python.
 
   tokens_with_tokenizers.py MODEL.gguf PRE [--parse-special] < texts
 
-The tokenizer is built out of the file's own vocabulary and merges; PRE is the pre-tokeniser, set
-up here as the models' own tokenizer.json files have it.
+The tokenizer is built from the file's own vocabulary and merges. PRE is the pre-tokeniser, set up
+here as in the models' own tokenizer.json files.
 """
 
 import sys

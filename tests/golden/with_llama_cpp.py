@@ -20,7 +20,7 @@ def quantize(source, output, name):
 
 
 def plain_settings(defaults=llama_cpp.llama_cpp.llama_model_default_params):
-    """Weights as in the file, not repacked: the plainest path it has."""
+    """Weights as in the file, not repacked: the plainest way that llama.cpp computes."""
     settings = defaults()
     settings.use_extra_bufts = False
     return settings

@@ -1,4 +1,4 @@
-// boot/boot_info.inc (what the assembler believes) against the C++ side.
+// boot/boot_info.inc, which the assembler uses, against the C++ constants.
 #include "boot/boot_info.h"
 
 #include <gtest/gtest.h>
@@ -96,7 +96,7 @@ TEST(BootInfoInc, EveryConstantIsWhatTheHeaderSays) {
         EXPECT_EQ(constants[name], value) << name;
         constants.erase(name);
     }
-    // The map of low memory has no twin in C++.
+    // C++ has no constants for the map of low memory.
     for (const auto &[name, value] : constants) {
         EXPECT_TRUE(name.starts_with("LOW_")) << name << " is compared with nothing";
     }
@@ -108,7 +108,7 @@ TEST(BootInfoInc, LowMemoryPiecesDoNotOverlap) {
     EXPECT_LE(constants["LOW_STAGE1"] + 512, constants["LOW_STAGE2"]);
     EXPECT_LE(stage2_end, constants["LOW_BOOT_INFO"]);
     EXPECT_LE(constants["LOW_BOOT_INFO"] + sizeof(BootInfo), constants["LOW_IMAGE_HEADER"]);
-    // Header and options are read in one go; a NUL follows the longest options.
+    // Header and options are read together; a NUL follows the longest options.
     EXPECT_EQ(constants["LOW_IMAGE_HEADER"] + 512, constants["LOW_OPTIONS"]);
     EXPECT_LE(constants["LOW_OPTIONS"] + 512, constants["LOW_SCRATCH"]);
     EXPECT_LE(constants["LOW_SCRATCH"] + 512, constants["LOW_BOUNCE"]);

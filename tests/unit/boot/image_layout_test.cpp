@@ -1,3 +1,4 @@
+// The header and the options sector of a disk: read back, and refused if anything is wrong.
 #include "boot/image_layout.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +11,8 @@ namespace {
 
 using image_format::Header;
 
-// A head as tools/make_image.py writes it; tests spoil it before or after the sum is made.
+// The head of a disk as tools/make_image.py writes it. Tests damage it before or after its checksum
+// is made.
 class Head {
   public:
     Header header{};

@@ -1,4 +1,4 @@
-// lwIP with our port, our glue and our streams, against a host at the other end of a fake cable.
+// lwIP with our port, Network and our streams, against a host at the other end of a fake cable.
 // lwIP's state is one per process: every test runs in a child of its own.
 #include "net/network.h"
 
@@ -75,7 +75,7 @@ NetworkConfig fixed_address() {
     return config;
 }
 
-// A client on the peer's side, as strict as a text book.
+// A client on the peer's side, which accepts only what the RFC asks for.
 struct Client {
     Wire &wire;
     uint16_t port;

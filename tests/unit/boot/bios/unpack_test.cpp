@@ -13,7 +13,7 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-// Exactly as long as it says: the sanitizer sees a step too far.
+// Exactly as long as asked for, so that the sanitizer sees one byte more.
 struct Unpacked {
     bool ok;
     Bytes bytes;
@@ -32,7 +32,7 @@ Bytes bytes_of(std::string_view text) {
     return {text.begin(), text.end()};
 }
 
-// Literals, matches, repeats of every age.
+// Literals, matches, and repeats of each of the four last distances.
 const std::string_view kRoseText =
     "a rose is a rose is a rose; a rose is a rose is a rose; "
     "a rose is a rose is a rose; no rose is a nose; a nose is no rose.";
@@ -41,7 +41,7 @@ const Bytes kRose = {0x00, 0x30, 0x88, 0x4b, 0xa2, 0x0c, 0x63, 0x74, 0x19, 0xff,
                      0x1a, 0xa7, 0xc3, 0x29, 0xbf, 0x12, 0x88, 0x16, 0x97, 0x09,
                      0xfd, 0x92, 0x14, 0xf1, 0xff, 0xff, 0x29, 0x60, 0x00, 0x00};
 
-// Calls and jumps onto their own place, the first and last byte and just outside of 96 bytes.
+// 96 bytes with calls and jumps to their own place, to the first and last byte, and just outside.
 const Bytes kBranchesCode = {
     0xe8, 0x0a, 0x00, 0x00, 0x00, 0x90, 0x90, 0x90, 0xe9, 0xf3, 0xff, 0xff, 0xff, 0x90, 0x90, 0x90,
     0x0f, 0x84, 0x28, 0x00, 0x00, 0x00, 0x90, 0x90, 0xe8, 0xe3, 0xff, 0xff, 0xff, 0x90, 0x90, 0x90,
@@ -121,8 +121,8 @@ TEST(UnpackTest, MoreThanTheStreamHolds) {
     EXPECT_FALSE(unpack(kFar, 5000).ok);
 }
 
-// The last bytes are the end marker and what the encoder flushed: without some of those it is
-// whole.
+// The last bytes are the end marker and what the encoder flushed. Without some of them the stream
+// is still whole.
 TEST(UnpackTest, CutOff) {
     for (size_t len = 0; len + 11 < kRose.size(); ++len) {
         EXPECT_FALSE(unpack(Bytes(kRose.begin(), kRose.begin() + len), kRoseText.size()).ok) << len;
@@ -141,7 +141,7 @@ TEST(UnpackTest, AnyByteDamaged) {
                 bad[at] ^= flip;
                 const auto got = unpack(bad, len);
                 refused += !got.ok;
-                // Up to the last byte decoded everything depends on every byte before.
+                // Up to the last byte that is decoded, everything depends on every byte before.
                 EXPECT_TRUE(!got.ok || got.bytes != good.bytes || at + 12 > packed->size()) << at;
             }
         }

@@ -1,3 +1,5 @@
+// The ATA driver on a fake channel: every kind of command, every fault, and that a hung drive is
+// reset.
 #include "drivers/block/ata.h"
 
 #include <gtest/gtest.h>
@@ -275,7 +277,7 @@ INSTANTIATE_TEST_SUITE_P(
                               "disk did not finish in time", false}),
     [](const auto &which) { return which.param.name; });
 
-// Looked at now and then instead of waited for; 0 looks when it failed.
+// Polls a started write until it is over. Returns the number of polls; 0: it failed.
 template <typename AnyDisk>
 std::pair<Status, int> write_in_pieces(AnyDisk &disk, uint64_t sector,
                                        std::span<const uint8_t> bytes) {
@@ -295,7 +297,7 @@ TEST_P(AtaShapes, WritesWithoutWaiting) {
     FakeAtaChannel::Drive &drive = fake_.add_disk(0, 1000, shape.lba48, shape.dma);
     drive.busy_polls = 8;
     Disk disk_under_test = disk(0, shape.bus_master);
-    EXPECT_TRUE(*disk_under_test.poll_write());  // nothing was begun
+    EXPECT_TRUE(*disk_under_test.poll_write());  // no write was started
     std::mt19937 random(9);
     for (const uint32_t count : {1u, 7u, 32u}) {
         const std::span bytes = memory_.span().first(count * 512);
@@ -356,83 +358,6 @@ TEST_F(AtaTest, DriveThatStaysDeadAfterAReset) {
     const std::span bytes = memory_.span().first(512);
     EXPECT_EQ(disk_under_test.read(0, bytes).message(), "disk hangs and does not reset");
     EXPECT_EQ(disk_under_test.read(0, bytes).code(), ErrorCode::kTimeout);
-}
-
-// IDENTIFY, by itself.
-using Words = std::array<uint16_t, kIdentifyWords>;
-Words good_words() {
-    FakeAtaChannel channel;
-    return channel.add_disk(0, 8).identify;
-}
-
-TEST(AtaIdentify, RefusesWhatItCannotUse) {
-    Words words = good_words();
-    EXPECT_TRUE(parse_identify(words).ok());
-    words[0] = 0x8580;
-    EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kUnsupported);
-    words = good_words();
-    words[49] = 0x0100;
-    EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kUnsupported);
-    words = good_words();
-    words[106] = 0x5000;
-    EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kUnsupported);
-    words[106] = 0x1000;  // not marked valid: means nothing
-    EXPECT_TRUE(parse_identify(words).ok());
-    words = good_words();
-    words[100] = 0;
-    EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kInvalid);
-    words[103] = 0xFFFF;
-    EXPECT_EQ(parse_identify(words).error().code, ErrorCode::kInvalid);
-    EXPECT_EQ(parse_identify(Words{}).error().code, ErrorCode::kUnsupported);
-}
-
-TEST(AtaIdentify, ModelIsCleanText) {
-    Words words = good_words();
-    words[27] = 0x1B07;
-    EXPECT_EQ(parse_identify(words)->model(), "  KE DISK");
-    for (size_t i = 27; i < 47; ++i) {
-        words[i] = 0x2020;
-    }
-    EXPECT_EQ(parse_identify(words)->model(), "");
-}
-
-// The table of pieces against a byte-by-byte twin.
-TEST(AtaPrd, CoversExactlyTheMemory) {
-    std::mt19937_64 random(3);
-    std::vector<ata::PrdEntry> table(512);
-    for (int i = 0; i < 2000; ++i) {
-        const uint64_t address = (random() % (1ull << 32)) & ~1ull;
-        const size_t len = 2 + (random() % (1u << (1 + random() % 24)) & ~1ull);
-        const size_t count = fill_prd_table(table, address, len);
-        if (address + len > 1ull << 32) {
-            EXPECT_EQ(count, 0u);
-            continue;
-        }
-        ASSERT_GT(count, 0u);
-        uint64_t at = address;
-        for (size_t k = 0; k < count; ++k) {
-            const uint64_t piece = table[k].len_bytes == 0 ? 65536 : table[k].len_bytes;
-            ASSERT_EQ(table[k].address, at);
-            ASSERT_EQ(at >> 16, (at + piece - 1) >> 16);
-            ASSERT_EQ(table[k].flags, k + 1 == count ? ata::kPrdEnd : 0);
-            at += piece;
-        }
-        ASSERT_EQ(at, address + len);
-    }
-}
-
-TEST(AtaPrd, RefusesWhatDoesNotFit) {
-    std::array<ata::PrdEntry, 2> table;
-    EXPECT_EQ(fill_prd_table(table, 0x10000, 0x20000), 2u);
-    EXPECT_EQ(table[1].len_bytes, 0);
-    EXPECT_EQ(fill_prd_table(table, 0x10000, 0x20002), 0u);
-    EXPECT_EQ(fill_prd_table(table, 0x1FFFE, 0x10004), 0u);
-    EXPECT_EQ(fill_prd_table(table, 1, 512), 0u);
-    EXPECT_EQ(fill_prd_table(table, 0, 0), 0u);
-    EXPECT_EQ(fill_prd_table(table, 0, 511), 0u);
-    EXPECT_EQ(fill_prd_table(table, 0xFFFFFE00, 512), 1u);
-    EXPECT_EQ(fill_prd_table(table, 0xFFFFFE00, 514), 0u);
-    EXPECT_EQ(fill_prd_table(table, ~0ull - 1, 512), 0u);
 }
 
 TEST(FakeAtaItself, Bites) {

@@ -1,3 +1,4 @@
+// The state disk on a fake disk that can stop in the middle of a write. A record must survive it.
 #include "drivers/block/state_disk.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +20,7 @@ using state_format::kFirstCopySector;
 using state_format::kMaxRecordBytes;
 using Record = std::vector<uint8_t>;
 
-// Nobody but StateDisk writes through the interface.
+// Only StateDisk can write through the interface.
 template <typename Disk>
 concept AnybodyWrites =
     requires(Disk &disk, std::span<const uint8_t> bytes) { disk.write(0, bytes); };
@@ -62,7 +63,7 @@ class StateDiskTest : public ::testing::Test {
 
 TEST_F(StateDiskTest, OnlyADiskWithTheMagicIsOne) {
     EXPECT_TRUE(StateDisk::open(disk_, buffer_).ok());
-    disk_.bytes[510] = 0x55;  // a boot sector's end
+    disk_.bytes[510] = 0x55;  // the end of a boot sector
     EXPECT_EQ(StateDisk::open(disk_, buffer_).error().code, ErrorCode::kNotFound);
     disk_.bytes[510] = 0;
     for (size_t i = 0; i < kDiskMagic.size(); ++i) {
@@ -132,8 +133,8 @@ TEST_F(StateDiskTest, ADiskThatCannotBeReadIsNotWritten) {
     EXPECT_EQ(disk_.writes, 0u);
 }
 
-// The machine dies after every possible number of bytes of a save: the disk holds the record before
-// or the one being saved, whole, and goes on being usable.
+// The machine stops after every possible number of bytes of a save. The disk then holds the old
+// record or the new one, undamaged, and can still be used.
 TEST_F(StateDiskTest, ASaveCutOffAnywhereLosesNothing) {
     const Record older = random_record(700);
     const Record newer = random_record(900);
@@ -163,7 +164,7 @@ TEST_F(StateDiskTest, ASaveCutOffAnywhereLosesNothing) {
     EXPECT_GE(kept_newer, 1024 - (32 + 900) + 1u);
 }
 
-// In a second life without a reboot, too: the save that failed is tried again over the same copy.
+// The same without a reboot: the failed save is repeated over the same copy.
 TEST_F(StateDiskTest, AFailedSaveDoesNotTouchTheGoodCopy) {
     const Record good = random_record(600);
     StateDisk state = open();
@@ -197,9 +198,9 @@ TEST_F(StateDiskTest, SavesWithoutWaiting) {
         }
         EXPECT_TRUE(*state.poll_save());
         EXPECT_EQ(state.sequence(), before + 1);
-        EXPECT_TRUE(*state.poll_save());  // nothing was begun
+        EXPECT_TRUE(*state.poll_save());  // no save was started
     }
-    // One that fails leaves the newest copy, and the next save goes over the same one.
+    // A save that fails leaves the newest copy, and the next save overwrites the other one again.
     disk_.cut_bytes = 100;
     for (int i = 0; i < 3; ++i) {
         ASSERT_TRUE(state.begin_save(older).ok());
@@ -238,7 +239,7 @@ TEST_F(StateDiskTest, EveryDamagedByteIsSeen) {
     copy(1)[40] ^= 1;
     StateDisk both = open();
     EXPECT_EQ(both.load().error().code, ErrorCode::kInvalid);
-    // Damage is no reason to give up: the next save starts afresh.
+    // The disk can still be used after damage: the next save starts anew.
     ASSERT_TRUE(both.save(older).ok());
     EXPECT_EQ(loaded(), older);
 }

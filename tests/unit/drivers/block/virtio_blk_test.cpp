@@ -1,3 +1,4 @@
+// The virtio disk driver on a fake device: transfers, faults, and writes that nobody waits for.
 #include "drivers/block/virtio_blk.h"
 
 #include <gtest/gtest.h>
@@ -132,14 +133,14 @@ TEST_F(VirtioBlkTest, ErrorsThatTheDiskReports) {
 TEST_F(VirtioBlkTest, WritesWithoutWaiting) {
     auto disk = start();
     ASSERT_TRUE(disk.ok());
-    EXPECT_TRUE(*disk->poll_write());  // nothing was begun
+    EXPECT_TRUE(*disk->poll_write());  // no write was started
     const std::span bytes = data_.span().first(2048);
     for (uint64_t round = 0; round < 3; ++round) {
         std::fill(bytes.begin(), bytes.end(), static_cast<uint8_t>(0x51 + round));
         ASSERT_TRUE(disk->begin_write(round, bytes).ok());
         EXPECT_EQ(disk->read(0, data_.span().last(512)).code(), ErrorCode::kExhausted);
         EXPECT_EQ(disk->write(0, data_.span().last(512)).code(), ErrorCode::kExhausted);
-        EXPECT_FALSE(*disk->poll_write());  // the data is there, the cache's turn
+        EXPECT_FALSE(*disk->poll_write());  // the data was written, the flush is still to come
         EXPECT_TRUE(*disk->poll_write());
         EXPECT_FALSE(fake_.dirty);
         expect_same(round, bytes);

@@ -1,3 +1,4 @@
+// Files of a fake fw_cfg device, and directories that cannot be right.
 #include "drivers/fw_cfg/fw_cfg.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// The e1000 driver on a fake card that checks every access, and on one that lies.
 #include "drivers/net/e1000.h"
 
 #include <gtest/gtest.h>
@@ -108,7 +109,7 @@ TEST_F(E1000Test, WhatTheCardClaimsIsChecked) {
         ASSERT_EQ(receive(4096), Frame{});
         ASSERT_EQ(driver_->counters().rx_dropped, ++dropped);
     }
-    // Errors in checksums that the card was not asked for do not count.
+    // Errors of checksums that the driver did not ask for do not count.
     ASSERT_TRUE(card_.deliver(frame, {.errors = 1u << 5 | 1u << 6}));
     EXPECT_EQ(receive(), frame);
 }
@@ -206,7 +207,7 @@ TEST_F(E1000Test, RandomTraffic) {
     random_traffic();
 }
 
-// The fake must bite, or the tests above say nothing.
+// The fake must find mistakes: without that, the tests above would prove nothing.
 class FakeE1000Itself : public E1000Test {
   protected:
     bool caught(const char *what) {
@@ -249,7 +250,7 @@ TEST_F(FakeE1000Itself, CatchesBadTails) {
     EXPECT_TRUE(caught("tail outside"));
     card_.write(e1000::kRdt, 5);
     EXPECT_TRUE(caught("moved back"));
-    card_.write(e1000::kTdt, 1);  // over a descriptor nobody wrote
+    card_.write(e1000::kTdt, 1);  // over a descriptor that was not written
     EXPECT_TRUE(caught("without end"));
     ASSERT_TRUE(card_.deliver(make_frame(60, 1)));
     ASSERT_TRUE(card_.deliver(make_frame(60, 2)));

@@ -1,5 +1,5 @@
-// What tests of every network card's driver need and ask: a driver on a fake card, and the traffic
-// that any of them must carry.
+// What the tests of all network drivers share: a driver on a fake card, and traffic that each of
+// them must carry.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -92,7 +92,7 @@ class NetCardTest : public ::testing::Test {
         EXPECT_EQ(driver_->transmit(make_frame(kMaxFrameBytes + 1, 0)).code(), ErrorCode::kInvalid);
         EXPECT_EQ(card_.sent.size(), before);
     }
-    // Of a card that holds what it is to transmit.
+    // For a card that holds the frames that it is to transmit.
     void fill_transmit_ring(unsigned usable) {
         for (unsigned i = 0; i < usable; ++i) {
             ASSERT_TRUE(driver_->transmit(make_frame(60, i)).ok());
@@ -100,8 +100,8 @@ class NetCardTest : public ::testing::Test {
         EXPECT_EQ(driver_->transmit(make_frame(60, 99)).code(), ErrorCode::kExhausted);
         EXPECT_EQ(driver_->counters().tx_dropped, 1u);
     }
-    // Everything at once, of a card that holds what it is to transmit, against two queues that
-    // cannot be wrong.
+    // Everything at once, for a card that holds the frames that it is to transmit, compared with
+    // two std::deques.
     void random_traffic() {
         ASSERT_TRUE(start().ok());
         std::mt19937 random(1);

@@ -1,3 +1,4 @@
+// The virtio network driver on a fake card, and on one that breaks its rings.
 #include "drivers/net/virtio_net.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,7 @@ class VirtioNetTest : public NetCardTest<Driver, FakeVirtioNet> {
     Result<Driver> create(std::span<uint8_t> memory, int irq) override {
         return Driver::create(FakeVirtioRegs(card_), memory, irq);
     }
-    // The device's own: gives the next receive buffer back with a length of its choice.
+    // The device gives the next receive buffer back, with any length.
     void complete_receive(uint32_t len) {
         auto &buffers = card_.waiting(kRx);
         ASSERT_FALSE(buffers.empty());
@@ -62,7 +63,7 @@ TEST_F(VirtioNetTest, AddressOfOurOwnWhenTheDeviceHasNone) {
 }
 
 TEST_F(VirtioNetTest, AddressesThatCannotBe) {
-    card_.config[0] = 0x53;  // a group's
+    card_.config[0] = 0x53;  // the address of a group
     EXPECT_EQ(start().code(), ErrorCode::kDevice);
     std::fill_n(card_.config.begin(), 6, uint8_t{0});
     EXPECT_EQ(start().code(), ErrorCode::kDevice);
@@ -150,7 +151,7 @@ TEST_F(VirtioNetTest, UsedIndexThatJumps) {
 
 TEST_F(VirtioNetTest, TransmitsWhatItIsGiven) {
     ASSERT_TRUE(start().ok());
-    // Whatever is left in a buffer, the header says "no offload".
+    // The header says "no offload", whatever the buffer held before.
     const std::span buffers = memory_.span().subspan(VirtioNetLayout::kTxBuffers);
     std::fill(buffers.begin(), buffers.end(), uint8_t{0xFF});
     transmit_many(VirtioNetLayout::kTxCount);
@@ -162,7 +163,7 @@ TEST_F(VirtioNetTest, FullTransmitRingIsSaidAndRecovers) {
     card_.hold_transmit = true;
     ASSERT_TRUE(start().ok());
     fill_transmit_ring(VirtioNetLayout::kTxCount);
-    card_.finish(1, true);  // the newest first: its slot is not the next one
+    card_.finish(1, true);  // the newest first: its descriptor is not the next one
     EXPECT_EQ(driver_->transmit(make_frame(60, 99)).code(), ErrorCode::kExhausted);
     card_.finish(1);
     EXPECT_TRUE(driver_->transmit(make_frame(60, 100)).ok());

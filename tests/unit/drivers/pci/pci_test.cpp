@@ -1,3 +1,5 @@
+// Enumeration, register blocks and capabilities on a made-up bus, with bridges that loop and sizes
+// that cannot be.
 #include "drivers/pci/pci.h"
 
 #include <gtest/gtest.h>
@@ -57,7 +59,7 @@ TEST(PciEnumerate, FunctionsOnlyOfMultiFunctionDevices) {
     bus.add({0, 1, 0}, 1, 1).set8(pci::kHeaderType, pci::kHeaderMultiFunction);
     bus.add({0, 1, 3}, 1, 2);  // with a gap before it
     bus.add({0, 2, 0}, 1, 3);
-    bus.add({0, 2, 1}, 1, 4);  // an alias of a single-function device: not looked at
+    bus.add({0, 2, 1}, 1, 4);  // an alias of a single-function device: not read
     bus.add({0, 3, 1}, 1, 5);  // no function 0: no device
     PciInventory inventory;
     enumerate_pci(bus, inventory);
@@ -251,7 +253,7 @@ TEST(PciCommand, InterruptLines) {
     }
 }
 
-// Mechanism #1: what reaches the ports.
+// Mechanism #1: the accesses of the ports.
 struct PortLog {
     std::vector<std::pair<uint16_t, uint64_t>> writes;
     uint32_t answer = 0;

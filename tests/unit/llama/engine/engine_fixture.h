@@ -8,6 +8,7 @@
 
 #include "llama/engine/engine.h"
 #include "llama/model/model.h"
+#include "llama/model/value_check.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 
 namespace bareflow::llama::testing {

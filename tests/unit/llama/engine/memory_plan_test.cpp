@@ -1,3 +1,4 @@
+// What is given up, and in which order, as the memory gets smaller.
 #include "llama/engine/memory_plan.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Builds GGUF files in memory, well-formed ones and ones that are wrong in exactly one place.
+// Builds GGUF files in memory: well-formed ones, and ones that are wrong at exactly one place.
 #pragma once
 
 #include <stdlib.h>
@@ -59,10 +59,10 @@ class GgufBuilder {
         std::vector<uint64_t> dims;
         uint32_t type = 0;
         std::string data;
-        std::optional<uint64_t> offset;  // else the next free one
+        std::optional<uint64_t> offset;  // nothing: the next free one
     };
 
-    // What the header says, where it is not the truth.
+    // What the header says if it is not the truth.
     std::string magic = "GGUF";
     uint32_t version = 3;
     std::optional<uint64_t> tensor_count;
@@ -79,7 +79,7 @@ class GgufBuilder {
         return raw(uint64_t{value.size()}) + std::string(value);
     }
 
-    // Replaces the value where the key is there already.
+    // Replaces the value if there is such a key.
     GgufBuilder &set_raw(std::string_view key, GgufType type, std::string value) {
         for (Entry &entry : entries) {
             if (entry.key == key) {
@@ -130,7 +130,7 @@ class GgufBuilder {
         return raw(static_cast<uint32_t>(element)) + raw(count);
     }
 
-    // Zeroes for data, as many as the type needs.
+    // The data is zeroes, as many as the type needs.
     GgufBuilder &add_tensor(std::string_view name, std::vector<uint64_t> dims,
                             compute::TensorType type = compute::TensorType::kF32) {
         tensors.push_back({std::string(name), dims, static_cast<uint32_t>(type), {}, {}});
@@ -178,7 +178,7 @@ class GgufBuilder {
         }
         out.resize((out.size() + alignment - 1) / alignment * alignment);
         const size_t data_begin = out.size();
-        for (const Tensor &tensor : tensors) {  // explicit offsets change only the description
+        for (const Tensor &tensor : tensors) {  // an explicit offset changes only the description
             out += tensor.data;
             out.resize(data_begin +
                        (out.size() - data_begin + alignment - 1) / alignment * alignment);

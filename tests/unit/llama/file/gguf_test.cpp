@@ -1,3 +1,5 @@
+// A well-formed file, and a catalogue of files that are wrong at one place: each is refused with
+// its sentence.
 #include "llama/file/gguf.h"
 
 #include <gtest/gtest.h>
@@ -80,7 +82,7 @@ TEST(GgufFile, AVocabularyWithoutTensorsIsAFile) {
     GgufBuilder builder;
     builder.set("general.architecture", "llama");
     const FileBytes bytes = builder.file();
-    ASSERT_NE(bytes.span().size() % 32, 0u);  // the data would start behind the end
+    ASSERT_NE(bytes.span().size() % 32, 0u);  // so the data would start after the end
     Detail detail;
     auto file = GgufFile::parse(bytes.span(), detail.writer);
     ASSERT_TRUE(file) << detail.str();
@@ -340,7 +342,7 @@ TEST(GgufFile, EveryTruncationIsRefused) {
         EXPECT_FALSE(GgufFile::parse(bytes.span(), detail.writer)) << len;
         EXPECT_FALSE(detail.str().empty()) << len;
     }
-    Detail detail;  // "second" has 48 bytes: the padding behind it may be missing
+    Detail detail;  // "second" has 48 bytes: the padding after it may be missing
     const FileBytes bytes(std::string_view(whole).substr(0, whole.size() - 16));
     EXPECT_TRUE(GgufFile::parse(bytes.span(), detail.writer)) << detail.str();
 }

@@ -1,4 +1,4 @@
-// One entry of a catalogue of malformed files, put to whatever must refuse it.
+// Gives one entry of a catalogue of malformed files to the function that must refuse it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 namespace bareflow::llama::testing {
 
-// make(bytes of the file, where details go) gives a Result.
+// make(bytes of the file, `detail`) gives a Result.
 template <typename Make>
 void expect_refused(const BadFile &bad, GgufBuilder builder, Make make) {
     bad.spoil(builder);
@@ -24,7 +24,7 @@ void expect_refused(const BadFile &bad, GgufBuilder builder, Make make) {
     EXPECT_FALSE(made.error().message.empty());
 }
 
-// For the above: a file that is fine but for its vocabulary.
+// A `make` for files in which only the vocabulary may be bad.
 inline Result<Tokenizer *> make_tokenizer(std::span<const uint8_t> bytes, TextWriter &detail) {
     auto file = GgufFile::parse(bytes, detail);
     EXPECT_TRUE(file);

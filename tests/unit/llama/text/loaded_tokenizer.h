@@ -1,4 +1,4 @@
-// A tokenizer with the file it lies in, for tests of either kind of vocabulary.
+// A tokenizer with the file that it lies in, for tests of both kinds of vocabulary.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "kernel_lib/base/utf8.h"
+#include "llama/text/encoder.h"
+#include "llama/text/stream_decoder.h"
 #include "llama/text/tokenizer.h"
 #include "tests/unit/llama/file/gguf_builder.h"
 
@@ -34,7 +36,7 @@ class LoadedTokenizer {
     const Tokenizer *operator->() const { return tokenizer_; }
     const Tokenizer &operator*() const { return *tokenizer_; }
 
-    // room: for how many tokens; what does not fit fails the test.
+    // `room`: the most tokens; more fail the test.
     [[nodiscard]] std::vector<Token> encode(std::string_view text, size_t room,
                                             SpecialTokens special = SpecialTokens::kAsText) const {
         std::vector<Token> out(room);
@@ -43,7 +45,7 @@ class LoadedTokenizer {
         out.resize(count ? *count : 0);
         return out;
     }
-    // However large the pieces are in which the work is done.
+    // Encodes in slices of several sizes; each must give `whole`.
     void expect_the_same_in_slices(std::string_view text, const std::vector<Token> &whole) const {
         for (const uint32_t budget : {1u, 2u, 7u, 100u, 1000u}) {
             std::vector<Token> out(whole.size() + 10);

@@ -1,5 +1,4 @@
-// Byte-level BPE as plainly as it can be said, and small vocabularies for it: for the tests and the
-// fuzzer.
+// Byte-level BPE in its plainest form, and small vocabularies for it: for the tests and the fuzzer.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +16,7 @@ namespace bareflow::llama::testing {
 
 inline constexpr const char *kPreNames[] = {"default", "gpt-2", "llama-bpe", "smollm", "qwen2"};
 
-// How a byte is written in the vocabulary; the table is made as its inventors describe it.
+// How a byte is written in the vocabulary. The table is made as its inventors describe it.
 inline std::string written_byte(uint8_t wanted) {
     uint32_t moved = 0x100;
     for (uint32_t byte = 0; byte < 256; ++byte) {
@@ -86,7 +85,7 @@ struct ByteVocabulary {
     }
 };
 
-// Without special tokens, BOS and EOS.
+// Encodes a text without special tokens, BOS and EOS.
 inline std::vector<Token> encode_bytes_slowly(const ByteVocabulary &v, const Tokenizer &t,
                                               std::string_view text) {
     std::vector<Token> out;
@@ -123,7 +122,7 @@ inline std::vector<Token> encode_bytes_slowly(const ByteVocabulary &v, const Tok
     return out;
 }
 
-// With them: the text is cut at the leftmost, there the longest.
+// The same with special tokens: the text is cut at the leftmost one, and there at the longest.
 inline std::vector<Token> encode_specials_slowly(const ByteVocabulary &v, const Tokenizer &t,
                                                  std::string_view text, bool control) {
     std::map<std::string, Token> names;

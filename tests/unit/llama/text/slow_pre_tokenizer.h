@@ -1,5 +1,5 @@
 // The published regular expressions of the pre-tokenisers, run by a matcher that tries everything:
-// the twin of WordScanner.
+// the slow twin of WordScanner.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@ struct SlowCharacter {
 using SlowText = std::vector<SlowCharacter>;
 using SlowSet = std::function<bool(const SlowCharacter &)>;
 
-// Between `least` and `most` characters of a set, as many as possible; or, with `not_before`, none
-// and no character of the set next.
+// One part of an expression: between `least` and `most` characters of a set, the longest run first.
+// With `not_before` it matches no character, and only where the next one is not of the set.
 struct SlowAtom {
     SlowSet set;
     size_t least = 1;
@@ -69,7 +69,7 @@ inline bool slow_match(const SlowText &text, size_t at, const std::vector<SlowAt
     }
 }
 
-// Every match is a piece, and so is what lies between two.
+// Cuts each piece: every match becomes a piece, and so does the text between two matches.
 inline std::vector<SlowText> slow_split(const std::vector<SlowText> &pieces,
                                         const SlowAlternatives &alternatives) {
     std::vector<SlowText> out;
@@ -103,81 +103,104 @@ inline std::vector<SlowText> slow_split(const std::vector<SlowText> &pieces,
     return out;
 }
 
-inline std::vector<std::string> words_slowly(PreTokenizer kind, std::string_view text) {
-    constexpr size_t kAny = static_cast<size_t>(-1);
-    const auto of = [](CharacterClass wanted) {
-        return SlowSet([wanted](const SlowCharacter &c) { return c.kind == wanted; });
-    };
-    const SlowSet letter = of(CharacterClass::kLetter);
-    const SlowSet number = of(CharacterClass::kNumber);
-    const SlowSet space = of(CharacterClass::kSpace);
-    const SlowSet other = [=](const SlowCharacter &c) {
-        return !letter(c) && !number(c) && !space(c);
-    };
-    const SlowSet no_space = [=](const SlowCharacter &c) { return !space(c); };
-    const SlowSet newline = [](const SlowCharacter &c) {
-        return c.code_point == '\n' || c.code_point == '\r';
-    };
-    const SlowSet before_letters = [=](const SlowCharacter &c) {
-        return !newline(c) && !letter(c) && !number(c);
-    };
-    const SlowSet ascii_digit = [](const SlowCharacter &c) {
-        return c.code_point >= '0' && c.code_point <= '9';
-    };
-    const SlowSet marked = [](const SlowCharacter &c) {
-        return c.kind == CharacterClass::kPunctuation ||
-               (c.bytes.size() == 1 && std::string("$+<=>^~|").find(c.bytes) != std::string::npos);
-    };
-    const auto literal = [](char wanted, bool fold) {
-        return SlowSet([=](const SlowCharacter &c) {
+// What the expressions are made of.
+struct SlowSets {
+    static constexpr size_t kAny = static_cast<size_t>(-1);
+
+    static SlowSet of(CharacterClass wanted) {
+        return [wanted](const SlowCharacter &c) { return c.kind == wanted; };
+    }
+    static SlowSet literal(char wanted, bool fold) {
+        return [=](const SlowCharacter &c) {
             return c.code_point == static_cast<uint32_t>(wanted) ||
                    (fold && (c.code_point == static_cast<uint32_t>(wanted) - 32 ||
                              (wanted == 's' && c.code_point == 0x17F)));
-        });
-    };
-    const SlowAtom maybe_space{literal(' ', false), 0, 1};
-    const auto contractions = [&](bool fold) {
-        SlowAlternatives out;
-        for (const std::string tail : {"s", "t", "re", "ve", "m", "ll", "d"}) {
-            out.push_back({{literal('\'', false)}});
-            for (const char c : tail) {
-                out.back().push_back({literal(c, fold)});
-            }
-        }
-        return out;
-    };
-    SlowAlternatives gpt2 = contractions(false);
-    gpt2.push_back({maybe_space, {letter, 1, kAny}});
-    gpt2.push_back({maybe_space, {number, 1, kAny}});
-    gpt2.push_back({maybe_space, {other, 1, kAny}});
-    gpt2.push_back({{space, 1, kAny}, {no_space, 0, 0, true}});
-    gpt2.push_back({{space, 1, kAny}});
+        };
+    }
 
+    SlowSet letter = of(CharacterClass::kLetter);
+    SlowSet number = of(CharacterClass::kNumber);
+    SlowSet space = of(CharacterClass::kSpace);
+    SlowSet no_space = [is = space](const SlowCharacter &c) { return !is(c); };
+    SlowSet newline = [](const SlowCharacter &c) {
+        return c.code_point == '\n' || c.code_point == '\r';
+    };
+    SlowSet other = [this](const SlowCharacter &c) {
+        return !letter(c) && !number(c) && !space(c);
+    };
+    SlowSet before_letters = [this](const SlowCharacter &c) {
+        return !newline(c) && !letter(c) && !number(c);
+    };
+    SlowSet ascii_digit = [](const SlowCharacter &c) {
+        return c.code_point >= '0' && c.code_point <= '9';
+    };
+    SlowSet marked = [](const SlowCharacter &c) {
+        return c.kind == CharacterClass::kPunctuation ||
+               (c.bytes.size() == 1 && std::string("$+<=>^~|").find(c.bytes) != std::string::npos);
+    };
+    SlowAtom maybe_space{literal(' ', false), 0, 1};
+
+    SlowSets() = default;
+    SlowSets(const SlowSets &) = delete;  // some sets hold `this`
+    SlowSets &operator=(const SlowSets &) = delete;
+};
+
+// 's 't 're 've 'm 'll 'd
+inline SlowAlternatives slow_contractions(bool fold) {
+    SlowAlternatives out;
+    for (const std::string tail : {"s", "t", "re", "ve", "m", "ll", "d"}) {
+        out.push_back({{SlowSets::literal('\'', false)}});
+        for (const char c : tail) {
+            out.back().push_back({SlowSets::literal(c, fold)});
+        }
+    }
+    return out;
+}
+
+inline SlowAlternatives slow_gpt2(const SlowSets &sets) {
+    SlowAlternatives out = slow_contractions(false);
+    out.push_back({sets.maybe_space, {sets.letter, 1, SlowSets::kAny}});
+    out.push_back({sets.maybe_space, {sets.number, 1, SlowSets::kAny}});
+    out.push_back({sets.maybe_space, {sets.other, 1, SlowSets::kAny}});
+    out.push_back({{sets.space, 1, SlowSets::kAny}, {sets.no_space, 0, 0, true}});
+    out.push_back({{sets.space, 1, SlowSets::kAny}});
+    return out;
+}
+
+inline SlowAlternatives slow_llama(const SlowSets &sets, size_t most_digits) {
+    SlowAlternatives out = slow_contractions(true);
+    out.push_back({{sets.before_letters, 0, 1}, {sets.letter, 1, SlowSets::kAny}});
+    out.push_back({{sets.number, 1, most_digits}});
+    out.push_back(
+        {sets.maybe_space, {sets.other, 1, SlowSets::kAny}, {sets.newline, 0, SlowSets::kAny}});
+    out.push_back({{sets.space, 0, SlowSets::kAny}, {sets.newline, 1, SlowSets::kAny}});
+    out.push_back({{sets.space, 1, SlowSets::kAny}, {sets.no_space, 0, 0, true}});
+    out.push_back({{sets.space, 1, SlowSets::kAny}});
+    return out;
+}
+
+inline std::vector<std::string> words_slowly(PreTokenizer kind, std::string_view text) {
+    const SlowSets sets;
     std::vector<SlowText> pieces = {slow_characters(text)};
     switch (kind) {
         case PreTokenizer::kGpt2:
-            pieces = slow_split(pieces, gpt2);
+            pieces = slow_split(pieces, slow_gpt2(sets));
             break;
         case PreTokenizer::kSmolLm:
-            pieces = slow_split(slow_split(pieces, {{{number}}}), gpt2);
+            pieces = slow_split(slow_split(pieces, {{{sets.number}}}), slow_gpt2(sets));
             break;
         case PreTokenizer::kLlamaBpe:
-        case PreTokenizer::kQwen2: {
-            SlowAlternatives all = contractions(true);
-            all.push_back({{before_letters, 0, 1}, {letter, 1, kAny}});
-            all.push_back({{number, 1, size_t{kind == PreTokenizer::kQwen2 ? 1u : 3u}}});
-            all.push_back({maybe_space, {other, 1, kAny}, {newline, 0, kAny}});
-            all.push_back({{space, 0, kAny}, {newline, 1, kAny}});
-            all.push_back({{space, 1, kAny}, {no_space, 0, 0, true}});
-            all.push_back({{space, 1, kAny}});
-            pieces = slow_split(pieces, all);
+            pieces = slow_split(pieces, slow_llama(sets, 3));
             break;
-        }
+        case PreTokenizer::kQwen2:
+            pieces = slow_split(pieces, slow_llama(sets, 1));
+            break;
         case PreTokenizer::kDefault:
-            pieces = slow_split(pieces, {{{marked, 1, kAny}}});
-            pieces = slow_split(pieces, gpt2);
-            pieces = slow_split(pieces, {{{number, 1, kAny}}});
-            pieces = slow_split(pieces, {{{ascii_digit}, {ascii_digit}, {ascii_digit}}});
+            pieces = slow_split(pieces, {{{sets.marked, 1, SlowSets::kAny}}});
+            pieces = slow_split(pieces, slow_gpt2(sets));
+            pieces = slow_split(pieces, {{{sets.number, 1, SlowSets::kAny}}});
+            pieces =
+                slow_split(pieces, {{{sets.ascii_digit}, {sets.ascii_digit}, {sets.ascii_digit}}});
             break;
     }
     std::vector<std::string> out;

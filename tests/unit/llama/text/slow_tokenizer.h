@@ -1,5 +1,5 @@
-// The tokenizer's algorithms without any of what makes them fast or incremental: twins for the
-// tests and the fuzzer.
+// The tokenizer's algorithms in a form that is neither fast nor incremental: twins for the tests
+// and the fuzzer.
 #pragma once
 
 #include <string>
@@ -42,7 +42,8 @@ inline std::vector<Token> encode_slowly(const Tokenizer &t, std::string_view tex
     if (t.adds_bos()) {
         out.push_back(t.bos());
     }
-    const bool has_bytes = t.byte_token(0) != kNoToken;  // in the tests: all or none
+    const bool has_bytes =
+        t.byte_token(0) != kNoToken;  // in the tests a vocabulary has all of them or none
     bool after_unknown = false;
     for (const std::string &symbol : symbols) {
         const Token token = t.find(symbol);
@@ -63,7 +64,7 @@ inline std::vector<Token> encode_slowly(const Tokenizer &t, std::string_view tex
     return out;
 }
 
-// Tokens that go on after a prompt.
+// The text of tokens that continue a prompt.
 inline std::string decode_slowly(const Tokenizer &t, const std::vector<Token> &tokens) {
     std::string bytes;
     for (const Token token : tokens) {
