@@ -65,10 +65,10 @@ Status Optimizer::add(OptimizationTarget &target) {
     if (entry_count_ == kMaxTargets) {
         return {ErrorCode::kExhausted, "more functions to optimise than the table holds"};
     }
-    (void)profile_().key(target.name());
     Entry &entry = entries_[entry_count_++];
     entry = {};
     entry.target = &target;
+    entry.function = profile_().key(target.name());
     entry.rule_gain = kNoGain;
     take_back(entry, mode_);
     return {};
@@ -94,11 +94,16 @@ void Optimizer::set_mode(JitMode mode) {
     }
 }
 
-FunctionId Optimizer::function_of(const OptimizationTarget &target) {
-    return profile_().find(target.name());
+FunctionId Optimizer::function_of(const OptimizationTarget &target) const {
+    for (size_t i = 0; i < entry_count_; ++i) {
+        if (entries_[i].target == &target) {
+            return entries_[i].function;
+        }
+    }
+    return kNoFunction;
 }
 
-uint64_t Optimizer::calls(const OptimizationTarget &target) {
+uint64_t Optimizer::calls(const OptimizationTarget &target) const {
     return profile_().calls(function_of(target));
 }
 
@@ -106,13 +111,13 @@ void Optimizer::gave_up(const OptimizationTarget &target, int level) {
     for (size_t i = 0; i < entry_count_; ++i) {
         if (entries_[i].target == &target) {
             set_level(entries_[i], level);
-            profile_().set_code_bytes(function_of(target), 0);
+            profile_().set_code_bytes(entries_[i].function, 0);
         }
     }
 }
 
 void Optimizer::set_level(Entry &entry, int level) {
-    const FunctionId id = function_of(*entry.target);
+    const FunctionId id = entry.function;
     profile_().set_level(id, level);
     if (level == 0) {
         profile_().set_code_bytes(id, 0);
@@ -132,7 +137,7 @@ void Optimizer::take_over(Entry &entry) {
     entry.choice.ticks = median(times_.candidate());
     entry.choice.rule_ticks = median(times_.current());
     entry.gain = entry.gain * entry.choice.rule_ticks / std::max<uint64_t>(entry.choice.ticks, 1);
-    const FunctionId id = function_of(*entry.target);
+    const FunctionId id = entry.function;
     entry.drift.restart(profile_().single_calls(id), profile_().single_cycles(id));
     ++revision_;
 }
@@ -182,10 +187,10 @@ size_t Optimizer::choices(std::span<TunedChoice> out) const {
     return count;
 }
 
-Optimizer::Gain Optimizer::gain(std::string_view function) const {
+Optimizer::Gain Optimizer::gain(FunctionId function) const {
     for (size_t i = 0; i < entry_count_; ++i) {
         const Entry &entry = entries_[i];
-        if (entry.target->name() == function) {
+        if (entry.function == function && function != kNoFunction) {
             return {entry.gain, entry.gain * 1000 / std::max<uint64_t>(entry.rule_gain, 1)};
         }
     }
@@ -282,7 +287,7 @@ bool Optimizer::find_drift() {
     bool any = false;
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
-        const FunctionId id = function_of(*entry.target);
+        const FunctionId id = entry.function;
         if (entry.considered > 1 &&
             entry.drift.observe(profile_().single_calls(id), profile_().single_cycles(id))) {
             entry.considered = 1;
@@ -298,7 +303,7 @@ bool Optimizer::find_drift() {
 bool Optimizer::find_work() {
     for (size_t i = 0; i < entry_count_; ++i) {
         Entry &entry = entries_[i];
-        const uint64_t calls = this->calls(*entry.target);
+        const uint64_t calls = profile_().calls(entry.function);
         for (;;) {
             const int level =
                 level_to_consider(calls, profile_().thresholds(), entry.considered, mode_);
@@ -624,7 +629,7 @@ void Optimizer::decide(TryVerdict verdict) {
         target.install();
         take_over(entry);
         won_ = true;
-        profile_().set_code_bytes(function_of(target), code_bytes);
+        profile_().set_code_bytes(entry.function, code_bytes);
     } else {
         target.drop();
         if (against_reference() && entry.level != 0) {

@@ -135,9 +135,10 @@ class Optimizer {
     // Drops what is in hand, puts the references back and forgets the targets.
     void remove_all();
 
+    // The target's function in the profile; kNoFunction: not registered, or the profile is full.
+    [[nodiscard]] FunctionId function_of(const OptimizationTarget &target) const;
     // How often a target's function was called.
-    [[nodiscard]] FunctionId function_of(const OptimizationTarget &target);
-    [[nodiscard]] uint64_t calls(const OptimizationTarget &target);
+    [[nodiscard]] uint64_t calls(const OptimizationTarget &target) const;
     // By a target that had to give up what was in force (its code made room for another's): it runs
     // at `level` now. What was tried for it is not tried again.
     void gave_up(const OptimizationTarget &target, int level);
@@ -182,7 +183,15 @@ class Optimizer {
         uint64_t over_reference = 1000;
         uint64_t over_rule = 1000;
     };
-    [[nodiscard]] Gain gain(std::string_view function) const;
+    [[nodiscard]] Gain gain(FunctionId function) const;
+    [[nodiscard]] Gain gain(std::string_view function) const {
+        for (size_t i = 0; i < entry_count_; ++i) {
+            if (entries_[i].target->name() == function) {
+                return gain(entries_[i].function);
+            }
+        }
+        return {};
+    }
 
     // The log and the counters, but not what is in force.
     void clear_counters();
@@ -224,6 +233,7 @@ class Optimizer {
     enum class Recall : uint8_t { kNone, kRule, kChoice };
     struct Entry {
         OptimizationTarget *target = nullptr;
+        FunctionId function = kNoFunction;
         int considered = 0;  // the last level that was looked at completely
         int level = 0;       // in force
         int start_level = 0;

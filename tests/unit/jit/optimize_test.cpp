@@ -811,6 +811,14 @@ TEST_F(OptimizeTest, GainsAreOverTheReferenceAndTheRuleOfThumb) {
     EXPECT_EQ(optimizer_.gain("f").over_reference, 5000u);  // 1000 -> 500 -> 200
     EXPECT_EQ(optimizer_.gain("f").over_rule, 2500u);
     EXPECT_EQ(optimizer_.gain("unknown").over_rule, 1000u);
+    const FunctionId function = optimizer_.function_of(target_);
+    EXPECT_EQ(function, profile().find("f"));
+    EXPECT_EQ(optimizer_.gain(function).over_reference, 5000u);
+    EXPECT_EQ(optimizer_.gain(function).over_rule, 2500u);
+    EXPECT_EQ(optimizer_.gain(profile().key("measured, but no target")).over_reference, 1000u);
+    EXPECT_EQ(optimizer_.gain(kNoFunction).over_reference, 1000u);
+    const FakeTarget stranger("f");
+    EXPECT_EQ(optimizer_.function_of(stranger), kNoFunction);
     // A rule of thumb that is slower than the reference counts as it is.
     optimizer_.remove_all();
     target_.levels[1][0].run_ticks = 2000;
