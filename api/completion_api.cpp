@@ -7,6 +7,7 @@
 
 #include "kernel_lib/base/utf8.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::api {
 
@@ -27,14 +28,6 @@ constexpr http::ApiError kNoMemory{
     503, "There is no memory for the prompt right now.", "out_of_memory", {}, "Retry-After: 2\r\n"};
 constexpr uint32_t kCompletionLogprobLists = 4;
 constexpr double kLeastLogprob = -9999.0;
-
-double to_ms(uint64_t ticks) {
-    return static_cast<double>(ticks) * 1000.0 / static_cast<double>(platform::ticks_per_second());
-}
-
-uint64_t to_us(uint64_t ticks) {
-    return static_cast<uint64_t>(to_ms(ticks) * 1000.0);
-}
 
 uint64_t random_u64() {
     uint64_t value = 0;
@@ -482,8 +475,7 @@ bool CompletionApi::poll() {
         }
     }
     // One prompt is encoded at a time, the oldest first.
-    const uint64_t deadline =
-        platform::ticks() + platform::ticks_per_second() / 1'000'000 * kEncodeUs;
+    const uint64_t deadline = platform::ticks() + us_to_ticks(kEncodeUs);
     do {
         Job *encoding = oldest(JobState::kEncoding);
         if (encoding == nullptr) {
@@ -539,8 +531,8 @@ void CompletionApi::on_finished(llama::SlotId slot, llama::FinishReason reason,
     CompletionSummary &summary = job->summary;
     summary.prompt_tokens = usage.prompt_tokens;
     summary.cached_tokens = usage.cached_tokens;
-    summary.prompt_ms = to_ms(usage.prompt_ticks);
-    summary.decode_ms = to_ms(usage.decode_ticks);
+    summary.prompt_ms = ticks_to_ms(usage.prompt_ticks);
+    summary.decode_ms = ticks_to_ms(usage.decode_ticks);
     // The first token came with the prompt's last step: decoding made the others.
     if (summary.decode_ms > 0 && summary.completion_tokens > 1) {
         summary.tokens_per_second = (summary.completion_tokens - 1) * 1000.0 / summary.decode_ms;
@@ -990,8 +982,8 @@ CompletionCounters CompletionApi::counters() const {
         counters.copied_tokens = engine.copied_tokens;
         counters.batches = engine.steps;
         counters.batch_rows = engine.rows;
-        counters.prompt_us = to_us(engine.prompt_ticks);
-        counters.decode_us = to_us(engine.decode_ticks);
+        counters.prompt_us = ticks_to_us(engine.prompt_ticks);
+        counters.decode_us = ticks_to_us(engine.decode_ticks);
     }
     return counters;
 }
@@ -1000,7 +992,7 @@ double CompletionApi::tokens_per_second() const {
     if (rated_tokens_ > 1 && running() > 0) {
         const uint64_t count = std::min<uint64_t>(rated_tokens_, kRateTokens);
         const double ms =
-            to_ms(platform::ticks() - token_ticks_[(rated_tokens_ - count) % kRateTokens]);
+            ticks_to_ms(platform::ticks() - token_ticks_[(rated_tokens_ - count) % kRateTokens]);
         if (ms > 0) {
             return static_cast<double>(count - 1) * 1000.0 / ms;
         }

@@ -14,6 +14,7 @@
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/memory/heap.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "llama/engine/memory_plan.h"
 #include "llama/engine/op_costs.h"
 
@@ -45,15 +46,6 @@ constexpr uint64_t kOptimizeMs = 2;
 // At the start, for what was remembered.
 constexpr uint64_t kRestoreMs = 500;
 constexpr int kMaxKeysPerTurn = 64;
-
-uint64_t ms_to_ticks(uint64_t ms) {
-    return ms * (platform::ticks_per_second() / 1000);
-}
-
-uint64_t ticks_to_us(uint64_t ticks) {
-    return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * 1'000'000 /
-                                 platform::ticks_per_second());
-}
 
 std::string_view jit_mode_name(JitMode mode) {
     switch (mode) {

@@ -14,6 +14,7 @@
 #include "http/exchange.h"
 #include "http/request_parser.h"
 #include "kernel_lib/base/byte_stream.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::http {
 
@@ -46,7 +47,6 @@ struct ConnectionShared {
     ServerTimeouts timeouts;
     ServerCounters counters;
     BodyBudget budget;
-    uint64_t ticks_per_ms = 1;
 };
 
 class Connection final : public Exchange {
@@ -94,7 +94,7 @@ class Connection final : public Exchange {
     enum class Framing : uint8_t { kLength, kChunked, kUntilClose, kNone };
 
     void enter(Phase phase);
-    void set_deadline_ms(uint32_t ms) { deadline_ = now_ + ms * shared_.ticks_per_ms; }
+    void set_deadline_ms(uint32_t ms) { deadline_ = now_ + ms_to_ticks(ms); }
     void start_request();
     void refuse(uint16_t status, std::string_view message);
     void read_request();

@@ -13,6 +13,7 @@
 #include "kernel_lib/jit/code_buffer.h"
 #include "kernel_lib/platform/metal/memory_setup.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -71,7 +72,7 @@ void republish(jit::CodeBuffer &code, Question &question) {
                     asked.elsewhere += platform::processor_index() != 0 ? 1 : 0;
                     // Time for the others to take part.
                     for (const uint64_t since = platform::ticks();
-                         platform::ticks() - since < platform::ticks_per_second() / 100'000;) {
+                         platform::ticks() - since < us_to_ticks(10);) {
                         worker_pause();
                     }
                 }
@@ -146,7 +147,7 @@ void test_code() {
                 if (platform::processor_index() != 0) {
                     asm volatile("ud2");
                 }
-                const uint64_t end = platform::ticks() + platform::ticks_per_second();
+                const uint64_t end = platform::ticks() + ms_to_ticks(1000);
                 while (platform::ticks() < end) {
                     worker_pause();
                 }

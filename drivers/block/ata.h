@@ -14,6 +14,7 @@
 #include "drivers/block/block_device.h"
 #include "drivers/deadline.h"
 #include "drivers/dma.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -141,8 +142,8 @@ class AtaChannel {
             return true;
         }
         // Once more after the deadline: it may be we who were away.
-        const bool late = platform::ticks() - pending_ticks_ >
-                          platform::ticks_per_second() / 1000 * setup_.timeouts.command_ms;
+        const bool late =
+            platform::ticks() - pending_ticks_ > ms_to_ticks(setup_.timeouts.command_ms);
         const uint8_t status = alternate_status();
         const bool over = pending_ == Pending::kData ? dma_over(status) : command_over(status);
         if (!over && !late) {

@@ -13,6 +13,7 @@
 #include <ctime>
 
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 // AddressSanitizer's, where it is linked: frames were left without being tidied up.
 extern "C" [[gnu::weak]] void __asan_handle_no_return();
@@ -146,9 +147,7 @@ bool prepare(Guard &guard) {
 
 // A little late rather than early, and again every millisecond in case a clock disagrees.
 void set_timer(Guard &guard, uint64_t wait_ticks) {
-    const auto ns = static_cast<uint64_t>(static_cast<unsigned __int128>(wait_ticks) *
-                                          kNanosPerSecond / platform::ticks_per_second()) +
-                    1000;
+    const uint64_t ns = (ticks_to_us(wait_ticks) + 1) * 1000;
     itimerspec when = {};
     when.it_value = {static_cast<time_t>(ns / kNanosPerSecond),
                      static_cast<long>(ns % kNanosPerSecond)};

@@ -2,6 +2,7 @@
 
 #include "kernel_lib/cpu/worker_wait.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -9,11 +10,7 @@ namespace {
 
 // How long a processor looks for work before it halts: longer than the single-handed operations
 // between two shared ones, much shorter than anything a person or the host's bill notices.
-constexpr uint64_t kSpinsPerSecond = 2000;  // 500 us
-
-uint64_t spin_ticks() {
-    return platform::ticks_per_second() / kSpinsPerSecond;
-}
+constexpr uint64_t kSpinUs = 500;
 
 constexpr uint64_t range(uint32_t begin, uint32_t end) {
     return begin | uint64_t{end} << 32;
@@ -97,7 +94,7 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
         return task(context, 0, count);
     }
     if (spin_ticks_ == 0) {
-        spin_ticks_ = spin_ticks();
+        spin_ticks_ = us_to_ticks(kSpinUs);
     }
     // Nobody is inside, and nobody can join until kOpen is set.
     task_ = task;
@@ -153,7 +150,7 @@ void WorkerPool::serve(uint32_t worker) {
     uint32_t last = last_seat_.load(std::memory_order_relaxed);
     while (last < worker && !last_seat_.compare_exchange_weak(last, worker)) {
     }
-    const uint64_t patience = spin_ticks();
+    const uint64_t patience = us_to_ticks(kSpinUs);
     uint32_t seen = state_.load(std::memory_order_relaxed) & kJobMask;
     workers_.fetch_add(1, std::memory_order_seq_cst);
     while (!stopping_.load(std::memory_order_acquire)) {

@@ -6,6 +6,7 @@
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -14,7 +15,7 @@ namespace {
 constinit std::array<OptimizationTry, 320> the_log;
 
 // What jit_optimize_hot_functions() may take.
-constexpr uint64_t kCallsPerSecond = 1000 / 30;
+constexpr uint64_t kCallMs = 30;
 
 // A field of this size is not worth a search.
 constexpr uint32_t kSmallField = 3;
@@ -704,7 +705,6 @@ const OptimizationTry &Optimizer::try_at(size_t index) const {
 }  // namespace bareflow
 
 extern "C" int jit_optimize_hot_functions(void) {
-    using bareflow::platform::ticks;
-    return bareflow::optimizer().work(ticks() + bareflow::platform::ticks_per_second() /
-                                                    bareflow::kCallsPerSecond);
+    return bareflow::optimizer().work(bareflow::platform::ticks() +
+                                      bareflow::ms_to_ticks(bareflow::kCallMs));
 }

@@ -18,6 +18,7 @@
 #include "kernel_lib/platform/metal/memory_setup.h"
 #include "kernel_lib/platform/metal/start.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 extern "C" {
 // cpu/processor_start.asm
@@ -95,10 +96,6 @@ constinit std::array<Processor, WorkerPool::kMaxProcessors> processors{};  // [0
 constinit uint32_t running = 1;
 constinit Registers boot_registers{};
 constinit std::array<CpuidLeaf, 5> boot_leaves{};
-
-uint64_t us_to_ticks(uint64_t us) {
-    return us * platform::ticks_per_second() / 1'000'000;
-}
 
 // What generated and compiled code relies on. The identifiers of the processor in leaf 1 EBX are
 // left out, and the bit that repeats CR4.OSXSAVE.
