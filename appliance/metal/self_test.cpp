@@ -142,7 +142,7 @@ void test_code() {
             return;
         }
         case SelfTest::kProcessor: {
-            // Two items: each processor waits for the other one, so both take part.
+            // Two units: each processor waits for the other one, so both take part.
             const auto fault_elsewhere = [](void *, uint32_t, uint32_t) {
                 if (platform::processor_index() != 0) {
                     asm volatile("ud2");

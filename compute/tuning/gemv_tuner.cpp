@@ -122,7 +122,7 @@ CandidatePlace GemvJit::Target::candidate_place(int level, uint32_t index) const
     const bool one_row = !plan.swar() && plan.rows == 1;
     return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
                                             2 * plan.narrow + (plan.direct || one_row)),
-            .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
+            .knobs = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 
 OptimizationTarget::Prepared GemvJit::Target::prepare(int level, uint32_t index) {
@@ -275,7 +275,7 @@ int GemvJit::Target::start(JitMode mode) {
 }
 
 // Several vectors at once were not timed: their kernel stays.
-int GemvJit::Target::yield() {
+int GemvJit::Target::prefer_reference() {
     fallback_ = {binding_->reference, gemv_variants(binding_->type)[0].forms, kNoRegion,
                  gemv_variants(binding_->type)[0].name};
     return fall_back();

@@ -123,7 +123,7 @@ class GemvJit {
         void install() override;
         void drop() override;
         int start(JitMode mode) override;
-        int yield() override;
+        int prefer_reference() override;
 
         [[nodiscard]] jit::CodeBuffer::Region region() const { return current_.region; }
         // Back to the fastest compiled kernel that was seen to be right; its level.

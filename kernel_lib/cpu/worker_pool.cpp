@@ -54,16 +54,16 @@ void WorkerPool::ring(uint32_t processor) {
 
 [[gnu::noinline]] void WorkerPool::work(uint32_t processor) {
     const uint64_t begin = uncounted_ ? 0 : platform::ticks();
-    const uint32_t items = take_chunks(processor % 2 != 0);
+    const uint32_t units = take_chunks(processor % 2 != 0);
     if (!uncounted_) {
         Share &share = shares_[processor];
         ++share.jobs;
-        share.items += items;
+        share.units += units;
         share.ticks += platform::ticks() - begin;
     }
 }
 
-// How many items it took. Smaller ones towards the end, where whoever took the last one lets all
+// How many units it took. Smaller ones towards the end, where whoever took the last one lets all
 // the others wait: half of what would be a fair share, but no less than an eighth of a chunk.
 uint32_t WorkerPool::take_chunks(bool from_end) {
     uint32_t taken = 0;
@@ -77,13 +77,13 @@ uint32_t WorkerPool::take_chunks(bool from_end) {
             return taken;
         }
         const uint32_t share = (end - begin) / shares;
-        uint32_t items = share < least ? least : share < chunk_ ? share : chunk_;
-        items = items < end - begin ? items : end - begin;
-        const uint32_t first = from_end ? end - items : begin;
-        const uint64_t rest = from_end ? range(begin, first) : range(begin + items, end);
+        uint32_t units = share < least ? least : share < chunk_ ? share : chunk_;
+        units = units < end - begin ? units : end - begin;
+        const uint32_t first = from_end ? end - units : begin;
+        const uint64_t rest = from_end ? range(begin, first) : range(begin + units, end);
         if (left_.compare_exchange_weak(left, rest, std::memory_order_relaxed)) {
-            task_(context_, first, first + items);
-            taken += items;
+            task_(context_, first, first + units);
+            taken += units;
             left = left_.load(std::memory_order_relaxed);
         }
     }

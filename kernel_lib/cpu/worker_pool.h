@@ -1,7 +1,7 @@
 // All processors on one piece of work: whoever owns the work publishes it, every processor takes
 // chunks until none is left, and run() returns when the last chunk is done. Some take them from the
 // beginning, the others from the end, and they meet where they meet: so a processor mostly finds
-// the same items as in the last piece of work, and what it wrote there in its own caches.
+// the same units as in the last piece of work, and what it wrote there in its own caches.
 //
 // A processor joins if it comes in time; nobody waits for one that is asleep, so run() is never
 // slower than the caller alone plus one chunk. Processors without work look for it for some 500 us
@@ -22,7 +22,7 @@ namespace bareflow {
 class WorkerPool {
   public:
     static constexpr uint32_t kMaxProcessors = 16;
-    // Does the items [begin, end). Called on several processors at once, with distinct items.
+    // Does the units [begin, end). Called on several processors at once, with distinct units.
     using Task = void (*)(void *context, uint32_t begin, uint32_t end);
 
     constexpr WorkerPool() = default;
@@ -32,17 +32,17 @@ class WorkerPool {
     // Processors that take part, the caller of run() included.
     [[nodiscard]] uint32_t size() const { return 1 + workers_.load(std::memory_order_relaxed); }
 
-    // All items of [0, count), at most `chunk` >= 1 at a time. Everything written before is seen by
+    // All units of [0, count), at most `chunk` >= 1 at a time. Everything written before is seen by
     // the tasks, everything the tasks wrote is seen afterwards. One caller, always the same
     // processor (the boot processor); not from a task, not from an interrupt handler.
     void run(Task task, void *context, uint32_t count, uint32_t chunk);
 
-    // What a processor did of the work that was shared: pieces of work it had a part in, items of
+    // What a processor did of the work that was shared: pieces of work it had a part in, units of
     // them, and the time they took. Seats 0 .. seats() - 1, of which some may never have been
     // taken. By the caller of run(), between two calls.
     struct Share {
         uint64_t jobs = 0;
-        uint64_t items = 0;
+        uint64_t units = 0;
         uint64_t ticks = 0;
     };
     [[nodiscard]] uint32_t seats() const { return 1 + last_seat_.load(std::memory_order_relaxed); }
@@ -81,7 +81,7 @@ class WorkerPool {
     void leave();
 
     alignas(64) std::atomic<uint32_t> state_ = 0;
-    // The items that nobody has taken: the first in the low half, the end in the high one.
+    // The units that nobody has taken: the first in the low half, the end in the high one.
     alignas(64) std::atomic<uint64_t> left_ = 0;
     // Written only while nobody is inside a job.
     alignas(64) Task task_ = nullptr;

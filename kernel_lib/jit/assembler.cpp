@@ -35,10 +35,10 @@ constexpr unsigned tuple_shift(OpTuple tuple, unsigned length) {
     constexpr auto kFull = static_cast<unsigned>(OpTuple::kFull);
     return t < kFull ? t : 4 + length - (t - kFull);
 }
-constexpr uint8_t evex_form(unsigned length) {
+constexpr uint8_t evex_encoding(unsigned length) {
     return static_cast<uint8_t>(kEvex128 << length);
 }
-constexpr uint8_t vex_form(unsigned length) {
+constexpr uint8_t vex_encoding(unsigned length) {
     return length > 1 ? uint8_t{0} : static_cast<uint8_t>(kVex128 << length);
 }
 
@@ -108,7 +108,8 @@ void Assembler::address(unsigned reg, const Mem &m, unsigned shift, unsigned tai
     const bool indexed = m.index != Gp::kRsp;
     const unsigned base = number(m.base) & 7;
     const int32_t units = m.disp >> shift;
-    // A base of rbp or r13 has no form without a displacement; one of rsp or r12 needs a SIB byte.
+    // A base of rbp or r13 cannot be encoded without a displacement; one of rsp or r12 needs a SIB
+    // byte.
     const unsigned mode = m.disp == 0 && base != 5                                 ? 0u
                           : fits_int8(units) && (m.disp & ((1 << shift) - 1)) == 0 ? 1u
                                                                                    : 2u;
@@ -376,7 +377,7 @@ void Assembler::sse(VectorOp op, const Mem &to, Vec from, unsigned value) {
 
 void Assembler::sse(VectorOp op, unsigned reg, Rm rm, unsigned value) {
     const bool in_memory = rm.memory != nullptr;
-    if ((op.forms & kSse) == 0 || reg > 15 || rm.number > 15 ||
+    if ((op.encodings & kSse) == 0 || reg > 15 || rm.number > 15 ||
         op.rm == (in_memory ? OpRm::kRegister : OpRm::kMemory) ||
         (in_memory && rm.memory->broadcast)) {
         fail(ErrorCode::kInvalid, "no such SSE instruction");
@@ -442,9 +443,9 @@ void Assembler::avx(VectorOp op, unsigned length, Vec reg, Vec third, Rm rm, uns
         fail(ErrorCode::kInvalid, "no such AVX operand");
         return;
     }
-    if (!extended && (op.forms & vex_form(length)) != 0) {
+    if (!extended && (op.encodings & vex_encoding(length)) != 0) {
         vex(op, length, reg.number, third.number, rm);
-    } else if ((op.forms & evex_form(length)) != 0) {
+    } else if ((op.encodings & evex_encoding(length)) != 0) {
         evex(op, length, reg, third.number, rm);
     } else {
         fail(ErrorCode::kInvalid, "no such AVX instruction");

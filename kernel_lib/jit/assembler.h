@@ -162,7 +162,7 @@ class Assembler {
     void mov(Gp to, Gp from, Width width = Width::k64);
     void mov(Gp to, const Mem &from, Width width = Width::k64);
     void mov(const Mem &to, Gp from, Width width = Width::k64);
-    void mov(Gp to, uint64_t value);  // the shortest of three forms
+    void mov(Gp to, uint64_t value);  // the shortest of three encodings
     void movzx8(Gp to, Gp from);
     void movzx8(Gp to, const Mem &from);
     void movzx16(Gp to, Gp from);
@@ -213,8 +213,8 @@ class Assembler {
     void sse(VectorOp op, const Mem &to, Vec from, unsigned value = 0);
     // Shifts by a constant, in place.
     void sse(VectorOp op, Vec to, unsigned value) { sse(op, to, to, value); }
-    // The VEX form where there is one for these operands, else EVEX. The longest register decides
-    // on the length.
+    // The VEX encoding where there is one for these operands, else EVEX. The longest register
+    // decides on the length.
     void avx(VectorOp op, Vec to, Vec from, unsigned value = 0);
     void avx(VectorOp op, Vec to, const Mem &from, unsigned value = 0);
     void avx(VectorOp op, const Mem &to, Vec from, unsigned value = 0);

@@ -71,14 +71,14 @@ Status Optimizer::add(OptimizationTarget &target) {
     entry.target = &target;
     entry.function = profile_().key(target.name());
     entry.rule_gain = kNoGain;
-    take_back(entry, mode_);
+    return_to_start(entry, mode_);
     return {};
 }
 
 void Optimizer::remove_all() {
     abandon();
     for (size_t i = 0; i < entry_count_; ++i) {
-        take_back(entries_[i], JitMode::kOff);
+        return_to_start(entries_[i], JitMode::kOff);
     }
     entry_count_ = 0;
 }
@@ -90,7 +90,7 @@ void Optimizer::set_mode(JitMode mode) {
     abandon();
     mode_ = mode;
     for (size_t i = 0; i < entry_count_; ++i) {
-        take_back(entries_[i], mode);
+        return_to_start(entries_[i], mode);
         entries_[i].considered = 0;
     }
 }
@@ -132,7 +132,7 @@ void Optimizer::set_level(Entry &entry, int level) {
 }
 
 // What has just won is in force.
-void Optimizer::take_over(Entry &entry) {
+void Optimizer::record_win(Entry &entry) {
     entry.choice.function = std::string_view(entry.target->name());
     entry.choice.variant = entry.target->candidate_name(level_, candidate_);
     entry.choice.ticks = median(times_.candidate());
@@ -144,11 +144,11 @@ void Optimizer::take_over(Entry &entry) {
 }
 
 // To what runs without having been measured: no promotion.
-void Optimizer::take_back(Entry &entry, JitMode mode) {
-    begin_at(entry, entry.target->start(mode));
+void Optimizer::return_to_start(Entry &entry, JitMode mode) {
+    set_start(entry, entry.target->start(mode));
 }
 
-void Optimizer::begin_at(Entry &entry, int level) {
+void Optimizer::set_start(Entry &entry, int level) {
     const uint64_t promotions = promotions_;
     entry.start_level = level;
     set_level(entry, entry.start_level);
@@ -628,7 +628,7 @@ void Optimizer::decide(TryVerdict verdict) {
         target.drop();
     } else if (verdict == TryVerdict::kWon) {
         target.install();
-        take_over(entry);
+        record_win(entry);
         won_ = true;
         profile_().set_code_bytes(entry.function, code_bytes);
     } else {
@@ -637,13 +637,13 @@ void Optimizer::decide(TryVerdict verdict) {
             // In force since the start: there it stays if it is no slower. Who asked for the rule
             // of thumb gets it in any case.
             if (verdict != TryVerdict::kLost) {
-                take_back(entry, JitMode::kOff);
+                return_to_start(entry, JitMode::kOff);
             } else if (!clearly_slower(times_)) {
-                take_over(entry);
+                record_win(entry);
             } else if (mode_ == JitMode::kBaseline) {
                 entry.gain = entry.rule_gain;
             } else {
-                begin_at(entry, target.yield());
+                set_start(entry, target.prefer_reference());
             }
         }
     }

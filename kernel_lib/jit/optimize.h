@@ -34,12 +34,12 @@ namespace bareflow {
 // Where a candidate stands in its field. Neighbours are of one family and differ in one step.
 struct CandidatePlace {
     uint16_t family = 0;
-    std::array<uint8_t, 3> steps{};  // rows at once, unrolling, ...: what the family varies
+    std::array<uint8_t, 3> knobs{};  // rows at once, unrolling, ...: what the family varies
 
     [[nodiscard]] constexpr bool is_neighbour(const CandidatePlace &other) const {
         int differences = 0;
-        for (size_t i = 0; i < steps.size(); ++i) {
-            differences += steps[i] != other.steps[i];
+        for (size_t i = 0; i < knobs.size(); ++i) {
+            differences += knobs[i] != other.knobs[i];
         }
         return family == other.family && differences == 1;
     }
@@ -87,7 +87,7 @@ class OptimizationTarget {
     virtual int start(JitMode mode) = 0;
     // What start() put in force is right but slower than the reference, which takes its place.
     // Kernels for other work that was not timed may stay. Returns the level.
-    virtual int yield() { return start(JitMode::kOff); }
+    virtual int prefer_reference() { return start(JitMode::kOff); }
 
   protected:
     ~OptimizationTarget() = default;
@@ -252,9 +252,9 @@ class Optimizer {
     bool find_recall();
     bool find_drift();
     void begin(size_t entry, int level, uint32_t first, uint32_t end);
-    void take_over(Entry &entry);
-    void take_back(Entry &entry, JitMode mode);
-    void begin_at(Entry &entry, int level);
+    void record_win(Entry &entry);
+    void return_to_start(Entry &entry, JitMode mode);
+    void set_start(Entry &entry, int level);
     void step();
     void check();
     void time();

@@ -80,7 +80,7 @@ void Profiler::begin(FunctionId id, uint64_t now_ticks) {
     stack_[depth_++] = {id, now_ticks};
 }
 
-void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
+void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t units) {
     if (off_) {
         return;
     }
@@ -115,8 +115,8 @@ void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
     function.max_cycles = std::max(function.max_cycles, cycles);
     const auto bucket = static_cast<size_t>(std::bit_width(cycles | 1) - 1);
     ++function.histogram[std::min(bucket, kBuckets - 1)];
-    function.work += items;
-    if (items == 1) {
+    function.work += units;
+    if (units == 1) {
         constexpr uint64_t kAverageOver = 32;
         ++function.single_calls;
         function.single_cycles += cycles;

@@ -77,7 +77,7 @@ class Profiler {
     // Ends the innermost open call of `id`; calls opened inside it and never ended are dropped and
     // counted as unbalanced. Without an open call: counted, nothing else. `items`: how many the
     // call was about, where calls are about several (rows of a batch).
-    void end(FunctionId id, uint64_t now_ticks, uint32_t items = 1);
+    void end(FunctionId id, uint64_t now_ticks, uint32_t units = 1);
 
     // Off: begin() and end() do nothing, so that it can be measured what they cost. Not within a
     // pair.

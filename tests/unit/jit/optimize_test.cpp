@@ -31,7 +31,7 @@ struct FakeCandidate {
     bool faults_in_run = false;
     bool never_returns = false;
     uint16_t family = 0;  // 0: its own
-    std::array<uint8_t, 3> steps{};
+    std::array<uint8_t, 3> knobs{};
 };
 
 // Without frames that a sanitizer would look after.
@@ -128,7 +128,7 @@ class FakeTarget final : public OptimizationTarget {
     }
     CandidatePlace candidate_place(int level, uint32_t index) const override {
         const FakeCandidate &candidate = levels[level][index];
-        return candidate.family != 0 ? CandidatePlace{candidate.family, candidate.steps}
+        return candidate.family != 0 ? CandidatePlace{candidate.family, candidate.knobs}
                                      : OptimizationTarget::candidate_place(level, index);
     }
 
@@ -476,7 +476,7 @@ class SearchTest : public OptimizeTest {
                                                      .run_ticks = ticks,
                                                      .check_steps = 4,
                                                      .family = family,
-                                                     .steps = {a, b, c}});
+                                                     .knobs = {a, b, c}});
                     }
                 }
             }
@@ -534,8 +534,8 @@ TEST_F(SearchTest, OnlyTheBetterHalfIsTimedForLonger) {
 
 TEST_F(SearchTest, AFamilyWhoseFirstCannotBeUsedHasASecond) {
     target_.levels[2] = {{.name = "a0", .available = false, .family = 1},
-                         {.name = "a1", .differs = true, .family = 1, .steps = {1}},
-                         {.name = "a2", .run_ticks = 100, .family = 1, .steps = {2}},
+                         {.name = "a1", .differs = true, .family = 1, .knobs = {1}},
+                         {.name = "a2", .run_ticks = 100, .family = 1, .knobs = {2}},
                          {.name = "b", .run_ticks = 300}};
     count_calls("f", 100);
     work_all();

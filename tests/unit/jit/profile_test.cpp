@@ -338,9 +338,9 @@ TEST(ProfileApi, APairIsCheap) {
 TEST(ProfilerItems, CallsAboutOneItemAreKeptApart) {
     auto profiler = std::make_unique<Profiler>();
     const FunctionId id = profiler->key("f");
-    const auto call = [&](uint64_t cycles, uint32_t items) {
+    const auto call = [&](uint64_t cycles, uint32_t units) {
         profiler->begin(id, 0);
-        profiler->end(id, cycles, items);
+        profiler->end(id, cycles, units);
     };
     call(100, 1);
     call(800, 16);

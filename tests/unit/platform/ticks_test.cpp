@@ -11,7 +11,8 @@ constexpr uint64_t kMicrosPerSecond = 1'000'000;
 
 // As exact as 128 bits, whatever the rate.
 TEST(TicksTest, ScalesWithoutOverflow) {
-    for (const uint64_t rate : {1ull, 999'999ull, 1'193'182ull, 2'399'999'987ull, 6'000'000'000ull}) {
+    for (const uint64_t rate :
+         {1ull, 999'999ull, 1'193'182ull, 2'399'999'987ull, 6'000'000'000ull}) {
         for (const uint64_t value : {uint64_t{0}, uint64_t{1}, rate - 1, rate, rate + 1, kYear,
                                      kYear * rate + 12'345, uint64_t{1} << 63}) {
             const auto exact = [&](uint64_t numerator, uint64_t denominator) {
