@@ -433,7 +433,7 @@ Appliance::SpeedUp Appliance::speed_up() const {
         const auto id = static_cast<FunctionId>(i);
         const auto cost = static_cast<double>(profiler().recent_cycles(id)) *
                           static_cast<double>(profiler().single_calls(id));
-        const Optimizer::Gain gain = optimizer().gain(profiler().name(id));
+        const Optimizer::Gain gain = optimizer().gain(id);
         now += cost;
         reference += cost * static_cast<double>(gain.over_reference) / 1e3;
         rule += cost * static_cast<double>(gain.over_rule) / 1e3;
@@ -750,7 +750,7 @@ status::FunctionRow Appliance::function(size_t index) {
         }
     }
     if (!row.variant.empty()) {
-        const Optimizer::Gain gain = optimizer().gain(f.name);
+        const Optimizer::Gain gain = optimizer().gain(static_cast<FunctionId>(index));
         row.speed_up = static_cast<double>(gain.over_reference) / 1e3;
         row.speed_up_over_rule = static_cast<double>(gain.over_rule) / 1e3;
     }

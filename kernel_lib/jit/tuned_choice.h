@@ -17,9 +17,12 @@ struct ShortText {
     uint8_t len = 0;
 
     constexpr ShortText() = default;
-    constexpr ShortText(std::string_view from)
-        : len(static_cast<uint8_t>(std::min(from.size(), kBytes))) {
+    constexpr ShortText(std::string_view from) { *this = from; }
+    constexpr ShortText &operator=(std::string_view from) {
+        text = {};
+        len = static_cast<uint8_t>(std::min(from.size(), kBytes));
         std::copy_n(from.begin(), len, text.begin());
+        return *this;
     }
     [[nodiscard]] constexpr std::string_view view() const { return {text.data(), len}; }
     bool operator==(const ShortText &other) const { return view() == other.view(); }
