@@ -1,3 +1,5 @@
+// What must hold: no task runs outside run(), no unit is computed twice or left out, and no
+// processor sleeps through a job or through the end of one (see sleep()).
 #include "kernel_lib/cpu/worker_pool.h"
 
 #include "kernel_lib/cpu/worker_wait.h"
@@ -26,13 +28,14 @@ WorkerPool &worker_pool() {
 
 // Halts until rung, unless `reason()` no longer holds.
 //
-// No wake-up is lost. The sleeper writes asleep = 1 and then reads what `reason` looks at; whoever
-// ends the reason writes that first and then reads asleep. Both pairs are sequentially consistent,
-// so at least one of the two sees the other's write: either the sleeper finds its reason gone and
-// does not halt, or the other finds asleep = 1, clears it and rings. And a ring that comes between
-// the sleeper's check and its halt is not lost either, because worker_wait() compares asleep once
-// more at a point from which on a ring is kept (metal: interrupts are off until the HLT; hosted:
-// the kernel compares under its lock).
+// No wake-up is lost. The sleeper writes asleep = 1 and then reads what `reason` looks at. The
+// processor that ends the reason writes that first and then reads asleep. Both pairs are
+// sequentially consistent, so at least one of the two sees the other's write. Either the sleeper
+// finds its reason gone and does not halt, or the other one finds asleep = 1, clears it and rings.
+//
+// A ring between the sleeper's check and its halt is not lost either: worker_wait() compares asleep
+// once more at a point from which on a ring is kept. On metal, interrupts are off until the HLT;
+// hosted, the kernel compares under its lock.
 template <typename Reason>
 void WorkerPool::sleep(uint32_t processor, Reason reason) {
     std::atomic<uint32_t> &asleep = seats_[processor].asleep;
@@ -45,7 +48,7 @@ void WorkerPool::sleep(uint32_t processor, Reason reason) {
 
 void WorkerPool::ring(uint32_t processor) {
     std::atomic<uint32_t> &asleep = seats_[processor].asleep;
-    // Looked at before it is written: for one who is awake the line stays where it is.
+    // Read before it is written: the cache line of a processor that is awake stays where it is.
     if (asleep.load(std::memory_order_seq_cst) != 0 &&
         asleep.exchange(0, std::memory_order_seq_cst) != 0) {
         worker_ring(processor, asleep);
@@ -63,8 +66,9 @@ void WorkerPool::ring(uint32_t processor) {
     }
 }
 
-// How many units it took. Smaller ones towards the end, where whoever took the last one lets all
-// the others wait: half of what would be a fair share, but no less than an eighth of a chunk.
+// Returns the number of units it took. Chunks become smaller towards the end, because all wait for
+// the processor that took the last one: a chunk is half of a fair share of the units that remain,
+// but at least an eighth of `chunk_`.
 uint32_t WorkerPool::take_chunks(bool from_end) {
     uint32_t taken = 0;
     const uint32_t shares = 2 * size();
@@ -109,7 +113,7 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
     }
     work(0);
 
-    // The barrier: nobody new comes in, and those inside finish the chunk they have.
+    // The barrier: no other processor joins, and those inside finish the chunk they have.
     const auto busy = [this] {
         return (state_.load(std::memory_order_seq_cst) & kActiveMask) != 0;
     };

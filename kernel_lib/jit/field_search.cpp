@@ -61,8 +61,8 @@ bool FieldSearch::choose_next(TryLog &log) {
     }
 }
 
-// With a center: one of its neighbours. Without: a candidate of a family that has no score yet. So a
-// family whose first candidate cannot be used is represented by its second.
+// With a center: one of its neighbours. Without: a candidate of a family that has no score yet. So
+// a family whose first candidate cannot be used is represented by its second.
 bool FieldSearch::choose_untried(uint32_t center) {
     for (uint32_t index = begin_; index < end_; ++index) {
         if (scores_[index].standing != Standing::kUntried) {

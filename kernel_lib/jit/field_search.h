@@ -29,7 +29,8 @@ class FieldSearch {
     [[nodiscard]] bool choose_next(TryLog &log);
     // The one that was chosen.
     [[nodiscard]] const Candidate &candidate() const { return candidate_; }
-    // It must beat what is in force. Otherwise it is timed for round_pairs() pairs and gets a score.
+    // It must beat what is in force. Otherwise it is timed for round_pairs() pairs and gets a
+    // score.
     [[nodiscard]] bool is_judging() const { return stage_ == Stage::kJudge; }
     // An earlier round compared its results with the reference's.
     [[nodiscard]] bool was_checked() const { return stage_ == Stage::kHalve; }

@@ -156,7 +156,7 @@ void Optimizer::set_level(TunedFunction &function, int level) {
 void Optimizer::record_win(TunedFunction &function) {
     function.choice.function = std::string_view(function.target->name());
     function.choice.variant = search_.candidate().name();
-    function.take_times(trial_.times());
+    function.take_times(try_.times());
     const FunctionId id = function.function;
     function.drift.restart(profile_().single_calls(id), profile_().single_cycles(id));
     ++revision_;
@@ -187,7 +187,7 @@ void Optimizer::begin(TunedFunction &function, int level, uint32_t first, uint32
     won_ = false;
     kept_ = false;
     search_.start(*function.target, level, first, end);
-    trial_.set_target(*function.target);
+    try_.set_target(*function.target);
 }
 
 // Remembered choices come before everything else: they are the shortest way to a fast program. The
@@ -272,7 +272,7 @@ bool Optimizer::find_work() {
 int Optimizer::work(uint64_t deadline_ticks) {
     const uint64_t start = clock_();
     changed_ = 0;
-    trial_.cool();
+    try_.cool();
     uint64_t now = start;
     while (now < deadline_ticks && has_work()) {
         step();
@@ -283,21 +283,21 @@ int Optimizer::work(uint64_t deadline_ticks) {
 }
 
 void Optimizer::step() {
-    if (!trial_.is_open()) {
+    if (!try_.is_open()) {
         return prepare();
     }
-    switch (trial_.step()) {
-        case CandidateTrial::Step::kMore:
+    switch (try_.step()) {
+        case CandidateTry::Step::kMore:
             return;
-        case CandidateTrial::Step::kScored:
-            search_.set_score(trial_.times());
+        case CandidateTry::Step::kScored:
+            search_.set_score(try_.times());
             now_->target->drop();
             break;
-        case CandidateTrial::Step::kDecided:
-            decide(trial_.verdict());
+        case CandidateTry::Step::kDecided:
+            decide(try_.verdict());
             break;
     }
-    counters_.spoiled += trial_.times().spoiled();
+    counters_.spoiled += try_.times().spoiled();
 }
 
 void Optimizer::prepare() {
@@ -312,10 +312,10 @@ void Optimizer::prepare() {
     switch (prepared) {
         case OptimizationTarget::Prepared::kReady:
             // A remembered choice was the fastest once: a few bad measurements must not end it.
-            return trial_.start(candidate, {.judged = search_.is_judging(),
-                                            .pairs = search_.round_pairs(),
-                                            .was_checked = search_.was_checked(),
-                                            .patient = recalling_});
+            return try_.start(candidate, {.judged = search_.is_judging(),
+                                          .pairs = search_.round_pairs(),
+                                          .was_checked = search_.was_checked(),
+                                          .patient = recalling_});
         case OptimizationTarget::Prepared::kInForce:
             kept_ = true;
             return search_.set_in_force();
@@ -331,7 +331,7 @@ void Optimizer::decide(TryVerdict verdict) {
     const Candidate &candidate = search_.candidate();
     OptimizationTarget &target = *candidate.target;
     TunedFunction &function = *now_;
-    const PairedTimes &times = trial_.times();
+    const PairedTimes &times = try_.times();
     const uint64_t code_bytes = target.code_bytes();
     if (verdict == TryVerdict::kFaulted || verdict == TryVerdict::kOverran) {
         log_line("jit: ", candidate.name(), " for ", target.name(), " ", verdict_name(verdict),
@@ -371,7 +371,7 @@ void Optimizer::decide(TryVerdict verdict) {
 void Optimizer::judge_start(TunedFunction &function, TryVerdict verdict) {
     if (verdict != TryVerdict::kLost) {
         return_to_start(function, JitMode::kOff);
-    } else if (!clearly_slower(trial_.times())) {
+    } else if (!clearly_slower(try_.times())) {
         record_win(function);
     } else if (mode_ == JitMode::kBaseline) {
         function.gain = function.rule_gain;  // this mode asks for the rule of thumb, fast or not
@@ -408,9 +408,9 @@ void Optimizer::finish_level() {
 
 // Gives up the level, and the candidate in hand without a verdict.
 void Optimizer::abandon() {
-    if (trial_.is_open()) {
+    if (try_.is_open()) {
         now_->target->drop();
-        trial_.close();
+        try_.close();
     }
     now_ = nullptr;
     recalling_ = false;

@@ -3,7 +3,7 @@
 //
 // It knows nothing of what a function computes: the owner of a function registers an
 // OptimizationTarget. The optimiser decides what to look at and when to stop. FieldSearch chooses
-// the candidates, CandidateTrial compares and times them, and TryLog keeps what came of each,
+// the candidates, CandidateTry compares and times them, and TryLog keeps what came of each,
 // losses included.
 //
 // Work is cut by time. work() returns at its deadline or at most a few runs of the function later,
@@ -18,7 +18,7 @@
 
 #include "kernel_lib/base/result.h"
 #include "kernel_lib/jit/adaptive.h"
-#include "kernel_lib/jit/candidate_trial.h"
+#include "kernel_lib/jit/candidate_try.h"
 #include "kernel_lib/jit/field_search.h"
 #include "kernel_lib/jit/optimization_target.h"
 #include "kernel_lib/jit/try_log.h"
@@ -49,7 +49,7 @@ class Optimizer {
     // Where calls are counted and levels shown, what time it is, and room for the log (at least one
     // entry). Tests give their own.
     Optimizer(ProfileSource profile, Clock clock, std::span<OptimizationTry> log)
-        : profile_(profile), clock_(clock), trial_(clock), log_(log, clock) {}
+        : profile_(profile), clock_(clock), try_(clock), log_(log, clock) {}
     Optimizer(const Optimizer &) = delete;
     Optimizer &operator=(const Optimizer &) = delete;
 
@@ -140,7 +140,7 @@ class Optimizer {
 
     TunedFunction *now_ = nullptr;  // whose level is being searched; nullptr: none is
     FieldSearch search_;
-    CandidateTrial trial_;
+    CandidateTry try_;
     bool recalling_ = false;  // the level consists of a remembered choice
     bool kept_ = false;       // a candidate of the level was in force already
     bool won_ = false;        // a candidate of the level was installed

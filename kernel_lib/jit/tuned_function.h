@@ -30,7 +30,7 @@ struct TunedFunction {
     int level = 0;        // in force
     int start_level = 0;  // of what start() put into force
 
-    TunedChoice choice{};         // what is in force; empty: it was never timed
+    TunedChoice choice{};    // what is in force; empty: it was never timed
     uint64_t gain = 0;       // of what is in force over the reference, in thousandths
     uint64_t rule_gain = 0;  // of the rule of thumb over the reference, in force or not
 

@@ -2,8 +2,8 @@
 // volume 2, the opcode tables of the instructions; tuple types (disp8*N) in table 2-34 and 2-35.
 //
 // An instruction is named as in SSE ("paddb"); where SSE has none, as in AVX ("vpermq").
-// Which of SSE, VEX and EVEX it has, and for which vector lengths, is in `encodings`. EVEX at 128
-// and 256 bits needs AVX-512VL. What else a processor must have is the caller's business.
+// `encodings` says which of SSE, VEX and EVEX it has, and for which vector lengths. EVEX at 128 and
+// 256 bits needs AVX-512VL. The caller must know what else the processor has to support.
 #pragma once
 
 #include <cstdint>

@@ -111,7 +111,7 @@ TEST(WorkerPoolTest, WhatEachDidAddsUp) {
     }
 }
 
-// The caller's units come before the worker's, whoever was faster.
+// The caller's units come before the worker's, also when the worker was faster.
 TEST(WorkerPoolTest, TheTwoBeginAtTheTwoEnds) {
     Crew crew(2);
     struct Job {

@@ -1,5 +1,5 @@
-// A target of the optimiser whose candidates cost what they say, and are right or wrong as they say;
-// and a fixture with one of these and an optimiser.
+// A target of the optimiser whose candidates cost what they say, and are right or wrong as they
+// say; and a fixture with one of these and an optimiser.
 #pragma once
 
 #include <gtest/gtest.h>

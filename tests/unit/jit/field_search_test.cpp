@@ -10,8 +10,8 @@
 namespace bareflow {
 namespace {
 
-using fakes::FakeCandidate;
 using fakes::count_calls;
+using fakes::FakeCandidate;
 
 class FieldSearchTest : public fakes::TargetTest {
   protected:

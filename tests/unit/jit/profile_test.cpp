@@ -351,7 +351,7 @@ TEST(ProfilerItems, CallsAboutOneItemAreKeptApart) {
     EXPECT_EQ(f.work, 18u);
     EXPECT_EQ(f.single_calls, 2u);
     EXPECT_EQ(f.single_cycles, 300u);
-    // The average of late: it follows, and a single call moves it little.
+    // The recent average follows a change, and a single call moves it little.
     EXPECT_GT(f.recent_cycles, 100u);
     EXPECT_LT(f.recent_cycles, 110u);
     for (int i = 0; i < 500; ++i) {

@@ -1,4 +1,4 @@
-#include "kernel_lib/jit/candidate_trial.h"
+#include "kernel_lib/jit/candidate_try.h"
 
 #include <gtest/gtest.h>
 
@@ -10,87 +10,87 @@ namespace {
 using fakes::count_calls;
 using fakes::fake_clock;
 
-using Step = CandidateTrial::Step;
+using Step = CandidateTry::Step;
 
-// The trials themselves, without an optimiser around them.
-class CandidateTrialTest : public fakes::TargetTest {
+// The tries themselves, without an optimiser around them.
+class CandidateTryTest : public fakes::TargetTest {
   protected:
     // The candidate of level 2 in hand, from its preparation on.
-    void start(uint32_t index, const CandidateTrial::Terms &terms) {
+    void start(uint32_t index, const CandidateTry::Terms &terms) {
         ASSERT_EQ(target_.prepare(2, index), OptimizationTarget::Prepared::kReady);
-        trial_.set_target(target_);
-        trial_.start({&target_, 2, index}, terms);
+        try_.set_target(target_);
+        try_.start({&target_, 2, index}, terms);
     }
     Step finish() {
         Step step = Step::kMore;
         for (int i = 0; i < 100 && step == Step::kMore; ++i) {
-            step = trial_.step();
+            step = try_.step();
         }
         return step;
     }
 
-    CandidateTrial trial_{fake_clock};
+    CandidateTry try_{fake_clock};
 };
 
-TEST_F(CandidateTrialTest, AScoreNeedsOnePartialComparisonAndItsPairs) {
+TEST_F(CandidateTryTest, AScoreNeedsOnePartialComparisonAndItsPairs) {
     target_.levels[2] = {{.name = "some", .run_ticks = 600, .check_steps = 9}};
     start(0, {.pairs = 2});
-    EXPECT_TRUE(trial_.is_open());
+    EXPECT_TRUE(try_.is_open());
     EXPECT_EQ(finish(), Step::kScored);
-    EXPECT_FALSE(trial_.is_open());
-    EXPECT_EQ(trial_.times().count(), 2u);
-    EXPECT_EQ(trial_.times().candidate()[0], 600u);
-    EXPECT_EQ(trial_.times().current()[0], 1000u);
+    EXPECT_FALSE(try_.is_open());
+    EXPECT_EQ(try_.times().count(), 2u);
+    EXPECT_EQ(try_.times().candidate()[0], 600u);
+    EXPECT_EQ(try_.times().current()[0], 1000u);
     // The reference for a deadline, two runs to warm up, two pairs.
     EXPECT_EQ(target_.runs, 1u + 2u + 4u);
 }
 
-TEST_F(CandidateTrialTest, AHopelessCandidateIsScoredByOnePair) {
+TEST_F(CandidateTryTest, AHopelessCandidateIsScoredByOnePair) {
     target_.levels[2] = {{.name = "slow", .run_ticks = 5000}};
     start(0, {.pairs = 12});
     EXPECT_EQ(finish(), Step::kScored);
-    EXPECT_EQ(trial_.times().count(), 1u);
+    EXPECT_EQ(try_.times().count(), 1u);
 }
 
-TEST_F(CandidateTrialTest, AWinnerIsComparedToTheEnd) {
+TEST_F(CandidateTryTest, AWinnerIsComparedToTheEnd) {
     for (const bool differs : {false, true}) {
         target_.levels[2] = {
             {.name = "fast", .run_ticks = 100, .check_steps = 6, .differs = differs}};
         start(0, {.judged = true});
         EXPECT_EQ(finish(), Step::kDecided);
-        EXPECT_EQ(trial_.verdict(), differs ? TryVerdict::kDiffered : TryVerdict::kWon);
-        EXPECT_EQ(trial_.times().count() == 0, differs);
+        EXPECT_EQ(try_.verdict(), differs ? TryVerdict::kDiffered : TryVerdict::kWon);
+        EXPECT_EQ(try_.times().count() == 0, differs);
         target_.drop();
     }
 }
 
-TEST_F(CandidateTrialTest, APatientTrialTakesAllPairsBeforeItIsLost) {
+TEST_F(CandidateTryTest, APatientTryTakesAllPairsBeforeItIsLost) {
     target_.levels[2] = {{.name = "slow", .run_ticks = 3000}};
     for (const bool patient : {false, true}) {
         start(0, {.judged = true, .patient = patient});
         EXPECT_EQ(finish(), Step::kDecided);
-        EXPECT_EQ(trial_.verdict(), TryVerdict::kLost);
-        EXPECT_EQ(trial_.times().count() == PairedTimes::kMaxPairs, patient);
+        EXPECT_EQ(try_.verdict(), TryVerdict::kLost);
+        EXPECT_EQ(try_.times().count() == PairedTimes::kMaxPairs, patient);
         target_.drop();
     }
 }
 
-TEST_F(CandidateTrialTest, RunsAfterAnInterruptionDoNotCount) {
+TEST_F(CandidateTryTest, RunsAfterAnInterruptionDoNotCount) {
     target_.levels[2] = {{.name = "some", .run_ticks = 600}};
     start(0, {.pairs = 4});
-    EXPECT_EQ(trial_.step(), Step::kMore);  // compared
-    EXPECT_EQ(trial_.step(), Step::kMore);  // a pair
+    EXPECT_EQ(try_.step(), Step::kMore);  // compared
+    EXPECT_EQ(try_.step(), Step::kMore);  // a pair
     const uint32_t before = target_.runs;
-    EXPECT_EQ(trial_.step(), Step::kMore);
+    EXPECT_EQ(try_.step(), Step::kMore);
     EXPECT_EQ(target_.runs, before + 2);
-    trial_.cool();
-    EXPECT_EQ(trial_.step(), Step::kMore);
+    try_.cool();
+    EXPECT_EQ(try_.step(), Step::kMore);
     EXPECT_EQ(target_.runs, before + 2 + 4);
-    EXPECT_EQ(trial_.times().count(), 3u);
+    EXPECT_EQ(try_.times().count(), 3u);
 }
 
 // Dropped, logged without times, and the next ones get their chance.
-TEST_F(CandidateTrialTest, CandidatesThatFaultOrNeverReturnAreDropped) {
+TEST_F(CandidateTryTest, CandidatesThatFaultOrNeverReturnAreDropped) {
     target_.levels[1] = {};
     target_.levels[2] = {{.name = "bad check", .faults_in_check = true},
                          {.name = "bad run", .run_ticks = 1, .faults_in_run = true},

@@ -1,6 +1,6 @@
 // What must hold: no candidate wins before all of its results were found equal, and none runs
 // outside a guarded call before one run of it inside one has returned.
-#include "kernel_lib/jit/candidate_trial.h"
+#include "kernel_lib/jit/candidate_try.h"
 
 #include <algorithm>
 
@@ -8,12 +8,12 @@
 
 namespace bareflow {
 
-void CandidateTrial::set_target(OptimizationTarget &target) {
+void CandidateTry::set_target(OptimizationTarget &target) {
     target_ = &target;
     reference_ticks_ = 0;
 }
 
-void CandidateTrial::start(const Candidate &candidate, const Terms &terms) {
+void CandidateTry::start(const Candidate &candidate, const Terms &terms) {
     // The deadlines of the guarded calls follow from the time of the reference.
     if (reference_ticks_ == 0) {
         const uint64_t start = clock_();
@@ -28,11 +28,11 @@ void CandidateTrial::start(const Candidate &candidate, const Terms &terms) {
     phase_ = terms.was_checked ? Phase::kTime : Phase::kCheck;
 }
 
-CandidateTrial::Step CandidateTrial::step() {
+CandidateTry::Step CandidateTry::step() {
     return phase_ == Phase::kTime ? time() : check();
 }
 
-CandidateTrial::Step CandidateTrial::decide(TryVerdict verdict) {
+CandidateTry::Step CandidateTry::decide(TryVerdict verdict) {
     if (verdict != TryVerdict::kWon && verdict != TryVerdict::kLost) {
         times_ = {};
     }
@@ -42,19 +42,18 @@ CandidateTrial::Step CandidateTrial::decide(TryVerdict verdict) {
 }
 
 // False: the candidate faulted or overran, and has its verdict.
-bool CandidateTrial::guard(void (*function)(void *), void *context) {
+bool CandidateTry::guard(void (*function)(void *), void *context) {
     // What may be in force already gets the longest deadline: a busy machine must not make it lose.
     const uint64_t like = against_reference_ ? ~uint64_t{0} : reference_ticks_;
     const GuardedOutcome outcome = guarded_call_like(function, context, like);
     if (outcome == GuardedOutcome::kReturned) {
         return true;
     }
-    (void)decide(outcome == GuardedOutcome::kFaulted ? TryVerdict::kFaulted
-                                                     : TryVerdict::kOverran);
+    (void)decide(outcome == GuardedOutcome::kFaulted ? TryVerdict::kFaulted : TryVerdict::kOverran);
     return false;
 }
 
-CandidateTrial::Step CandidateTrial::check() {
+CandidateTry::Step CandidateTry::check() {
     struct Call {
         OptimizationTarget *target;
         OptimizationTarget::Check check;
@@ -81,7 +80,7 @@ CandidateTrial::Step CandidateTrial::check() {
     return Step::kMore;
 }
 
-CandidateTrial::Step CandidateTrial::time() {
+CandidateTry::Step CandidateTry::time() {
     if (!warm_ && !warm_up()) {
         return Step::kDecided;
     }
@@ -112,26 +111,24 @@ CandidateTrial::Step CandidateTrial::time() {
 }
 
 // What the candidate is compared with.
-void CandidateTrial::run_other() {
+void CandidateTry::run_other() {
     against_reference_ ? target_->run_reference() : target_->run_current();
 }
 
 // The first runs after an interruption find cold caches and, in an emulator, untranslated code:
 // they are not counted. False: the candidate has its verdict.
-bool CandidateTrial::warm_up() {
+bool CandidateTry::warm_up() {
     run_other();
-    warm_ = guard(
-        [](void *context) { static_cast<OptimizationTarget *>(context)->run_candidate(); },
-        target_);
+    warm_ =
+        guard([](void *context) { static_cast<OptimizationTarget *>(context)->run_candidate(); },
+              target_);
     return warm_;
 }
 
 // One run of each. Which side runs first changes from pair to pair.
-void CandidateTrial::take_pair() {
+void CandidateTry::take_pair() {
     const bool candidate_first = (times_.count() + times_.spoiled()) % 2 != 0;
-    const auto run = [&](bool candidate) {
-        candidate ? target_->run_candidate() : run_other();
-    };
+    const auto run = [&](bool candidate) { candidate ? target_->run_candidate() : run_other(); };
     const uint64_t start = clock_();
     run(candidate_first);
     const uint64_t middle = clock_();

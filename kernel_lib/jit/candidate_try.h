@@ -14,24 +14,24 @@
 
 namespace bareflow {
 
-class CandidateTrial {
+class CandidateTry {
   public:
     enum class Step : uint8_t { kMore, kScored, kDecided };
     struct Terms {
         bool judged = false;       // until it has won or lost; otherwise for `pairs` pairs
         size_t pairs = 0;          // of runs
-        bool was_checked = false;  // an earlier trial compared its results
+        bool was_checked = false;  // an earlier try compared its results
         bool patient = false;      // it loses by the greatest number of pairs only
     };
 
-    explicit CandidateTrial(TickClock clock) : clock_(clock) {}
+    explicit CandidateTry(TickClock clock) : clock_(clock) {}
 
-    // The next trials are about candidates of this target.
+    // The next tries are about candidates of this target.
     void set_target(OptimizationTarget &target);
     // The candidate is the one that the target has just prepared.
     void start(const Candidate &candidate, const Terms &terms);
     [[nodiscard]] bool is_open() const { return phase_ != Phase::kNone; }
-    // One comparison or one pair of runs. Scored or decided: the trial is closed, and the caller
+    // One comparison or one pair of runs. Scored or decided: the try is closed, and the caller
     // installs or drops the candidate.
     [[nodiscard]] Step step();
     void close() { phase_ = Phase::kNone; }
