@@ -18,6 +18,7 @@
 #include "api/chat_prompt.h"
 #include "api/completion_answer.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::api {
 
@@ -29,14 +30,6 @@ constexpr size_t kMaxReservedBytes = 32 * 1024;
 // Time for encoding prompts in one poll(), so that requests that came together start together. A
 // longer prompt is continued in the next poll().
 constexpr uint64_t kEncodeUs = 1000;
-
-double to_ms(uint64_t ticks) {
-    return static_cast<double>(ticks) * 1000.0 / static_cast<double>(platform::ticks_per_second());
-}
-
-uint64_t to_us(uint64_t ticks) {
-    return static_cast<uint64_t>(to_ms(ticks) * 1000.0);
-}
 
 uint64_t random_u64() {
     uint64_t value = 0;
@@ -334,8 +327,7 @@ bool CompletionApi::poll() {
             pause_or_resume(slot);
         }
     }
-    const uint64_t deadline =
-        platform::ticks() + platform::ticks_per_second() / 1'000'000 * kEncodeUs;
+    const uint64_t deadline = platform::ticks() + us_to_ticks(kEncodeUs);
     do {
         Job *encoding = queue_.next_to_encode();
         if (encoding == nullptr) {
@@ -415,8 +407,8 @@ void CompletionApi::sum_up(Job &job, FinishKind finish, const llama::Usage &usag
     summary.finish = finish;
     summary.prompt_tokens = usage.prompt_tokens;
     summary.cached_tokens = usage.cached_tokens;
-    summary.prompt_ms = to_ms(usage.prompt_ticks);
-    summary.decode_ms = to_ms(usage.decode_ticks);
+    summary.prompt_ms = ticks_to_ms(usage.prompt_ticks);
+    summary.decode_ms = ticks_to_ms(usage.decode_ticks);
     // The first token came with the prompt's last batch: decoding made the others.
     if (summary.decode_ms > 0 && summary.completion_tokens > 1) {
         summary.tokens_per_second = (summary.completion_tokens - 1) * 1000.0 / summary.decode_ms;
@@ -507,8 +499,8 @@ CompletionCounters CompletionApi::counters() const {
         counters.copied_tokens = engine.copied_tokens;
         counters.batches = engine.batches;
         counters.batch_rows = engine.tokens;
-        counters.prompt_us = to_us(engine.prompt_ticks);
-        counters.decode_us = to_us(engine.decode_ticks);
+        counters.prompt_us = ticks_to_us(engine.prompt_ticks);
+        counters.decode_us = ticks_to_us(engine.decode_ticks);
     }
     return counters;
 }

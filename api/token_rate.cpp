@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::api {
 
@@ -11,9 +11,7 @@ double TokenRate::per_second(uint64_t now_ticks) const {
         return 0;
     }
     const uint64_t count = std::min<uint64_t>(count_, kTokens);
-    const uint64_t took_ticks = now_ticks - ticks_[(count_ - count) % kTokens];
-    const double ms = static_cast<double>(took_ticks) * 1000.0 /
-                      static_cast<double>(platform::ticks_per_second());
+    const double ms = ticks_to_ms(now_ticks - ticks_[(count_ - count) % kTokens]);
     return ms > 0 ? static_cast<double>(count - 1) * 1000.0 / ms : 0;
 }
 

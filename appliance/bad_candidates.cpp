@@ -17,6 +17,7 @@
 #include "kernel_lib/jit/profile.h"
 #include "kernel_lib/memory/guarded_pages.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -231,13 +232,13 @@ struct Elsewhere {
 
 void try_elsewhere(void *context, uint32_t /*begin*/, uint32_t /*end*/) {
     auto &work = *static_cast<Elsewhere *>(context);
-    constexpr uint64_t kPatienceSeconds = 20;
-    const uint64_t per_second = platform::ticks_per_second();
+    constexpr uint64_t kPatienceMs = 20'000;
+    const uint64_t patience = ms_to_ticks(kPatienceMs);
     const uint32_t self = platform::processor_index();
     uint32_t nobody = 0;
     if (self == 0 || !work.processor.compare_exchange_strong(nobody, self)) {
         const uint64_t since = platform::ticks();
-        while (!work.done.load() && platform::ticks() - since < kPatienceSeconds * per_second) {
+        while (!work.done.load() && platform::ticks() - since < patience) {
             worker_pause();
         }
         return;
@@ -317,7 +318,7 @@ bool try_bad_candidates(WorkerPool &pool) {
     }
     bool good = optimizer.add(target).ok();
     while (optimizer.has_work()) {
-        (void)optimizer.work(platform::ticks() + platform::ticks_per_second() / 100);
+        (void)optimizer.work(platform::ticks() + ms_to_ticks(10));
     }
     good = good && late_is_fine && optimizer.try_count() == kCount;
     for (size_t i = 0; i < optimizer.try_count(); ++i) {

@@ -10,6 +10,7 @@
 #include "compute/kernels/registry.h"
 #include "kernel_lib/io/log.h"
 #include "llama/engine/memory_plan.h"
+#include "llama/model/value_check.h"
 
 namespace bareflow {
 namespace {

@@ -16,7 +16,7 @@
 #include "compute/tuning/float_tuner.h"
 #include "compute/tuning/gemv_tuner.h"
 #include "compute/tuning/weight_placement.h"
-#include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "llama/engine/engine.h"
 #include "llama/model/model.h"
 #include "llama/text/tokenizer.h"
@@ -33,14 +33,6 @@ static_assert(compute::kRelaxedTolerance == 1.0f / 4096);
 // The engine and the optimiser work in slices of this length. Between two slices the network and
 // the console are served.
 inline constexpr uint64_t kSliceMs = 5;
-
-[[nodiscard]] inline uint64_t ms_to_ticks(uint64_t ms) {
-    return ms * (platform::ticks_per_second() / 1000);
-}
-[[nodiscard]] inline uint64_t ticks_to_us(uint64_t ticks) {
-    return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * 1'000'000 /
-                                 platform::ticks_per_second());
-}
 
 // The machine around the appliance: its network, and the facts that only the machine knows.
 class Surroundings {

@@ -91,7 +91,7 @@ void StatusReport::fill_machine(status::SystemSnapshot &out) const {
     out.share_count = pool.seats() > 1 ? pool.seats() : 0;
     for (uint32_t i = 0; i < out.share_count; i++) {
         const WorkerPool::Share &share = pool.share(i);
-        out.shares[i] = {share.jobs, share.items, ticks_to_us(share.ticks)};
+        out.shares[i] = {share.jobs, share.units, ticks_to_us(share.ticks)};
     }
 }
 

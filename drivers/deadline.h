@@ -4,13 +4,14 @@
 #include <cstdint>
 
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
 class Deadline {
   public:
     explicit Deadline(uint32_t timeout_ms)
-        : start_(platform::ticks()), len_ticks_(platform::ticks_per_second() / 1000 * timeout_ms) {}
+        : start_(platform::ticks()), len_ticks_(ms_to_ticks(timeout_ms)) {}
     [[nodiscard]] bool passed() const { return platform::ticks() - start_ > len_ticks_; }
 
   private:
@@ -37,7 +38,7 @@ template <typename Ready>
 // loop.
 inline void settle_us(uint32_t time_us) {
     const uint64_t start = platform::ticks();
-    const uint64_t len = platform::ticks_per_second() / 1000 * time_us / 1000 + 1;
+    const uint64_t len = us_to_ticks(time_us) + 1;
     while (platform::ticks() - start < len) {
         __builtin_ia32_pause();
     }

@@ -15,6 +15,7 @@
 #include "http/request_parser.h"
 #include "http/server_counters.h"
 #include "kernel_lib/base/byte_stream.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::http {
 
@@ -32,7 +33,6 @@ struct ConnectionShared {
     ServerTimeouts timeouts;
     ServerCounters counters;
     BodyBudget budget;
-    uint64_t ticks_per_ms = 1;
 };
 
 class Connection final : public Exchange {
@@ -78,7 +78,7 @@ class Connection final : public Exchange {
     };
 
     void enter(Phase phase);
-    void set_deadline_ms(uint32_t ms) { deadline_ = now_ + ms * shared_.ticks_per_ms; }
+    void set_deadline_ms(uint32_t ms) { deadline_ = now_ + ms_to_ticks(ms); }
     void start_request();
     void refuse(uint16_t status, std::string_view message);
     void read_request();

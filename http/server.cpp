@@ -8,6 +8,7 @@
 
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow::http {
 
@@ -34,7 +35,6 @@ Result<Server *> Server::create(StreamSource &source, Handler &handler,
     server->shared_.handler = &handler;
     server->shared_.timeouts = config.timeouts;
     server->shared_.budget.total_bytes = config.body_total_bytes;
-    server->shared_.ticks_per_ms = std::max<uint64_t>(platform::ticks_per_second() / 1000, 1);
     for (uint32_t i = 0; i < config.connections; ++i) {
         new (connections + i) Connection(server->shared_);
     }
@@ -65,7 +65,7 @@ Connection *Server::free_connection() {
 // The connection to drop for a new client; nullptr when all of them are working.
 Connection *Server::make_room(uint64_t now) {
     Connection *spare = nullptr;
-    const uint64_t grace = kGraceMs * shared_.ticks_per_ms;
+    const uint64_t grace = ms_to_ticks(kGraceMs);
     for (Connection &connection : connections_) {
         if (!connection.is_reading() || (!(connection.is_idle() && connection.has_served()) &&
                                          now - connection.since_ticks() < grace)) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "lwip/init.h"
 #include "lwip/sys.h"
 #include "lwip_hooks.h"
@@ -25,9 +26,7 @@ const SipKey &boot_secret() {
 }
 
 uint64_t microseconds() {
-    const uint64_t ticks = bareflow::platform::ticks();
-    const uint64_t hz = bareflow::platform::ticks_per_second();
-    return ticks / hz * 1000000 + ticks % hz * 1000000 / hz;
+    return bareflow::ticks_to_us(bareflow::platform::ticks());
 }
 
 }  // namespace

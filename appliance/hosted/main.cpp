@@ -29,6 +29,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "net/posix_transport_hosted.h"
 
 namespace bareflow {
@@ -206,14 +207,13 @@ int run(Options &options) {
             {.bytes = file.bytes, .place = options.model, .writable = file.writable});
     }
 
-    const uint64_t ticks_per_ms = std::max<uint64_t>(platform::ticks_per_second() / 1000, 1);
     while (stop_requested == 0) {
         if (appliance.turn()) {
             continue;
         }
         const uint64_t now = platform::ticks();
         const uint64_t deadline = std::max(appliance.idle_deadline(), now);
-        const uint64_t wait_ms = std::min<uint64_t>((deadline - now) / ticks_per_ms + 1, 60'000);
+        const uint64_t wait_ms = std::min<uint64_t>(ticks_to_us(deadline - now) / 1000 + 1, 60'000);
         sockets.wait(static_cast<int>(wait_ms));
     }
     return 0;

@@ -16,6 +16,7 @@
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/memory/buffer.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "llama/model/model.h"
 #include "llama/model/value_check.h"
 #include "llama/text/stream_decoder.h"
@@ -203,7 +204,7 @@ Status run(const TokenModeOptions &options, TextWriter &detail) {
         std::printf("%s", options.prompt);
     }
     Printer printer(*engine, tokenizer, options.logits);
-    const uint64_t slice_ticks = platform::ticks_per_second() / 1000000 * options.slice_us;
+    const uint64_t slice_ticks = us_to_ticks(options.slice_us);
     for (uint32_t next = 0; next < prompts.count || engine->busy();) {
         while (next < prompts.count) {
             const auto slot = engine->start({.prompt = prompts[next],

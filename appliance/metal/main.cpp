@@ -22,6 +22,7 @@
 #include "kernel_lib/jit_runtime.h"
 #include "kernel_lib/platform/metal/start.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 #include "net/network.h"
 
 extern "C" {
@@ -124,7 +125,7 @@ uint64_t Machine::network_deadline() {
     if (network_ != nullptr) {
         ms = polled_ ? kPolledMs : network_->ms_until_timer();
     }
-    return platform::ticks() + ms * (platform::ticks_per_second() / 1000);
+    return platform::ticks() + ms_to_ticks(ms);
 }
 
 bool Machine::network_settled() {
@@ -234,8 +235,7 @@ void find_model(const Settings &settings, Appliance &appliance) {
 int appliance_main(const BootInfo &info) {
     log_stage("boot", "BareFlow ", kVersion, ": booted by ",
               info.source == BootSource::kPvh ? "PVH" : "BIOS", " in ",
-              (info.tsc_at_kernel - info.tsc_at_entry) * 1000 / platform::ticks_per_second(),
-              " ms");
+              ticks_to_us(info.tsc_at_kernel - info.tsc_at_entry) / 1000, " ms");
     log_processor();
     (void)probe_entropy();
     log_stage("memory", Bytes{platform::total_memory_bytes()}, ", ",

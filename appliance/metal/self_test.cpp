@@ -15,6 +15,7 @@
 #include "kernel_lib/jit/code_buffer.h"
 #include "kernel_lib/platform/metal/memory_setup.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -74,7 +75,7 @@ void republish(jit::CodeBuffer &code, Question &question) {
                     asked.elsewhere += platform::processor_index() != 0 ? 1 : 0;
                     // Wait, so that the other processors can take part.
                     for (const uint64_t since = platform::ticks();
-                         platform::ticks() - since < platform::ticks_per_second() / 100'000;) {
+                         platform::ticks() - since < us_to_ticks(10);) {
                         worker_pause();
                     }
                 }
@@ -144,12 +145,12 @@ void test_code() {
             return;
         }
         case SelfTest::kProcessor: {
-            // Two units: the boot processor waits in its own, so that another one takes the second.
+            // Two units: each processor waits for the other one, so both take part.
             const auto fault_elsewhere = [](void *, uint32_t, uint32_t) {
                 if (platform::processor_index() != 0) {
                     asm volatile("ud2");
                 }
-                const uint64_t end = platform::ticks() + platform::ticks_per_second();
+                const uint64_t end = platform::ticks() + ms_to_ticks(1000);
                 while (platform::ticks() < end) {
                     worker_pause();
                 }

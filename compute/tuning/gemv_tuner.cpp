@@ -130,7 +130,7 @@ CandidatePlace GemvTuner::Target::candidate_place(int level, uint32_t index) con
     const bool one_row = plan.kind() != PlanKind::kSwar && plan.rows == 1;
     return {.family = static_cast<uint16_t>(kGenerated + 4 * static_cast<int>(plan.set) +
                                             2 * plan.narrow + (plan.direct || one_row)),
-            .steps = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
+            .knobs = {plan.rows, plan.unroll, static_cast<uint8_t>(plan.ahead / kPrefetchUnit)}};
 }
 
 OptimizationTarget::Prepared GemvTuner::Target::prepare(int level, uint32_t index) {
@@ -285,7 +285,7 @@ int GemvTuner::Target::start(JitMode mode) {
 }
 
 // The kernel for several vectors was not timed against the reference, so it stays.
-int GemvTuner::Target::yield() {
+int GemvTuner::Target::prefer_reference() {
     fallback_ = {binding_->reference, gemv_variants(binding_->type)[0].forms, kNoRegion,
                  gemv_variants(binding_->type)[0].name};
     return fall_back();

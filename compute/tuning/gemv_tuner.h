@@ -126,7 +126,7 @@ class GemvTuner {
         void install() override;
         void drop() override;
         int start(JitMode mode) override;
-        int yield() override;
+        int prefer_reference() override;
 
         [[nodiscard]] jit::CodeBuffer::Region region() const { return current_.region; }
         // Puts the fastest compiled kernel that was found to be right into force. Returns its

@@ -14,6 +14,7 @@
 #include "drivers/block/block_device.h"
 #include "drivers/deadline.h"
 #include "drivers/dma.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -143,8 +144,8 @@ class AtaChannel {
         }
         // Read before the status: the status is looked at once more after the deadline, since the
         // host may have stopped us meanwhile.
-        const bool late = platform::ticks() - pending_ticks_ >
-                          platform::ticks_per_second() / 1000 * setup_.timeouts.command_ms;
+        const bool late =
+            platform::ticks() - pending_ticks_ > ms_to_ticks(setup_.timeouts.command_ms);
         const uint8_t status = alternate_status();
         const bool over = pending_ == Pending::kData ? dma_over(status) : command_over(status);
         if (!over && !late) {

@@ -8,6 +8,7 @@
 #include "drivers/block/block_checks.h"
 #include "drivers/block/block_device.h"
 #include "drivers/virtio/virtio_device.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -189,9 +190,7 @@ class VirtioBlk final : public BlockDevice, public VirtioBlkLayout {
     }
 
     [[nodiscard]] volatile uint8_t &status() { return *(memory_ + kStatus); }
-    [[nodiscard]] uint64_t timeout_ticks() const {
-        return platform::ticks_per_second() / 1000 * timeout_ms_;
-    }
+    [[nodiscard]] uint64_t timeout_ticks() const { return ms_to_ticks(timeout_ms_); }
 
     static constexpr uint32_t kMaxPollUs = 64;
 

@@ -1,4 +1,4 @@
-// Reads little-endian values out of a byte span that nobody vouches for. Every read is checked;
+// Reads little-endian values out of bytes that come from outside. Every read is checked;
 // after the first failure all further reads fail, so a parser may check once at the end of a group.
 #pragma once
 

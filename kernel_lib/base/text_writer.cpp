@@ -1,3 +1,5 @@
+// Every put() goes through append(), which never writes past the buffer and remembers what it cut.
+// Numbers are written digit by digit, without the C library's formatter and without allocation.
 #include "kernel_lib/base/text_writer.h"
 
 #include <bit>

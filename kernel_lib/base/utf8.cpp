@@ -1,3 +1,5 @@
+// One table says what each lead byte asks of the bytes behind it, by Unicode's table 3-7. Overlong
+// forms, surrogates and values over U+10FFFF are refused by the range of the second byte alone.
 #include "kernel_lib/base/utf8.h"
 
 namespace bareflow {

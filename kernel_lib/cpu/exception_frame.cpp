@@ -1,3 +1,5 @@
+// The text of a fault report. It is written inside an exception handler, so nothing here may fault,
+// allocate or take a lock.
 #include "kernel_lib/cpu/exception_frame.h"
 
 #include <array>

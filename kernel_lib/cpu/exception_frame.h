@@ -1,4 +1,4 @@
-// What the processor was doing when an interrupt came, and how that is told to a person. Formatting
+// What the processor was doing when an interrupt came, and the text that reports it. Formatting
 // and the walk over stack frames are pure, so that the hosted tests cover them.
 #pragma once
 

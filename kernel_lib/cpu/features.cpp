@@ -1,3 +1,5 @@
+// Which bits of CPUID stand for which feature, and which register state each feature needs. A
+// feature is usable only when XCR0 enables all of that state.
 #include "kernel_lib/cpu/features.h"
 
 #include "kernel_lib/runtime.h"
@@ -209,7 +211,7 @@ CpuFeatures features_from(std::span<const CpuidLeaf> leaves, uint64_t xcr0) {
         }
         const uint64_t mask = uint64_t{1} << static_cast<int>(feature.feature);
         out.present |= mask;
-        // A vector extension without its base is a hypervisor's slip: not to be relied on.
+        // A vector extension without the one it builds on is a hypervisor's mistake: not usable.
         const bool base_missing =
             (feature.state == State::kAvx && !out.has(kAvx)) ||
             (feature.state == State::kAvx512 && (!out.has(kAvx2) || !out.has(kAvx512F))) ||

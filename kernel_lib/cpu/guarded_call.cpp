@@ -1,3 +1,5 @@
+// The part of guarded calls that both builds share: how long a function may take, and the code that
+// enters it and comes back. That code is in assembly, because it must control every register.
 #include "kernel_lib/cpu/guarded_call.h"
 
 #include <algorithm>
@@ -37,10 +39,11 @@ GuardedOutcome guarded_call_like(GuardedFunction function, void *context, uint64
 
 }  // namespace bareflow
 
-// The function runs with `back` in every preserved register but rbp: if one of them differs
-// afterwards, or rsp, rbp, MXCSR (but for the flags of what happened, bits 0 to 5) or the direction
-// flag, then ud2 hands over to whoever looks after faults. back->stack is written last and cleared
-// first: a deadline may pass, and its interrupt come, at any instruction.
+// The function runs with `back` in every preserved register but rbp. Afterwards these registers,
+// rsp, rbp, the direction flag and MXCSR are compared; of MXCSR, the flags in bits 0 to 5 may
+// differ. If anything else differs, ud2 raises a fault, which ends the call like any other fault of
+// the function. back->stack is written last and cleared first, because the interrupt of a deadline
+// may come at any instruction.
 asm(R"(
     .pushsection .text.bareflow_guarded_enter, "ax", @progbits
     .globl bareflow_guarded_enter

@@ -27,9 +27,9 @@ using GuardedFunction = void (*)(void *context);
 [[nodiscard]] GuardedOutcome guarded_call(GuardedFunction function, void *context,
                                           uint64_t deadline_ticks);
 
-// For what should take about as long as something that took `like_ticks`: it may take twenty times
-// that, 10 ms at least, and when it overran it is called once more with four times the deadline,
-// for the machine may have stood still. Never more than a second each.
+// For a function that should take about `like_ticks`, the time of something similar. It may take
+// twenty times that, and at least 10 ms. When it overruns it is called once more with four times
+// the deadline, because the machine may have stood still. No call may take more than a second.
 [[nodiscard]] GuardedOutcome guarded_call_like(GuardedFunction function, void *context,
                                                uint64_t like_ticks);
 [[nodiscard]] uint64_t guard_patience_ticks(uint64_t like_ticks, uint64_t ticks_per_second);
@@ -47,8 +47,8 @@ struct GuardedReturn {
 extern "C" {
 // Calls function(context); 0 when it returned as it should. System V calling convention.
 uint32_t bareflow_guarded_enter(GuardedReturn *back, GuardedFunction function, void *context);
-// Where to go on instead of in the function, with rsp = back->stack, rdi = back, esi = what
-// bareflow_guarded_enter is to return.
+// The address at which to go on instead of in the function, with rsp = back->stack, rdi = back, and
+// esi = the value that bareflow_guarded_enter returns.
 extern const char bareflow_guarded_resume[];
 }
 

@@ -1,4 +1,5 @@
-// Faults are signals, the deadline is a timer of the thread's own that sends one.
+// Guarded calls in a Linux process: faults arrive as signals, and the deadline is a timer of the
+// thread's own that sends one.
 #include "kernel_lib/cpu/guarded_call.h"
 
 #include <pthread.h>
@@ -13,8 +14,9 @@
 #include <ctime>
 
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
-// AddressSanitizer's, where it is linked: frames were left without being tidied up.
+// AddressSanitizer's, where it is linked: it is told that frames were left without returning.
 extern "C" [[gnu::weak]] void __asan_handle_no_return();
 
 namespace bareflow {
@@ -57,7 +59,7 @@ bool inside(const Guard &guard) {
     return guard.active.load(std::memory_order_relaxed) && guard.back.stack != 0;
 }
 
-// Somebody else's fault goes to whoever looked after it before.
+// A fault outside a guarded call goes to the handler that was installed before ours.
 void pass_on(int number, siginfo_t *info, void *context) {
     for (size_t i = 0; i < kFaults.size(); ++i) {
         if (kFaults[i] != number) {
@@ -67,7 +69,8 @@ void pass_on(int number, siginfo_t *info, void *context) {
             before[i].sa_sigaction(number, info, context);
             return;
         }
-        // Comes again when the handler returns, also where the instruction would not fault again.
+        // The signal is raised again when the handler returns, even if the instruction would not
+        // fault a second time.
         sigaction(number, &before[i], nullptr);
         raise(number);
     }
@@ -81,8 +84,8 @@ void on_fault(int number, siginfo_t *info, void *context) {
     }
 }
 
-// One that comes late, when its call is over, finds nothing to do; one that comes before the
-// function is entered comes again.
+// A signal that arrives after its call has ended finds nothing to do. One that arrives before the
+// function is entered is sent again a millisecond later.
 void on_deadline(int /*number*/, siginfo_t * /*info*/, void *context) {
     if (inside(own_guard) && platform::ticks() >= own_guard.deadline) {
         leave(own_guard, *static_cast<ucontext_t *>(context), GuardedOutcome::kOverran);
@@ -100,8 +103,8 @@ struct KernelAction {
     asm("movq $15, %rax\n syscall");  // as unwinders know it
 }
 
-// Not by the C library's sigaction: ThreadSanitizer's holds a timer's signal back until the thread
-// calls the library, which a function that never ends does not do.
+// The system call and not the C library's sigaction: under ThreadSanitizer, the latter holds a
+// timer's signal back until the thread calls the library, which an endless function never does.
 void set_deadline_handler() {
     constexpr uint64_t kRestorer = 0x04000000;
     const KernelAction action = {.handler = on_deadline,
@@ -122,7 +125,7 @@ void set_handlers() {
     set_deadline_handler();
 }
 
-// False: the system has no memory or no timer to give.
+// False: the system has no memory or no timer for us.
 bool prepare(Guard &guard) {
     stack_t stack = {};
     if (sigaltstack(nullptr, &stack) == 0 && (stack.ss_flags & SS_DISABLE) != 0) {
@@ -146,9 +149,7 @@ bool prepare(Guard &guard) {
 
 // A little late rather than early, and again every millisecond in case a clock disagrees.
 void set_timer(Guard &guard, uint64_t wait_ticks) {
-    const auto ns = static_cast<uint64_t>(static_cast<unsigned __int128>(wait_ticks) *
-                                          kNanosPerSecond / platform::ticks_per_second()) +
-                    1000;
+    const uint64_t ns = (ticks_to_us(wait_ticks) + 1) * 1000;
     itimerspec when = {};
     when.it_value = {static_cast<time_t>(ns / kNanosPerSecond),
                      static_cast<long>(ns % kNanosPerSecond)};
@@ -163,12 +164,13 @@ GuardedOutcome guarded_call(GuardedFunction function, void *context, uint64_t de
     if (guard.active.load(std::memory_order_relaxed)) {
         platform::panic("guarded call inside another");
     }
-    // Nobody goes on before they are set.
+    // A thread that comes at the same time waits until they are installed.
     pthread_once(&handlers_set, set_handlers);
     if (!guard.ready && !prepare(guard)) {
         return GuardedOutcome::kFaulted;  // what cannot be guarded is not tried
     }
-    // Threads have all signals off, and a fault whose signal is off ends the process.
+    // Worker threads have all signals blocked, and a fault whose signal is blocked ends the
+    // process.
     sigset_t wanted;
     sigset_t mask;
     sigemptyset(&wanted);

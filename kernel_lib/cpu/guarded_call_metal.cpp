@@ -7,6 +7,7 @@
 #include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/cpu/worker_pool.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -28,7 +29,7 @@ Guard &own_guard() {
 
 constexpr uint64_t kInterruptsOn = 1 << 9;
 constexpr uint64_t kFlagsAlwaysSet = 1 << 1;
-constexpr uint64_t kLooksPerSecond = 10'000;  // for a function that is late before it begins
+constexpr uint64_t kLookAgainUs = 100;  // for a function that is late before it begins
 
 void leave(Guard &guard, InterruptFrame &frame, GuardedOutcome outcome) {
     guard.active = false;
@@ -64,7 +65,7 @@ void guard_interrupt_ends(InterruptFrame &frame) {
     const uint64_t now = read_tsc();
     if (now >= guard.deadline && guard.back.stack == 0) {
         // On its way into the function or out of it.
-        timer_set_alarm(now + platform::ticks_per_second() / kLooksPerSecond);
+        timer_set_alarm(now + us_to_ticks(kLookAgainUs));
     } else if (now >= guard.deadline) {
         leave(guard, frame, GuardedOutcome::kOverran);
     } else {

@@ -1,3 +1,8 @@
+// The descriptor tables, the dispatcher behind the stubs, and the last report of a fault.
+//
+// What must hold: a fault on any stack can be reported, because exceptions have a stack of their
+// own. A fault while a report is being written ends the machine, but never starts a report without
+// end.
 #include "kernel_lib/cpu/interrupts.h"
 
 #include <array>
@@ -48,10 +53,10 @@ constexpr uint64_t kDataDescriptor = 0x00CF'9200'0000'FFFF;
 constexpr uint64_t kTaskPresentAvailable = 0x89;
 constexpr uint8_t kGateInterrupt = 0x8E;  // present, ring 0, interrupts off
 
-// Stacks by number (TSS.ist[n - 1]). Exceptions have one of their own, so that a fault on a stack
-// that ran out can still be told. Interrupts share it: they may come while code that was never
-// tried (guarded_call.h) has lost its stack, and they don't nest. What faults inside their handlers
-// is never resumed.
+// Stacks by number (TSS.ist[n - 1]). Exceptions have a stack of their own, so that a stack overflow
+// can still be reported. Interrupts share it, because they may come while untried code
+// (guarded_call.h) has lost its stack. They don't nest, and a fault inside their handlers is never
+// resumed.
 constexpr uint8_t kStackException = 1;
 constexpr uint8_t kStackDoubleFault = 2;
 constexpr uint8_t kStackNmi = 3;
@@ -72,7 +77,8 @@ constinit FaultRecovery fault_recovery = nullptr;
 constinit FaultExplainer fault_explainer = nullptr;
 constinit ReadableCheck readable_check = nullptr;
 constinit int exceptions_told = 0;
-// Whose fault is being told, its number plus one; 0: nobody's. The first one has the word.
+// The number of the processor whose fault is being reported, plus one; 0: none. Only the first
+// fault is reported.
 constinit std::atomic<uint32_t> faulting_processor = 0;
 // Set before the others are stopped by NMI.
 constinit std::atomic<bool> machine_stopping = false;
@@ -160,7 +166,7 @@ void handle_line(int line) {
     end_of_interrupt(line);
 }
 
-// As much as the screen shows without scrolling the beginning away.
+// As many lines as the screen shows without losing the first one.
 std::string_view first_lines(std::string_view text) {
     size_t end = 0;
     for (size_t lines = 0; end < text.size() && lines + 1 < VgaScreen::kScrollRows; ++end) {
@@ -169,8 +175,8 @@ std::string_view first_lines(std::string_view text) {
     return text.substr(0, end);
 }
 
-// In white on red on the screen, plain on the serial line. If telling faults too, the second time
-// goes to the serial line only, and after that nothing more is tried.
+// Writes the report white on red to the screen, and plain to the serial line. If the report itself
+// faults, the second one goes to the serial line only. After that nothing more is tried.
 void tell(std::string_view text) {
     serial().write_text(text);
     if (exceptions_told == 1) {
@@ -191,7 +197,7 @@ void tell(std::string_view text) {
     uint32_t nobody = 0;
     if (!faulting_processor.compare_exchange_strong(nobody, processor + 1) &&
         nobody != processor + 1) {
-        halt_for_ever();  // another one is telling already, and stops the machine
+        halt_for_ever();  // another processor writes a report already, and stops the machine
     }
     ++exceptions_told;
     const uint8_t exit_code = exit_code_of_exception(frame.vector);
@@ -335,7 +341,7 @@ namespace {
 
 void handle_interrupt(uint64_t vector) {
     if (vector == kVectorWake) {
-        timer_end_of_interrupt();  // that it came is all there is to it
+        timer_end_of_interrupt();  // it only had to wake the processor
         return;
     }
     if (current_processor() != 0) {

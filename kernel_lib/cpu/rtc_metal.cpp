@@ -1,7 +1,7 @@
 #include "kernel_lib/cpu/privileged.h"
 #include "kernel_lib/cpu/rtc.h"
-#include "kernel_lib/cpu/timer.h"
 #include "kernel_lib/io/port.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -52,8 +52,8 @@ void rtc_init() {
 }
 
 uint64_t rtc_unix_time_s() {
-    const uint64_t rate = timer_ticks_per_second();
-    return start_time_s + (rate == 0 ? 0 : (read_tsc() - start_ticks) / rate);
+    constexpr uint64_t kMicrosPerSecond = 1'000'000;
+    return start_time_s + ticks_to_us(read_tsc() - start_ticks) / kMicrosPerSecond;
 }
 
 }  // namespace bareflow

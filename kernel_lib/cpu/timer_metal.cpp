@@ -1,3 +1,6 @@
+// The time-stamp counter is the clock. Its rate, and that of the local APIC's timer, are measured
+// against the interval timer once at start. When that fails, CPUID states the rate, or it is
+// guessed. The local APIC's timer makes the alarms; without a usable one, the interval timer does.
 #include "kernel_lib/cpu/timer.h"
 
 #include <algorithm>
@@ -11,18 +14,18 @@ namespace bareflow {
 
 namespace {
 
-// Long enough for an error of some 0.05 % (a sample is good to about 2 us), and hidden behind the
-// work done meanwhile.
+// Long enough for an error of about 0.05 %: a sample is exact to about 2 us. The start does other
+// work meanwhile, so this costs no time.
 constexpr uint32_t kCalibrationCounts = pit::kHz / 200;  // 5 ms
 constexpr uint32_t kCounterStart = 0xFFFF;
 constexpr int kSampleTries = 4;
 // A counter that does not count: a poll is five port accesses of 0.1 us at the very least.
 constexpr int kCalibrationPolls = 20'000;
-// Each may fail because a busy host put the virtual machine aside for longer than the counter runs.
+// A try fails when a busy host stops the virtual machine for longer than the counter runs.
 constexpr int kCalibrationTries = 6;
 constexpr uint64_t kGuessedTicksPerSecond = 2'000'000'000;
 
-// One look at all clocks. `counts_left` falls, `apic_left` falls.
+// All clocks at one moment. `counts_left` and `apic_left` count down.
 struct Sample {
     uint64_t ticks = 0;
     uint32_t counts_left = 0;

@@ -1,7 +1,10 @@
+// What must hold: no task runs outside run(), no unit is computed twice or left out, and no
+// processor sleeps through a job or through the end of one (see sleep()).
 #include "kernel_lib/cpu/worker_pool.h"
 
 #include "kernel_lib/cpu/worker_wait.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -9,11 +12,7 @@ namespace {
 
 // How long a processor looks for work before it halts: longer than the single-handed operations
 // between two shared ones, much shorter than anything a person or the host's bill notices.
-constexpr uint64_t kSpinsPerSecond = 2000;  // 500 us
-
-uint64_t spin_ticks() {
-    return platform::ticks_per_second() / kSpinsPerSecond;
-}
+constexpr uint64_t kSpinUs = 500;
 
 constexpr uint64_t range(uint32_t begin, uint32_t end) {
     return begin | uint64_t{end} << 32;
@@ -29,13 +28,14 @@ WorkerPool &worker_pool() {
 
 // Halts until rung, unless `reason()` no longer holds.
 //
-// No wake-up is lost. The sleeper writes asleep = 1 and then reads what `reason` looks at; whoever
-// ends the reason writes that first and then reads asleep. Both pairs are sequentially consistent,
-// so at least one of the two sees the other's write: either the sleeper finds its reason gone and
-// does not halt, or the other finds asleep = 1, clears it and rings. And a ring that comes between
-// the sleeper's check and its halt is not lost either, because worker_wait() compares asleep once
-// more at a point from which on a ring is kept (metal: interrupts are off until the HLT; hosted:
-// the kernel compares under its lock).
+// No wake-up is lost. The sleeper writes asleep = 1 and then reads what `reason` looks at. The
+// processor that ends the reason writes that first and then reads asleep. Both pairs are
+// sequentially consistent, so at least one of the two sees the other's write. Either the sleeper
+// finds its reason gone and does not halt, or the other one finds asleep = 1, clears it and rings.
+//
+// A ring between the sleeper's check and its halt is not lost either: worker_wait() compares asleep
+// once more at a point from which on a ring is kept. On metal, interrupts are off until the HLT;
+// hosted, the kernel compares under its lock.
 template <typename Reason>
 void WorkerPool::sleep(uint32_t processor, Reason reason) {
     std::atomic<uint32_t> &asleep = seats_[processor].asleep;
@@ -48,7 +48,7 @@ void WorkerPool::sleep(uint32_t processor, Reason reason) {
 
 void WorkerPool::ring(uint32_t processor) {
     std::atomic<uint32_t> &asleep = seats_[processor].asleep;
-    // Looked at before it is written: for one who is awake the line stays where it is.
+    // Read before it is written: the cache line of a processor that is awake stays where it is.
     if (asleep.load(std::memory_order_seq_cst) != 0 &&
         asleep.exchange(0, std::memory_order_seq_cst) != 0) {
         worker_ring(processor, asleep);
@@ -57,17 +57,18 @@ void WorkerPool::ring(uint32_t processor) {
 
 [[gnu::noinline]] void WorkerPool::work(uint32_t processor) {
     const uint64_t begin = uncounted_ ? 0 : platform::ticks();
-    const uint32_t items = take_chunks(processor % 2 != 0);
+    const uint32_t units = take_chunks(processor % 2 != 0);
     if (!uncounted_) {
         Share &share = shares_[processor];
         ++share.jobs;
-        share.items += items;
+        share.units += units;
         share.ticks += platform::ticks() - begin;
     }
 }
 
-// How many items it took. Smaller ones towards the end, where whoever took the last one lets all
-// the others wait: half of what would be a fair share, but no less than an eighth of a chunk.
+// Returns the number of units it took. Chunks become smaller towards the end, because all wait for
+// the processor that took the last one: a chunk is half of a fair share of the units that remain,
+// but at least an eighth of `chunk_`.
 uint32_t WorkerPool::take_chunks(bool from_end) {
     uint32_t taken = 0;
     const uint32_t shares = 2 * size();
@@ -80,13 +81,13 @@ uint32_t WorkerPool::take_chunks(bool from_end) {
             return taken;
         }
         const uint32_t share = (end - begin) / shares;
-        uint32_t items = share < least ? least : share < chunk_ ? share : chunk_;
-        items = items < end - begin ? items : end - begin;
-        const uint32_t first = from_end ? end - items : begin;
-        const uint64_t rest = from_end ? range(begin, first) : range(begin + items, end);
+        uint32_t units = share < least ? least : share < chunk_ ? share : chunk_;
+        units = units < end - begin ? units : end - begin;
+        const uint32_t first = from_end ? end - units : begin;
+        const uint64_t rest = from_end ? range(begin, first) : range(begin + units, end);
         if (left_.compare_exchange_weak(left, rest, std::memory_order_relaxed)) {
-            task_(context_, first, first + items);
-            taken += items;
+            task_(context_, first, first + units);
+            taken += units;
             left = left_.load(std::memory_order_relaxed);
         }
     }
@@ -97,7 +98,7 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
         return task(context, 0, count);
     }
     if (spin_ticks_ == 0) {
-        spin_ticks_ = spin_ticks();
+        spin_ticks_ = us_to_ticks(kSpinUs);
     }
     // Nobody is inside, and nobody can join until kOpen is set.
     task_ = task;
@@ -112,7 +113,7 @@ void WorkerPool::run(Task task, void *context, uint32_t count, uint32_t chunk) {
     }
     work(0);
 
-    // The barrier: nobody new comes in, and those inside finish the chunk they have.
+    // The barrier: no other processor joins, and those inside finish the chunk they have.
     const auto busy = [this] {
         return (state_.load(std::memory_order_seq_cst) & kActiveMask) != 0;
     };
@@ -153,7 +154,7 @@ void WorkerPool::serve(uint32_t worker) {
     uint32_t last = last_seat_.load(std::memory_order_relaxed);
     while (last < worker && !last_seat_.compare_exchange_weak(last, worker)) {
     }
-    const uint64_t patience = spin_ticks();
+    const uint64_t patience = us_to_ticks(kSpinUs);
     uint32_t seen = state_.load(std::memory_order_relaxed) & kJobMask;
     workers_.fetch_add(1, std::memory_order_seq_cst);
     while (!stopping_.load(std::memory_order_acquire)) {

@@ -1,12 +1,12 @@
-// All processors on one piece of work: whoever owns the work publishes it, every processor takes
-// chunks until none is left, and run() returns when the last chunk is done. Some take them from the
-// beginning, the others from the end, and they meet where they meet: so a processor mostly finds
-// the same items as in the last piece of work, and what it wrote there in its own caches.
+// All processors on one job. The caller of run() publishes the job, every processor takes chunks of
+// its units until none remains, and run() returns when the last chunk is done. Some processors take
+// chunks from the beginning, the others from the end. So a processor mostly gets the same units as
+// in the job before, and finds in its own caches what it wrote there.
 //
-// A processor joins if it comes in time; nobody waits for one that is asleep, so run() is never
-// slower than the caller alone plus one chunk. Processors without work look for it for some 500 us
-// and then halt until they are rung: an idle machine costs nothing. Which processor computes a
-// chunk is left to chance; what is computed must not depend on it.
+// A processor joins a job if it comes in time. Nobody waits for a processor that is asleep, so
+// run() is never slower than the caller alone plus one chunk. Processors without work look for it
+// for about 500 us and then halt until they are rung: an idle machine costs nothing. Chance decides
+// which processor computes a chunk; the results must not depend on it.
 //
 // The same source on bare metal (halt, inter-processor interrupt) and hosted (futex). No
 // allocation.
@@ -22,7 +22,7 @@ namespace bareflow {
 class WorkerPool {
   public:
     static constexpr uint32_t kMaxProcessors = 16;
-    // Does the items [begin, end). Called on several processors at once, with distinct items.
+    // Computes the units [begin, end). Called on several processors at once, with distinct units.
     using Task = void (*)(void *context, uint32_t begin, uint32_t end);
 
     constexpr WorkerPool() = default;
@@ -32,29 +32,29 @@ class WorkerPool {
     // Processors that take part, the caller of run() included.
     [[nodiscard]] uint32_t size() const { return 1 + workers_.load(std::memory_order_relaxed); }
 
-    // All items of [0, count), at most `chunk` >= 1 at a time. Everything written before is seen by
+    // All units of [0, count), at most `chunk` >= 1 at a time. Everything written before is seen by
     // the tasks, everything the tasks wrote is seen afterwards. One caller, always the same
     // processor (the boot processor); not from a task, not from an interrupt handler.
     void run(Task task, void *context, uint32_t count, uint32_t chunk);
 
-    // What a processor did of the work that was shared: pieces of work it had a part in, items of
-    // them, and the time they took. Seats 0 .. seats() - 1, of which some may never have been
-    // taken. By the caller of run(), between two calls.
+    // What a processor did of the shared jobs: the jobs it took part in, their units that it
+    // computed, and the time these took. Seats 0 .. seats() - 1 exist, though a processor may never
+    // have taken some of them. For the caller of run(), between two calls.
     struct Share {
         uint64_t jobs = 0;
-        uint64_t items = 0;
+        uint64_t units = 0;
         uint64_t ticks = 0;
     };
     [[nodiscard]] uint32_t seats() const { return 1 + last_seat_.load(std::memory_order_relaxed); }
     [[nodiscard]] const Share &share(uint32_t processor) const { return shares_[processor]; }
     void clear_shares() { shares_ = {}; }
-    // Off: to see what counting costs.
+    // Off: for measuring what counting costs.
     void set_counting(bool on) { uncounted_ = !on; }
 
-    // A processor offers itself for as long as the pool lives, as number 1 .. kMaxProcessors - 1;
-    // returns after stop().
+    // Called by a processor with its number, 1 .. kMaxProcessors - 1: it computes units of every
+    // job until stop().
     void serve(uint32_t worker);
-    // By the caller of run(): sends every worker home. The pool cannot be used with workers again.
+    // By the caller of run(): lets every serve() return. The pool cannot have workers again.
     void stop();
 
   private:
@@ -64,12 +64,12 @@ class WorkerPool {
     static constexpr uint32_t kJobOne = 0x200;
     static constexpr uint32_t kJobMask = ~(kOpen | kActiveMask);
 
-    // 1: its processor is about to halt, or halted, and must be rung. See sleep().
+    // 1: its processor has halted or is about to, and must be rung. See sleep().
     struct alignas(64) Seat {
         std::atomic<uint32_t> asleep = 0;
     };
-    // Written by its processor inside a job, read by the caller of run() outside. Not in its seat,
-    // which others look at.
+    // Written by its processor inside a job, read by the caller of run() outside. Apart from the
+    // seat, whose cache line other processors read.
     struct alignas(64) OwnShare : Share {};
 
     template <typename Reason>
@@ -81,7 +81,7 @@ class WorkerPool {
     void leave();
 
     alignas(64) std::atomic<uint32_t> state_ = 0;
-    // The items that nobody has taken: the first in the low half, the end in the high one.
+    // The units that nobody has taken: the first in the low half, the end in the high one.
     alignas(64) std::atomic<uint64_t> left_ = 0;
     // Written only while nobody is inside a job.
     alignas(64) Task task_ = nullptr;

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -16,8 +17,6 @@ struct Log {
 };
 constinit Log log_state;
 
-constexpr uint64_t kMicrosPerSecond = 1'000'000;
-
 }  // namespace
 
 void log_start(uint64_t ticks) {
@@ -30,12 +29,7 @@ uint64_t log_time_us() {
     if (!log_state.started) {
         log_start(now);
     }
-    const uint64_t rate = platform::ticks_per_second();
-    if (rate == 0) {
-        return 0;
-    }
-    const uint64_t passed = now - log_state.start_ticks;
-    return passed / rate * kMicrosPerSecond + passed % rate * kMicrosPerSecond / rate;
+    return ticks_to_us(now - log_state.start_ticks);
 }
 
 void log_prefix(TextWriter &out, uint64_t time_us) {

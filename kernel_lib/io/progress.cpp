@@ -3,6 +3,7 @@
 #include "kernel_lib/io/console.h"
 #include "kernel_lib/io/log.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -83,8 +84,7 @@ void LoadProgress::finish(std::string_view failure) {
         out.put(bar_.complete() ? " " : "! ", failure);
     } else if (took_us != 0) {
         constexpr uint64_t kMicrosPerSecond = 1'000'000;
-        const auto rate = static_cast<uint64_t>(static_cast<unsigned __int128>(total_bytes_) *
-                                                kMicrosPerSecond / took_us);
+        const uint64_t rate = scale(total_bytes_, kMicrosPerSecond, took_us);
         out.put(' ', Bytes{rate}, "/s");
     }
     out.append('\n');

@@ -1,3 +1,5 @@
+// What must hold: any sequence of bytes is decoded without reading outside the two tables, and a
+// byte of a longer code never counts as a code of its own.
 #include "kernel_lib/io/scancode.h"
 
 #include <string_view>
@@ -8,7 +10,7 @@ namespace bareflow {
 
 namespace {
 
-// By make code, from 0x00; '\0' has no character.
+// The character of each make code from 0x00 on; '\0': the key has none.
 constexpr std::string_view kPlain{
     "\0\x1b"
     "1234567890-=\b\t"
@@ -37,7 +39,8 @@ constexpr uint8_t kCapsLock = 0x3A;
 constexpr uint8_t kEnter = 0x1C;
 constexpr uint8_t kSlash = 0x35;
 
-// The keys between the blocks (after E0) and, as numbers are not locked, those of the number pad.
+// The keys between the blocks send E0 before these codes. Those of the number pad send the codes
+// alone and mean the same, because Num Lock is taken to be off.
 constexpr Key navigation_key(uint8_t code) {
     switch (code) {
         case 0x47:
@@ -57,6 +60,40 @@ constexpr Key navigation_key(uint8_t code) {
         default:
             return 0;
     }
+}
+
+// What a key without a modifier's meaning gives when it is pressed.
+std::optional<Key> pressed_key(const KeyboardModifiers &held, uint8_t code, bool extended) {
+    constexpr uint8_t kPadMinus = 0x4A;
+    constexpr uint8_t kPadPlus = 0x4E;
+    if (extended && code == kEnter) {
+        return Key{'\n'};
+    }
+    if (extended && code == kSlash) {
+        return Key{'/'};
+    }
+    if (const Key key = navigation_key(code); key != 0) {
+        return key;
+    }
+    if (!extended && code == kPadMinus) {
+        return Key{'-'};
+    }
+    if (!extended && code == kPadPlus) {
+        return Key{'+'};
+    }
+    if (extended || code >= kPlain.size()) {
+        return std::nullopt;
+    }
+    const char plain = kPlain[code];
+    const bool letter = plain >= 'a' && plain <= 'z';
+    if (held.control_left || held.control_right) {
+        return letter ? std::optional<Key>(static_cast<Key>(plain - 'a' + 1)) : std::nullopt;
+    }
+    if (plain == '\0' || held.alt) {
+        return std::nullopt;
+    }
+    const bool shifted = (held.shift_left || held.shift_right) != (letter && held.caps);
+    return static_cast<Key>(shifted ? kShifted[code] : plain);
 }
 
 }  // namespace
@@ -81,59 +118,24 @@ std::optional<Key> ScancodeDecoder::feed(uint8_t scancode) {
     const auto code = static_cast<uint8_t>(scancode & ~kReleased);
     switch (code) {
         case kControl:
-            (extended ? control_right_ : control_left_) = pressed;
+            (extended ? held_.control_right : held_.control_left) = pressed;
             return std::nullopt;
         case kShiftLeft:
             // E0 2A and E0 AA are no key: the keyboard wraps navigation keys in them.
-            shift_left_ = extended ? shift_left_ : pressed;
+            held_.shift_left = extended ? held_.shift_left : pressed;
             return std::nullopt;
         case kShiftRight:
-            shift_right_ = extended ? shift_right_ : pressed;
+            held_.shift_right = extended ? held_.shift_right : pressed;
             return std::nullopt;
         case kAlt:
-            alt_ = pressed;
+            held_.alt = pressed;
             return std::nullopt;
         case kCapsLock:
-            caps_ = caps_ != pressed;
+            held_.caps = held_.caps != pressed;
             return std::nullopt;
         default:
-            break;
+            return pressed ? pressed_key(held_, code, extended) : std::nullopt;
     }
-    if (!pressed) {
-        return std::nullopt;
-    }
-    if (extended) {
-        if (code == kEnter) {
-            return Key{'\n'};
-        }
-        if (code == kSlash) {
-            return Key{'/'};
-        }
-    }
-    if (const Key key = navigation_key(code); key != 0) {
-        return key;
-    }
-    if (extended || code >= kPlain.size()) {
-        constexpr uint8_t kPadMinus = 0x4A;
-        constexpr uint8_t kPadPlus = 0x4E;
-        if (!extended && code == kPadMinus) {
-            return Key{'-'};
-        }
-        if (!extended && code == kPadPlus) {
-            return Key{'+'};
-        }
-        return std::nullopt;
-    }
-    const char plain = kPlain[code];
-    const bool letter = plain >= 'a' && plain <= 'z';
-    if (control_left_ || control_right_) {
-        return letter ? std::optional<Key>(static_cast<Key>(plain - 'a' + 1)) : std::nullopt;
-    }
-    if (plain == '\0' || alt_) {
-        return std::nullopt;
-    }
-    const bool shifted = (shift_left_ || shift_right_) != (letter && caps_);
-    return static_cast<Key>(shifted ? kShifted[code] : plain);
 }
 
 }  // namespace bareflow

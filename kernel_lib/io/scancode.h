@@ -11,23 +11,28 @@ namespace bareflow {
 // runtime.h.
 using Key = uint16_t;
 
+// The keys that change what another key gives, as far as they are held (caps: locked).
+struct KeyboardModifiers {
+    bool shift_left = false;
+    bool shift_right = false;
+    bool control_left = false;
+    bool control_right = false;
+    bool alt = false;
+    bool caps = false;
+};
+
 class ScancodeDecoder {
   public:
     constexpr ScancodeDecoder() = default;
 
-    // Any sequence of bytes is acceptable; keys without a meaning here give nothing. Keys repeat as
-    // the keyboard repeats them.
+    // Takes the next byte. Any sequence of bytes is acceptable; keys without a meaning here give
+    // nothing. Keys repeat as the keyboard repeats them.
     [[nodiscard]] std::optional<Key> feed(uint8_t scancode);
 
   private:
-    bool shift_left_ = false;
-    bool shift_right_ = false;
-    bool control_left_ = false;
-    bool control_right_ = false;
-    bool alt_ = false;
-    bool caps_ = false;
+    KeyboardModifiers held_;
     bool extended_ = false;    // the byte before was E0
-    uint8_t pause_bytes_ = 0;  // left of the Pause key's six bytes
+    uint8_t pause_bytes_ = 0;  // of the Pause key's six bytes, those still to come
 };
 
 }  // namespace bareflow

@@ -1,3 +1,5 @@
+// The screen as a grid of cells, with a copy of what it shows. A cell is written only when it
+// changes, because writes to the screen's memory are slow.
 #include "kernel_lib/io/vga.h"
 
 #include "kernel_lib/platform/platform.h"

@@ -1,3 +1,5 @@
+// The thresholds of the judgement. Clear cases are settled after a few pairs of runs, close ones
+// after all pairs, and a candidate that is not clearly faster in the end has lost.
 #include "kernel_lib/jit/adaptive.h"
 
 #include <algorithm>

@@ -18,18 +18,19 @@ enum class JitMode : uint8_t { kOff, kBaseline, kFull };
     return mode == JitMode::kOff ? 0 : mode == JitMode::kBaseline ? 1 : kLevelCount - 1;
 }
 
-// The level to consider next for a function with so many calls, of which `considered` was the last
-// one to be looked at; 0: none now. Levels are taken one after the other.
+// The level to consider next for a function that was called `calls` times; 0: none now.
+// `considered` is the last level that was looked at. Levels are taken one after the other.
 [[nodiscard]] int level_to_consider(uint64_t calls, const JitThresholds &thresholds, int considered,
                                     JitMode mode);
 
-// Runs of a candidate and of what is in force, taken in turns under the same conditions, in ticks.
+// Times of a candidate and of what is in force, in ticks. One run of each makes a pair, so both
+// meet the same conditions.
 class PairedTimes {
   public:
     static constexpr size_t kMaxPairs = 15;
 
-    // A run that took thrice the shortest one of its side was interrupted: its pair is thrown away,
-    // though not for ever.
+    // A run that took more than three times the shortest one of its side was interrupted. Its pair
+    // is thrown away, but at most kMaxSpoiled pairs are.
     static constexpr uint64_t kSpoiledTimes = 3;
     static constexpr size_t kMaxSpoiled = 8;
 
@@ -48,7 +49,7 @@ class PairedTimes {
     size_t spoiled_ = 0;
 };
 
-// The middle one in order of size (of an even number: the lower); 0 of none.
+// The middle value in order of size; of an even number of values the lower one; 0: no values.
 [[nodiscard]] uint64_t median(std::span<const uint64_t> values);
 [[nodiscard]] uint64_t smallest(std::span<const uint64_t> values);  // of at least one
 
@@ -63,21 +64,22 @@ inline constexpr uint64_t kNoisePerMille = 30;
 // Of a candidate that has lost: by more than noise, too.
 [[nodiscard]] bool clearly_slower(const PairedTimes &times);
 
-// Notices that a function has grown slower than it was: a virtual machine that moved, a neighbour,
-// a longer context. Fed with its totals, it compares the mean of one window with the best one since
-// restart(); several slow ones on end are drift, more of them each time it was noticed.
+// Notices that a function has become slower than it was: a virtual machine moved to another host, a
+// neighbour became busy, a context became longer. observe() takes the function's totals and
+// compares the mean of each window of calls with the best mean since restart(). Several slow
+// windows in a row are drift; how many it takes doubles each time drift was found.
 class DriftWatch {
   public:
-    // A window is long enough that an interruption or two don't show: some 50 ms of its own time.
+    // A window is long enough that one or two interruptions don't show: about 50 ms of calls.
     static constexpr uint64_t kWindowCalls = 64;
     static constexpr uint64_t kWindowCycles = uint64_t{1} << 27;
     static constexpr uint64_t kMarginPerMille = 500;
     static constexpr uint32_t kFirstPatience = 8;  // windows
     static constexpr uint32_t kMostPatience = 256;
 
-    // True, and begun anew, when there is drift.
+    // True: there is drift, and the watch was restarted.
     [[nodiscard]] bool observe(uint64_t calls, uint64_t cycles);
-    // What runs has changed; the figures before do not count.
+    // Other code is in force now: earlier windows do not count.
     void restart(uint64_t calls, uint64_t cycles);
 
   private:
@@ -88,8 +90,8 @@ class DriftWatch {
     uint32_t patience_ = 0;  // 0: the first
 };
 
-// Whether the optimiser may work now without taking more than `per_mille` of the time since it
-// started; always when nothing else wants the processor.
+// Whether the optimiser may work now: it has taken at most `per_mille` of the time since its start,
+// or nothing else wants the processor (idle).
 [[nodiscard]] constexpr bool may_optimize(uint64_t elapsed_ticks, uint64_t spent_ticks,
                                           uint64_t per_mille, bool idle) {
     return idle || spent_ticks <= elapsed_ticks / 1000 * per_mille;

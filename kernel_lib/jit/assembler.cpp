@@ -1,3 +1,6 @@
+// Writes instructions byte by byte. What must hold: nothing is written past the room, and an
+// operand that an instruction cannot encode marks the code as failed instead of encoding something
+// else.
 #include "kernel_lib/jit/assembler.h"
 
 namespace bareflow::jit {
@@ -7,7 +10,6 @@ namespace {
 constexpr unsigned number(Gp reg) {
     return static_cast<unsigned>(reg);
 }
-// Of the registers that SSE can name.
 constexpr unsigned number(Vec reg) {
     return reg.number;
 }
@@ -21,7 +23,7 @@ constexpr bool fits_int8(int32_t value) {
 constexpr uint8_t kScalarSingle = 0xf3;
 constexpr std::array<uint8_t, 4> kPrefixByte = {0, 0x66, 0xf3, 0xf2};
 
-// What a memory operand is of, in index and base.
+// The numbers of a memory operand's base and index; 0 where it has none.
 constexpr unsigned base_of(const Mem &m) {
     return m.constant ? 0 : number(m.base);
 }
@@ -29,16 +31,16 @@ constexpr unsigned index_of(const Mem &m) {
     return m.constant || m.index == Gp::kRsp ? 0 : number(m.index);
 }
 
-// Log2 of the bytes that EVEX counts displacements in.
+// Log2 of the unit in which EVEX counts short displacements.
 constexpr unsigned tuple_shift(OpTuple tuple, unsigned length) {
     const auto t = static_cast<unsigned>(tuple);
     constexpr auto kFull = static_cast<unsigned>(OpTuple::kFull);
     return t < kFull ? t : 4 + length - (t - kFull);
 }
-constexpr uint8_t evex_form(unsigned length) {
+constexpr uint8_t evex_encoding(unsigned length) {
     return static_cast<uint8_t>(kEvex128 << length);
 }
-constexpr uint8_t vex_form(unsigned length) {
+constexpr uint8_t vex_encoding(unsigned length) {
     return length > 1 ? uint8_t{0} : static_cast<uint8_t>(kVex128 << length);
 }
 
@@ -50,7 +52,7 @@ void Assembler::fail(ErrorCode code, std::string_view message) {
     }
 }
 
-// The lowest `count` bytes, or none of them.
+// Writes the lowest `count` bytes of `value`, or none of them when the room is too small.
 void Assembler::put(uint64_t value, unsigned count) {
     if (out_.size() - len_ < count) {
         fail(ErrorCode::kExhausted, "generated code does not fit into its room");
@@ -100,7 +102,7 @@ void Assembler::address(unsigned reg, const Mem &m, unsigned shift, unsigned tai
     reg = (reg & 7) << 3;
     if (m.constant) {
         byte(reg | 5);
-        // From the end of the instruction.
+        // The distance counts from the end of the instruction.
         word32(static_cast<uint32_t>(constants_.distance + m.disp -
                                      static_cast<int64_t>(len_ + 4 + tail)));
         return;
@@ -108,7 +110,8 @@ void Assembler::address(unsigned reg, const Mem &m, unsigned shift, unsigned tai
     const bool indexed = m.index != Gp::kRsp;
     const unsigned base = number(m.base) & 7;
     const int32_t units = m.disp >> shift;
-    // A base of rbp or r13 has no form without a displacement; one of rsp or r12 needs a SIB byte.
+    // A base of rbp or r13 cannot be encoded without a displacement; one of rsp or r12 needs a SIB
+    // byte.
     const unsigned mode = m.disp == 0 && base != 5                                 ? 0u
                           : fits_int8(units) && (m.disp & ((1 << shift) - 1)) == 0 ? 1u
                                                                                    : 2u;
@@ -144,7 +147,7 @@ void Assembler::bind(Label label) {
     label_at_[label.id] = static_cast<uint32_t>(len_);
 }
 
-// Always a 32-bit distance: a few bytes more, outside the loops that matter.
+// Always with a 32-bit distance. It costs a few bytes, but not in the loops that matter.
 void Assembler::jump(Label target) {
     if (jump_count_ == kMaxJumps || target.id >= label_count_) {
         fail(ErrorCode::kExhausted, "too many jumps in generated code");
@@ -359,7 +362,7 @@ void Assembler::operands(unsigned reg, Rm rm, unsigned shift, unsigned tail) {
 
 void Assembler::sse(VectorOp op, Vec to, Vec from, unsigned value) {
     if (op.shape == OpShape::kVmi) {
-        // In place: the register field extends the opcode.
+        // A shift in place: the register field extends the opcode.
         sse(op, op.extension, {to.number}, value);
     } else if (op.shape == OpShape::kMr) {
         sse(op, from.number, {to.number}, value);
@@ -376,7 +379,7 @@ void Assembler::sse(VectorOp op, const Mem &to, Vec from, unsigned value) {
 
 void Assembler::sse(VectorOp op, unsigned reg, Rm rm, unsigned value) {
     const bool in_memory = rm.memory != nullptr;
-    if ((op.forms & kSse) == 0 || reg > 15 || rm.number > 15 ||
+    if ((op.encodings & kSse) == 0 || reg > 15 || rm.number > 15 ||
         op.rm == (in_memory ? OpRm::kRegister : OpRm::kMemory) ||
         (in_memory && rm.memory->broadcast)) {
         fail(ErrorCode::kInvalid, "no such SSE instruction");
@@ -442,9 +445,9 @@ void Assembler::avx(VectorOp op, unsigned length, Vec reg, Vec third, Rm rm, uns
         fail(ErrorCode::kInvalid, "no such AVX operand");
         return;
     }
-    if (!extended && (op.forms & vex_form(length)) != 0) {
+    if (!extended && (op.encodings & vex_encoding(length)) != 0) {
         vex(op, length, reg.number, third.number, rm);
-    } else if ((op.forms & evex_form(length)) != 0) {
+    } else if ((op.encodings & evex_encoding(length)) != 0) {
         evex(op, length, reg, third.number, rm);
     } else {
         fail(ErrorCode::kInvalid, "no such AVX instruction");
@@ -499,7 +502,8 @@ void Assembler::prefetch(Prefetch hint, const Mem &address) {
 
 // ------------------------------------------------------------------ constants
 
-// Places are tried in steps of the size: the first that holds these bytes, or nothing yet.
+// Looks at every multiple of the size for these bytes. The first place that holds them, or that is
+// still free, is taken.
 Mem Assembler::constant(std::span<const uint8_t> bytes) {
     const size_t step = bytes.size();
     const size_t room = step == 0 || (step & (step - 1)) != 0 || step > kMaxConstant

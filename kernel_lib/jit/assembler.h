@@ -140,7 +140,7 @@ class Assembler {
     explicit Assembler(std::span<uint8_t> out, ConstantPool constants = {})
         : out_(out), constants_(constants) {}
 
-    // Bytes so far, at most the room given.
+    // Bytes written until now, at most the room given.
     [[nodiscard]] size_t size() const { return len_; }
     // The length of the code, or why there is none: kExhausted (room, labels), kInvalid.
     [[nodiscard]] Result<size_t> finish();
@@ -162,7 +162,7 @@ class Assembler {
     void mov(Gp to, Gp from, Width width = Width::k64);
     void mov(Gp to, const Mem &from, Width width = Width::k64);
     void mov(const Mem &to, Gp from, Width width = Width::k64);
-    void mov(Gp to, uint64_t value);  // the shortest of three forms
+    void mov(Gp to, uint64_t value);  // the shortest of three encodings
     void movzx8(Gp to, Gp from);
     void movzx8(Gp to, const Mem &from);
     void movzx16(Gp to, Gp from);
@@ -207,14 +207,15 @@ class Assembler {
     void cvtsi2ss(Xmm to, const Mem &from, Width width = Width::k64);
     void xorps(Xmm to, Xmm from);
 
-    // Vectors. SSE: `to op= from`, or `to = from` for what has one source. Stores: to memory.
+    // Vectors. SSE: `to op= from`, or `to = from` for instructions with one source. Stores: to
+    // memory.
     void sse(VectorOp op, Vec to, Vec from, unsigned value = 0);
     void sse(VectorOp op, Vec to, const Mem &from, unsigned value = 0);
     void sse(VectorOp op, const Mem &to, Vec from, unsigned value = 0);
     // Shifts by a constant, in place.
     void sse(VectorOp op, Vec to, unsigned value) { sse(op, to, to, value); }
-    // The VEX form where there is one for these operands, else EVEX. The longest register decides
-    // on the length.
+    // The VEX encoding where there is one for these operands, else EVEX. The longest register
+    // decides on the length.
     void avx(VectorOp op, Vec to, Vec from, unsigned value = 0);
     void avx(VectorOp op, Vec to, const Mem &from, unsigned value = 0);
     void avx(VectorOp op, const Mem &to, Vec from, unsigned value = 0);
@@ -243,7 +244,7 @@ class Assembler {
         const Mem *memory = nullptr;
     };
     struct Jump {
-        uint32_t at;  // of the 32-bit distance
+        uint32_t at;  // where the 32-bit distance lies
         uint16_t label;
     };
 

@@ -1,3 +1,5 @@
+// What must hold: no page is ever writable and executable at one address, a region is released only
+// when its owner says that no processor is inside it, and released code becomes int3 before reuse.
 #include "kernel_lib/jit/code_buffer.h"
 
 #include <algorithm>
@@ -46,7 +48,7 @@ uint8_t *CodeBuffer::page(size_t index) const {
 
 namespace {
 
-// The first run of `wanted` that are free, taken; used.size(): there is none.
+// Takes the first run of `wanted` free pages and returns its index; used.size(): there is none.
 size_t take_run(std::span<bool> used, size_t wanted) {
     size_t run = 0;  // free ones up to `end`
     size_t end = 0;
@@ -168,7 +170,7 @@ void CodeBuffer::release(Region region) {
     r = {};
 }
 
-// Who is still in there, against all promises, does not get far.
+// A processor that is still inside, which must not happen, stops at the next instruction.
 void CodeBuffer::free_pages(size_t first, size_t count) {
     __builtin_memset(page(first), kInt3, count * platform::kPageBytes);
     std::fill_n(used_.begin() + static_cast<ptrdiff_t>(first), count, false);

@@ -1,12 +1,12 @@
 // Memory for machine code made at run time. It is mapped twice (platform::allocate_code_pages): it
 // is written at one address and runs at another, and no address is ever both writable and
-// executable. Every region has its own pages, and a name, so that an address inside it can be told
-// to a person. A few bytes of int3 stand before and behind the code: what runs past the region
-// stops there. Constants lie on pages of their own, which cannot be executed.
+// executable. Every region has its own pages and a name, which crash reports show for an address
+// inside it. A few bytes of int3 stand before and behind the code: execution that runs past the
+// region stops there. Constants lie on pages of their own, which cannot be executed.
 //
 // When there is no room, open() asks the owner to give up the coldest regions, as long as they are
-// colder than what wants to come in. Boot processor only, between two jobs of the worker pool;
-// whoever releases a region knows that no processor is inside it.
+// colder than the new one. Boot processor only, between two jobs of the worker pool. The caller of
+// release() must know that no processor is inside the region.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ class CodeBuffer {
     static constexpr size_t kNameBytes = 64;
     static constexpr size_t kHeadBytes = 16;  // before the code
     static constexpr size_t kConstantPages = 2;
-    static constexpr size_t kConstantBytes = 64;  // what constants are handed out in
+    static constexpr size_t kConstantBytes = 64;  // constants are allocated in pieces of this size
 
     // Index of a region while it is in use.
     using Region = uint16_t;
@@ -42,8 +42,8 @@ class CodeBuffer {
     };
 
     CodeBuffer() = default;
-    // Takes `pages` (1..kMaxPages) for code, and some for constants, from the platform for good;
-    // kTooLarge when it has none.
+    // Takes `pages` (1..kMaxPages) for code, and some for constants, from the platform, until the
+    // buffer is destroyed. kTooLarge: the platform has none.
     [[nodiscard]] Status create(size_t pages);
     ~CodeBuffer();
     CodeBuffer(const CodeBuffer &) = delete;
@@ -56,27 +56,27 @@ class CodeBuffer {
         give_up_ = give_up;
         owner_ = owner;
     }
-    // How much a region is worth: its owner's measure. kNeverGiveUp at first.
+    // How much a region is worth, in the owner's measure. kNeverGiveUp at first.
     static constexpr uint64_t kNeverGiveUp = ~uint64_t{0};
     void set_heat(Region region, uint64_t heat) { regions_[region].heat = heat; }
 
-    // A new region that can be written, of at least `bytes` of code, all int3, and `constant_bytes`
-    // of constants. The name is copied (and cut). `heat`: what may be given up for it is colder.
-    // kExhausted: no room.
+    // A new region that can be written: at least `bytes` of code, all int3, and `constant_bytes` of
+    // constants. The name is copied, and cut if it is long. Only regions colder than `heat` may be
+    // given up for it. kExhausted: no room.
     [[nodiscard]] Result<Region> open(std::string_view name, size_t bytes,
                                       size_t constant_bytes = 0, uint64_t heat = 0);
     [[nodiscard]] std::span<uint8_t> room(Region region);
     // For the assembler that writes into room().
     [[nodiscard]] ConstantPool constants(Region region);
-    // The first `bytes` of its room are code from now on, at the address returned, on every
-    // processor; pages that are not needed become free again.
+    // The first `bytes` of its room are code now: every processor may run it at the address that is
+    // returned. Pages that it does not need become free again.
     [[nodiscard]] const void *seal(Region region, size_t bytes);
     void release(Region region);
 
     [[nodiscard]] std::optional<Place> lookup(uintptr_t address) const;
-    // The same in all buffers there are, for crash reports (cpu/exception_frame.h).
+    // The same over all buffers, for crash reports (cpu/exception_frame.h).
     static void name_address(uint64_t address, TextWriter &out);
-    // Of the code in a region, 0 while it is open.
+    // Bytes of code in a region; 0 while it is open.
     [[nodiscard]] size_t code_bytes(Region region) const { return regions_[region].bytes; }
     [[nodiscard]] size_t pages_in_use() const { return pages_in_use_; }
     [[nodiscard]] size_t pages() const { return pages_; }
@@ -89,7 +89,7 @@ class CodeBuffer {
         uint16_t constant_count = 0;
         uint32_t bytes = 0;
         bool sealed = false;
-        bool refused = false;  // to be given up, since open() was entered
+        bool refused = false;  // its owner did not give it up for the present open()
         uint8_t name_len = 0;
         uint64_t heat = kNeverGiveUp;
         std::array<char, kNameBytes> name{};
@@ -99,7 +99,7 @@ class CodeBuffer {
 
     // Code page `index`, where it is written.
     [[nodiscard]] uint8_t *page(size_t index) const;
-    // How far the other address is from there.
+    // Distance from the writable address to the one where the code runs.
     [[nodiscard]] ptrdiff_t alias() const { return memory_.runnable - memory_.writable; }
     [[nodiscard]] bool place(RegionState &region, size_t pages, size_t constants);
     [[nodiscard]] bool give_up_coldest(uint64_t below);

@@ -1,3 +1,6 @@
+// Names are compared by content only once: a cache by address finds a name that was seen before at
+// the same place. What must hold: whatever order begins and ends come in, the stack of open calls
+// and the counts of open calls agree.
 #include "kernel_lib/jit/profile.h"
 
 #include <algorithm>
@@ -80,7 +83,7 @@ void Profiler::begin(FunctionId id, uint64_t now_ticks) {
     stack_[depth_++] = {id, now_ticks};
 }
 
-void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
+void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t units) {
     if (off_) {
         return;
     }
@@ -115,8 +118,8 @@ void Profiler::end(FunctionId id, uint64_t now_ticks, uint32_t items) {
     function.max_cycles = std::max(function.max_cycles, cycles);
     const auto bucket = static_cast<size_t>(std::bit_width(cycles | 1) - 1);
     ++function.histogram[std::min(bucket, kBuckets - 1)];
-    function.work += items;
-    if (items == 1) {
+    function.work += units;
+    if (units == 1) {
         constexpr uint64_t kAverageOver = 32;
         ++function.single_calls;
         function.single_cycles += cycles;
@@ -159,8 +162,8 @@ FunctionProfile Profiler::profile(FunctionId id) const {
     return out;
 }
 
-// The smallest number of ticks that `per_hundred` of a hundred calls do not exceed, as if the calls
-// of a bucket were spread evenly over it; never outside what was seen.
+// The smallest number of ticks that `per_hundred` percent of the calls do not exceed. The calls of
+// a bucket count as spread evenly over it; the result is never outside [minimum, maximum].
 uint64_t Profiler::percentile(const Function &function, uint64_t per_hundred) {
     uint64_t total = 0;
     for (const uint32_t calls : function.histogram) {
@@ -227,8 +230,8 @@ bool Profiler::set_thresholds(const JitThresholds &thresholds) {
 
 extern "C" {
 
-// The time is read as late as possible at the begin and as early as possible at the end, so that
-// the search for the name is not in it.
+// The time is read as late as possible at the begin and as early as possible at the end, so that it
+// does not include the search for the name.
 void jit_profile_begin(const char *name) {
     const bareflow::FunctionId id = bareflow::the_profiler.key(name);
     bareflow::the_profiler.begin(id, bareflow::profile_ticks());

@@ -1,11 +1,12 @@
 // What the program measures about itself: calls and cycles of every named function.
 //
-// The C names of jit_runtime.h work on the one profiler() of the program; tests make their own and
-// give the time themselves. Boot processor only, not from interrupt handlers. No allocation: the
-// table has a fixed size, and what does not fit is counted.
+// The C functions of jit_runtime.h use the program's profiler(). Tests make their own profiler and
+// pass the time themselves. Boot processor only, not from interrupt handlers. No allocation: the
+// table has a fixed size, and calls of functions that do not fit are counted.
 //
-// Recursion: every pair counts as a call, but only the outermost call of a name adds to its cycles
-// (and to minimum, maximum and histogram), so that the total is time that really passed.
+// Recursion: every pair of begin() and end() counts as a call. Only the outermost call of a
+// function adds to its cycles, minimum, maximum and histogram, so the total is time that really
+// passed.
 #pragma once
 
 #include <array>
@@ -28,7 +29,7 @@ struct JitThresholds {
     uint64_t hot = 128;
     uint64_t very_hot = 1024;
 };
-// The level that so many calls make a function a candidate for.
+// The level that a function is considered for after `calls` calls.
 [[nodiscard]] constexpr int level_for_calls(uint64_t calls, const JitThresholds &thresholds) {
     return calls >= thresholds.very_hot ? 3
            : calls >= thresholds.hot    ? 2
@@ -45,14 +46,16 @@ struct FunctionProfile {
     uint64_t total_cycles = 0;
     uint64_t min_cycles = 0;  // 0 while there is no timed call
     uint64_t max_cycles = 0;
-    uint64_t p50_cycles = 0;  // from a histogram of powers of two, interpolated; exact to a factor
-    uint64_t p99_cycles = 0;  // of two
-    uint64_t work = 0;        // items that the timed calls were about; a call has one or more
-    uint64_t single_calls = 0;   // timed calls about one item
-    uint64_t single_cycles = 0;  // their sum
-    uint64_t recent_cycles = 0;  // of one of them, an average over the last few dozen
+    // Percentiles: interpolated in a histogram of powers of two, so wrong by a factor of two at
+    // most.
+    uint64_t p50_cycles = 0;
+    uint64_t p99_cycles = 0;
+    uint64_t work = 0;           // units of all timed calls; a call has one unit or more
+    uint64_t single_calls = 0;   // timed calls of one unit
+    uint64_t single_cycles = 0;  // sum of their cycles
+    uint64_t recent_cycles = 0;  // cycles of such a call, averaged over the last few dozen
     int level = kLevelReference;
-    uint64_t code_bytes = 0;  // of machine code generated for it that is in force
+    uint64_t code_bytes = 0;  // size of the generated code that is in force
 
     // Over all calls, so that calls * average = total.
     [[nodiscard]] uint64_t average_cycles() const { return calls == 0 ? 0 : total_cycles / calls; }
@@ -74,26 +77,26 @@ class Profiler {
     [[nodiscard]] FunctionId find(const char *name);
 
     void begin(FunctionId id, uint64_t now_ticks);
-    // Ends the innermost open call of `id`; calls opened inside it and never ended are dropped and
-    // counted as unbalanced. Without an open call: counted, nothing else. `items`: how many the
-    // call was about, where calls are about several (rows of a batch).
-    void end(FunctionId id, uint64_t now_ticks, uint32_t items = 1);
+    // Ends the innermost open call of `id`. Calls that were opened inside it and never ended are
+    // dropped and counted as unbalanced. Without an open call, only that is counted. `units`: the
+    // size of the call where calls differ in size, for example the tokens of a batch.
+    void end(FunctionId id, uint64_t now_ticks, uint32_t units = 1);
 
-    // Off: begin() and end() do nothing, so that it can be measured what they cost. Not within a
-    // pair.
+    // Off: begin() and end() do nothing, for measuring what they cost. Not to be called between a
+    // begin() and its end().
     void set_on(bool on) { off_ = !on; }
 
     // Functions are numbered 0 .. count() - 1 in the order in which they were first seen.
     [[nodiscard]] size_t count() const { return count_; }
     [[nodiscard]] FunctionProfile profile(FunctionId id) const;
-    // Of profile(id), without the work for the rest; 0 for an id outside the table.
+    // Single fields of profile(id), which are cheaper to get. 0 for an id outside the table.
     [[nodiscard]] uint64_t calls(FunctionId id) const {
         return id < count_ ? functions_[id].calls : 0;
     }
     [[nodiscard]] std::string_view name(FunctionId id) const {
         return id < count_ ? functions_[id].name : std::string_view();
     }
-    // Of calls about one item: they can be compared with each other.
+    // Calls of one unit: they can be compared with each other.
     [[nodiscard]] uint64_t single_calls(FunctionId id) const {
         return id < count_ ? functions_[id].single_calls : 0;
     }
@@ -103,14 +106,15 @@ class Profiler {
     [[nodiscard]] uint64_t recent_cycles(FunctionId id) const {
         return id < count_ ? functions_[id].recent_cycles : 0;
     }
-    // Calls, cycles and histograms of all functions back to zero; calls that are open now will
-    // count whole. Names, levels and code stay.
+    // Sets calls, cycles and histograms of all functions to zero. Names, levels and code stay. A
+    // call that is open now will count in full.
     void clear_counters();
     [[nodiscard]] uint64_t unbalanced() const { return unbalanced_; }
     // Calls of functions that found no place in the table.
     [[nodiscard]] uint64_t overflowed() const { return overflowed_; }
 
-    // For whoever installs code. `shape` is static text. An id outside the table is ignored.
+    // For the owner of the code that is in force. `shape` is static text. An id outside the table
+    // is ignored.
     void set_level(FunctionId id, int level);
     void set_code_bytes(FunctionId id, uint64_t bytes);
     void set_shape(FunctionId id, std::string_view shape);

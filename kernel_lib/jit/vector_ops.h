@@ -1,16 +1,16 @@
 // The vector instructions that the assembler can write, as data: one line each. Source: Intel SDM
 // volume 2, the opcode tables of the instructions; tuple types (disp8*N) in table 2-34 and 2-35.
 //
-// An instruction is named as in SSE ("paddb"); where there is no SSE form, as in AVX ("vpermq").
-// Which of SSE, VEX and EVEX it has, and for which vector lengths, is in `forms`. EVEX at 128 and
-// 256 bits needs AVX-512VL. What else a processor must have is the caller's business.
+// An instruction is named as in SSE ("paddb"); where SSE has none, as in AVX ("vpermq").
+// `encodings` says which of SSE, VEX and EVEX it has, and for which vector lengths. EVEX at 128 and
+// 256 bits needs AVX-512VL. The caller must know what else the processor has to support.
 #pragma once
 
 #include <cstdint>
 
 namespace bareflow::jit {
 
-// Bits of VectorOp::forms.
+// Bits of VectorOp::encodings.
 inline constexpr uint8_t kSse = 1;
 inline constexpr uint8_t kVex128 = 2;
 inline constexpr uint8_t kVex256 = 4;
@@ -44,7 +44,7 @@ struct VectorOp {
     uint8_t evex_w : 1 = 0;
     uint8_t immediate : 1 = 0;  // one byte
     uint8_t narrows : 1 = 0;    // R is half of M, whose length decides: no memory operand
-    uint8_t forms;
+    uint8_t encodings;
     OpShape shape : 2 = OpShape::kRvm;
     OpRm rm : 2 = OpRm::kAny;
     uint8_t extension : 3 = 0;  // kVmi: what stands in the register field
@@ -63,38 +63,38 @@ inline constexpr uint8_t kAll = kSse | kVex | kEvex;
 inline constexpr uint8_t kScalar = kSse | kVex128 | kEvex128;
 
 // Integers of one or two bytes: no broadcast.
-constexpr VectorOp small(uint8_t opcode, uint8_t forms = kAll, OpMap map = OpMap::k0F) {
-    return {.opcode = opcode, .map = map, .forms = forms};
+constexpr VectorOp small(uint8_t opcode, uint8_t encodings = kAll, OpMap map = OpMap::k0F) {
+    return {.opcode = opcode, .map = map, .encodings = encodings};
 }
 // Of four and of eight.
-constexpr VectorOp dword(uint8_t opcode, uint8_t forms = kAll, OpMap map = OpMap::k0F) {
-    return {.opcode = opcode, .map = map, .forms = forms, .element = 2};
+constexpr VectorOp dword(uint8_t opcode, uint8_t encodings = kAll, OpMap map = OpMap::k0F) {
+    return {.opcode = opcode, .map = map, .encodings = encodings, .element = 2};
 }
-constexpr VectorOp qword(uint8_t opcode, uint8_t forms = kAll, OpMap map = OpMap::k0F) {
-    return {.opcode = opcode, .map = map, .evex_w = 1, .forms = forms, .element = 3};
+constexpr VectorOp qword(uint8_t opcode, uint8_t encodings = kAll, OpMap map = OpMap::k0F) {
+    return {.opcode = opcode, .map = map, .evex_w = 1, .encodings = encodings, .element = 3};
 }
 // Floats: packed and scalar, single and double.
-constexpr VectorOp ps(uint8_t opcode, uint8_t forms = kAll) {
-    return {.opcode = opcode, .prefix = OpPrefix::kNone, .forms = forms, .element = 2};
+constexpr VectorOp ps(uint8_t opcode, uint8_t encodings = kAll) {
+    return {.opcode = opcode, .prefix = OpPrefix::kNone, .encodings = encodings, .element = 2};
 }
-constexpr VectorOp pd(uint8_t opcode, uint8_t forms = kAll) {
-    return {.opcode = opcode, .evex_w = 1, .forms = forms, .element = 3};
+constexpr VectorOp pd(uint8_t opcode, uint8_t encodings = kAll) {
+    return {.opcode = opcode, .evex_w = 1, .encodings = encodings, .element = 3};
 }
 constexpr VectorOp ss(uint8_t opcode) {
-    return {.opcode = opcode, .prefix = OpPrefix::kF3, .forms = kScalar, .tuple = OpTuple::k4};
+    return {.opcode = opcode, .prefix = OpPrefix::kF3, .encodings = kScalar, .tuple = OpTuple::k4};
 }
 constexpr VectorOp sd(uint8_t opcode) {
     return {.opcode = opcode,
             .prefix = OpPrefix::kF2,
             .evex_w = 1,
-            .forms = kScalar,
+            .encodings = kScalar,
             .tuple = OpTuple::k8};
 }
 // Fused multiply-add: VEX.W tells double from single.
 constexpr VectorOp fma(uint8_t opcode, bool wide, bool scalar) {
     VectorOp op = {.opcode = opcode,
                    .map = OpMap::k0F38,
-                   .forms = scalar ? uint8_t{kVex128 | kEvex128} : uint8_t{kVex | kEvex}};
+                   .encodings = scalar ? uint8_t{kVex128 | kEvex128} : uint8_t{kVex | kEvex}};
     op.vex_w = op.evex_w = wide;
     op.tuple = !scalar ? OpTuple::kFull : wide ? OpTuple::k8 : OpTuple::k4;
     op.element = scalar ? 0 : wide ? 3 : 2;
@@ -142,16 +142,20 @@ constexpr VectorOp wide(VectorOp op) {
     return op;
 }
 // From or to memory or a register, whole.
-constexpr VectorOp move(uint8_t opcode, OpPrefix prefix, OpShape shape, uint8_t forms,
+constexpr VectorOp move(uint8_t opcode, OpPrefix prefix, OpShape shape, uint8_t encodings,
                         bool evex_w = false) {
-    return {.opcode = opcode, .prefix = prefix, .evex_w = evex_w, .forms = forms, .shape = shape};
+    return {.opcode = opcode,
+            .prefix = prefix,
+            .evex_w = evex_w,
+            .encodings = encodings,
+            .shape = shape};
 }
-constexpr VectorOp shift(uint8_t opcode, uint8_t extension, uint8_t forms = kAll,
+constexpr VectorOp shift(uint8_t opcode, uint8_t extension, uint8_t encodings = kAll,
                          bool evex_w = false) {
     return {.opcode = opcode,
             .evex_w = evex_w,
             .immediate = 1,
-            .forms = forms,
+            .encodings = encodings,
             .shape = OpShape::kVmi,
             .rm = OpRm::kRegister,
             .extension = extension};
@@ -160,38 +164,39 @@ constexpr VectorOp shift(uint8_t opcode, uint8_t extension, uint8_t forms = kAll
 constexpr VectorOp extend(uint8_t opcode, OpTuple tuple) {
     return {.opcode = opcode,
             .map = OpMap::k0F38,
-            .forms = kAll,
+            .encodings = kAll,
             .shape = OpShape::kRm,
             .tuple = tuple};
 }
-constexpr VectorOp broadcast(uint8_t opcode, OpTuple tuple, uint8_t forms, bool evex_w = false) {
+constexpr VectorOp broadcast(uint8_t opcode, OpTuple tuple, uint8_t encodings,
+                             bool evex_w = false) {
     return {.opcode = opcode,
             .map = OpMap::k0F38,
             .evex_w = evex_w,
-            .forms = forms,
+            .encodings = encodings,
             .shape = OpShape::kRm,
             .tuple = tuple};
 }
 // A quarter or a half of a vector in or out.
-constexpr VectorOp part(uint8_t opcode, OpShape shape, OpTuple tuple, uint8_t forms,
+constexpr VectorOp part(uint8_t opcode, OpShape shape, OpTuple tuple, uint8_t encodings,
                         bool evex_w = false) {
     return {.opcode = opcode,
             .map = OpMap::k0F3A,
             .evex_w = evex_w,
             .immediate = 1,
-            .forms = forms,
+            .encodings = encodings,
             .shape = shape,
             .tuple = tuple};
 }
 // Between a vector register and a general one, or memory of its size.
 constexpr VectorOp general(uint8_t opcode, OpPrefix prefix, OpShape shape, bool wide) {
-    VectorOp op = {.opcode = opcode, .prefix = prefix, .forms = kScalar, .shape = shape};
+    VectorOp op = {.opcode = opcode, .prefix = prefix, .encodings = kScalar, .shape = shape};
     op.vex_w = op.evex_w = wide;
     op.tuple = wide ? OpTuple::k8 : OpTuple::k4;
     return unmasked(op);
 }
 constexpr VectorOp opmask(uint8_t opcode, OpPrefix prefix, bool wide) {
-    VectorOp op = {.opcode = opcode, .prefix = prefix, .forms = kVex128};
+    VectorOp op = {.opcode = opcode, .prefix = prefix, .encodings = kVex128};
     op.vex_w = wide;
     op.shape = OpShape::kRm;
     op.rm = OpRm::kRegister;
@@ -302,10 +307,10 @@ inline constexpr VectorOp punpckhqdq = qword(0x6d);
 inline constexpr VectorOp unpcklps = ps(0x14);
 inline constexpr VectorOp unpckhps = ps(0x15);
 inline constexpr VectorOp shufps = immediate(ps(0xc6));
-inline constexpr VectorOp movhlps = unmasked(
-    with(VectorOp{.opcode = 0x12, .prefix = OpPrefix::kNone, .forms = kScalar}, OpRm::kRegister));
-inline constexpr VectorOp movlhps = unmasked(
-    with(VectorOp{.opcode = 0x16, .prefix = OpPrefix::kNone, .forms = kScalar}, OpRm::kRegister));
+inline constexpr VectorOp movhlps = unmasked(with(
+    VectorOp{.opcode = 0x12, .prefix = OpPrefix::kNone, .encodings = kScalar}, OpRm::kRegister));
+inline constexpr VectorOp movlhps = unmasked(with(
+    VectorOp{.opcode = 0x16, .prefix = OpPrefix::kNone, .encodings = kScalar}, OpRm::kRegister));
 inline constexpr VectorOp vpermd = dword(0x36, kVex256 | kWideEvex, k38);
 inline constexpr VectorOp vpermps = dword(0x16, kVex256 | kWideEvex, k38);
 inline constexpr VectorOp vpermw = wide(small(0x8d, kEvex, k38));
@@ -410,18 +415,30 @@ inline constexpr VectorOp vextracti32x8 = part(0x3b, OpShape::kMr, OpTuple::k32,
 inline constexpr VectorOp vextracti64x4 = part(0x3b, OpShape::kMr, OpTuple::k32, kEvex512, true);
 inline constexpr VectorOp vextractf64x4 = part(0x1b, OpShape::kMr, OpTuple::k32, kEvex512, true);
 // Truncating stores of dwords and qwords; the third saturates.
-inline constexpr VectorOp vpmovdb = with(
-    {.opcode = 0x31, .map = k38, .forms = kEvex, .shape = OpShape::kMr, .tuple = OpTuple::kQuarter},
-    OpPrefix::kF3);
-inline constexpr VectorOp vpmovdw = with(
-    {.opcode = 0x33, .map = k38, .forms = kEvex, .shape = OpShape::kMr, .tuple = OpTuple::kHalf},
-    OpPrefix::kF3);
-inline constexpr VectorOp vpmovsdb = with(
-    {.opcode = 0x21, .map = k38, .forms = kEvex, .shape = OpShape::kMr, .tuple = OpTuple::kQuarter},
-    OpPrefix::kF3);
-inline constexpr VectorOp vpmovqd = with(
-    {.opcode = 0x35, .map = k38, .forms = kEvex, .shape = OpShape::kMr, .tuple = OpTuple::kHalf},
-    OpPrefix::kF3);
+inline constexpr VectorOp vpmovdb = with({.opcode = 0x31,
+                                          .map = k38,
+                                          .encodings = kEvex,
+                                          .shape = OpShape::kMr,
+                                          .tuple = OpTuple::kQuarter},
+                                         OpPrefix::kF3);
+inline constexpr VectorOp vpmovdw = with({.opcode = 0x33,
+                                          .map = k38,
+                                          .encodings = kEvex,
+                                          .shape = OpShape::kMr,
+                                          .tuple = OpTuple::kHalf},
+                                         OpPrefix::kF3);
+inline constexpr VectorOp vpmovsdb = with({.opcode = 0x21,
+                                           .map = k38,
+                                           .encodings = kEvex,
+                                           .shape = OpShape::kMr,
+                                           .tuple = OpTuple::kQuarter},
+                                          OpPrefix::kF3);
+inline constexpr VectorOp vpmovqd = with({.opcode = 0x35,
+                                          .map = k38,
+                                          .encodings = kEvex,
+                                          .shape = OpShape::kMr,
+                                          .tuple = OpTuple::kHalf},
+                                         OpPrefix::kF3);
 
 // ------------------------------------------------------------------ floats
 inline constexpr VectorOp addps = ps(0x58);

@@ -1,5 +1,5 @@
-// Memory with a hole on either side: whoever reads or writes beside it faults. For operands of code
-// that was never tried.
+// Memory with an unmapped page on either side: a read or write beside it faults. For operands of
+// code that has never run.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ class GuardedPages {
 
     [[nodiscard]] uint8_t *data() const { return data_; }
     [[nodiscard]] size_t size() const { return count_ * platform::kPageBytes; }
-    // The last `bytes` of it, right before the hole.
+    // The last `bytes` of it, directly before the unmapped page.
     [[nodiscard]] uint8_t *at_end(size_t bytes) const { return data_ + size() - bytes; }
 
   private:

@@ -1,3 +1,8 @@
+// Two-level segregated free lists (TLSF). The list of a free block follows from its size in
+// constant time: a list for each power of two and each of its equal parts.
+//
+// What must hold between two calls: no two neighbouring blocks are free, every free block is in the
+// list of its size, and each region ends with a block of size 0 that is in use.
 #include "kernel_lib/memory/heap.h"
 
 #include <algorithm>
@@ -19,7 +24,7 @@ constexpr uint8_t kTailByte = 0xC5;       // between the requested bytes and the
 constexpr uint8_t kPoisonByte = 0xDB;     // freed memory
 constexpr size_t kPoisonCheckBytes = 48;  // of every free block, after its links
 constexpr size_t kPoisonBytes = 512;      // of a block just freed
-constexpr size_t kTailBytes = 8;          // at least so many after each allocation
+constexpr size_t kTailBytes = 8;          // least distance from an allocation to the next block
 constexpr uint64_t kGuardSeed = 0x9E3779B97F4A7C15;
 // How far to look in the one list whose blocks may or may not be large enough.
 constexpr int kExactFitSteps = 16;
@@ -100,7 +105,8 @@ Heap::Block *Heap::find(size_t bytes) {
         }
     }
     Block *found = seconds != 0 ? lists_[in_first][std::countr_zero(seconds)] : nullptr;
-    // One in its own list is a tighter fit, and may be the last hope.
+    // A block of the size's own list fits more tightly, and may be the only one that is large
+    // enough.
     Block *candidate = lists_[first][second];
     for (int i = 0; i < kExactFitSteps && candidate != nullptr; ++i) {
         if (candidate->size() >= bytes) {
@@ -252,7 +258,8 @@ Heap::Block *Heap::merge_with_neighbours(Block *block) {
 }
 
 // Puts a free block into its list, or its whole region back to where it came from. One region of
-// the ordinary size stays, so that a program at the edge does not ask for pages at every turn.
+// the ordinary size stays: a program that allocates and frees at the limit does not ask for pages
+// each time.
 void Heap::give_back(Block *block) {
     if (block->previous_size == 0 && block->next()->is_end()) {
         auto *region = reinterpret_cast<Region *>(block->bytes() - sizeof(Region));

@@ -1,3 +1,5 @@
+// Makes a clean set of free pages out of the firmware's map, and chooses where runs are taken from.
+// What must hold: no page is handed out twice, and none that the map does not call usable.
 #include "kernel_lib/memory/page_allocator.h"
 
 #include <algorithm>

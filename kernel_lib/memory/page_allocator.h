@@ -1,5 +1,5 @@
 // Physical pages: which are free, and runs of them handed out. Touches no page itself, so that it
-// also works on a machine of the imagination (tests/unit/memory). Pure; no allocation.
+// also works on the imaginary machines of tests/unit/memory. Pure; no allocation.
 //
 // Small runs come from the lowest addresses, so that rings and tables stay where every device can
 // reach them. Runs of kLargeRunBytes and more come from the top of the memory below 4 GiB as long

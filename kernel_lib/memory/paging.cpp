@@ -1,3 +1,5 @@
+// Tables are walked and made entry by entry. What must hold: no entry is both writable and
+// executable, and a large page that is split maps the same memory before and after.
 #include "kernel_lib/memory/paging.h"
 
 namespace bareflow {

@@ -1,3 +1,4 @@
+// What must hold: ranges are sorted, do not overlap or touch, and none is empty.
 #include "kernel_lib/memory/range_set.h"
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "tests/unit/jit/vector_forms.h"
+#include "tests/unit/jit/vector_cases.h"
 
 using namespace bareflow::jit;
 
@@ -51,22 +51,22 @@ Mem draw_memory(Draw &draw) {
 // Operands that belong together.
 void sensible(Draw &draw, LlvmDisassembler &llvm) {
     VectorCase c;
-    c.form = &kVectorForms[draw.byte() % std::size(kVectorForms)];
+    c.named = &kVectorOps[draw.byte() % std::size(kVectorOps)];
     const VectorOp &op = c.op();
     c.encoding = static_cast<uint8_t>(1 << draw.byte() % 6);
-    if ((op.forms & c.encoding) == 0) {
+    if ((op.encodings & c.encoding) == 0) {
         return;
     }
-    const auto kinds = forms_detail::kinds_of(c.form->name);
-    const auto number = [&](forms_detail::Kind kind) {
-        const unsigned most = kind == forms_detail::Kind::kMask     ? 8
-                              : kind != forms_detail::Kind::kVector ? 16
+    const auto kinds = cases_detail::kinds_of(c.named->name);
+    const auto number = [&](cases_detail::Kind kind) {
+        const unsigned most = kind == cases_detail::Kind::kMask     ? 8
+                              : kind != cases_detail::Kind::kVector ? 16
                               : c.evex()                            ? 32
                                                                     : 16;
         return static_cast<uint8_t>(draw.byte() % most);
     };
     c.r = number(kinds.r);
-    c.v = number(forms_detail::Kind::kVector);
+    c.v = number(cases_detail::Kind::kVector);
     c.m = number(kinds.m);
     c.in_memory =
         op.rm == OpRm::kMemory || (op.rm == OpRm::kAny && op.narrows == 0 && draw.byte() % 2 != 0);
@@ -89,7 +89,7 @@ void senseless(Draw &draw, LlvmDisassembler &llvm) {
     bytes.fill(kUntouched);
     const size_t room = draw.byte() % 17;
     Assembler a(std::span(bytes).first(room));
-    const VectorOp op = kVectorForms[draw.byte() % std::size(kVectorForms)].op;
+    const VectorOp op = kVectorOps[draw.byte() % std::size(kVectorOps)].op;
     const auto vec = [&] {
         return Vec{static_cast<uint8_t>(draw.byte() & 31), static_cast<uint8_t>(draw.byte() % 3),
                    static_cast<uint8_t>(draw.byte() & 7), draw.byte() % 2 != 0};

@@ -15,6 +15,7 @@
 
 #include "kernel_lib/platform/hosted/hosted.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 namespace bareflow {
 
@@ -288,9 +289,8 @@ void idle(uint64_t deadline_ticks) {
         return;
     }
     const uint64_t wait_ticks = deadline_ticks - now;
-    const uint64_t per_ms = std::max<uint64_t>(ticks_per_second() / 1000, 1);
     // Rounded up: to wake before the deadline would mean to come straight back.
-    uint64_t wait_ms = std::min(wait_ticks / per_ms + 1, kMaxWaitMs);
+    uint64_t wait_ms = std::min(ticks_to_us(wait_ticks) / 1000 + 1, kMaxWaitMs);
     if (idle_fds_refused != 0) {
         wait_ms = std::min<uint64_t>(wait_ms, kOverflowWaitMs);
     }

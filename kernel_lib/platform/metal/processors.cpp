@@ -1,3 +1,8 @@
+// Starts the other processors, one after the other: INIT, start-up interrupts, then code at a page
+// below 1 MiB (cpu/processor_start.asm) that ends here.
+//
+// What must hold: a processor takes part only when its features, and the state that decides what it
+// computes, equal the boot processor's. One that came too late never takes part.
 #include "kernel_lib/platform/metal/processors.h"
 
 #include <algorithm>
@@ -18,6 +23,7 @@
 #include "kernel_lib/platform/metal/memory_setup.h"
 #include "kernel_lib/platform/metal/start.h"
 #include "kernel_lib/platform/platform.h"
+#include "kernel_lib/platform/ticks.h"
 
 extern "C" {
 // cpu/processor_start.asm
@@ -64,15 +70,15 @@ constexpr size_t kFaultStackPages = 4;
 // pause, and processors since 2000 neither, but there one costs little.
 constexpr uint64_t kInitPauseUs = 10'000;
 constexpr uint64_t kRepeatAfterUs = 200;
-// A host with other things to do may let a virtual processor wait.
+// A busy host may let a virtual processor wait.
 constexpr uint64_t kStartDeadlineUs = 500'000;
 constexpr int kDeliveryPolls = 100'000;
 
-// A new processor says kReady or kDiffers; only the boot processor makes it kRunning, so that one
-// that was given up on at the same moment never takes part.
+// A new processor sets kReady or kDiffers; only the boot processor sets kRunning. So a processor
+// that becomes ready just after the boot processor's deadline never takes part.
 enum class State : uint32_t { kAbsent, kReady, kRunning, kDiffers, kGivenUp };
 
-// All that decides what code may run and what it computes.
+// The registers that decide what code may run and what it computes.
 struct Registers {
     uint64_t cr0 = 0;
     uint64_t cr4 = 0;
@@ -95,10 +101,6 @@ constinit std::array<Processor, WorkerPool::kMaxProcessors> processors{};  // [0
 constinit uint32_t running = 1;
 constinit Registers boot_registers{};
 constinit std::array<CpuidLeaf, 5> boot_leaves{};
-
-uint64_t us_to_ticks(uint64_t us) {
-    return us * platform::ticks_per_second() / 1'000'000;
-}
 
 // What generated and compiled code relies on. The identifiers of the processor in leaf 1 EBX are
 // left out, and the bit that repeats CR4.OSXSAVE.
@@ -159,7 +161,7 @@ void set_up_local_apic() {
 
 // First C++ on a new processor, on its own stack.
 [[noreturn]] void processor_main(Processor *self) {
-    load_processor_tables(self->tables, self->stacks);  // from here on faults are told
+    load_processor_tables(self->tables, self->stacks);  // from here on faults are reported
     if (become_equal()) {
         set_up_local_apic();
         self->translations = translation_count();
@@ -243,7 +245,7 @@ State start_processor(Processor &processor, const ProcessorStart *start) {
     }
     if (state == State::kReady) {
         processor.state.store(State::kRunning, std::memory_order_release);
-        // From its next step on it takes part, unless the host lets it wait just then.
+        // It takes part as soon as it sees this, which may be late on a busy host.
         while (worker_pool().size() <= running && read_tsc() - since < deadline) {
             worker_pause();
         }
@@ -265,7 +267,7 @@ bool give_stacks(Processor &processor) {
     processor.stack = allocate_stack(kStackPages);
     processor.stacks.exception = allocate_stack(kFaultStackPages);
     processor.stacks.double_fault = allocate_stack(kFaultStackPages);
-    // One that is told of by double fault or NMI goes no further: the two share.
+    // Double fault and NMI share a stack: a processor that reports one of them does not go on.
     processor.stacks.nmi = processor.stacks.double_fault;
     return has_stacks(processor);
 }

@@ -1,3 +1,5 @@
+// First C++ after the boot code: sets up consoles, interrupts, vector state, memory and clock in
+// the order in which they need each other, and calls appliance_main().
 #include "kernel_lib/platform/metal/start.h"
 
 #include <array>
@@ -134,7 +136,7 @@ void stop_boot(std::string_view sentence, ExitCode code) {
 using namespace bareflow;
 
 void bareflow_start(const BootInfo *info) {
-    // Whatever goes wrong from here on is told.
+    // From here on faults are reported.
     (void)serial().init().ok();
     init_interrupts();
     vga().init(vga_memory());

@@ -83,7 +83,7 @@ TEST(WorkerPoolTest, WhatEachDidAddsUp) {
                 const WorkerPool::Share &share = crew->share(i);
                 EXPECT_LE(share.jobs, 200u);
                 EXPECT_EQ(share.jobs == 0, share.ticks == 0);
-                all = {all.jobs + share.jobs, all.items + share.items, all.ticks + share.ticks};
+                all = {all.jobs + share.jobs, all.units + share.units, all.ticks + share.ticks};
             }
             return all;
         };
@@ -95,23 +95,23 @@ TEST(WorkerPoolTest, WhatEachDidAddsUp) {
             }
         };
         run(200);
-        EXPECT_EQ(share_all().items, 20'000u);
+        EXPECT_EQ(share_all().units, 20'000u);
         EXPECT_EQ(crew->share(0).jobs, 200u);
         crew->set_counting(false);
         run(10);
-        EXPECT_EQ(share_all().items, 20'000u);
+        EXPECT_EQ(share_all().units, 20'000u);
         crew->set_counting(true);
         crew->clear_shares();
         run(5);
-        EXPECT_EQ(share_all().items, 500u);
+        EXPECT_EQ(share_all().units, 500u);
         // What nobody shares is not shared work.
         Sheet sheet(3);
         crew->run(Sheet::mark, &sheet, 3, 3);
-        EXPECT_EQ(share_all().items, 500u);
+        EXPECT_EQ(share_all().units, 500u);
     }
 }
 
-// The caller's items come before the worker's, whoever was faster.
+// The caller's units come before the worker's, also when the worker was faster.
 TEST(WorkerPoolTest, TheTwoBeginAtTheTwoEnds) {
     Crew crew(2);
     struct Job {
@@ -142,12 +142,12 @@ TEST(WorkerPoolTest, TheTwoBeginAtTheTwoEnds) {
 
 TEST(WorkerPoolTest, TheLargestCountDoesNotWrap) {
     Crew crew(3);
-    std::atomic<uint64_t> items = 0;
+    std::atomic<uint64_t> units = 0;
     const auto add = [](void *context, uint32_t begin, uint32_t end) {
         *static_cast<std::atomic<uint64_t> *>(context) += uint64_t{end} - begin;
     };
-    crew->run(add, &items, UINT32_MAX, 1u << 30);
-    EXPECT_EQ(items, UINT32_MAX);
+    crew->run(add, &units, UINT32_MAX, 1u << 30);
+    EXPECT_EQ(units, UINT32_MAX);
 }
 
 // Job after job with pauses around the length of the workers' patience: they are met awake, falling

@@ -338,9 +338,9 @@ TEST(ProfileApi, APairIsCheap) {
 TEST(ProfilerItems, CallsAboutOneItemAreKeptApart) {
     auto profiler = std::make_unique<Profiler>();
     const FunctionId id = profiler->key("f");
-    const auto call = [&](uint64_t cycles, uint32_t items) {
+    const auto call = [&](uint64_t cycles, uint32_t units) {
         profiler->begin(id, 0);
-        profiler->end(id, cycles, items);
+        profiler->end(id, cycles, units);
     };
     call(100, 1);
     call(800, 16);
@@ -351,7 +351,7 @@ TEST(ProfilerItems, CallsAboutOneItemAreKeptApart) {
     EXPECT_EQ(f.work, 18u);
     EXPECT_EQ(f.single_calls, 2u);
     EXPECT_EQ(f.single_cycles, 300u);
-    // The average of late: it follows, and a single call moves it little.
+    // The recent average follows a change, and a single call moves it little.
     EXPECT_GT(f.recent_cycles, 100u);
     EXPECT_LT(f.recent_cycles, 110u);
     for (int i = 0; i < 500; ++i) {

@@ -10,14 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/jit/vector_forms.h"
+#include "tests/unit/jit/vector_cases.h"
 
 namespace bareflow::jit {
 namespace {
 
 constexpr uint8_t kEncodings[] = {kSse, kVex128, kVex256, kEvex128, kEvex256, kEvex512};
 
-// VEX is taken where it can be: an EVEX form shows when something in it needs EVEX.
+// VEX is taken where it can be: EVEX shows only when something in it needs EVEX.
 bool reachable(const VectorCase &c) {
     if (!c.evex()) {
         return true;
@@ -27,7 +27,7 @@ bool reachable(const VectorCase &c) {
         c.mask != 0 || c.r > 15 || c.m > 15 ||
         (c.v > 15 && c.op().shape != OpShape::kRm && c.op().shape != OpShape::kMr) ||
         (c.in_memory && c.memory.broadcast);
-    return (c.op().forms & vex) == 0 || forced;
+    return (c.op().encodings & vex) == 0 || forced;
 }
 
 // Registers that a place can hold in this encoding: in EVEX 32 vectors, but 16 general and 8 masks.
@@ -35,8 +35,8 @@ struct Limits {
     unsigned r, v, m;
 };
 Limits limits(const VectorCase &c) {
-    using forms_detail::Kind;
-    const auto kinds = forms_detail::kinds_of(c.form->name);
+    using cases_detail::Kind;
+    const auto kinds = cases_detail::kinds_of(c.named->name);
     const unsigned vectors = c.evex() ? 32 : 16;
     const auto of = [&](Kind kind) {
         return kind == Kind::kVector ? vectors : kind == Kind::kMask ? 8u : 16u;
@@ -57,12 +57,12 @@ class VectorOpsTest : public ::testing::Test {
         }
     }
     template <typename Body>
-    void for_every_form(Body body) {
-        for (const NamedOp &form : kVectorForms) {
+    void for_every_encoding(Body body) {
+        for (const NamedOp &named : kVectorOps) {
             for (const uint8_t encoding : kEncodings) {
-                if ((form.op.forms & encoding) != 0) {
+                if ((named.op.encodings & encoding) != 0) {
                     VectorCase c;
-                    c.form = &form;
+                    c.named = &named;
                     c.encoding = encoding;
                     // Anything but 0, so that a lost bit shows.
                     c.value = 5;
@@ -77,7 +77,7 @@ class VectorOpsTest : public ::testing::Test {
     size_t wrong_ = 0;
 };
 
-TEST(VectorFormsTest, NoneIsForgotten) {
+TEST(VectorOpListTest, NoneIsForgotten) {
     std::ifstream header("kernel_lib/jit/vector_ops.h");
     ASSERT_TRUE(header.is_open()) << "run from the top of the tree";
     std::vector<std::string> names;
@@ -88,14 +88,14 @@ TEST(VectorFormsTest, NoneIsForgotten) {
             names.push_back(line.substr(0, line.find(' ')));
         }
     }
-    ASSERT_EQ(names.size(), std::size(kVectorForms));
+    ASSERT_EQ(names.size(), std::size(kVectorOps));
     for (size_t i = 0; i < names.size(); ++i) {
-        EXPECT_EQ(names[i], kVectorForms[i].name);
+        EXPECT_EQ(names[i], kVectorOps[i].name);
     }
 }
 
 TEST_F(VectorOpsTest, EveryRegisterInEveryPlace) {
-    for_every_form([&](VectorCase c) {
+    for_every_encoding([&](VectorCase c) {
         if (c.op().rm == OpRm::kMemory) {
             return;
         }
@@ -136,7 +136,7 @@ std::vector<Mem> addresses(int unit) {
 }
 
 TEST_F(VectorOpsTest, EveryShapeOfAddress) {
-    for_every_form([&](VectorCase c) {
+    for_every_encoding([&](VectorCase c) {
         if (c.op().rm == OpRm::kRegister || c.op().narrows != 0) {
             return;
         }
@@ -161,7 +161,7 @@ TEST_F(VectorOpsTest, EveryShapeOfAddress) {
 }
 
 TEST_F(VectorOpsTest, EveryMask) {
-    for_every_form([&](VectorCase c) {
+    for_every_encoding([&](VectorCase c) {
         if (!c.evex() || c.op().mask == OpMask::kNone) {
             return;
         }
@@ -192,11 +192,11 @@ TEST_F(VectorOpsTest, EveryMask) {
 }
 
 TEST_F(VectorOpsTest, EveryConstant) {
-    for_every_form([&](VectorCase c) {
+    for_every_encoding([&](VectorCase c) {
         c.in_memory = c.op().rm == OpRm::kMemory;
         for (unsigned value = 0; value < 256 && c.op().immediate != 0; ++value) {
             // Above 7 these have names of their own, or are reserved.
-            if (value > 7 && std::string(c.form->name).find("cmp") != std::string::npos) {
+            if (value > 7 && std::string(c.named->name).find("cmp") != std::string::npos) {
                 break;
             }
             c.value = static_cast<uint8_t>(value);

@@ -166,79 +166,118 @@ TEST_P(HeapTest, TakesLessThanAUsualRegionWhenThereIsLess) {
     small.release(memory);
 }
 
-// Against a model that knows what every allocation must contain.
-TEST_P(HeapTest, RandomOperationsAgainstAModel) {
+// A heap beside a model that knows what every live allocation must contain.
+class HeapBesideModel {
+  public:
+    explicit HeapBesideModel(Heap &heap) : heap_(heap) {}
+    [[nodiscard]] bool empty() const { return live_.empty(); }
+    [[nodiscard]] size_t live() const { return live_.size(); }
+    [[nodiscard]] uint64_t allocations() const { return allocations_; }
+
+    // False: the heap had no room, and nothing changed.
+    bool allocate() {
+        const size_t bytes = size();
+        const size_t alignment = random_() % 8 == 0 ? size_t{1} << (random_() % 13) : 16;
+        auto *memory = static_cast<uint8_t *>(heap_.allocate(bytes, alignment));
+        if (memory == nullptr) {
+            return false;
+        }
+        EXPECT_EQ(address(memory) % alignment, 0U);
+        ++allocations_;
+        live_.push_back({memory, bytes, static_cast<uint8_t>(random_())});
+        std::memset(memory, live_.back().fill, bytes);
+        return true;
+    }
+    void resize_one() {
+        Live &chosen = choose();
+        const size_t bytes = size();
+        auto *memory = static_cast<uint8_t *>(heap_.resize(chosen.memory, bytes));
+        if (memory != nullptr) {
+            verify({memory, std::min(bytes, chosen.bytes), chosen.fill});
+            chosen = {memory, bytes, chosen.fill};
+            std::memset(memory, chosen.fill, bytes);
+        }
+    }
+    void release_one() {
+        Live &chosen = choose();
+        heap_.release(chosen.memory);
+        chosen = live_.back();
+        live_.pop_back();
+    }
+    void release_all() {
+        for (const Live &l : live_) {
+            verify(l);
+            heap_.release(l.memory);
+        }
+        live_.clear();
+    }
+    // No two live areas overlap.
+    void verify_distinct() const {
+        std::vector<Live> sorted = live_;
+        std::sort(sorted.begin(), sorted.end(),
+                  [](const Live &a, const Live &b) { return a.memory < b.memory; });
+        for (size_t i = 1; i < sorted.size(); ++i) {
+            ASSERT_LE(sorted[i - 1].memory + sorted[i - 1].bytes, sorted[i].memory);
+        }
+    }
+    uint32_t random_percent() { return random_() % 100; }
+
+  private:
     struct Live {
         uint8_t *memory;
         size_t bytes;
         uint8_t fill;
     };
-    HeapPages limited(1200);
-    Heap tested(limited, GetParam());
-    std::vector<Live> live;
-    std::mt19937 random(7);
-    uint64_t total = 0;
-    const auto size = [&random] {
-        const uint32_t kind = random() % 10;
-        return kind < 6   ? 1 + random() % 200
-               : kind < 9 ? 1 + random() % 8000
-                          : 1 + random() % 400'000;
-    };
-    const auto verify = [](const Live &l) {
+
+    size_t size() {
+        const uint32_t kind = random_() % 10;
+        return kind < 6   ? 1 + random_() % 200
+               : kind < 9 ? 1 + random_() % 8000
+                          : 1 + random_() % 400'000;
+    }
+    static void verify(const Live &l) {
         for (size_t i = 0; i < l.bytes; ++i) {
             ASSERT_EQ(l.memory[i], l.fill) << i << " of " << l.bytes;
         }
-    };
+    }
+    Live &choose() {
+        Live &chosen = live_[random_() % live_.size()];
+        verify(chosen);
+        return chosen;
+    }
+
+    Heap &heap_;
+    std::vector<Live> live_;
+    std::mt19937 random_{7};
+    uint64_t allocations_ = 0;
+};
+
+TEST_P(HeapTest, RandomOperationsAgainstAModel) {
+    HeapPages limited(1200);
+    Heap tested(limited, GetParam());
+    HeapBesideModel model(tested);
     for (int step = 0; step < 20'000; ++step) {
-        const uint32_t what = random() % 100;
-        if (what < 45 || live.empty()) {
-            const size_t bytes = size();
-            const size_t alignment = random() % 8 == 0 ? size_t{1} << (random() % 13) : 16;
-            auto *memory = static_cast<uint8_t *>(tested.allocate(bytes, alignment));
-            if (memory == nullptr) {
+        const uint32_t what = model.random_percent();
+        if (what < 45 || model.empty()) {
+            if (!model.allocate()) {
                 continue;
             }
-            ASSERT_EQ(address(memory) % alignment, 0U);
-            ++total;
-            live.push_back({memory, bytes, static_cast<uint8_t>(random())});
-            std::memset(memory, live.back().fill, bytes);
+        } else if (what < 60) {
+            model.resize_one();
         } else {
-            Live &chosen = live[random() % live.size()];
-            verify(chosen);
-            if (what < 60) {
-                const size_t bytes = size();
-                auto *memory = static_cast<uint8_t *>(tested.resize(chosen.memory, bytes));
-                if (memory != nullptr) {
-                    const Live kept{memory, std::min(bytes, chosen.bytes), chosen.fill};
-                    verify(kept);
-                    chosen = {memory, bytes, chosen.fill};
-                    std::memset(memory, chosen.fill, bytes);
-                }
-            } else {
-                tested.release(chosen.memory);
-                chosen = live.back();
-                live.pop_back();
-            }
+            model.release_one();
         }
-        ASSERT_EQ(tested.stats().live_allocations, live.size());
+        ASSERT_FALSE(HasFatalFailure()) << step;
+        ASSERT_EQ(tested.stats().live_allocations, model.live());
         if (step % 50 == 0) {
             ASSERT_TRUE(tested.consistent()) << step;
-            // No two live areas overlap.
-            std::vector<Live> sorted = live;
-            std::sort(sorted.begin(), sorted.end(),
-                      [](const Live &a, const Live &b) { return a.memory < b.memory; });
-            for (size_t i = 1; i < sorted.size(); ++i) {
-                ASSERT_LE(sorted[i - 1].memory + sorted[i - 1].bytes, sorted[i].memory);
-            }
+            model.verify_distinct();
         }
     }
-    for (const Live &l : live) {
-        verify(l);
-        tested.release(l.memory);
-    }
+    model.release_all();
     EXPECT_TRUE(tested.consistent());
     EXPECT_EQ(tested.stats().used_bytes, 0U);
-    EXPECT_GE(tested.stats().total_allocations, total);
+    EXPECT_GE(tested.stats().total_allocations, model.allocations());
     EXPECT_GT(tested.stats().failed_allocations, 0U);  // the limit was met
     EXPECT_LE(limited.held_pages(), 64U);
 }
