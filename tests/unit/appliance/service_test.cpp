@@ -16,6 +16,7 @@ class NoReport final : public status::SnapshotSource {
     void fill(status::SystemSnapshot &) override {}
     size_t function_count() override { return 0; }
     status::FunctionRow function(size_t) override { return {}; }
+    std::string_view function_name(size_t) override { return {}; }
     size_t try_count() override { return 0; }
     status::TryRow try_at(size_t) override { return {}; }
     std::span<const status::TimelinePoint> timeline() override { return {}; }

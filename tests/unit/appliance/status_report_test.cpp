@@ -66,10 +66,10 @@ TEST_F(StatusReportTest, WithoutAModel) {
     EXPECT_EQ(out.jit.mode, "full");
     EXPECT_EQ(out.jit.numerics, "exact");
     EXPECT_EQ(out.jit.tolerance, "0");
-    EXPECT_EQ(out.jit.code_bytes, 0u);
-    EXPECT_EQ(out.jit.verdict_count, kTryVerdicts);
-    EXPECT_EQ(out.jit.verdicts[0].name, "won");
-    EXPECT_TRUE(out.jit.kept_on.empty());
+    EXPECT_EQ(out.jit.code.bytes, 0u);
+    EXPECT_EQ(out.jit.search.verdict_count, kTryVerdicts);
+    EXPECT_EQ(out.jit.search.verdicts[0].name, "won");
+    EXPECT_TRUE(out.jit.kept.on.empty());
     EXPECT_EQ(report_.try_count(), optimizer().try_count());
 }
 
@@ -112,14 +112,14 @@ TEST_F(StatusReportTest, WithAModel) {
     EXPECT_GT(out.memory.model_bytes, 0u);
     EXPECT_GT(out.memory.kv_bytes, 0u);
     EXPECT_EQ(out.memory.weights, "owned");
-    EXPECT_GT(out.jit.code_capacity_bytes, 0u);
+    EXPECT_GT(out.jit.code.capacity_bytes, 0u);
     EXPECT_EQ(out.completions.finished, 1u);
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < out.jit.verdict_count; ++i) {
-        sum += out.jit.verdicts[i].count;
+    for (uint32_t i = 0; i < out.jit.search.verdict_count; ++i) {
+        sum += out.jit.search.verdicts[i].count;
     }
-    EXPECT_EQ(out.jit.candidates_tried, sum);
-    EXPECT_EQ(out.jit.candidates_rejected, sum - out.jit.verdicts[0].count);
+    EXPECT_EQ(out.jit.search.tried, sum);
+    EXPECT_EQ(out.jit.search.rejected, sum - out.jit.search.verdicts[0].count);
 }
 
 // Every binding of the engine is a row with its variant and the optimiser's figures; other
@@ -159,7 +159,10 @@ TEST_F(StatusReportTest, TriesOfTheOptimizerComeFirst) {
     EXPECT_EQ(count, optimizer().try_count() + all_.parts.engine->fused_steps().try_count());
     for (size_t i = 0; i < count; ++i) {
         const status::TryRow row = report_.try_at(i);
-        EXPECT_FALSE(row.function.empty());
+        EXPECT_FALSE(row.name.empty());
+        if (row.function != status::TryRow::kNoFunction) {
+            EXPECT_EQ(report_.function_name(row.function), row.name);
+        }
         EXPECT_FALSE(row.variant.empty());
         EXPECT_FALSE(row.verdict.empty());
     }
