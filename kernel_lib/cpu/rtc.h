@@ -22,7 +22,7 @@ struct RtcRegisters {
 // Seconds since 1970-01-01 UTC, taking the clock for UTC. nullopt: no date (a field out of range).
 [[nodiscard]] std::optional<uint64_t> unix_time_of(const RtcRegisters &registers);
 
-// Bare metal only. Reads the clock once; a clock that never settles counts as none.
+// Bare metal only. Reads the clock once. A clock that changes during every read counts as none.
 void rtc_init();
 // That date plus the ticks since; without a clock, seconds since start.
 [[nodiscard]] uint64_t rtc_unix_time_s();

@@ -8,8 +8,8 @@
 
 namespace bareflow {
 
-// Starts the measurement. Work done before timer_init is not waiting time. `local_apic`: its
-// registers, readable now and later, or nullptr.
+// Starts the measurement, which goes on during the work between this and timer_init. `local_apic`:
+// its registers, readable now and later, or nullptr.
 void timer_begin_calibration(volatile uint32_t *local_apic);
 // Ends the measurement, waiting until it is 5 ms long, and makes timer_wait usable.
 void timer_init();
@@ -24,9 +24,9 @@ void timer_init();
 // Interrupts are on afterwards.
 void timer_wait(uint64_t deadline_ticks);
 
-// An interrupt at `deadline_ticks` (sooner when the alarm does not reach so far), or no longer.
-// With the local APIC every processor has its own alarm; without, there is only the boot processor.
-// Interrupts off.
+// timer_set_alarm asks for an interrupt at `deadline_ticks`, or sooner when the alarm does not
+// reach that far; timer_cancel_alarm asks for none. With the local APIC every processor has its own
+// alarm; without it there is only the boot processor. Interrupts off.
 void timer_set_alarm(uint64_t deadline_ticks);
 void timer_cancel_alarm();
 // On another processor, whose local APIC is on: makes its alarm usable.

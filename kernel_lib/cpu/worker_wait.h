@@ -13,9 +13,9 @@ void worker_wait(std::atomic<uint32_t> &asleep);
 // Ends the worker_wait() of `processor`; `asleep` is its word and has been set to 0.
 void worker_ring(uint32_t processor, std::atomic<uint32_t> &asleep);
 
-// Before a worker looks at a job: makes good what the publisher changed that this processor may
-// still hold (metal: address translations; both: code, by a serialising instruction after every
-// platform::publish_code).
+// Called by a worker before it looks at a job. It drops what this processor may still hold of
+// memory that the publisher has changed: address translations (metal), and code, by a serialising
+// instruction after every platform::publish_code (both builds).
 //
 // That is enough for new code to run safely. Code is published by the boot processor between two
 // jobs, when nobody is inside one. A worker runs code only inside a job; it enters through
@@ -23,7 +23,7 @@ void worker_ring(uint32_t processor, std::atomic<uint32_t> &asleep);
 // published bytes and the count included; and this stands between join and the first chunk.
 void worker_synchronize();
 
-// A short breath in a loop that waits for another processor.
+// A short pause in a loop that waits for another processor.
 inline void worker_pause() {
     __builtin_ia32_pause();
 }

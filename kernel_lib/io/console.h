@@ -1,4 +1,4 @@
-// What a person types, wherever they type it, and the screen's status line. Metal: PS/2 keyboard
+// The keys that a person types on any device, and the screen's status line. Metal: PS/2 keyboard
 // and serial line, VGA's bottom line. Hosted: standard input; there is no status line.
 #pragma once
 

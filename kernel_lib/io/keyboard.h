@@ -1,5 +1,5 @@
-// PS/2 keyboard: controller set-up, and scancodes taken by interrupt (IRQ 1), with a poll whenever
-// somebody reads, so that it also works before interrupts do.
+// PS/2 keyboard: controller set-up, and scancodes taken by interrupt (IRQ 1). Every read of a key
+// polls as well, so that the keyboard also works before interrupts do.
 //
 // `Io` is PortIo or a fake with in8, out8 and InterruptsOff. Waits are bounded by a count of port
 // reads (see serial.h).
@@ -71,7 +71,7 @@ class Ps2Keyboard {
     bool on_interrupt() { return present_ && receive(); }
 
     [[nodiscard]] bool present() const { return present_; }
-    // Keys that nobody read in time.
+    // Keys that were lost because the ring was full.
     [[nodiscard]] uint64_t dropped() const { return dropped_; }
 
   private:

@@ -1,5 +1,5 @@
-// Progress of a long load, told twice: a bar that grows inside one log line (no control characters,
-// at most 24 '#': right for a serial line, a file and a screen alike), and a line of
+// Progress of a long load, shown twice: a bar that grows inside one log line (no control
+// characters, at most 24 '#': right for a serial line, a file and a screen alike), and a line of
 // figures for the status line.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace bareflow {
 
-// Pure: what the bar grows by.
+// Computes what the bar grows by; pure.
 class GrowingBar {
   public:
     static constexpr uint64_t kWidth = 24;  // with time, name, size and speed: eighty columns

@@ -1,6 +1,6 @@
-// 16550 serial line: polled output with a deadline, input by interrupt into a ring, with a poll
-// whenever somebody reads, so that it also works before interrupts do. No byte that the UART took
-// is lost: when the ring is full, bytes stay in the UART and RTS asks the other side to pause.
+// 16550 serial line: polled output with a deadline, and input by interrupt into a ring. Every read
+// polls as well, so that input also works before interrupts do. No byte that the UART took is lost:
+// when the ring is full, bytes stay in the UART and RTS asks the other side to pause.
 //
 // `Io` is PortIo or a fake with in8, out8 and InterruptsOff. Waits are bounded by a count of port
 // reads, not by a clock: the line is set up before any clock is calibrated. A port read takes about

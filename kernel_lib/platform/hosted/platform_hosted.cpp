@@ -45,8 +45,8 @@ uint64_t monotonic_ns() {
     return static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec);
 }
 
-// Ticks between two readings of the clock; of a few tries the one whose readings were tightest,
-// since the process may be put aside in between.
+// Ticks between two readings of the clock. Of a few tries it takes the one whose readings were the
+// shortest, because the process may be interrupted within a reading.
 uint64_t calibrate() {
     struct Reading {
         uint64_t ticks = 0;
@@ -297,7 +297,7 @@ void idle(uint64_t deadline_ticks) {
     (void)::poll(idle_fds.data(), idle_fd_count, static_cast<int>(wait_ms));
 }
 
-// Those that this process may use.
+// The processors that this process may use.
 uint32_t processor_count() {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);

@@ -19,7 +19,7 @@ constexpr uint16_t kSlowPort = 0x61;
 
 constinit EntropyDevice entropy_device = nullptr;
 constinit std::string_view device_name;
-// What was mixed so far; every answer stirs it.
+// Everything mixed until now; each answer changes it too.
 constinit uint64_t pool = 0x6A09'E667'F3BC'C908;
 
 // The finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit reaches every output bit.
@@ -83,7 +83,7 @@ namespace platform {
 void fill_entropy(std::span<uint8_t> out) {
     const bool use_rdrand = has_rdrand();
     while (!out.empty()) {
-        // The pool itself never leaves the house.
+        // The pool itself is never given out.
         const uint64_t word = mix(next_word(use_rdrand) ^ 0xA54F'F53A'5F1D'36F1);
         const size_t count = out.size() < sizeof(word) ? out.size() : sizeof(word);
         __builtin_memcpy(out.data(), &word, count);

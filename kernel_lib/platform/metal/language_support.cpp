@@ -26,7 +26,7 @@ constinit uint64_t __stack_chk_guard = 0;
     bareflow::platform::panic("abort() called");
 }
 
-// 128-bit shifts: where code is compiled for size, the compiler calls instead of writing them out.
+// 128-bit shifts: in code that is compiled for size, the compiler calls these.
 unsigned __int128 __ashlti3(unsigned __int128 value, int count) {
     const auto low = static_cast<uint64_t>(value);
     const auto high = static_cast<uint64_t>(value >> 64);

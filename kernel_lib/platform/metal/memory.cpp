@@ -124,7 +124,7 @@ Status map_everything(const BootInfo &info, uint64_t local_apic) {
         BF_TRY(
             map_same(range.begin > kernel_last ? range.begin : kernel_last, range.end, kReadWrite));
     }
-    // A module outside of what the map calls usable is still ours to read.
+    // A module may lie outside of what the map calls usable. It is mapped for reading all the same.
     const uint64_t initrd_end = info.initrd + info.initrd_len_bytes;
     const AddressRange initrd{page_down(info.initrd), page_up(initrd_end)};
     if (info.initrd_len_bytes != 0 && !usable.contains(initrd)) {
@@ -308,7 +308,7 @@ void free_guarded_pages(void *memory, size_t count) {
     }
     const uint64_t first = address_of(memory) - kPage;
     const uint64_t last = first + (count + 1) * kPage;
-    // Their tables are there: the holes were part of them.
+    // The tables exist already, because the holes were part of them.
     if (!map_same(first, first + kPage, kReadWrite) || !map_same(last, last + kPage, kReadWrite)) {
         panic("free_guarded_pages: not what was handed out");
     }

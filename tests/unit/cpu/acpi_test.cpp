@@ -139,7 +139,7 @@ TEST(AcpiTest, ProcessorsAreListed) {
                                  local_apic(4, 2)});
     EXPECT_EQ(ids(find_processors(memory, 0)), (std::vector<uint8_t>{0, 1, 7}));
     EXPECT_EQ(ids(find_processors(memory, kRsdp)), (std::vector<uint8_t>{0, 1, 7}));
-    // What a loader told wrongly is looked for.
+    // When the address from the loader is wrong, the BIOS area is searched.
     EXPECT_EQ(ids(find_processors(memory, kMadt)), (std::vector<uint8_t>{0, 1, 7}));
     EXPECT_EQ(ids(find_processors(memory, ~uint64_t{0})), (std::vector<uint8_t>{0, 1, 7}));
 }

@@ -222,7 +222,7 @@ TEST(GuardedCallTest, OutcomesHaveNames) {
     EXPECT_EQ(outcome_name(GuardedOutcome::kOverran), "overran");
 }
 
-// Faults that are nobody's candidate's end the program as ever.
+// Faults outside a guarded call end the program as before.
 TEST(GuardedCallDeathTest, FaultsOutsideStayFatal) {
     EXPECT_DEATH(
         {

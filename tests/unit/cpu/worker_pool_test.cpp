@@ -104,7 +104,7 @@ TEST(WorkerPoolTest, WhatEachDidAddsUp) {
         crew->clear_shares();
         run(5);
         EXPECT_EQ(share_all().units, 500u);
-        // What nobody shares is not shared work.
+        // A job that one processor does alone is not counted as shared.
         Sheet sheet(3);
         crew->run(Sheet::mark, &sheet, 3, 3);
         EXPECT_EQ(share_all().units, 500u);

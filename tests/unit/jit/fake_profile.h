@@ -1,5 +1,5 @@
-// For tests of what is optimised: a clock that stands still unless somebody runs, and a profile
-// that a fixture makes anew.
+// For tests of the optimiser: a clock that moves only when a test moves it, and a profile that each
+// fixture makes anew.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ inline void begin_profile() {
     now_ticks = 0;
     test_profiler = std::make_unique<Profiler>();
 }
-// Calls that cost a cycle.
+// Calls of one cycle each.
 inline void count_calls(const char *name, int count) {
     const FunctionId id = profile().key(name);
     for (int i = 0; i < count; ++i) {

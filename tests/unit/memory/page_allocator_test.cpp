@@ -80,7 +80,7 @@ TEST(UsableMemory, HundredsOfEntries) {
         map.push_back(reserved((250 - i) * 0x10000 + 0x4000, 0x1000));
     }
     const Ranges ranges = normalised(map);
-    // More pieces than there is room for (300): what is left out is lost, never given twice.
+    // More pieces than the storage holds (300): some are lost, but none is given out twice.
     EXPECT_EQ(ranges.size(), 300U);
     for (const AddressRange &range : ranges) {
         for (const MemoryRange &entry : map) {
