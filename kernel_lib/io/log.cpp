@@ -20,8 +20,7 @@ constinit Log log_state;
 }  // namespace
 
 void log_start(uint64_t ticks) {
-    log_state.started = true;
-    log_state.start_ticks = ticks;
+    log_state = {.started = true, .start_ticks = ticks};
 }
 
 uint64_t log_time_us() {

@@ -24,8 +24,8 @@ struct BootStage {
     uint64_t duration_us;   // since the stage before
 };
 
-// Ticks at which time is zero (platform::ticks()); without it, that of the first line. Lines
-// written before the clock is calibrated show zero.
+// Ticks at which time is zero (platform::ticks()); without it, that of the first line. No stage is
+// done yet. Lines written before the clock is calibrated show zero.
 void log_start(uint64_t ticks);
 // Since log_start.
 [[nodiscard]] uint64_t log_time_us();

@@ -38,14 +38,15 @@ TEST(Log, WritesToTheConsole) {
 
 TEST(Log, Stages) {
     testing::internal::CaptureStderr();
-    const size_t before = boot_stages().size();
+    log_start(platform::ticks());
+    ASSERT_TRUE(boot_stages().empty());
     log_stage("memory", Bytes{1024});
     log_stage("net", "up");
     const std::string written = testing::internal::GetCapturedStderr();
     EXPECT_NE(written.find("] memory: 1.0 KiB\n"), std::string::npos);
-    ASSERT_EQ(boot_stages().size(), before + 2);
-    const BootStage &memory = boot_stages()[before];
-    const BootStage &net = boot_stages()[before + 1];
+    ASSERT_EQ(boot_stages().size(), 2u);
+    const BootStage &memory = boot_stages()[0];
+    const BootStage &net = boot_stages()[1];
     EXPECT_EQ(memory.name, "memory");
     EXPECT_EQ(net.name, "net");
     EXPECT_EQ(net.end_us, memory.end_us + net.duration_us);
