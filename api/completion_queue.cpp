@@ -1,3 +1,13 @@
+// The queue keeps all jobs in one fixed array, and answers which job is next by looking through it.
+//
+// What must hold:
+// A job never moves: callers and the texts of slots point to it until release().
+// Order is that of enter(). Among jobs of one state, the one with the lowest `order` comes first.
+// One prompt is encoded at a time: a prompt that is being encoded comes before all that wait.
+// place() returns nullptr once `max_waiting_ + slots` jobs wait or run. The array has kDrainingJobs
+// more, for texts that are made and not yet taken.
+// A slot's text names a job only while that text is made. The API clears the name before it
+// releases the job.
 #include "api/completion_queue.h"
 
 #include <new>
