@@ -1,5 +1,5 @@
-// The console joined to the completion API: what is typed becomes a request, its text is shown as
-// it comes, and requests of other clients are logged without disturbing the line being typed.
+// The console joined to the completion API. What is typed becomes a request, and its text is shown
+// as it comes. Requests of other clients are logged without disturbing the line being typed.
 #pragma once
 
 #include <cstdint>

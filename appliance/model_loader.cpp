@@ -1,6 +1,9 @@
-// The model's way into service. What must hold: everything is checked before the engine runs it,
-// every wrong file ends in one sentence, and the network is served every few milliseconds while
-// the weights are read and checked.
+// The model's way into service.
+//
+// What must hold:
+// Everything is checked before the engine runs it.
+// Every wrong file ends in one sentence.
+// The network is served every few milliseconds while the weights are read and checked.
 #include "appliance/model_loader.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// From the bytes of a model file to texts that can be made: shows a bar while the file is read,
-// checks it, makes the engine and the tuners, and opens the completion API. Keeps the network
-// served meanwhile.
+// From the bytes of a model file to texts that can be made. The loader shows a bar while the file
+// is read, and checks the file. Then it makes the engine and the tuners, and opens the completion
+// API. It keeps the network served meanwhile.
 #pragma once
 
 #include <cstdint>
