@@ -15,8 +15,10 @@
 //   included. Products and their sum T are exact as doubles (contract, "Bounds"), and become a
 //   float once per group.
 //
-// Bounds of the 16-bit sums, all below 2^15: two products of Q8_0 and IQ4_NL, 2 * 128 * 127 =
-// 32,512; four of the five-bit types, 4 * 31 * 127 = 15,748; two of Q6_K, where |w| is at most 32.
+// Bounds of the 16-bit sums, all below 2^15:
+// Q8_0 and IQ4_NL add two products, at most 2 * 128 * 127 = 32,512.
+// The five-bit types add four products, at most 4 * 31 * 127 = 15,748.
+// Q6_K adds two products, where |w| is at most 32.
 #include "compute/codegen/narrow.h"
 
 #include <array>

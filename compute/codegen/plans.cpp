@@ -1,7 +1,7 @@
 // The table of all plans by name, and the rules by which they are offered.
 //
-// What must hold: the first plan of a family is the one that was its fastest on some machine, since
-// the search times the first plan of every family before all others; and no name changes.
+// What must hold: the first plan of a family is the one that was its fastest on some machine. The
+// search times the first plan of every family before all others. No name changes.
 #include "compute/codegen/plans.h"
 
 #include <iterator>

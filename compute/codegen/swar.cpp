@@ -121,8 +121,9 @@ constexpr Gp kT = Gp::kRax;
 constexpr Gp kU = Gp::kRcx;
 constexpr std::array<Gp, 4> kX = {Gp::kRbx, Gp::kRbp, Gp::kRdx, Gp::kR12};
 constexpr std::array<Gp, kMaxSwarRows> kSum = {Gp::kR8, Gp::kR9, Gp::kR10, Gp::kR11};
-// One or two rows keep these in registers instead of the frame: totals where the sums of rows 3 and
-// 4 would be, and with direct activations the pointer to the next block sum and two products.
+// Plans of one or two rows keep more values in registers instead of the frame. Totals lie where the
+// sums of rows 3 and 4 would be. With direct activations, the pointer to the next block sum and two
+// products lie in registers as well.
 constexpr uint32_t kRowsInRegisters = 2;
 constexpr Gp kNextSumRegister = kX[1];
 constexpr std::array<Gp, 2> kProducts = {kX[0], kX[2]};
@@ -381,8 +382,8 @@ class SwarGenerator {
 
     // The same with activations in memory. This is made for an emulator, which keeps registers and
     // flags in memory between two loads: sums are trees, not chains, and are added with lea.
-    // Q4_x shift the field out after each load (four products a field are at most
-    // 4 * 4 * 15 * 127 = 30,480 < 2^15) and subtract 8 X, which is cheaper here than `start`.
+    // Q4_x shift the field out after each load: four products a field are at most
+    // 4 * 4 * 15 * 127 = 30,480 < 2^15. They subtract 8 X, which is cheaper here than `start`.
     void direct_sums(uint32_t index) {
         load_block_sum(kBlockSum, index);
         if (format_.form == kFormPairs) {
@@ -521,8 +522,9 @@ bool swar_fits(const GemvShape &shape, const GemvPlan &plan) {
 }
 
 // A row's block is below 448 bytes (Q8_0: 16 words of five instructions, and some more; a test
-// looks). The bodies are one run of `unroll` blocks, the same for the last, shorter group, the
-// blocks of it that fill no run (together at most 15 blocks), and two blocks for single rows.
+// looks). There is one run of `unroll` blocks, and another for the last, shorter group. The blocks
+// of that group that fill no run follow. These three are at most 15 blocks together. Single rows
+// need two blocks more.
 size_t swar_code_room(const GemvPlan &plan) {
     constexpr size_t kBlockRoom = 448;
     constexpr size_t kFrameRoom = 1024;

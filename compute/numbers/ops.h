@@ -29,9 +29,9 @@ inline constexpr uint32_t kLanes = 8;
 // y_i = (x_i * scale) * w_i, scale = 1 / sqrt(dot8(x, x) / n + eps). In place: y = x.
 void rms_norm(const float *x, const float *w, float eps, uint32_t n, float *y);
 
-// inv_freq_i = base^(-2i / rotary), base >= 1, i < rotary / 2, in float64: powers of one root,
-// relative error below 1e-13; divided by divisors[i] unless that is nullptr, then by `factor`
-// unless that is 1. Once for a model.
+// inv_freq_i = base^(-2i / rotary), base >= 1, i < rotary / 2, in float64. It is computed as powers
+// of one root, with a relative error below 1e-13. It is divided by divisors[i] unless `divisors` is
+// nullptr, then by `factor` unless that is 1. Once for a model.
 void rope_frequencies(double base, uint32_t rotary, const float *divisors, double factor,
                       double *inv_freq);
 // cos_sin[2i], cos_sin[2i + 1] = f32(cos theta), f32(sin theta), theta = position * inv_freq_i, for

@@ -63,8 +63,9 @@ void unpack_six_bits(const uint8_t *s, UnpackedBlock &out) {
     }
 }
 
-// PartScales::kSigned6Bits: the low four bits of scales 0-7 are the low halves of bytes 0-7, those
-// of scales 8-15 the high halves; the high two bits of scale i lie in byte 8 + i % 4.
+// PartScales::kSigned6Bits. The low four bits of scales 0-7 are the low halves of bytes 0-7. The
+// low four bits of scales 8-15 are the high halves. The high two bits of scale i lie in byte
+// 8 + i % 4.
 int8_t q3_k_scale(const uint8_t *s, uint32_t part) {
     const int low = s[part % 8] >> (4 * (part / 8)) & 15;
     const int high = s[8 + part % 4] >> (2 * (part / 4)) & 3;

@@ -2,8 +2,10 @@
 // reference, timed runs, and what happens to replaced code. The two files gemv_tuner_packed_* have
 // what concerns packed weights.
 //
-// What must hold: a binding's kernel is always one that equals the reference; code is released only
-// when no binding uses it; and one call from the optimiser takes about a millisecond at most.
+// What must hold:
+// A binding's kernel is always one that equals the reference.
+// Code is released only when no binding uses it.
+// One call from the optimiser takes about a millisecond at most.
 #include "compute/tuning/gemv_tuner.h"
 
 #include <algorithm>

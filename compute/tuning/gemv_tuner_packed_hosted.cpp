@@ -2,7 +2,7 @@
 // and timed, and moving the matrices when one is put into force.
 //
 // What must hold: both sides of a comparison run on copies of the same matrices, in pages like the
-// model's; and the time of a packed candidate includes the unpacking that prompts will need.
+// model's. The time of a packed candidate includes the unpacking that prompts will need.
 #include <algorithm>
 #include <utility>
 

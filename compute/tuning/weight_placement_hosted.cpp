@@ -1,8 +1,9 @@
 // Moves matrices into another packing and back, a strip of rows at a time.
 //
-// What must hold: between two calls of work() each matrix is whole where PlacedMatrix::now says;
-// the file's memory is written only where it is ours (owned, tight); and with all matrices back,
-// the file's bytes are what they were.
+// What must hold:
+// Between two calls of work(), each matrix is whole where PlacedMatrix::now says.
+// The file's memory is written only where it is ours (owned, tight).
+// With all matrices back, the file's bytes are what they were.
 #include "compute/tuning/weight_placement.h"
 
 #include <algorithm>

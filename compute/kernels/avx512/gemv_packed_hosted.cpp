@@ -1,5 +1,5 @@
-// AVX-512 with VNNI, one vector, weights in strips of 16 rows (compute/numbers/packing.h): each
-// lane is a row, so nothing is added up across lanes and the scales of 16 rows are one load.
+// AVX-512 with VNNI, one vector, weights in strips of 16 rows (compute/numbers/packing.h). Each
+// lane is a row. So nothing is added up across lanes, and the scales of 16 rows are one load.
 
 #include <string_view>
 

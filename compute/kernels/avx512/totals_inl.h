@@ -32,8 +32,8 @@ inline __m512i add_pairs_16(__m512i a, __m512i b) {
 
 // ------------------------------------------------------------------ blocks of 32
 
-// Eight blocks of one row: in each 128-bit lane a partial sum of blocks 0, 2, 4, 6 (lanes 0 and 1)
-// or 1, 3, 5, 7 (lanes 2 and 3).
+// Eight blocks of one row. Each 128-bit lane holds a partial sum of each of four blocks. In lanes 0
+// and 1 these are blocks 0, 2, 4, 6; in lanes 2 and 3 blocks 1, 3, 5, 7.
 template <typename F>
 inline __m512i block_sums_by_lane(const uint8_t *w, const int8_t *q) {
     __m512i dot[4];

@@ -93,8 +93,8 @@ inline int64_t combine(const uint8_t *factors, int64_t scaled, int64_t offset) {
     return scaled * f16_mantissa(load_u16(factors)) - offset * f16_mantissa(load_u16(factors + 2));
 }
 
-// Fields of two bits, low or high: those of part 8h + 2s + c (h, c = 0..1, s = 0..3) are bits 2s
-// and 2s + 1 of the sixteen bytes from 32h + 16c on.
+// Fields of two bits, low or high. The fields of part 8h + 2s + c (h, c = 0..1, s = 0..3) are bits
+// 2s and 2s + 1 of the sixteen bytes from 32h + 16c on.
 
 int64_t total_q2_k(const uint8_t *block, const uint64_t *quads, const int32_t *) {
     int64_t scaled = 0;
