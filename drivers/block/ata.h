@@ -179,7 +179,7 @@ class AtaChannel {
     // Does not acknowledge an interrupt, unlike the status register.
     [[nodiscard]] uint8_t alternate_status() { return ports_.in8(setup_.control); }
     void acknowledge() { (void)in8(ata::kStatus); }
-    // ATA7 section 5.12: the status is valid 400 ns after a selection or a command; four reads of a
+    // ATA7 section 5.12: the status is valid 400 ns after a selection or a command. Four reads of a
     // port take longer on a real bus, and settle_us() makes sure elsewhere.
     void status_delay() {
         for (int i = 0; i < 4; ++i) {

@@ -1,5 +1,5 @@
-// What a disk says about itself comes from outside: a size that cannot be is refused, and every
-// other field can at most name a feature that the disk then fails to have.
+// What a disk says about itself comes from outside. A size that cannot be is refused. Every other
+// field can at most name a feature that the disk then fails to have.
 #include "drivers/block/ata_identify.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// What must hold at every moment, also if the machine stops in the middle of a write: at least one
-// copy on the disk is undamaged, unless nothing was ever saved. So a save overwrites only the older
-// copy, and load() must have read both before the first save.
+// What must hold: at every moment at least one copy on the disk is undamaged, unless nothing was
+// ever saved. This includes a machine that stops in the middle of a write. So a save overwrites
+// only the older copy, and load() must have read both before the first save.
 #include "drivers/block/state_disk.h"
 
 #include <algorithm>

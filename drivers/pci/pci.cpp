@@ -1,5 +1,5 @@
 // Everything that is read here comes from devices. What must hold for any of it: the walk visits
-// each bus at most once and so ends, and a register block is handed out only if its size and
+// each bus at most once, and so it ends. A register block is handed out only if its size and
 // address make sense.
 #include "drivers/pci/pci.h"
 
