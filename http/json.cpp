@@ -26,9 +26,9 @@ namespace bareflow::http {
 
 namespace {
 
-// The reader's stack in one fixed block. It holds two 32-bit values for each open object or array,
-// and depth is limited by the handler below, so the block never has to grow; nullptr would be a
-// wild write in the reader, hence the panic.
+// The reader's stack in one fixed block. It holds two 32-bit values for each open object or array.
+// The handler below limits the depth, so the block never has to grow. A nullptr would be a wild
+// write in the reader, hence the panic.
 class StackBlock {
   public:
     static constexpr size_t kBytes = 16 * (kMaxJsonDepth + 2);

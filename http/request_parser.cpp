@@ -1,9 +1,11 @@
 // Bytes from a client that may be slow, broken or hostile. llhttp knows the grammar; the callbacks
 // here keep the parts of a request that are used, and bound the rest.
 //
-// What must hold: every byte counts against some limit (head, body, framing), so that no request
-// can take memory or time without end; after a failure nothing more is parsed; the first failure
-// decides the answer's status.
+// What must hold:
+// Every byte counts against some limit (head, body, framing), so that no request can take memory or
+// time without end.
+// After a failure nothing more is parsed.
+// The first failure decides the answer's status.
 #include "http/request_parser.h"
 
 #include <algorithm>

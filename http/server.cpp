@@ -1,6 +1,6 @@
 // Polls the connections and decides which client gets one. A client that sends nothing must not
-// keep others out, and a client that is just about to send must not be dropped for a newer one:
-// hence the order in make_room().
+// keep others out. A client that is just about to send must not be dropped for a newer one. Hence
+// the order in make_room().
 #include "http/server.h"
 
 #include <algorithm>
