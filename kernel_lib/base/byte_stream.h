@@ -1,5 +1,6 @@
-// A byte stream that somebody opened to us, and where such streams come from: the seam between the
-// HTTP server and what carries it (lwIP on bare metal, POSIX sockets hosted). Nothing here waits.
+// A byte stream that somebody opened to us, and where such streams come from. This is the seam
+// between the HTTP server and what carries it (lwIP on bare metal, POSIX sockets hosted). Nothing
+// here waits.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Reads the firmware's tables without trusting them: no byte is read that was not asked for through
-// the memory interface, and no length is believed before it was held against a limit.
+// Reads the firmware's tables without trusting them. No byte is read that was not asked for through
+// the memory interface. No length is believed before it was held against a limit.
 #include "kernel_lib/cpu/acpi.h"
 
 #include <optional>

@@ -129,8 +129,8 @@ void init_legacy_controllers() {
     write_line_mask();
 }
 
-// Lines 7 and 15 are also what a controller reports when a request vanished before it was taken:
-// then the in-service bit is clear, and that controller must not be told "end of interrupt".
+// Lines 7 and 15 are also what a controller reports when a request vanished before it was taken.
+// Then the in-service bit is clear, and that controller must not be told "end of interrupt".
 bool is_spurious(int line) {
     if (line != 7 && line != 15) {
         return false;

@@ -1,6 +1,7 @@
-// The clock and the alarm of the boot processor (bare metal only): the time-stamp counter,
-// calibrated against the 8254, and a one-shot wake-up from the local APIC (8254 where there is
-// none). No periodic tick: an idle machine sleeps until something happens.
+// The clock and the alarm of the boot processor (bare metal only). The clock is the time-stamp
+// counter, calibrated against the 8254. The alarm is a one-shot wake-up from the local APIC, or
+// from the 8254 where there is none. No periodic tick: an idle machine sleeps until something
+// happens.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What must hold: no task runs outside run(), no unit is computed twice or left out, and no
+// What must hold: no task runs outside run(), and no unit is computed twice or left out. No
 // processor sleeps through a job or through the end of one (see sleep()).
 #include "kernel_lib/cpu/worker_pool.h"
 
@@ -67,7 +67,7 @@ void WorkerPool::ring(uint32_t processor) {
 }
 
 // Returns the number of units it took. Chunks become smaller towards the end, because all wait for
-// the processor that took the last one: a chunk is half of a fair share of the units that remain,
+// the processor that took the last one. A chunk is half of a fair share of the units that remain,
 // but at least an eighth of `chunk_`.
 uint32_t WorkerPool::take_chunks(bool from_end) {
     uint32_t taken = 0;

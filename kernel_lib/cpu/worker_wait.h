@@ -18,9 +18,9 @@ void worker_ring(uint32_t processor, std::atomic<uint32_t> &asleep);
 // instruction after every platform::publish_code (both builds).
 //
 // That is enough for new code to run safely. Code is published by the boot processor between two
-// jobs, when nobody is inside one. A worker runs code only inside a job; it enters through
-// WorkerPool::join, whose acquire sees everything that came before the job was opened, the
-// published bytes and the count included; and this stands between join and the first chunk.
+// jobs, when nobody is inside one. A worker runs code only inside a job, which it enters through
+// WorkerPool::join. The acquire there sees everything that came before the job was opened, the
+// published bytes and the count included. This function stands between join and the first chunk.
 void worker_synchronize();
 
 // A short pause in a loop that waits for another processor.

@@ -1,6 +1,6 @@
-// Progress of a long load, shown twice: a bar that grows inside one log line (no control
-// characters, at most 24 '#': right for a serial line, a file and a screen alike), and a line of
-// figures for the status line.
+// Progress of a long load, shown twice. A bar grows inside one log line. It has no control
+// characters and at most 24 '#', so it is right for a serial line, a file and a screen alike. The
+// status line shows a line of figures.
 #pragma once
 
 #include <cstdint>

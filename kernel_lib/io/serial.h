@@ -86,8 +86,8 @@ class Serial16550 {
     // The interrupt handler's part; bounded. True when the interrupt was this device's.
     bool on_interrupt() {
         bool ours = false;
-        // Each pass takes all there is; another one only when a byte came in between: the line must
-        // be low when the handler returns, or the controller sees no further edge on it.
+        // Each pass takes all there is. Another pass follows only when a byte came in between. The
+        // line must be low when the handler returns, or the controller sees no further edge on it.
         for (int pass = 0; pass < kHandlerPasses && present_ && !paused_; ++pass) {
             if ((read(uart::kInterruptId) & uart::kIirNonePending) != 0) {
                 break;

@@ -1,7 +1,7 @@
 // The 80x25 text screen: 24 lines that scroll and a status line at the bottom that does not.
 //
-// Every cell is kept in a copy in ordinary memory and written to the screen only when it changes:
-// screen memory is slow to write and much slower to read, most of all under emulation.
+// Every cell is kept in a copy in ordinary memory and written to the screen only when it changes.
+// Screen memory is slow to write and much slower to read, most of all under emulation.
 // `Io` is PortIo or a fake with out8. May be called from a fault handler.
 #pragma once
 

@@ -2,10 +2,10 @@
 // is bounded, labels are local to one function. Encodings: Intel SDM volume 2 (instruction format
 // in chapter 2, instructions in 3 to 5).
 //
-// Nothing is checked after every instruction: output that does not fit, a label jumped to and never
-// bound, an operand that has no encoding (rsp as an index, a shift by 64, xmm16 in SSE) make
-// finish() fail. The bytes are position independent: they may be written in one place and run in
-// another, as long as code and constants keep their distance.
+// Nothing is checked after every instruction. Output that does not fit makes finish() fail. So do a
+// label jumped to and never bound, and an operand that has no encoding (rsp as an index, a shift by
+// 64, xmm16 in SSE). The bytes are position independent: they may be written in one place and run
+// in another, as long as code and constants keep their distance.
 #pragma once
 
 #include <array>

@@ -1,5 +1,7 @@
-// What must hold: no page is ever writable and executable at one address, a region is released only
-// when its owner says that no processor is inside it, and released code becomes int3 before reuse.
+// What must hold:
+// No page is ever writable and executable at one address.
+// A region is released only when its owner says that no processor is inside it.
+// Released code becomes int3 before reuse.
 #include "kernel_lib/jit/code_buffer.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // The guided search. What must hold: every candidate that was tried gets exactly one entry in the
-// log, though it may be timed in several rounds, and every call of choose_next() either chooses a
+// log, though it may be timed in several rounds. Every call of choose_next() either chooses a
 // candidate or ends the level.
 #include "kernel_lib/jit/field_search.h"
 

@@ -1,8 +1,8 @@
 // Two-level segregated free lists (TLSF). The list of a free block follows from its size in
 // constant time: a list for each power of two and each of its equal parts.
 //
-// What must hold between two calls: no two neighbouring blocks are free, every free block is in the
-// list of its size, and each region ends with a block of size 0 that is in use.
+// What must hold between two calls: no two neighbouring blocks are free, and every free block is in
+// the list of its size. Each region ends with a block of size 0 that is in use.
 #include "kernel_lib/memory/heap.h"
 
 #include <algorithm>

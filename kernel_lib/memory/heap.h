@@ -1,8 +1,8 @@
 // The heap: two-level segregated free lists with boundary tags (constant time, neighbours merged at
-// once), over pages that it asks for when it needs them and gives back when it does not.
+// once). It asks for pages when it needs them and gives them back when it does not.
 //
 // One thread of control; not for interrupt handlers. In checked mode every allocation carries
-// canaries and freed memory is poisoned; a double free, an overrun, a wild pointer or a write to
+// canaries and freed memory is poisoned. A double free, an overrun, a wild pointer or a write to
 // freed memory ends in a panic that names the address. The check costs a few dozen cycles a call.
 //
 // A block in memory, 16-byte units:   | header 32 | payload ... | next header ...

@@ -61,9 +61,9 @@ struct CodePages {
 // kTooLarge: no memory, or none that may be executed.
 [[nodiscard]] Status allocate_code_pages(size_t constant_pages, size_t code_pages, CodePages &out);
 void free_code_pages(const CodePages &pages, size_t count);
-// Code was written and is about to run for the first time: the calling processor executes a
-// serialising instruction now (SDM 3, 8.1.3), each of the others before it next takes part in a job
-// of the worker pool (worker_synchronize).
+// Code was written and is about to run for the first time. The calling processor executes a
+// serialising instruction now (SDM 3, 8.1.3). Each of the others executes one before it next takes
+// part in a job of the worker pool (worker_synchronize).
 void publish_code();
 
 // What a device must be told to reach `address` by DMA (metal: identity; hosted fakes: themselves).

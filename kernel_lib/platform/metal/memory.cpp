@@ -55,8 +55,8 @@ constinit PageAllocator pages{free_storage};
 constinit std::array<AddressRange, kMaxUsableRanges> usable_storage{};
 constinit RangeSet usable{usable_storage};
 
-// Tables are pages like any other; all memory is mapped one to one, also in the boot code's
-// temporary tables as far as 4 GiB, and single pages come from below.
+// Tables are pages like any other. All memory is mapped one to one, also in the boot code's
+// temporary tables as far as 4 GiB. Single pages come from below.
 class MetalTables final : public TableMemory {
   public:
     uint64_t allocate_table() override {

@@ -65,8 +65,8 @@ bool enable_no_execute() {
 }
 
 // Physical address of the local APIC's registers; 0: none, or not in the mode we use. CPUID is not
-// asked: its bit repeats the register's, which every processor with long mode has (SDM 3, 10.4.3),
-// and QEMU's `-cpu ...,-apic -smp 2` hides an APIC there that still has to let interrupts through.
+// asked: its bit repeats the register's, which every processor with long mode has (SDM 3, 10.4.3).
+// And QEMU's `-cpu ...,-apic -smp 2` hides an APIC there that still has to let interrupts through.
 uint64_t local_apic_address() {
     const uint64_t base = read_msr(lapic::kMsrBase);
     if ((base & lapic::kMsrEnabled) == 0 || (base & lapic::kMsrX2Apic) != 0) {
