@@ -1,5 +1,5 @@
-// The tokens that a choice is still between, and the two ways to put them in order: a heap that
-// keeps the best k while all logits pass by, and a radix sort of all of them. Both work on ranges
+// The tokens that a choice is still between, and the two ways to put them in order. A heap keeps
+// the best k while all logits pass by. A radix sort puts all of them in order. Both work on ranges
 // [begin, end) of their items, so that the caller can stop between two ranges and go on later.
 #pragma once
 

@@ -238,7 +238,7 @@ void OpCosts::set_last_share(uint32_t op, uint32_t share_q16) {
 void OpCosts::record(uint32_t op, uint32_t units, uint64_t ticks, uint64_t now_ticks, bool finished,
                      DoneBy by, uint32_t tokens) {
     Op &entry = ops_[op];
-    // A higher cost counts at once, a lower one by a quarter at a time: a piece that is too short
+    // A higher cost counts at once, a lower one by a quarter at a time. A piece that is too short
     // costs little, but one that is too long misses the deadline.
     constexpr uint64_t kMaxTicks = uint64_t{1} << 23;  // a unit of 2^23 ticks is done one at a time
     const uint64_t measured = (ticks << 8) / units;

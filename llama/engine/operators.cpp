@@ -1,5 +1,5 @@
 // The table, and the operators without matrix products. Each run function computes a range of units
-// for any split of the step, on any processor; the arithmetic is that of the numeric contract
+// for any split of the step, on any processor. The arithmetic is that of the numeric contract
 // (docs/decisions/0001-numeric-contract.md), in the float variant that the step's binding names.
 #include "llama/engine/operators.h"
 

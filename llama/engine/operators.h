@@ -1,7 +1,7 @@
-// The operator table: what the engine can compute, one line an operator. It says what a unit of
-// the operator is and how many units a step has, under which name its cost is kept, how a range of
-// units is run, how it is shared among processors, and which function of the numpy reference
-// (tests/golden/reference.py) computes the same.
+// The operator table: what the engine can compute, one line an operator. The line says what a unit
+// of the operator is, how many units a step has, and under which name its cost is kept. It says how
+// a range of units is run, and how it is shared among processors. It also names the function of the
+// numpy reference (tests/golden/reference.py) that computes the same.
 //
 // A model is a list of applications of these operators (llama/model/layer_plan.h). The program
 // reads the lines and never asks which operator a step is.

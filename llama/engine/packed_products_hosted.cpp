@@ -1,5 +1,5 @@
-// Products with weights that may be repacked: one vector at a time by a kernel that reads packed
-// rows, or several by a matrix kernel, after the rows were unpacked into the processor's own
+// Products with weights that may be repacked. A kernel that reads packed rows takes one vector at a
+// time. A matrix kernel takes several, after the rows were unpacked into the processor's own
 // memory.
 #include "llama/engine/packed_products.h"
 

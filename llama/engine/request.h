@@ -1,6 +1,6 @@
-// What a user of the engine asks for and what comes back: the request with its sampling
-// parameters, the figures of one request and of all of them, and the sink that hears the tokens.
-// Plain data; engine.h says how it is used.
+// What a user of the engine asks for and what comes back. A request has its sampling parameters,
+// and a sink hears its tokens. There are figures of one request and of all of them. Plain data;
+// engine.h says how it is used.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
 // How one step is run. The cost of a unit says how many units fit before the deadline, and whether
-// the step is long enough to be shared; both ways are tried now and then (OpCosts).
+// the step is long enough to be shared. Both ways are tried now and then (OpCosts).
 //
 // A norm or a quantisation can be done inside the shared products behind it. Then the processor
 // that comes first computes it while the others wait inside the job. Which steps gain by that is
@@ -16,8 +16,8 @@
 namespace bareflow::llama {
 namespace {
 
-// A processor takes an equal share of the pieces in this many chunks, so that it neither waits long
-// for another one's last chunk nor asks for a chunk too often.
+// A processor takes an equal share of the pieces in this many chunks. So it neither waits long for
+// another one's last chunk nor asks for a chunk too often.
 constexpr uint32_t kChunksPerProcessor = 4;
 
 // Batches of one token before the fused steps are measured: by then, the separate ones are tuned.

@@ -1,7 +1,7 @@
 // Compiles a model's plan into steps, and lays out the memory that they work in.
 //
-// Each application of an operator in the plan becomes a step: operands become pointers, tensors
-// become weights and bindings of kernels by shape, and the operator's line of the table says under
+// Each application of an operator in the plan becomes a step. Operands become pointers. Tensors
+// become weights and bindings of kernels by shape. The operator's line of the table says under
 // which name its cost is kept. All layers of one shape share bindings and costs.
 #include "llama/engine/step_program.h"
 

@@ -1,6 +1,6 @@
-// A row is checked as a whole, many numbers at a time and without a branch for each; only a bad row
-// is read again, one number after the other, to say where it is. What must hold: row_fits() and
-// explain_bad_row() agree on every bit pattern.
+// A row is checked as a whole, many numbers at a time and without a branch for each. Only a bad row
+// is read again, one number after the other, to say which number is bad. What must hold: row_fits()
+// and explain_bad_row() agree on every bit pattern.
 #include "llama/model/value_check.h"
 
 #include "llama/file/refusal.h"

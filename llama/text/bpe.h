@@ -4,8 +4,8 @@
 // equals), until no pair is in the list. A byte that the vocabulary has no token for is left out,
 // as the PyPI package `tokenizers` does.
 //
-// In the texts of such a vocabulary every byte is written as a character: the printable ones of
-// Latin-1 as themselves, the other 68 as U+0100 and up, in order ("Ġ" is a space).
+// In the texts of such a vocabulary every byte is written as a character. The printable ones of
+// Latin-1 are written as themselves, the other 68 as U+0100 and up, in order ("Ġ" is a space).
 #pragma once
 
 #include <cstdint>

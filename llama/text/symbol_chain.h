@@ -1,6 +1,6 @@
-// The symbols of one stretch of text while BPE joins them: a chain in text order, and a tournament
-// tree that knows the join with the highest score, the leftmost first among equals. One join costs
-// O(log n). Memory (44 bytes a symbol, and the text) grows to what the longest stretch needs.
+// The symbols of one stretch of text while BPE joins them. They form a chain in text order. A
+// tournament tree knows the join with the highest score, the leftmost first among equals. One join
+// costs O(log n). Memory (44 bytes a symbol, and the text) grows to what the longest stretch needs.
 #pragma once
 
 #include <cstdint>
