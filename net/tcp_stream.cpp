@@ -1,6 +1,7 @@
-// The callbacks of lwIP's raw API. What must hold: after lwIP has freed a control block (an error,
-// an abort, a finished close) pcb_ is null or the block's callbacks no longer name the stream; and
-// bytes are acknowledged only when they are read, so that the receive window bounds what is stored.
+// The callbacks of lwIP's raw API. lwIP frees a control block after an error, an abort or a
+// finished close. What must hold: from then on pcb_ is null, or the block's callbacks no longer
+// name the stream. Bytes are acknowledged only when they are read, so that the receive window
+// bounds what is stored.
 #include "net/tcp_stream.h"
 
 #include <algorithm>
