@@ -178,7 +178,7 @@ def build(args):
     model_bytes = 0 if args.model is None else check_model(args.model)
 
     # The packed kernel is loaded above the place of the unpacked one, so that unpacking overwrites
-    # none of it: at the end of the kernel's zeroed memory, which nobody uses yet.
+    # none of it. That place is the end of the kernel's zeroed memory, which nobody uses yet.
     packed = compress(kernel)
     packed_sectors = padded(packed, SECTOR)
     packed_address = max(address + len(kernel), memory_end - len(packed_sectors)) + 15 & ~15

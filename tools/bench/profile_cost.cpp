@@ -1,6 +1,7 @@
-// Prints what a pair of jit_profile_begin and jit_profile_end costs on this machine, in TSC ticks:
-// best and median of kRounds rounds, for one warm name, for nested pairs, and for 64 names one
-// after the other. Build and run: make -C kernel_lib -f Makefile.lib profile_cost
+// Prints what a pair of jit_profile_begin and jit_profile_end costs on this machine, in TSC ticks.
+// The figures are the best and the median of kRounds rounds. They are for one warm name, for nested
+// pairs, and for 64 names one after the other.
+// Build and run: make -C kernel_lib -f Makefile.lib profile_cost
 #include <algorithm>
 #include <array>
 #include <cstdint>

@@ -48,7 +48,7 @@ class Digests:
 
     def _includes(self, path):
         if path not in self.found:
-            # Every file of that name counts, not only the one that the compiler finds first: a
+            # Every file of that name counts, not only the one that the compiler finds first. A
             # digest of too many files costs one more check, a digest of too few hides an offence.
             folders = dict.fromkeys([os.path.dirname(path), *self.folders])
             names = [os.path.normpath(os.path.join(folder, name))

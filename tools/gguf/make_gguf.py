@@ -83,9 +83,10 @@ def scales(rng, count, sigma, spread):
     return (rng.uniform(0.6, 1.4, count).astype(np.float32) * (sigma / spread)).astype("<f2")
 
 
-# Types whose blocks are random bits but for their scales: the standard deviation of a weight when
-# the scale is 1, and the second scale as a multiple of the first, which makes the mean zero. Types
-# without a second scale (None) have scales of either sign for the same reason.
+# Types whose blocks are random bits but for their scales. The first number is the standard
+# deviation of a weight when the scale is 1. The second is the second scale as a multiple of the
+# first, which makes the mean zero. Types without a second scale (None) have scales of either sign
+# for the same reason.
 RANDOM_BITS = {
     "Q5_0": (9.3, None),
     "Q5_1": (9.2, -15.5),
