@@ -10,8 +10,8 @@ prints what `bareflow --model ... --tokens ...` prints: "token N" for each token
 Many sequences are computed side by side (arrays have them along their first axis), which changes
 no result. float32 work is done on np.float32 arrays, one operation at a time and so rounded at each.
 Integer work is done in float64, where every sum that the contract allows is exact. sin and cos
-are the host's: they may differ from musl's in the last bit of a double, which is 29 bits below the
-last one of the float that is kept.
+are the host's: they may differ from musl's in the last bit of a double. That bit is 29 bits below
+the last one of the float that is kept.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""The hosted engine against numpy: equal to the numeric contract bit for bit, for every type of
-weights and for shapes that are multiples of nothing; and close to plain float64."""
+"""The hosted engine against numpy. It equals the numeric contract bit for bit, for every type of
+weights and for shapes that are multiples of nothing. It is close to plain float64."""
 
 import os
 import subprocess

@@ -1,3 +1,5 @@
+// Whole and streamed answers, written piece by piece: JSON, events, probabilities and errors. Each
+// piece is asked for again when it did not fit, as a connection does.
 #include "api/completion_answer.h"
 
 #include <gtest/gtest.h>

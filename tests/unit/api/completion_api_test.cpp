@@ -1,3 +1,5 @@
+// The API behind a real HTTP server, with clients and a generator that are fakes: answers, streams,
+// the order of requests, cancelling, and the catalogue of bad requests.
 #include "api/completion_api.h"
 
 #include <gtest/gtest.h>

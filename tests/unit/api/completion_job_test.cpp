@@ -1,3 +1,5 @@
+// What a job keeps: text that the client has not taken yet, probabilities and stop strings. Long
+// texts and bytes that are no text must come out as they went in.
 #include "api/completion_job.h"
 
 #include <gtest/gtest.h>

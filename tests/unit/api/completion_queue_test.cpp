@@ -1,3 +1,5 @@
+// The order of requests in a queue of three that wait and two that run: first come, first served,
+// and no place beyond the limit.
 #include "api/completion_queue.h"
 
 #include <gtest/gtest.h>

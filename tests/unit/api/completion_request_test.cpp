@@ -1,3 +1,4 @@
+// Requests parsed from JSON text: every field, its default, and the sentence for each bad value.
 #include "api/completion_request.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Stop strings in texts that come in pieces, also random ones, compared with a search of the whole
+// text.
 #include "api/stop_matcher.h"
 
 #include <gtest/gtest.h>

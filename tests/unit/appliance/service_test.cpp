@@ -1,3 +1,5 @@
+// The service with a fake network and reports that are empty: when it serves, and how many
+// connections it allows.
 #include "appliance/service.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Settings as `key=value` words: every key, wrong words and the sentences about them. The table in
+// docs/SETTINGS.md must be the table in the code.
 #include "appliance/settings.h"
 #include "compute/kernels/instruction_set.h"
 

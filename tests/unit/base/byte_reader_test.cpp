@@ -1,3 +1,5 @@
+// Reading integers and text out of bytes that may be too short, and Result, which carries a value
+// or an error.
 #include "kernel_lib/base/byte_reader.h"
 
 #include <gtest/gtest.h>

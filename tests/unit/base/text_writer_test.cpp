@@ -1,3 +1,5 @@
+// Text for every kind of value, compared with printf where printf has the same format, and cut at
+// the end of buffers of every length.
 #include "kernel_lib/base/text_writer.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// UTF-8 against a slow twin: every code point, every pair and triple of bytes, chosen forms of four
+// bytes. The FNV-1a hash is tested here as well.
 #include "kernel_lib/base/utf8.h"
 
 #include <gtest/gtest.h>

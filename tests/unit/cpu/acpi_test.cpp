@@ -1,3 +1,5 @@
+// ACPI tables built in a fake memory: the list of processors, and tables that are damaged, too
+// short or untruthful about their length.
 #include "kernel_lib/cpu/acpi.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The text of a crash report for made-up registers, and the walk along made-up stacks, among them
+// loops and unreadable addresses.
 #include "kernel_lib/cpu/exception_frame.h"
 
 #include <gtest/gtest.h>

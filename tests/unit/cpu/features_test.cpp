@@ -1,3 +1,5 @@
+// Which instruction sets are usable, decided from recorded CPUID leaves of several processors and
+// from the processor that runs the test.
 #include "kernel_lib/cpu/features.h"
 
 #include <gtest/gtest.h>

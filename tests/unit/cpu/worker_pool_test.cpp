@@ -1,3 +1,5 @@
+// Jobs on a pool of threads: every unit is computed exactly once, whether workers are awake, asleep
+// or falling asleep.
 #include "kernel_lib/cpu/worker_pool.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// The JSON reader: values of every kind, numbers compared with strtod, a catalogue of bad texts.
 #include "http/json.h"
 
 #include <gtest/gtest.h>

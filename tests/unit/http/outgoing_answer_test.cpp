@@ -1,3 +1,5 @@
+// Answers written through windows of every size: heads, chunks, and sources that are asked again
+// for a piece that did not fit.
 #include "http/outgoing_answer.h"
 
 #include <gtest/gtest.h>

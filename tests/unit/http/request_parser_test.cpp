@@ -1,3 +1,5 @@
+// Requests parsed in pieces of any size, limits of heads and bodies, and the catalogue of bad
+// requests.
 #include "http/request_parser.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The server with fake connections: pipelining, streams, clients that close, reset
+// or stay silent, and which client gets a connection.
 #include "http/server.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The keyboard driver against a fake controller that complains about every breach of its protocol,
+// and that can be absent, silent or interrupt at any moment.
 #include "kernel_lib/io/keyboard.h"
 
 #include <gtest/gtest.h>

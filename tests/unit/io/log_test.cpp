@@ -1,3 +1,4 @@
+// The lines of the log, the stages of the start, and the bar that shows the progress of a load.
 #include "kernel_lib/io/log.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Sequences of scancodes and the keys that they mean. A third of all sequences of three bytes is
+// tried as well: only known keys may come out.
 #include "kernel_lib/io/scancode.h"
 
 #include <gtest/gtest.h>

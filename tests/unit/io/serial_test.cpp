@@ -1,3 +1,5 @@
+// The serial driver against a fake UART that complains about every breach of its protocol: no byte
+// may be lost, whenever interrupts come.
 #include "kernel_lib/io/serial.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The text screen in ordinary memory: characters, wrapping, scrolling and the status line, compared
+// with a plain screen that rewrites everything.
 #include "kernel_lib/io/vga.h"
 
 #include <gtest/gtest.h>

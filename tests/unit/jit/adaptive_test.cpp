@@ -1,3 +1,5 @@
+// The rules of the optimiser without an optimiser: levels, verdicts over noisy pairs of times, the
+// share of time it may use, and drift.
 #include "kernel_lib/jit/adaptive.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Every instruction in every form, compared with what LLVM's disassembler reads from the bytes.
+// Some of the code also runs.
 #include "kernel_lib/jit/assembler.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// One try of one candidate on a fake target, without an optimiser around it. It covers
+// comparisons, pairs of times, interruptions, and candidates that fault or never return.
 #include "kernel_lib/jit/candidate_try.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +14,6 @@ using fakes::fake_clock;
 
 using Step = CandidateTry::Step;
 
-// The tries themselves, without an optimiser around them.
 class CandidateTryTest : public fakes::TargetTest {
   protected:
     // The candidate of level 2 in hand, from its preparation on.

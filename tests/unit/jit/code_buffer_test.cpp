@@ -1,3 +1,5 @@
+// Code that is written at one address and run at another: protection of pages, publishing to other
+// processors, full buffers, and names of addresses.
 #include "kernel_lib/jit/code_buffer.h"
 
 #include <gtest/gtest.h>

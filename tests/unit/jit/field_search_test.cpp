@@ -1,3 +1,4 @@
+// The guided search on fake candidates whose cost grows with the distance from a known best one.
 #include "kernel_lib/jit/field_search.h"
 
 #include <gtest/gtest.h>

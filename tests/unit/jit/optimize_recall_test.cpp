@@ -1,3 +1,5 @@
+// Choices remembered from an earlier start, on a fake target: when they are tried, believed, kept
+// and forgotten.
 #include "kernel_lib/jit/optimize.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +15,6 @@ using fakes::count_calls;
 using fakes::now_ticks;
 using fakes::profile;
 
-// Choices of an earlier start.
 class RecallTest : public fakes::TargetTest {};
 
 TunedChoice choice_of(std::string_view function, std::string_view variant, uint8_t level) {

@@ -1,3 +1,4 @@
+// What is in force before anything was measured, and what replaces it, on a fake target.
 #include "kernel_lib/jit/optimize.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +12,6 @@ namespace {
 
 using fakes::count_calls;
 
-// What is in force before anything was measured.
 class StartTest : public fakes::TargetTest {
   protected:
     void start_by_rule() {

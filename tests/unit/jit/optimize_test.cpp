@@ -1,3 +1,5 @@
+// The optimiser with a fake target and a fake clock: when it tries what, what it installs, what it
+// reports, and how modes limit it.
 #include "kernel_lib/jit/optimize.h"
 
 #include <gtest/gtest.h>

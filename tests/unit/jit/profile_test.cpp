@@ -1,3 +1,5 @@
+// The profiler: counts and times of nested, unbalanced and random pairs, compared with a slow twin,
+// and the functions with C names.
 #include "kernel_lib/jit/profile.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The heap with and without its checks, over pages that can run out: random operations against a
+// model. Each kind of misuse must end in a panic that names it.
 #include "kernel_lib/memory/heap.h"
 
 #include <gtest/gtest.h>

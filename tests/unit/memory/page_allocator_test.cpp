@@ -1,3 +1,5 @@
+// Memory maps as firmware writes them, also senseless ones, and runs of pages. Random runs must
+// never overlap.
 #include "kernel_lib/memory/page_allocator.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Page tables in a fake physical memory, compared with a plain table of pages after random changes.
 #include "kernel_lib/memory/paging.h"
 
 #include <gtest/gtest.h>

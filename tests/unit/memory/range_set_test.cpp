@@ -1,3 +1,4 @@
+// Sets of address ranges, compared with a bitmap after random changes.
 #include "kernel_lib/memory/range_set.h"
 
 #include <gtest/gtest.h>

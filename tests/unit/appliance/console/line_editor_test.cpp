@@ -1,3 +1,5 @@
+// Keys go to the editor, and a small terminal shows what it writes. Random keys must never lead to
+// the left of the line.
 #include "appliance/console/line_editor.h"
 
 #include <gtest/gtest.h>

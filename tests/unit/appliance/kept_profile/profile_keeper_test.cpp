@@ -1,3 +1,5 @@
+// What is saved, when, and what the next boot makes of it. The optimisation targets and the clock
+// are fakes. The fake disk can fail, be slow or hold damaged records.
 #include "appliance/kept_profile/profile_keeper.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// The record of tuned choices, written and read back. Records that are cut, damaged, random or of
+// another machine must be refused.
 #include "appliance/kept_profile/tuned_profile.h"
 
 #include <gtest/gtest.h>

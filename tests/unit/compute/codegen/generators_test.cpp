@@ -1,3 +1,5 @@
+// The table of generators: no line is a duplicate, and every type and instruction set that a line
+// names can be generated.
 #include "compute/codegen/generators.h"
 
 #include <gtest/gtest.h>

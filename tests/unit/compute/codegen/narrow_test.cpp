@@ -1,3 +1,5 @@
+// Generated products with vectors of 128 bits: every plan against the reference, bit for bit, at
+// every length, every alignment and the limits of the values.
 #include "compute/codegen/narrow.h"
 
 #include <gtest/gtest.h>

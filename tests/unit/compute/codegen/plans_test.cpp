@@ -1,3 +1,5 @@
+// The plans that each kind of processor is offered, compared with lists that are written out. Their
+// names and their order must not change.
 #include "compute/codegen/plans.h"
 
 #include <gtest/gtest.h>

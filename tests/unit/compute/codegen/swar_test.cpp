@@ -1,3 +1,5 @@
+// Generated products in general registers (SWAR): every plan against the reference, bit for bit, at
+// every length, with every scale and the limits of the values.
 #include "compute/codegen/swar.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Compiled variants of the float operations, such as norms and attention, against the reference,
+// bit for bit and for values of every kind. Relaxed variants are held to their tolerance.
 #include "compute/kernels/float_ops.h"
 
 #include <gtest/gtest.h>

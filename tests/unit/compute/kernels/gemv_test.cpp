@@ -1,3 +1,5 @@
+// Every compiled kernel of every weight type against the portable reference, bit for bit. The
+// reference itself is compared with the contract's text in 128-bit integers.
 #include "compute/kernels/gemv.h"
 
 #include <gtest/gtest.h>
@@ -320,7 +322,7 @@ TEST(KernelsTest, LargeMatricesOfSeveralVectors) {
 }
 
 // One vector and every remainder of rows, for kernels that read several parts of a matrix as
-// streams; more columns than are prepared at a time, and a short last group.
+// streams. There are more columns than are prepared at a time, and a short last group.
 TEST(KernelsTest, ManyRowsOfOneVector) {
     Random random(10);
     for (const TensorType type : kAllTypes) {

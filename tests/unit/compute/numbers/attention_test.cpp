@@ -1,3 +1,5 @@
+// The stored formats of keys and values, and attention in tiles, against the contract's text
+// written out for one query.
 #include "compute/numbers/attention.h"
 
 #include <gtest/gtest.h>

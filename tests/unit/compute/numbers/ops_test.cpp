@@ -1,3 +1,4 @@
+// Dot products, exp, norms, RoPE and softmax against scalar twins and the contract's formulas.
 #include "compute/numbers/ops.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Packed weights: every byte lies where the header says, and packing and unpacking give the same
+// matrix. The kernels that read packed rows are compared with the reference.
 #include "compute/numbers/packing.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// f16 and quantised activations against their definitions, written with the host's arithmetic and
+// the functions of the C++ library.
 #include "compute/numbers/quant.h"
 
 #include <gtest/gtest.h>

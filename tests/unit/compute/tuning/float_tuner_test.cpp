@@ -1,3 +1,5 @@
+// The search for variants of float operations: the fastest one that is equal is installed, and one
+// that computes something else never is.
 #include "compute/tuning/float_tuner.h"
 #include "compute/kernels/instruction_set.h"
 #include "compute/kernels/registry.h"

@@ -1,3 +1,5 @@
+// The search for matrix kernels, compiled and generated, on random matrices. Results must be equal
+// at every step, and the slices of work bounded.
 #include "compute/tuning/gemv_tuner.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Weights that are packed while a model runs: its text must be the same before, during and after,
+// and a mapped file must never be written.
 #include "compute/tuning/weight_placement.h"
 
 #include <gtest/gtest.h>

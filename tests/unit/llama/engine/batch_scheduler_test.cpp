@@ -1,3 +1,4 @@
+// Which slots get how many places of a batch, and how large a batch may be on a slow machine.
 #include "llama/engine/batch_scheduler.h"
 
 #include <gtest/gtest.h>

@@ -226,8 +226,8 @@ TEST(TransformerTest, FusedStepsGiveTheSameLogits) {
     }
 }
 
-// Several sequences advance by random numbers of tokens at a time, in random order, with slices
-// that end anywhere, on one, two and four processors: each as if it were alone.
+// Several sequences advance by random numbers of tokens at a time, in random order. Slices end
+// anywhere, and one, two and four processors are used. Each sequence gets what it gets alone.
 TEST(TransformerTest, RandomBatchesGiveEachSequenceWhatItGetsAlone) {
     constexpr uint32_t kSequences = 4;
     constexpr uint32_t kPositions = 48;
