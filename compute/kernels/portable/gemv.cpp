@@ -279,7 +279,7 @@ template <typename Format, uint32_t kRows>
     }
 }
 
-// It begins at a cache line. Where it lies changes its speed under QEMU by up to a seventh, for a
+// It begins at a cache line. Where it lies changes its speed under QEMU by up to a sixth, for a
 // reason that was not found (docs/measured/2026-11-emulation.md); this place was the better one.
 template <typename Format, uint32_t kRows>
 [[gnu::aligned(64)]] void gemv_swar(const GemvArgs &args, uint32_t row_begin, uint32_t row_end) {
